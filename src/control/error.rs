@@ -1,0 +1,93 @@
+//! From the control API's errors to HTTP: the one place that knows which error is which status.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::answer::Refusal;
+use crate::registry::RegisterError;
+
+/// The answer to a registration that is refused.
+pub(super) fn refusal(error: &RegisterError) -> Refusal {
+    use RegisterError as E;
+    let status = match error {
+        E::Forbidden { .. } | E::TargetNotAllowed { .. } => StatusCode::FORBIDDEN,
+        E::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        E::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        E::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+        E::NotJson(_)
+        | E::Incomplete(_)
+        | E::UnknownField { .. }
+        | E::Prefix(_)
+        | E::PrefixType(_)
+        | E::Reserved { .. }
+        | E::Port(_)
+        | E::Host(_)
+        | E::RequestHost { .. }
+        | E::RequestHosts(_)
+        | E::TargetUnresolved { .. }
+        | E::TargetIsProxy { .. }
+        | E::Truncated => StatusCode::BAD_REQUEST,
+    };
+    let refusal = Refusal::new(status, error.code(), sentence(&error.to_string()));
+    if matches!(error, E::MethodNotAllowed) { refusal.allowing("POST") } else { refusal }
+}
+
+/// The answer for a path that the control API does not have.
+pub(super) fn no_such_path() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "NO_SUCH_PATH",
+        "Nothing is served below the registration path; POST to the path itself.",
+    )
+}
+
+/// A refusal as a response, in the format that the request prefers.
+pub(super) fn respond(refusal: &Refusal, fields: &HeaderMap) -> Response {
+    let body = refusal.body(fields.get(ACCEPT).map(HeaderValue::as_bytes));
+    let mut response = Response::new(Body::from(body.bytes));
+    *response.status_mut() = refusal.status;
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(methods) = refusal.allow {
+        fields.insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    response
+}
+
+/// An error's text as a sentence.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first: String = characters.next().map(char::to_uppercase).into_iter().flatten().collect();
+    let stop = if text.ends_with('.') { "" } else { "." };
+    format!("{first}{}{stop}", characters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contracts_codes_have_their_statuses() {
+        let cases = [
+            (RegisterError::Forbidden { reason: "no".into() }, 403, "FORBIDDEN"),
+            (RegisterError::MethodNotAllowed, 405, "METHOD_NOT_ALLOWED"),
+            (RegisterError::NotJson("x".into()), 400, "BAD_REQUEST"),
+            (RegisterError::Incomplete("missing: port".into()), 400, "INCOMPLETE_REQUEST"),
+            (RegisterError::TooLarge { limit: 1 }, 413, "PAYLOAD_TOO_LARGE"),
+            (RegisterError::TargetNotAllowed { target: "a:1".into() }, 403, "TARGET_NOT_ALLOWED"),
+        ];
+        for (error, status, code) in cases {
+            let refusal = refusal(&error);
+            assert_eq!((refusal.status.as_u16(), refusal.code), (status, code));
+        }
+    }
+
+    #[test]
+    fn messages_are_sentences() {
+        assert_eq!(sentence("missing: port"), "Missing: port.");
+        assert_eq!(sentence("Done."), "Done.");
+    }
+}

@@ -1,0 +1,171 @@
+//! Who may register: the machine that the proxy runs on, and nobody who only looks like it.
+//!
+//! A loopback peer is not proof enough. Another proxy on this machine relays strangers, and a
+//! browser on this machine carries out what a web page wants; both are told apart here.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, FORWARDED, HOST, ORIGIN, VIA};
+
+use crate::registry::RegisterError;
+
+/// The peer of a control request, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// A TCP connection.
+    Inet(SocketAddr),
+    /// A Unix socket: always this machine.
+    Unix,
+    /// The connection is gone, or its peer cannot be told.
+    Unknown,
+}
+
+impl Peer {
+    /// The peer's address, if it has one.
+    pub(crate) fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Inet(address) => Some(address.ip().to_canonical()),
+            Self::Unix | Self::Unknown => None,
+        }
+    }
+
+    fn is_this_machine(self) -> bool {
+        match self {
+            Self::Inet(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix => true,
+            Self::Unknown => false,
+        }
+    }
+}
+
+/// Fields that a relay adds.
+const RELAYED: [&str; 8] = [
+    FORWARDED.as_str(),
+    VIA.as_str(),
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+];
+
+/// Content types that a page's form can send across sites without asking (Fetch, 2.2.2).
+const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+
+/// Refuses everybody who is not this machine or cannot be told from somebody who is not.
+pub(crate) fn check(peer: Peer, fields: &HeaderMap) -> Result<(), RegisterError> {
+    if !peer.is_this_machine() {
+        return refuse("only the machine that the proxy runs on may register");
+    }
+    if let Some(name) = RELAYED.iter().find(|name| fields.contains_key(**name)) {
+        return refuse(&format!(
+            "the request was relayed (it has {name}); register directly from this machine"
+        ));
+    }
+    check_browser(fields)
+}
+
+/// Refuses what a web page in a browser on this machine could make it send.
+fn check_browser(fields: &HeaderMap) -> Result<(), RegisterError> {
+    if let Some(origin) = fields.get(ORIGIN)
+        && !is_own_origin(origin.as_bytes(), fields.get(HOST).map(http::HeaderValue::as_bytes))
+    {
+        return refuse("the request comes from a web page (it has a foreign Origin)");
+    }
+    if let Some(site) = fields.get("sec-fetch-site")
+        && !matches!(site.as_bytes(), b"same-origin" | b"none")
+    {
+        return refuse("the request comes from a web page of another site (Sec-Fetch-Site)");
+    }
+    let form = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        FORMS.iter().find(|form| form.eq_ignore_ascii_case(essence))
+    });
+    match form {
+        Some(form) => refuse(&format!(
+            "the content type {form} is what a web page's form sends; \
+             send Content-Type: application/json, or none (curl: --json)"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether an origin is the loopback host that the request itself is for. A name that only
+/// resolves to loopback is not enough: that is what DNS rebinding looks like.
+fn is_own_origin(origin: &[u8], host: Option<&[u8]>) -> bool {
+    let (Ok(origin), Some(Ok(host))) =
+        (std::str::from_utf8(origin), host.map(std::str::from_utf8))
+    else {
+        return false;
+    };
+    let Some((_scheme, authority)) = origin.split_once("://") else { return false };
+    let Ok(name) = authority.parse::<http::uri::Authority>() else { return false };
+    let bare = name.host().trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    is_loopback && authority.eq_ignore_ascii_case(host)
+}
+
+fn refuse(reason: &str) -> Result<(), RegisterError> {
+    Err(RegisterError::Forbidden { reason: reason.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn allowed(peer: &str, fields: &[(&str, &str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        check(Peer::Inet(peer.parse().unwrap()), &map).is_ok()
+    }
+
+    #[test]
+    fn this_machine_has_many_addresses() {
+        for peer in ["127.0.0.1:1", "127.0.0.2:1", "127.255.255.254:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(allowed(peer, &[]), "{peer}");
+        }
+        for peer in ["10.0.0.1:1", "192.0.2.1:1", "[2001:db8::1]:1", "[::ffff:10.0.0.1]:1", "0.0.0.0:1"] {
+            assert!(!allowed(peer, &[]), "{peer}");
+        }
+        assert!(check(Peer::Unix, &HeaderMap::new()).is_ok());
+        assert!(check(Peer::Unknown, &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn relayed_requests_are_not_local() {
+        for name in RELAYED {
+            assert!(!allowed("127.0.0.1:1", &[(name, "127.0.0.1")]), "{name}");
+        }
+    }
+
+    #[test]
+    fn web_pages_are_not_apps() {
+        let cases: [(&[(&str, &str)], bool); 13] = [
+            (&[("origin", "https://evil.example"), ("host", "localhost:3000")], false),
+            (&[("origin", "null"), ("host", "localhost:3000")], false),
+            (&[("origin", "http://evil.example:3000"), ("host", "evil.example:3000")], false),
+            (&[("origin", "http://localhost:8080"), ("host", "localhost:3000")], false),
+            (&[("origin", "http://localhost:3000"), ("host", "localhost:3000")], true),
+            (&[("origin", "http://[::1]:3000"), ("host", "[::1]:3000")], true),
+            (&[("sec-fetch-site", "cross-site")], false),
+            (&[("sec-fetch-site", "same-site")], false),
+            (&[("sec-fetch-site", "same-origin")], true),
+            (&[("content-type", "application/x-www-form-urlencoded")], false),
+            (&[("content-type", "Text/Plain; charset=utf-8")], false),
+            (&[("content-type", "multipart/form-data; boundary=x")], false),
+            (&[("content-type", "application/json; charset=utf-8")], true),
+        ];
+        for (fields, expected) in cases {
+            assert_eq!(allowed("127.0.0.1:1", fields), expected, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The client's connection as Pingora sees it: the transport with a gate in front of its reads.
+//!
+//! The gate hands out the bytes of the current request and no more. What a client sends ahead (the
+//! next request, pipelined: RFC 9112, 9.3.2) waits here until its turn; a bare Pingora ends the
+//! request in progress when it meets such bytes. Between requests the connection holds no buffer:
+//! reads go through one scratch buffer per thread, and only what arrived is kept.
+//!
+//! Two limits that Pingora has only one timer for live here as well: how long an origin may take
+//! for its first byte, and how long it may pause between two.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::head::Framing;
+
+/// How much of the next requests is kept while one is in progress; then the client's TCP waits.
+const MOST_AHEAD: usize = 64 * 1024;
+
+/// One read of the scratch buffer.
+const SCRATCH: usize = 16 * 1024;
+
+thread_local! {
+    static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
+
+/// A client's connection with the gate in front of its reads.
+pub(crate) struct Connection {
+    transport: Stream,
+    /// Bytes that came before their turn.
+    ahead: BytesMut,
+    gate: Framing,
+    patience: Patience,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When the wait for the origin's first byte began.
+    waiting_since: Option<Instant>,
+    /// When the last byte went to the client; only kept while a timer may need it.
+    last_write: Option<Instant>,
+}
+
+/// How long the origin may keep this request waiting; shared with the proxy's phases, which see
+/// the connection only as `&dyn IO`. Milliseconds, 0 for no limit.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    first_byte: AtomicU32,
+    between_bytes: AtomicU32,
+}
+
+impl Patience {
+    /// Sets both limits for the request in progress.
+    pub(crate) fn set(&self, first_byte: Option<Duration>, between_bytes: Option<Duration>) {
+        self.first_byte.store(millis(first_byte), Ordering::Relaxed);
+        self.between_bytes.store(millis(between_bytes), Ordering::Relaxed);
+    }
+
+    fn limit(&self, answered: bool) -> Option<Duration> {
+        let field = if answered { &self.between_bytes } else { &self.first_byte };
+        match field.load(Ordering::Relaxed) {
+            0 => None,
+            millis => Some(Duration::from_millis(millis.into())),
+        }
+    }
+}
+
+fn millis(limit: Option<Duration>) -> u32 {
+    limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1))
+}
+
+impl Connection {
+    pub(crate) fn new(transport: Stream) -> Self {
+        Self {
+            transport,
+            ahead: BytesMut::new(),
+            gate: Framing::Length(0),
+            patience: Patience::default(),
+            timer: None,
+            waiting_since: None,
+            last_write: None,
+        }
+    }
+
+    /// The connection behind a stream of Pingora's, if it came through the front.
+    pub(crate) fn of(stream: &Stream) -> Option<&Self> {
+        (**stream).as_any().downcast_ref()
+    }
+
+    /// Takes the connection back from Pingora.
+    pub(crate) fn reclaim(stream: Stream) -> Option<Box<Self>> {
+        stream.into_any().downcast().ok()
+    }
+
+    /// The limits on the origin's pauses.
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Opens the gate for a new request: `early` are bytes behind its head, already read.
+    ///
+    /// Returns the part of them that belongs to the request; the rest waits for its turn.
+    pub(crate) fn open(&mut self, framing: Framing, mut early: BytesMut) -> BytesMut {
+        self.patience.set(None, None);
+        self.timer = None;
+        self.waiting_since = None;
+        self.last_write = None;
+        self.gate = framing;
+        let Framing::Length(left) = &mut self.gate else { return early };
+        let own = usize::try_from(*left).unwrap_or(usize::MAX).min(early.len());
+        *left -= own as u64;
+        self.ahead = early.split_off(own);
+        early
+    }
+
+    /// Waits for bytes between requests and appends them to `buffer`; 0 at the end of the stream.
+    pub(crate) async fn fill(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        if !self.ahead.is_empty() {
+            let ahead = std::mem::take(&mut self.ahead);
+            let count = ahead.len();
+            if buffer.is_empty() { *buffer = ahead } else { buffer.extend_from_slice(&ahead) }
+            return Ok(count);
+        }
+        std::future::poll_fn(|context| read_scratch(&mut self.transport, context, buffer)).await
+    }
+
+    /// Reads what the client sends ahead of its turn; ready only at the end of the stream.
+    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.ahead.len() < MOST_AHEAD {
+            match read_scratch(&mut self.transport, context, &mut self.ahead) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        std::task::ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
+        let read = buffer.filled().len() - before;
+        let own = usize::try_from(left).unwrap_or(usize::MAX).min(read);
+        self.ahead.extend_from_slice(buffer.filled().get(before + own..).unwrap_or_default());
+        buffer.set_filled(before + own);
+        self.gate = Framing::Length(left - own as u64);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready with an error once the origin has kept the client waiting for too long.
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let answered = self.last_write.is_some();
+        let Some(limit) = self.patience.limit(answered) else { return Poll::Pending };
+        let since = match self.last_write {
+            Some(write) => write,
+            None => *self.waiting_since.get_or_insert_with(Instant::now),
+        };
+        let deadline = since + limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        std::task::ready!(timer.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, OriginSilent::new(limit))))
+    }
+
+    /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
+    fn note_read(&mut self) {
+        if self.last_write.is_some() {
+            self.note_write();
+        }
+    }
+
+    /// Remembers that the origin's answer goes on, if anybody asks for it.
+    fn note_write(&mut self) {
+        if self.patience.limit(false).or(self.patience.limit(true)).is_some() {
+            self.last_write = Some(Instant::now());
+        }
+    }
+}
+
+/// The origin has been silent for longer than the configuration allows.
+#[derive(Debug, thiserror::Error)]
+#[error("the origin was silent for {after:?}")]
+pub(crate) struct OriginSilent {
+    after: Duration,
+}
+
+impl OriginSilent {
+    pub(crate) fn new(after: Duration) -> Self {
+        Self { after }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.gate {
+            Framing::Length(0) => match this.poll_ahead(context) {
+                Poll::Pending => this.poll_patience(context),
+                ended => ended,
+            },
+            Framing::Length(left) => this.poll_body(context, buffer, left),
+            Framing::Chunked => Pin::new(&mut this.transport).poll_read(context, buffer),
+            Framing::Upgrade => match Pin::new(&mut this.transport).poll_read(context, buffer) {
+                Poll::Pending => this.poll_patience(context),
+                read => {
+                    this.note_read();
+                    read
+                }
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = std::task::ready!(Pin::new(&mut this.transport).poll_write(context, bytes));
+        this.note_write();
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let transport = Pin::new(&mut this.transport);
+        let written = std::task::ready!(transport.poll_write_vectored(context, slices));
+        this.note_write();
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Connection")
+            .field("id", &self.transport.id())
+            .field("gate", &self.gate)
+            .field("ahead", &self.ahead.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Connection {
+    async fn shutdown(&mut self) {
+        self.transport.shutdown().await;
+    }
+}
+
+impl UniqueID for Connection {
+    fn id(&self) -> UniqueIDType {
+        self.transport.id()
+    }
+}
+
+impl Ssl for Connection {
+    fn get_ssl(&self) -> Option<&pingora_core::protocols::tls::TlsRef> {
+        self.transport.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.transport.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.transport.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Connection {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.transport.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.transport.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.transport.get_write_pending_time()
+    }
+}
+
+impl GetProxyDigest for Connection {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.transport.get_proxy_digest()
+    }
+
+    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
+        self.transport.set_proxy_digest(digest);
+    }
+}
+
+impl GetSocketDigest for Connection {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.transport.get_socket_digest()
+    }
+
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        self.transport.set_socket_digest(digest);
+    }
+}
+
+/// Peeking is not offered: the front has read the head before Pingora sees the connection.
+impl Peek for Connection {}
+
+/// One read through the thread's scratch buffer, appended to `buffer`.
+fn read_scratch(
+    transport: &mut Stream,
+    context: &mut Context<'_>,
+    buffer: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+        let mut read = ReadBuf::new(scratch);
+        std::task::ready!(Pin::new(transport).poll_read(context, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+}

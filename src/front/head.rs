@@ -1,0 +1,333 @@
+//! The head of an HTTP/1 request, looked at before Pingora parses it.
+//!
+//! Pingora 0.9.1 is lenient where it costs its user: a bare LF ends a head, two framings are made
+//! into one, a request without `Host` goes on. None of that reaches it here. The check is a scan for
+//! line ends and one run of the same parser, and decides how many bytes after the head belong to
+//! the request.
+
+use http::StatusCode;
+use thiserror::Error;
+
+use crate::answer::Refusal;
+
+/// The most fields that a head may have at all; Pingora refuses 256.
+const MOST_FIELDS: usize = 200;
+
+/// How large the head of a request may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeadLimits {
+    /// Bytes of the whole head.
+    pub(crate) head: usize,
+    /// Bytes of the request target.
+    pub(crate) target: usize,
+    /// Number of fields.
+    pub(crate) fields: usize,
+}
+
+/// What follows the head and still belongs to the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// So many bytes; 0 for a request without a body.
+    Length(u64),
+    /// A chunked body: its own syntax says where it ends.
+    Chunked,
+    /// Everything, should the origin agree to change the protocol.
+    Upgrade,
+}
+
+/// A head that may go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Its length in bytes, with the empty line.
+    pub(crate) length: usize,
+    /// What follows it.
+    pub(crate) framing: Framing,
+    /// Where the request target stands in the buffer.
+    pub(crate) target: std::ops::Range<usize>,
+}
+
+/// Why a head is refused.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub(crate) enum HeadError {
+    #[error("a line of the head ends in a bare LF; every line ends in CRLF")]
+    BareLineFeed,
+    #[error("the request line is not `METHOD target HTTP/1.1`")]
+    RequestLine,
+    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
+    Version,
+    #[error("a field is not `name: value`")]
+    Field,
+    #[error("a request of HTTP/1.1 needs one Host field")]
+    HostMissing,
+    #[error("there is more than one Host field")]
+    HostRepeated,
+    #[error("Content-Length and Transfer-Encoding exclude each other")]
+    TwoFramings,
+    #[error("Content-Length is not one number")]
+    ContentLength,
+    #[error("the only transfer coding is `chunked`, once, in HTTP/1.1")]
+    TransferEncoding,
+    #[error("the request target is longer than the limit")]
+    TargetTooLong,
+    #[error("the head is longer than the limit")]
+    HeadTooLong,
+    #[error("the head has more fields than the limit")]
+    TooManyFields,
+    #[error("this method is not served by a proxy for paths")]
+    Method,
+}
+
+impl HeadError {
+    /// The answer for the client.
+    pub(crate) fn refusal(self) -> Refusal {
+        let (status, code) = match self {
+            Self::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "VERSION_NOT_SUPPORTED"),
+            Self::TargetTooLong => (StatusCode::URI_TOO_LONG, "TARGET_TOO_LONG"),
+            Self::HeadTooLong => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEAD_TOO_LONG"),
+            Self::TooManyFields => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "TOO_MANY_FIELDS")
+            }
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::BareLineFeed
+            | Self::RequestLine
+            | Self::Field
+            | Self::HostMissing
+            | Self::HostRepeated
+            | Self::TwoFramings
+            | Self::ContentLength
+            | Self::TransferEncoding => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+        };
+        let refusal = Refusal::new(status, code, format!("{self}."));
+        match self {
+            // RFC 9110, 15.5.6: a 405 says what is allowed.
+            Self::Method => refusal.allowing("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            _ => refusal,
+        }
+    }
+}
+
+/// Looks for the end of a head as bytes come in, each byte once.
+#[derive(Debug, Default)]
+pub(crate) struct HeadScan {
+    /// Bytes already looked at.
+    seen: usize,
+    /// Where the current line begins.
+    line: usize,
+    /// Whether the request line, rather than an empty line before it, has begun.
+    begun: bool,
+}
+
+impl HeadScan {
+    /// The length of the head with its empty line, once it is complete in `buffer`.
+    ///
+    /// Empty lines before the request line count into it (RFC 9112, 2.2).
+    pub(crate) fn end(&mut self, buffer: &[u8]) -> Result<Option<usize>, HeadError> {
+        let fresh = buffer.get(self.seen..).unwrap_or_default();
+        let offset = self.seen;
+        for found in memchr::memchr_iter(b'\n', fresh) {
+            let at = offset + found;
+            let line = buffer.get(self.line..at).unwrap_or_default();
+            match line {
+                [] => return Err(HeadError::BareLineFeed),
+                [b'\r'] if self.begun => return Ok(Some(at + 1)),
+                [b'\r'] => {}
+                [.., b'\r'] => self.begun = true,
+                _ => return Err(HeadError::BareLineFeed),
+            }
+            self.line = at + 1;
+        }
+        self.seen = buffer.len();
+        Ok(None)
+    }
+}
+
+/// Checks a complete head, `buffer` being exactly the head with its empty line.
+pub(crate) fn check(buffer: &[u8], limits: &HeadLimits) -> Result<Head, HeadError> {
+    if buffer.len() > limits.head {
+        return Err(HeadError::HeadTooLong);
+    }
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    let length = match request.parse(buffer) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Err(HeadError::Field),
+        Err(error) => return Err(of_parser(error, buffer)),
+    };
+    let (Some(method), Some(target), Some(version)) =
+        (request.method, request.path, request.version)
+    else {
+        return Err(HeadError::RequestLine);
+    };
+    if target.len() > limits.target {
+        return Err(HeadError::TargetTooLong);
+    }
+    if request.headers.len() > limits.fields {
+        return Err(HeadError::TooManyFields);
+    }
+    if matches!(method, "CONNECT" | "TRACE" | "TRACK") {
+        return Err(HeadError::Method);
+    }
+    let framing = Fields::read(request.headers)?.framing(version == 1)?;
+    let start = (target.as_ptr() as usize) - (buffer.as_ptr() as usize);
+    Ok(Head { length, framing, target: start..start + target.len() })
+}
+
+/// The fields that decide where a request ends and whom it is for.
+#[derive(Debug, Default)]
+struct Fields {
+    hosts: usize,
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+}
+
+impl Fields {
+    fn read(fields: &[httparse::Header<'_>]) -> Result<Self, HeadError> {
+        let mut seen = Self::default();
+        for field in fields {
+            // Lengths first: most fields are none of these.
+            match field.name.len() {
+                4 if field.name.eq_ignore_ascii_case("host") => seen.hosts += 1,
+                7 if field.name.eq_ignore_ascii_case("upgrade") => seen.upgrade = true,
+                14 if field.name.eq_ignore_ascii_case("content-length") => {
+                    if seen.length.is_some() {
+                        return Err(HeadError::ContentLength);
+                    }
+                    seen.length = Some(decimal(field.value)?);
+                }
+                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    if seen.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
+                        return Err(HeadError::TransferEncoding);
+                    }
+                    seen.chunked = true;
+                }
+                _ => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    fn framing(&self, is_http11: bool) -> Result<Framing, HeadError> {
+        match self.hosts {
+            0 if is_http11 => return Err(HeadError::HostMissing),
+            0 | 1 => {}
+            _ => return Err(HeadError::HostRepeated),
+        }
+        match (self.length, self.chunked) {
+            (Some(_), true) => Err(HeadError::TwoFramings),
+            (None, true) if !is_http11 => Err(HeadError::TransferEncoding),
+            (None, true) => Ok(Framing::Chunked),
+            (length, false) if self.upgrade && length.unwrap_or(0) == 0 => Ok(Framing::Upgrade),
+            (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
+        }
+    }
+}
+
+/// `Content-Length` is digits and nothing else (RFC 9110, 8.6).
+fn decimal(value: &[u8]) -> Result<u64, HeadError> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(HeadError::ContentLength);
+    }
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(HeadError::ContentLength)
+}
+
+fn of_parser(error: httparse::Error, buffer: &[u8]) -> HeadError {
+    match error {
+        httparse::Error::TooManyHeaders => HeadError::TooManyFields,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
+            HeadError::Field
+        }
+        httparse::Error::Version if names_another_version(buffer) => HeadError::Version,
+        _ => HeadError::RequestLine,
+    }
+}
+
+/// Whether the request line is well-formed but for a version such as `HTTP/2.0`.
+fn names_another_version(buffer: &[u8]) -> bool {
+    let line = buffer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    matches!(
+        words.as_slice(),
+        [_, _, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]]
+            if major.is_ascii_digit() && minor.is_ascii_digit()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { head: 4096, target: 64, fields: 5 };
+
+    fn verdict(text: &str) -> Result<Framing, HeadError> {
+        let end = HeadScan::default().end(text.as_bytes())?.expect("a complete head");
+        let blank = text.len() - text.trim_start_matches("\r\n").len();
+        check(&text.as_bytes()[blank..end], &LIMITS).map(|head| head.framing)
+    }
+
+    #[test]
+    fn framing_follows_the_fields() {
+        let cases = [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
+            ("GET / HTTP/1.0\r\n\r\n", Framing::Length(0)),
+            ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
+            ("GET / HTTP/1.1\r\nHost:\r\n\r\n", Framing::Length(0)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n", Framing::Length(12)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Framing::Chunked),
+            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", Framing::Upgrade),
+        ];
+        for (text, framing) in cases {
+            assert_eq!(verdict(text), Ok(framing), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_pingora_would_let_through_is_refused() {
+        use HeadError as E;
+        let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(64));
+        let cases = [
+            ("GET / HTTP/1.1\nHost: a\r\n\r\n", E::BareLineFeed),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\nX: y\r\n\r\n", E::BareLineFeed),
+            ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", E::BareLineFeed),
+            ("GET / b HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
+            ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
+            ("GET /\r\nHost: a\r\n\r\n", E::RequestLine),
+            ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
+            ("PRI * HTTP/2.0\r\n\r\n", E::Version),
+            ("GET / HTTP/1.1\r\n\r\n", E::HostMissing),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", E::HostRepeated),
+            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", E::Field),
+            ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", E::Field),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", E::Field),
+            ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", E::Field),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", E::TwoFramings),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", E::ContentLength),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", E::ContentLength),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", E::ContentLength),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: cow, chunked\r\n\r\n", E::TransferEncoding),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", E::TransferEncoding),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", E::TransferEncoding),
+            ("GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n\r\n", E::TooManyFields),
+            ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", E::Method),
+            ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", E::Method),
+            (long.as_str(), E::TargetTooLong),
+        ];
+        for (text, error) in cases {
+            assert_eq!(verdict(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn end_is_found_wherever_the_reads_cut() {
+        let text = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /next";
+        for cut in 0..27 {
+            let mut scan = HeadScan::default();
+            assert_eq!(scan.end(&text[..cut]), Ok(None), "{cut}");
+            assert_eq!(scan.end(text), Ok(Some(27)), "{cut}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The front of a connection: Pingora hands every accepted connection to [`Front`], and the front
+//! hands single requests to the proxy or to the control service behind the same socket.
+//!
+//! While a connection is idle only the small future of `Front::next_head` waits for it; Pingora's
+//! own, which holds a whole request's state, exists only during a request. The front also gives the
+//! head of a request a total deadline and a strict check ([`head`]), which Pingora 0.9.1 does not.
+
+mod connection;
+mod connections;
+mod head;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes, BytesMut};
+use log::{debug, error};
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::{Shutdown, Stream};
+use pingora_core::server::ShutdownWatch;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::answer::Refusal;
+use crate::route::{PathPrefix, RequestPath, RequestTarget};
+use http::StatusCode;
+
+pub(crate) use connection::{Connection, OriginSilent};
+pub use connections::Connections;
+use head::{Head, HeadError, HeadScan};
+pub(crate) use head::HeadLimits;
+
+/// How long a refused client may go on sending before the connection is closed under it, so that
+/// it can read the refusal (RFC 9112, 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What the front needs to know of the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct FrontOptions {
+    pub(crate) limits: HeadLimits,
+    /// Total time for a head, from its first byte on.
+    pub(crate) head_timeout: Duration,
+    /// Time without a request after which a connection is closed.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// The path whose requests go to the control service, if registration is on.
+    pub(crate) registration: Option<PathPrefix>,
+}
+
+/// The application that Pingora's listeners feed: one socket, two services behind it.
+///
+/// Mount it as `pingora_core::services::listening::Service<Front<_, _>>`; `DynamicProxy::service`
+/// does so.
+pub struct Front<P, C> {
+    proxy: Arc<P>,
+    control: Arc<C>,
+    options: FrontOptions,
+    connections: Arc<Connections>,
+}
+
+impl<P, C> Front<P, C> {
+    pub(crate) fn new(
+        proxy: P,
+        control: C,
+        options: FrontOptions,
+        connections: Arc<Connections>,
+    ) -> Self {
+        Self { proxy: Arc::new(proxy), control: Arc::new(control), options, connections }
+    }
+}
+
+/// What became of the wait for a request.
+enum Next {
+    Request(BytesMut, Head),
+    Refuse(Refusal),
+    Close,
+}
+
+#[async_trait]
+impl<P, C> ServerApp for Front<P, C>
+where
+    P: HttpServerApp + Send + Sync + 'static,
+    C: HttpServerApp + Send + Sync + 'static,
+{
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let _counted = self.connections.enter();
+        let mut shutdown = shutdown.clone();
+        let mut connection = Box::new(Connection::new(stream));
+        loop {
+            match self.next_head(&mut connection, &mut shutdown).await {
+                Next::Request(bytes, head) => {
+                    connection = self.serve(connection, bytes, head, &shutdown).await?;
+                }
+                Next::Refuse(refusal) => {
+                    // Rare, and larger than the rest: not a part of the idle future.
+                    Box::pin(refuse(&mut connection, &refusal)).await;
+                    return None;
+                }
+                Next::Close => {
+                    connection.shutdown().await;
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+        self.control.http_cleanup().await;
+    }
+}
+
+impl<P, C> Front<P, C>
+where
+    P: HttpServerApp + Send + Sync + 'static,
+    C: HttpServerApp + Send + Sync + 'static,
+{
+    /// Waits for the next request's head: without a buffer until its first byte, then for at most
+    /// the head's deadline.
+    async fn next_head(
+        &self,
+        connection: &mut Connection,
+        shutdown: &mut ShutdownWatch,
+    ) -> Next {
+        let mut buffer = BytesMut::new();
+        if !self.first_bytes(connection, &mut buffer, shutdown).await {
+            return Next::Close;
+        }
+        let mut scan = HeadScan::default();
+        // The usual case has the whole head in the first read, and no timer.
+        match self.complete(&mut scan, &mut buffer) {
+            Ok(Some(head)) => return Next::Request(buffer, head),
+            Ok(None) => {}
+            Err(error) => return Next::Refuse(error.refusal()),
+        }
+        let rest = self.rest_of_head(connection, &mut scan, &mut buffer);
+        match pingora_timeout::timeout(self.options.head_timeout, rest).await {
+            Ok(Ok(Some(head))) => Next::Request(buffer, head),
+            Ok(Ok(None)) => Next::Close,
+            Ok(Err(error)) => Next::Refuse(error.refusal()),
+            Err(_elapsed) => Next::Refuse(head_too_slow(self.options.head_timeout)),
+        }
+    }
+
+    /// Whether a request begins before the client, the idle time or the server ends it.
+    async fn first_bytes(
+        &self,
+        connection: &mut Connection,
+        buffer: &mut BytesMut,
+        shutdown: &mut ShutdownWatch,
+    ) -> bool {
+        let arrival = connection.fill(buffer);
+        let arrival = async {
+            match self.options.idle_timeout {
+                Some(idle) => pingora_timeout::timeout(idle, arrival).await.ok(),
+                None => Some(arrival.await),
+            }
+        };
+        tokio::select! {
+            biased;
+            read = arrival => matches!(read, Some(Ok(count)) if count > 0),
+            () = stopping(shutdown) => false,
+        }
+    }
+
+    /// Reads on until the head is complete; `None` when the client leaves before.
+    async fn rest_of_head(
+        &self,
+        connection: &mut Connection,
+        scan: &mut HeadScan,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<Head>, HeadError> {
+        loop {
+            match connection.fill(buffer).await {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) => {
+                    debug!("a client left within the head of a request: {error}");
+                    return Ok(None);
+                }
+            }
+            if let Some(head) = self.complete(scan, buffer)? {
+                return Ok(Some(head));
+            }
+        }
+    }
+
+    /// The head, if it is complete; then it stands at the front of `buffer`.
+    fn complete(
+        &self,
+        scan: &mut HeadScan,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<Head>, HeadError> {
+        let Some(end) = scan.end(buffer)? else {
+            let too_long = buffer.len() > self.options.limits.head;
+            return if too_long { Err(self.too_long(buffer)) } else { Ok(None) };
+        };
+        let blank = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        buffer.advance(blank);
+        let text = buffer.get(..end - blank).unwrap_or_default();
+        head::check(text, &self.options.limits).map(Some)
+    }
+
+    /// What is too long in a head without an end: the target, if the first line has no end either.
+    fn too_long(&self, buffer: &[u8]) -> HeadError {
+        let within = buffer.get(..self.options.limits.head).unwrap_or_default();
+        if memchr::memchr(b'\n', within).is_some() {
+            HeadError::HeadTooLong
+        } else {
+            HeadError::TargetTooLong
+        }
+    }
+
+    /// Hands one request to the service that it is for; the connection comes back if another
+    /// request may follow.
+    async fn serve(
+        &self,
+        mut connection: Box<Connection>,
+        mut bytes: BytesMut,
+        head: Head,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Box<Connection>> {
+        let is_control = self.is_registration(bytes.get(head.target.clone()).unwrap_or_default());
+        let early = connection.open(head.framing, bytes.split_off(head.length));
+        bytes.unsplit(early);
+        let mut session = ServerSession::new_http1(connection);
+        session.set_pipelined_prefix(bytes);
+        session.set_keepalive(if *shutdown.borrow() {
+            None
+        } else {
+            Some(self.options.idle_timeout.map_or(0, |idle| idle.as_secs().max(1)))
+        });
+        let reused = if is_control {
+            self.control.process_new_http(session, shutdown).await
+        } else {
+            self.proxy.process_new_http(session, shutdown).await
+        };
+        let (stream, _settings) = reused.map(ReusedHttpStream::consume)?;
+        let connection = Connection::reclaim(stream);
+        if connection.is_none() {
+            error!("a connection came back from Pingora as another type; it is closed");
+        }
+        connection
+    }
+
+    /// Whether the target's path is the registration path, as a whole segment and in any case.
+    fn is_registration(&self, target: &[u8]) -> bool {
+        let Some(registration) = &self.options.registration else { return false };
+        RequestTarget::parse(target)
+            .ok()
+            .and_then(|target| target.path())
+            .and_then(|path| RequestPath::parse(path).ok())
+            .is_some_and(|path| registration.contains_path(path.as_str()))
+    }
+}
+
+/// Returns when the server begins to stop.
+async fn stopping(shutdown: &mut ShutdownWatch) {
+    // An error means that the server is gone, which is a stop as well.
+    if shutdown.wait_for(|stop| *stop).await.is_err() {
+        debug!("the server's shutdown watch is gone");
+    }
+}
+
+fn head_too_slow(limit: Duration) -> Refusal {
+    Refusal::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "HEAD_TIMEOUT",
+        format!("The head of the request was not complete after {limit:?}."),
+    )
+}
+
+/// Answers a client whose request no service has seen, and closes.
+async fn refuse(connection: &mut Connection, refusal: &Refusal) {
+    let answer = response(refusal);
+    let sent = async {
+        connection.write_all(&answer).await?;
+        connection.flush().await?;
+        AsyncWriteExt::shutdown(connection).await?;
+        drain(connection).await
+    };
+    if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, sent).await {
+        debug!("a refused client left before it read {}: {error}", refusal.code);
+    }
+}
+
+/// Reads what the client still sends, so that the kernel does not reset the connection and lose
+/// the answer on its way.
+async fn drain(connection: &mut Connection) -> std::io::Result<()> {
+    connection.open(head::Framing::Upgrade, BytesMut::new());
+    let mut scratch = [0; 1024];
+    while connection.read(&mut scratch).await? > 0 {}
+    Ok(())
+}
+
+fn response(refusal: &Refusal) -> Bytes {
+    let body = refusal.json();
+    let status = refusal.status;
+    let mut text = format!(
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or(""),
+        body.content_type,
+        body.bytes.len(),
+    );
+    if let Some(methods) = refusal.allow {
+        text.push_str("Allow: ");
+        text.push_str(methods);
+        text.push_str("\r\n");
+    }
+    text.push_str("Connection: close\r\n\r\n");
+    let mut bytes = BytesMut::from(text.as_bytes());
+    bytes.extend_from_slice(&body.bytes);
+    bytes.freeze()
+}

@@ -1,0 +1,179 @@
+//! What the proxy keeps of one request while it is on its way.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use pingora::http::RequestHeader;
+
+use crate::answer::Refusal;
+use crate::route::{RequestHost, RequestPath, RequestTarget, Route};
+
+/// One request on its way.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// The request as it is matched and forwarded; `None` until it has been read.
+    pub(super) view: Option<View>,
+    /// The route that takes it.
+    pub(super) route: Option<Arc<Route>>,
+    /// Which of the target's addresses is tried, counted from the preferred one.
+    pub(super) attempt: usize,
+    /// Set once the request was sent again on a new connection.
+    pub(super) resent: bool,
+    /// The request's id, sent to the origin and back to the client.
+    pub(super) request_id: Option<HeaderValue>,
+    /// Why the proxy answers itself, if it does.
+    pub(super) refusal: Option<Refusal>,
+    /// Whether the origin has begun its answer.
+    pub(super) answered: bool,
+}
+
+impl Exchange {
+    pub(super) fn host(&self) -> &str {
+        self.view.as_ref().map_or("", |view| &view.host)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.view.as_ref().map_or("/", |view| &view.path)
+    }
+}
+
+/// The one view of a request: what is matched is what is forwarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct View {
+    /// The host, lower-case, without port; empty if the request names none.
+    pub(super) host: String,
+    /// The port that the request names.
+    pub(super) port: Option<u16>,
+    /// The path, normalised.
+    pub(super) path: String,
+    /// The target to forward, if it is not the one that came, letter by letter.
+    pub(super) rewritten: Option<Vec<u8>>,
+}
+
+impl View {
+    /// Reads a request, or says why it cannot be served.
+    pub(super) fn of(request: &RequestHeader) -> Result<Self, Refusal> {
+        let raw = request.raw_path();
+        let target = RequestTarget::parse(raw).map_err(|error| bad("BAD_TARGET", &error))?;
+        let (path, query) = match target {
+            RequestTarget::Origin { path, query } | RequestTarget::Absolute { path, query, .. } => {
+                (path, query)
+            }
+            RequestTarget::Asterisk | RequestTarget::Authority(_) => {
+                return Err(bad("BAD_TARGET", &"the proxy serves paths; send one"));
+            }
+        };
+        let path = RequestPath::parse(path).map_err(|error| bad("BAD_PATH", &error))?.into_inner();
+        let is_origin_form = matches!(target, RequestTarget::Origin { .. });
+        let rewritten = match &path {
+            Cow::Borrowed(_) if is_origin_form => None,
+            path => Some(joined(path, query)),
+        };
+        let (host, port) = host(request, &target)?;
+        Ok(Self { host, port, path: path.into_owned(), rewritten })
+    }
+}
+
+fn joined(path: &str, query: Option<&[u8]>) -> Vec<u8> {
+    let mut target = path.as_bytes().to_vec();
+    if let Some(query) = query {
+        target.push(b'?');
+        target.extend_from_slice(query);
+    }
+    target
+}
+
+/// The host of the absolute form, of `:authority`, or of the `Host` field (RFC 9112, 3.2.2).
+fn host(
+    request: &RequestHeader,
+    target: &RequestTarget<'_>,
+) -> Result<(String, Option<u16>), Refusal> {
+    let text = match target {
+        RequestTarget::Absolute { authority, .. } => authority,
+        _ => match request.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => match request.headers.get(http::header::HOST).map(HeaderValue::to_str) {
+                Some(Ok(host)) => host,
+                Some(Err(_)) => return Err(bad("BAD_HOST", &"the Host field is not ASCII")),
+                None => "",
+            },
+        },
+    };
+    if text.is_empty() {
+        return Ok((String::new(), None));
+    }
+    let host = RequestHost::parse(text).map_err(|error| bad("BAD_HOST", &error))?;
+    let port = host.port();
+    Ok((host.into_name().into_owned(), port))
+}
+
+fn bad(code: &'static str, reason: &dyn std::fmt::Display) -> Refusal {
+    let mut text = reason.to_string();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Refusal::new(StatusCode::BAD_REQUEST, code, format!("{text}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(target: &str, host: &str) -> Result<View, &'static str> {
+        let mut request = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+        if !host.is_empty() {
+            request.insert_header("host", host).unwrap();
+        }
+        View::of(&request).map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn what_is_matched_is_what_is_forwarded() {
+        let cases = [
+            ("/shop/cart?x=%zz", "/shop/cart", None),
+            ("/shop/./cart?x=1", "/shop/cart", Some("/shop/cart?x=1")),
+            ("/shop/%2e%2e/admin?..", "/admin", Some("/admin?..")),
+            ("/%73hop/a%2Fb", "/shop/a%2Fb", Some("/shop/a%2Fb")),
+            ("//a//b", "//a//b", None),
+            ("http://example.com/a?b", "/a", Some("/a?b")),
+            ("http://example.com", "/", Some("/")),
+            ("/a?", "/a", None),
+            ("/a/%zz", "/a/%zz", None),
+        ];
+        for (target, path, rewritten) in cases {
+            let view = view(target, "example.com").unwrap();
+            assert_eq!(view.path, path, "{target}");
+            let forwarded = view.rewritten.map(|bytes| String::from_utf8(bytes).unwrap());
+            assert_eq!(forwarded.as_deref(), rewritten, "{target}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_put_into_one_spelling() {
+        let cases = [
+            ("EXAMPLE.com:8080", "example.com", Some(8080)),
+            ("example.com.", "example.com", None),
+            ("[::1]:3000", "[::1]", Some(3000)),
+            ("", "", None),
+        ];
+        for (host, expected, port) in cases {
+            let view = view("/", host).unwrap();
+            assert_eq!((view.host.as_str(), view.port), (expected, port), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_served_says_why() {
+        let cases = [
+            ("*", "", "BAD_TARGET"),
+            ("/../a", "", "BAD_PATH"),
+            ("/a%00", "", "BAD_PATH"),
+            ("/", "a b", "BAD_HOST"),
+            ("/", "user@host", "BAD_HOST"),
+        ];
+        for (target, host, code) in cases {
+            assert_eq!(view(target, host), Err(code), "{target} {host}");
+        }
+    }
+}

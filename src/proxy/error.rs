@@ -1,0 +1,162 @@
+//! From what went wrong to what the client is told: the one place that knows which failure of the
+//! data path is which status.
+
+use std::io;
+
+use http::StatusCode;
+use pingora_core::{Error, ErrorSource, ErrorType};
+
+use super::ErrorStatuses;
+use crate::answer::Refusal;
+use crate::front::OriginSilent;
+use crate::registry::ProxyError;
+
+/// Whose fault a broken exchange is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The origin's, or the lack of one: the event `proxyError`.
+    Origin(ProxyError),
+    /// The client's, who is still there to read about it.
+    Client(Refusal),
+    /// The client has gone.
+    ClientGone,
+    /// Ours.
+    Proxy,
+}
+
+impl Fault {
+    /// Reads Pingora's error.
+    pub(super) fn of(error: &Error) -> Self {
+        if is_origin_silent(error) {
+            return Self::Origin(ProxyError::Timeout);
+        }
+        match error.esource() {
+            ErrorSource::Upstream => Self::Origin(of_origin(error.etype())),
+            ErrorSource::Downstream => of_client(error.etype()),
+            ErrorSource::Internal | ErrorSource::Unset => Self::Proxy,
+        }
+    }
+}
+
+/// Whether the front gave up on a silent origin; Pingora takes that for an error of the client's
+/// connection, on which the wait happens.
+fn is_origin_silent(error: &Error) -> bool {
+    let Some(error) = error.root_cause().downcast_ref::<io::Error>() else { return false };
+    error.get_ref().is_some_and(|inner| inner.is::<OriginSilent>())
+}
+
+fn of_origin(kind: &ErrorType) -> ProxyError {
+    use ErrorType as E;
+    match kind {
+        E::ConnectTimedout
+        | E::ConnectRefused
+        | E::ConnectNoRoute
+        | E::ConnectError
+        | E::ConnectProxyFailure
+        | E::TLSHandshakeFailure
+        | E::TLSHandshakeTimedout
+        | E::InvalidCert
+        | E::HandshakeError
+        | E::BindError
+        | E::SocketError => ProxyError::Unreachable,
+        E::ReadTimedout | E::WriteTimedout => ProxyError::Timeout,
+        E::InvalidHTTPHeader | E::H1Error | E::H2Error | E::InvalidH2 => {
+            ProxyError::InvalidResponse
+        }
+        _ => ProxyError::Broken,
+    }
+}
+
+fn of_client(kind: &ErrorType) -> Fault {
+    use ErrorType as E;
+    match kind {
+        E::ReadTimedout => Fault::Client(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "BODY_TIMEOUT",
+            "The body of the request did not come in time.",
+        )),
+        E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed => Fault::ClientGone,
+        _ => Fault::Client(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "BAD_REQUEST",
+            "The request is not valid HTTP.",
+        )),
+    }
+}
+
+/// The answer to a request that could not be proxied.
+pub(super) fn refusal(error: ProxyError, statuses: &ErrorStatuses) -> Refusal {
+    let status = match error {
+        ProxyError::NotFound => statuses.no_route,
+        ProxyError::Unreachable | ProxyError::Broken | ProxyError::InvalidResponse => {
+            statuses.unreachable
+        }
+        ProxyError::Timeout => statuses.timeout,
+    };
+    let mut message = error.to_string();
+    if let Some(first) = message.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    message.push('.');
+    Refusal::new(status, error.code(), message)
+}
+
+/// The answer when the fault is the proxy's own.
+pub(super) fn internal() -> Refusal {
+    Refusal::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "INTERNAL",
+        "The proxy could not handle the request; its log says more.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pingora_core::BError;
+
+    fn fault(kind: ErrorType, source: ErrorSource) -> Fault {
+        let mut error: BError = Error::new(kind);
+        error.esource = source;
+        Fault::of(&error)
+    }
+
+    #[test]
+    fn every_failure_has_its_status() {
+        let statuses = ErrorStatuses::default();
+        let cases = [
+            (ErrorType::ConnectRefused, 500, "UNREACHABLE"),
+            (ErrorType::ConnectTimedout, 500, "UNREACHABLE"),
+            (ErrorType::ConnectNoRoute, 500, "UNREACHABLE"),
+            (ErrorType::ConnectionClosed, 500, "UPSTREAM_CLOSED"),
+            (ErrorType::ReadError, 500, "UPSTREAM_CLOSED"),
+            (ErrorType::InvalidHTTPHeader, 500, "INVALID_RESPONSE"),
+            (ErrorType::ReadTimedout, 504, "TIMEOUT"),
+            (ErrorType::WriteTimedout, 504, "TIMEOUT"),
+        ];
+        for (kind, status, code) in cases {
+            let Fault::Origin(error) = fault(kind.clone(), ErrorSource::Upstream) else {
+                panic!("{kind:?} is not the origin's");
+            };
+            let refusal = refusal(error, &statuses);
+            assert_eq!((refusal.status.as_u16(), refusal.code), (status, code), "{kind:?}");
+        }
+        let not_found = refusal(ProxyError::NotFound, &statuses);
+        assert_eq!((not_found.status.as_u16(), not_found.code), (501, "NOT_FOUND"));
+    }
+
+    #[test]
+    fn a_client_that_left_is_told_nothing() {
+        assert_eq!(fault(ErrorType::WriteError, ErrorSource::Downstream), Fault::ClientGone);
+        assert_eq!(fault(ErrorType::InternalError, ErrorSource::Internal), Fault::Proxy);
+    }
+
+    #[test]
+    fn a_silent_origin_is_not_the_clients_fault() {
+        let silent = OriginSilent::new(std::time::Duration::from_secs(1));
+        let cause = io::Error::new(io::ErrorKind::TimedOut, silent);
+        let mut error = Error::because(ErrorType::ReadError, "while idle", cause);
+        error.as_down();
+        assert_eq!(Fault::of(&error), Fault::Origin(ProxyError::Timeout));
+    }
+}

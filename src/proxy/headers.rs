@@ -1,0 +1,279 @@
+//! The fields that the proxy adds to requests and takes out of answers.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, FORWARDED, HOST, TRAILER, UPGRADE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use ipnet::IpNet;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::{ErrorType, OrErr, Result};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// The longest request id that is passed on, in bytes.
+const LONGEST_ID: usize = 128;
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Client {
+    /// The peer's address; none behind a Unix socket.
+    pub(super) address: Option<IpAddr>,
+    /// Whether the client's side is encrypted.
+    pub(super) is_tls: bool,
+    /// The port that the request names.
+    pub(super) port: Option<u16>,
+}
+
+impl Client {
+    fn scheme(self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+
+    /// The port that the request was sent to, by its `Host` or its scheme, as the original has it.
+    fn named_port(self) -> u16 {
+        self.port.unwrap_or(if self.is_tls { 443 } else { 80 })
+    }
+}
+
+/// Whether an address belongs to a proxy whose word is taken.
+pub(super) fn is_trusted(address: Option<IpAddr>, trusted: &[IpNet]) -> bool {
+    !trusted.is_empty()
+        && address.is_some_and(|address| {
+            let address = address.to_canonical();
+            trusted.iter().any(|network| network.contains(&address))
+        })
+}
+
+/// Tells the origin who asked: appended to what a trusted proxy said, otherwise in its place.
+pub(super) fn forward(request: &mut RequestHeader, client: Client, trusted: &[IpNet]) -> Result<()> {
+    let is_trusted = is_trusted(client.address, trusted);
+    if !is_trusted {
+        request.remove_header(&X_REAL_IP);
+    }
+    let host = request.headers.get(HOST).cloned();
+    let address = client.address.map_or_else(|| "unknown".to_owned(), |ip| ip.to_canonical().to_string());
+    let node = node(client.address);
+    let mut element = format!("for={node};proto={}", client.scheme());
+    if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok()) {
+        // A quoted string (RFC 7239, 4); a host that passed our check holds neither `"` nor `\`.
+        write!(element, ";host=\"{host}\"").or_err(ErrorType::InternalError, "writing Forwarded")?;
+    }
+    append(request, X_FORWARDED_FOR, address, is_trusted)?;
+    append(request, FORWARDED, element, is_trusted)?;
+    let keeps = |request: &RequestHeader, name: &HeaderName| {
+        is_trusted && request.headers.contains_key(name)
+    };
+    if !keeps(request, &X_FORWARDED_PROTO) {
+        request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme()))?;
+    }
+    if !keeps(request, &X_FORWARDED_PORT) {
+        request.insert_header(X_FORWARDED_PORT, HeaderValue::from(client.named_port()))?;
+    }
+    if !keeps(request, &X_FORWARDED_HOST) {
+        match host {
+            Some(host) => request.insert_header(X_FORWARDED_HOST, host)?,
+            None => drop(request.remove_header(&X_FORWARDED_HOST)),
+        }
+    }
+    Ok(())
+}
+
+/// An address as a node of `Forwarded`: IPv6 in brackets and quotes (RFC 7239, 6).
+fn node(address: Option<IpAddr>) -> String {
+    match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
+        None => "unknown".to_owned(),
+    }
+}
+
+fn append(
+    request: &mut RequestHeader,
+    name: HeaderName,
+    own: String,
+    keeps_earlier: bool,
+) -> Result<()> {
+    let mut list = String::new();
+    if keeps_earlier {
+        for earlier in request.headers.get_all(&name).iter().filter_map(|value| value.to_str().ok()) {
+            list.push_str(earlier);
+            list.push_str(", ");
+        }
+    }
+    list.push_str(&own);
+    request.insert_header(name, list)
+}
+
+/// The id of a request: the client's, if it may choose and the text is one; else a new one.
+pub(super) fn request_id(given: Option<&HeaderValue>, accepts: bool) -> Result<HeaderValue> {
+    match given {
+        Some(id) if accepts && is_id(id.as_bytes()) => Ok(id.clone()),
+        _ => HeaderValue::from_str(&format!("{:032x}", fastrand::u128(..)))
+            .or_err(ErrorType::InternalError, "making a request id"),
+    }
+}
+
+fn is_id(text: &[u8]) -> bool {
+    (1..=LONGEST_ID).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
+}
+
+/// Takes the fields out of an answer that were meant for the proxy alone (RFC 9110, 7.6.1). Pingora
+/// writes its own `Connection`; what remains of the upgrade belongs to a 101 (or a 426).
+pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    let is_switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| !matches!(name.as_str(), "close" | "keep-alive" | "upgrade"))
+        .filter(|name| !is_framing(name))
+        .collect();
+    for name in &nominated {
+        response.remove_header(name);
+    }
+    response.remove_header(&KEEP_ALIVE);
+    response.remove_header(&PROXY_CONNECTION);
+    // Pingora 0.9.1 drops the trailers of HTTP/1, so their announcement goes with them.
+    response.remove_header(&TRAILER);
+    if !is_switching {
+        response.remove_header(&CONNECTION);
+        if response.status != StatusCode::UPGRADE_REQUIRED {
+            response.remove_header(&UPGRADE);
+        }
+    }
+}
+
+/// Fields without which the message would be another: no `Connection` may take them away.
+fn is_framing(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "content-length" | "transfer-encoding" | "content-type" | "date")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in fields {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    fn all<'a>(request: &'a RequestHeader, name: &str) -> Vec<&'a str> {
+        request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    fn client(address: &str) -> Client {
+        Client { address: Some(address.parse().unwrap()), is_tls: false, port: Some(3000) }
+    }
+
+    const SPOOFED: [(&str, &str); 7] = [
+        ("host", "example.com:3000"),
+        ("x-forwarded-for", "6.6.6.6"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-port", "1"),
+        ("x-real-ip", "6.6.6.6"),
+        ("forwarded", "for=6.6.6.6"),
+    ];
+
+    #[test]
+    fn a_strangers_word_is_overwritten() {
+        let mut request = request(&SPOOFED);
+        forward(&mut request, client("192.0.2.1"), &[]).unwrap();
+        assert_eq!(all(&request, "x-forwarded-for"), ["192.0.2.1"]);
+        assert_eq!(all(&request, "x-forwarded-host"), ["example.com:3000"]);
+        assert_eq!(all(&request, "x-forwarded-proto"), ["http"]);
+        assert_eq!(all(&request, "x-forwarded-port"), ["3000"]);
+        assert_eq!(all(&request, "x-real-ip"), [""; 0]);
+        assert_eq!(
+            all(&request, "forwarded"),
+            ["for=192.0.2.1;proto=http;host=\"example.com:3000\""]
+        );
+    }
+
+    #[test]
+    fn a_trusted_proxys_word_is_kept() {
+        let mut request = request(&SPOOFED);
+        let trusted = ["192.0.2.0/24".parse().unwrap()];
+        forward(&mut request, client("192.0.2.1"), &trusted).unwrap();
+        assert_eq!(all(&request, "x-forwarded-for"), ["6.6.6.6, 192.0.2.1"]);
+        assert_eq!(all(&request, "x-forwarded-host"), ["evil.example"]);
+        assert_eq!(all(&request, "x-forwarded-proto"), ["https"]);
+        assert_eq!(all(&request, "x-forwarded-port"), ["1"]);
+        assert_eq!(all(&request, "x-real-ip"), ["6.6.6.6"]);
+        assert_eq!(
+            all(&request, "forwarded"),
+            ["for=6.6.6.6, for=192.0.2.1;proto=http;host=\"example.com:3000\""]
+        );
+    }
+
+    #[test]
+    fn ipv6_is_quoted_and_mapped_addresses_are_ipv4() {
+        assert_eq!(node("2001:db8::1".parse().ok()), "\"[2001:db8::1]\"");
+        assert_eq!(node("::ffff:127.0.0.1".parse().ok()), "127.0.0.1");
+    }
+
+    #[test]
+    fn a_request_without_host_claims_none() {
+        let mut request = request(&[("x-forwarded-host", "evil.example")]);
+        let client = Client { port: None, ..client("192.0.2.1") };
+        forward(&mut request, client, &[]).unwrap();
+        assert_eq!(all(&request, "x-forwarded-host"), [""; 0]);
+        assert_eq!(all(&request, "x-forwarded-port"), ["80"]);
+    }
+
+    #[test]
+    fn an_id_is_passed_on_only_if_it_is_one() {
+        let given = HeaderValue::from_static("abc-123");
+        assert_eq!(request_id(Some(&given), true).unwrap(), given);
+        assert_ne!(request_id(Some(&given), false).unwrap(), given);
+        for bad in ["", "a b", &"x".repeat(129)] {
+            let bad = HeaderValue::from_str(bad).unwrap();
+            let made = request_id(Some(&bad), true).unwrap();
+            assert_eq!(made.len(), 32);
+        }
+    }
+
+    #[test]
+    fn hop_by_hop_fields_end_here() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("connection", "X-Secret, keep-alive, content-length"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("upgrade", "h2c"),
+            ("trailer", "x-sum"),
+            ("content-length", "3"),
+            ("x-kept", "1"),
+        ] {
+            response.append_header(name, value).unwrap();
+        }
+        strip_hop_by_hop(&mut response);
+        let mut left: Vec<&str> = response.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "x-kept"]);
+    }
+
+    #[test]
+    fn a_switch_of_protocols_keeps_its_fields() {
+        let mut response = ResponseHeader::build(101, None).unwrap();
+        response.append_header("connection", "Upgrade").unwrap();
+        response.append_header("upgrade", "websocket").unwrap();
+        strip_hop_by_hop(&mut response);
+        assert!(response.headers.contains_key("connection"));
+        assert!(response.headers.contains_key("upgrade"));
+    }
+}

@@ -1,0 +1,525 @@
+//! The data path: `impl ProxyHttp`, thin phases over pure functions.
+//!
+//! A request is read once into one [`context::View`]; what is matched is what is forwarded. The
+//! route table is asked in `request_filter`, where a miss can be answered on a connection that
+//! stays open, and again in `upstream_peer` when a request is sent a second time; `upstream_peer`
+//! makes the peer of the route that was found.
+
+mod context;
+mod error;
+mod headers;
+mod peer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
+use log::{debug, error, info, warn};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+pub use context::Exchange;
+use context::View;
+use error::Fault;
+use headers::Client;
+
+use crate::answer::Refusal;
+use crate::front::Connection;
+use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
+
+/// How long the rest of a refused request's body is read, so that the client sees the answer.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A handler that may answer a request that could not be proxied itself.
+pub(crate) type ProxyErrorHandler =
+    Arc<dyn Fn(&ProxyFailure) -> Option<http::Response<Bytes>> + Send + Sync>;
+
+/// The statuses of the failure answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorStatuses {
+    /// No route takes the request; 501 by default, as the original.
+    pub no_route: StatusCode,
+    /// The target cannot be reached or breaks off; 500 by default, as the original.
+    pub unreachable: StatusCode,
+    /// The target is too slow; 504 by default.
+    pub timeout: StatusCode,
+}
+
+impl Default for ErrorStatuses {
+    fn default() -> Self {
+        Self {
+            no_route: StatusCode::NOT_IMPLEMENTED,
+            unreachable: StatusCode::INTERNAL_SERVER_ERROR,
+            timeout: StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+/// The times that one exchange may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect to the target; 2 s by default.
+    pub connect: Duration,
+    /// From the request to the first byte of the answer; 60 s by default, `None` for no limit.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of the answer; 60 s by default, `None` for no limit.
+    pub between_bytes: Option<Duration>,
+    /// Without a byte on an upgraded connection, in either direction; no limit by default.
+    pub websocket_idle: Option<Duration>,
+    /// Between two pieces of the request's body; 60 s by default, `None` for no limit.
+    pub client_body: Option<Duration>,
+    /// For one write to make progress, in either direction; 60 s by default, `None` for no limit.
+    pub send: Option<Duration>,
+    /// How long an idle connection to a target is kept; 60 s by default, `None` for no limit.
+    pub upstream_idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let minute = Some(Duration::from_secs(60));
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: minute,
+            between_bytes: minute,
+            websocket_idle: None,
+            client_body: minute,
+            send: minute,
+            upstream_idle: minute,
+        }
+    }
+}
+
+/// How requests get their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestIds {
+    /// The field that carries the id; `x-request-id` by default.
+    pub field: HeaderName,
+    /// Whether a client's own id is passed on; by default it is.
+    pub accept: bool,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self { field: HeaderName::from_static("x-request-id"), accept: true }
+    }
+}
+
+/// The options of the data path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayOptions {
+    /// The statuses of the failure answers.
+    pub errors: ErrorStatuses,
+    /// The times that one exchange may take.
+    pub timeouts: Timeouts,
+    /// How requests get their ids.
+    pub request_ids: RequestIds,
+    /// The proxies whose word on the client is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether routing decisions are logged and answers carry `x-served-by`.
+    pub debug: bool,
+}
+
+/// The proxy itself, as Pingora's `ProxyHttp`: wrap it by `DynamicProxy::request_handler`.
+pub struct Gateway {
+    registry: Arc<Registry>,
+    options: GatewayOptions,
+    on_proxy_error: Option<ProxyErrorHandler>,
+}
+
+impl Gateway {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        options: GatewayOptions,
+        on_proxy_error: Option<ProxyErrorHandler>,
+    ) -> Self {
+        Self { registry, options, on_proxy_error }
+    }
+
+    /// Reads the request and finds its route.
+    fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), Refusal> {
+        let request = session.req_header();
+        let given = request.headers.get(&self.options.request_ids.field);
+        let id = headers::request_id(given, self.options.request_ids.accept);
+        exchange.request_id = Some(id.map_err(|_unlikely| error::internal())?);
+        exchange.view = Some(View::of(request)?);
+        if self.find(exchange) {
+            return Ok(());
+        }
+        let refusal = error::refusal(ProxyError::NotFound, &self.options.errors);
+        Err(refusal)
+    }
+
+    /// Asks the table; says whether there is a route.
+    fn find(&self, exchange: &mut Exchange) -> bool {
+        exchange.route = self.registry.lookup(exchange.host(), exchange.path());
+        exchange.attempt = 0;
+        if self.options.debug {
+            match &exchange.route {
+                Some(route) => debug!(
+                    "{:?} {} -> {} at {}",
+                    exchange.host(), exchange.path(), route.key(), route.target
+                ),
+                None => debug!("{:?} {} -> no route", exchange.host(), exchange.path()),
+            }
+        }
+        exchange.route.is_some()
+    }
+
+    /// Sets the limits of this exchange on the client's side.
+    fn limit(&self, session: &mut Session) {
+        let timeouts = &self.options.timeouts;
+        let is_upgrade = session.is_upgrade_req();
+        // Pingora's read timeout covers the bytes of an upgraded connection, too; its silence is
+        // the front's to judge.
+        session.set_read_timeout(if is_upgrade { None } else { timeouts.client_body });
+        session.set_write_timeout(timeouts.send);
+        session.set_total_drain_timeout(Some(DRAIN));
+        let connection = session.stream().and_then(Connection::of);
+        if let Some(connection) = connection {
+            let (first_byte, between_bytes) = timeouts.patience(is_upgrade);
+            connection.patience().set(first_byte, between_bytes);
+        }
+    }
+
+    /// Tells everybody that a request could not be proxied, and makes the answer.
+    fn fail(
+        &self,
+        session: &Session,
+        exchange: &Exchange,
+        reason: ProxyError,
+    ) -> (Refusal, Option<http::Response<Bytes>>) {
+        let refusal = error::refusal(reason, &self.options.errors);
+        let failure = ProxyFailure {
+            error: reason,
+            route: exchange.route.clone(),
+            method: session.req_header().method.clone(),
+            host: exchange.host().to_owned(),
+            path: exchange.path().to_owned(),
+            status: refusal.status,
+        };
+        let own = self.on_proxy_error.as_ref().and_then(|handler| handler(&failure));
+        self.registry.emit(|| Event::ProxyError(Arc::new(failure)));
+        (refusal, own)
+    }
+
+    /// Answers a request for which no route was found, or that cannot be served at all.
+    async fn refuse(
+        &self,
+        session: &mut Session,
+        exchange: &Exchange,
+        refusal: &Refusal,
+    ) -> Result<()> {
+        let is_miss = exchange.view.is_some() && exchange.route.is_none();
+        let summary = summary(session, exchange);
+        let own = if is_miss {
+            info!("{summary}: no route, answered {}", refusal.status.as_u16());
+            self.fail(session, exchange, ProxyError::NotFound).1
+        } else {
+            info!("{summary}: refused with {}: {}", refusal.status.as_u16(), refusal.message);
+            None
+        };
+        self.answer(session, exchange, refusal, own).await
+    }
+
+    /// Writes an answer of the proxy's own: the handler's, or the refusal's.
+    async fn answer(
+        &self,
+        session: &mut Session,
+        exchange: &Exchange,
+        refusal: &Refusal,
+        own: Option<http::Response<Bytes>>,
+    ) -> Result<()> {
+        let (mut header, body) = match own {
+            Some(response) => of_handler(response)?,
+            None => of_refusal(refusal, session.req_header())?,
+        };
+        header.insert_header(CONTENT_LENGTH, body.len())?;
+        self.identify(&mut header, exchange)?;
+        if session.req_header().headers.contains_key(EXPECT) {
+            // The client waits for a word on its body; it will not send it now.
+            session.set_keepalive(None);
+        }
+        let is_bodiless = session.req_header().method == Method::HEAD || body.is_empty();
+        session.write_response_header(Box::new(header), is_bodiless).await?;
+        if !is_bodiless {
+            session.write_response_body(Some(body), true).await?;
+        }
+        Ok(())
+    }
+
+    fn identify(&self, header: &mut ResponseHeader, exchange: &Exchange) -> Result<()> {
+        match &exchange.request_id {
+            Some(id) => header.insert_header(self.options.request_ids.field.clone(), id.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::default()
+    }
+
+    /// No module is needed; the default is one for compression.
+    fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        self.limit(session);
+        match self.admit(session, exchange) {
+            Ok(()) => Ok(false),
+            Err(refusal) => {
+                self.refuse(session, exchange, &refusal).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Box<HttpPeer>> {
+        if exchange.route.is_none() && !self.find(exchange) {
+            return Err(Error::explain(ErrorType::ConnectNoRoute, "the route is gone").into_up());
+        }
+        let address =
+            exchange.route.as_ref().and_then(|route| peer::address(route, exchange.attempt));
+        let (Some(route), Some(address)) = (&exchange.route, address) else {
+            return Err(Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up());
+        };
+        let timeouts = &self.options.timeouts;
+        let is_upgrade = session.is_upgrade_req();
+        let fresh = exchange.resent;
+        Ok(Box::new(peer::peer(route, address, timeouts, is_upgrade, fresh)))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if let Some(target) = exchange.view.as_ref().and_then(|view| view.rewritten.as_ref()) {
+            request.set_raw_path(target)?;
+        }
+        if let Some(id) = &exchange.request_id {
+            request.insert_header(self.options.request_ids.field.clone(), id.clone())?;
+        }
+        let client = Client {
+            address: client_ip(session),
+            is_tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+            port: exchange.view.as_ref().and_then(|view| view.port),
+        };
+        headers::forward(request, client, &self.options.trusted_proxies)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&pingora_core::protocols::Digest>,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if let (false, Some(route), SocketAddr::Inet(address)) =
+            (reused, &exchange.route, &peer._address)
+        {
+            route.target.prefer(*address);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        headers::strip_hop_by_hop(response);
+        if response.status.is_informational()
+            && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
+            return Ok(());
+        }
+        exchange.answered = true;
+        if session.is_process_shutting_down() {
+            session.set_keepalive(None);
+        }
+        if self.options.debug
+            && let Some(route) = &exchange.route
+        {
+            let served_by = format!("http://{}{}", route.target, route.prefix);
+            response.insert_header("x-served-by", served_by)?;
+        }
+        self.identify(response, exchange)
+    }
+
+    /// The next address of the target, if there is one: nothing has been sent yet.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        exchange.attempt += 1;
+        let has_more = exchange
+            .route
+            .as_ref()
+            .is_some_and(|route| peer::address(route, exchange.attempt).is_some());
+        error.set_retry(has_more);
+        error
+    }
+
+    /// One more try on a new connection, if the old one died idle in the pool: before a byte of an
+    /// answer, and only for a request that may be made twice (RFC 9110, 9.2.2) and can be.
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        let died = matches!(
+            error.etype(),
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+        );
+        let may_resend = session.req_header().method.is_idempotent()
+            && !session.is_upgrade_req()
+            && !session.as_ref().retry_buffer_truncated()
+            && session.response_written().is_none();
+        let from_origin = *error.esource() == pingora_core::ErrorSource::Upstream;
+        let resend = reused
+            && died
+            && from_origin
+            && may_resend
+            && !exchange.answered
+            && !exchange.resent;
+        if resend {
+            debug!("{}: sent again, its connection had died idle", summary(session, exchange));
+            exchange.resent = true;
+            exchange.route = None;
+        }
+        error.set_retry(resend);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> FailToProxy {
+        let summary = summary(session, exchange);
+        let (refusal, own) = match Fault::of(error) {
+            Fault::ClientGone => {
+                debug!("{summary}: the client has gone: {error}");
+                return FailToProxy { error_code: 0, can_reuse_downstream: false };
+            }
+            Fault::Origin(_) if exchange.route.is_none() => {
+                info!("{summary}: the route went away meanwhile");
+                self.fail(session, exchange, ProxyError::NotFound)
+            }
+            Fault::Origin(reason) => {
+                warn!("{summary}: {reason}: {error}");
+                self.fail(session, exchange, reason)
+            }
+            Fault::Client(refusal) => {
+                info!("{summary}: {} {error}", refusal.message);
+                (refusal, None)
+            }
+            Fault::Proxy => {
+                error!("{summary}: {error}");
+                (error::internal(), None)
+            }
+        };
+        let code = refusal.status.as_u16();
+        // Pingora closes the connection after a failed exchange, so the answer has to say so.
+        session.set_keepalive(None);
+        if session.response_written().is_none()
+            && let Err(error) = self.answer(session, exchange, &refusal, own).await
+        {
+            debug!("{summary}: the client left before its answer: {error}");
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
+        drain(session).await;
+        FailToProxy { error_code: code, can_reuse_downstream: false }
+    }
+
+    /// Every failure has its line in `fail_to_proxy`.
+    fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Exchange,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+/// Reads the rest of a body, so that the kernel does not reset the connection and lose the answer
+/// on its way (RFC 9112, 9.6).
+async fn drain(session: &mut Session) {
+    if session.was_upgraded() {
+        return;
+    }
+    let rest = session.downstream_session.drain_request_body();
+    match pingora_timeout::timeout(DRAIN, rest).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!("a refused client broke off: {error}"),
+        Err(_elapsed) => debug!("a refused client goes on sending; its connection is closed"),
+    }
+}
+
+fn of_handler(response: http::Response<Bytes>) -> Result<(ResponseHeader, Bytes)> {
+    let (parts, body) = response.into_parts();
+    let mut header = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
+    for (name, value) in &parts.headers {
+        header.append_header(name.clone(), value.clone())?;
+    }
+    Ok((header, body))
+}
+
+fn of_refusal(refusal: &Refusal, request: &RequestHeader) -> Result<(ResponseHeader, Bytes)> {
+    let body = refusal.body(request.headers.get(ACCEPT).map(HeaderValue::as_bytes));
+    let mut header = ResponseHeader::build(refusal.status, Some(5))?;
+    header.insert_header(CONTENT_TYPE, body.content_type)?;
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    if let Some(methods) = refusal.allow {
+        header.insert_header(ALLOW, methods)?;
+    }
+    Ok((header, body.bytes))
+}
+
+fn client_ip(session: &Session) -> Option<std::net::IpAddr> {
+    session.client_addr().and_then(SocketAddr::as_inet).map(std::net::SocketAddr::ip)
+}
+
+/// The request in a log line; the target is internal and stands only in the log.
+fn summary(session: &Session, exchange: &Exchange) -> String {
+    let target = exchange.route.as_ref().map(|route| format!(" -> {}", route.target));
+    format!(
+        "{} {}{}{}",
+        session.req_header().method,
+        exchange.host(),
+        exchange.path().escape_debug(),
+        target.unwrap_or_default(),
+    )
+}

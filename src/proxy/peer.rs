@@ -1,0 +1,98 @@
+//! The upstream peer of a route: which address, which pool, how long.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pingora_core::upstreams::peer::HttpPeer;
+
+use super::Timeouts;
+use crate::route::Route;
+
+/// The address to try: the one that answered last, then the others in their order.
+pub(super) fn address(route: &Route, attempt: usize) -> Option<SocketAddr> {
+    let addresses = route.target.addresses();
+    let preferred = route.target.preferred();
+    match attempt {
+        0 => addresses.get(preferred).copied(),
+        _ => addresses
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != preferred)
+            .nth(attempt - 1)
+            .map(|(_, address)| *address),
+    }
+}
+
+/// The peer at an address of the route's target.
+///
+/// The pool is one per generation: a replaced target's idle connections are never used again. With
+/// `fresh` it is one of its own, so that a request that is sent again meets a new connection.
+pub(super) fn peer(
+    route: &Route,
+    address: SocketAddr,
+    timeouts: &Timeouts,
+    is_upgrade: bool,
+    fresh: bool,
+) -> HttpPeer {
+    // A socket address does not resolve, so this neither blocks nor fails.
+    let mut peer = HttpPeer::new(address, false, String::new());
+    peer.group_key = if fresh { fastrand::u64(..) | FRESH } else { route.generation.0 & !FRESH };
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.read_timeout = if is_upgrade { None } else { timeouts.longest_silence() };
+    peer.options.write_timeout = timeouts.send;
+    peer.options.idle_timeout = timeouts.upstream_idle;
+    peer
+}
+
+/// Tells the pools of single requests from those of generations.
+const FRESH: u64 = 1 << 63;
+
+impl Timeouts {
+    /// Pingora has one limit for the origin's first byte and for every later one: the longer.
+    fn longest_silence(&self) -> Option<Duration> {
+        Some(self.first_byte?.max(self.between_bytes?))
+    }
+
+    /// The limits that the front keeps beside Pingora's own, for first byte and between bytes.
+    pub(super) fn patience(&self, is_upgrade: bool) -> (Option<Duration>, Option<Duration>) {
+        if is_upgrade {
+            return (self.first_byte, self.websocket_idle);
+        }
+        let longest = self.longest_silence();
+        (
+            self.first_byte.filter(|limit| Some(*limit) != longest),
+            self.between_bytes.filter(|limit| Some(*limit) != longest),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeouts(first_byte: Option<u64>, between_bytes: Option<u64>) -> Timeouts {
+        Timeouts {
+            first_byte: first_byte.map(Duration::from_secs),
+            between_bytes: between_bytes.map(Duration::from_secs),
+            ..Timeouts::default()
+        }
+    }
+
+    #[test]
+    fn the_front_keeps_only_what_pingora_cannot() {
+        let cases = [
+            (timeouts(Some(60), Some(60)), Some(60), None, None),
+            (timeouts(Some(5), Some(60)), Some(60), Some(5), None),
+            (timeouts(Some(300), Some(60)), Some(300), None, Some(60)),
+            (timeouts(None, Some(60)), None, None, Some(60)),
+            (timeouts(None, None), None, None, None),
+        ];
+        for (timeouts, pingora, first, between) in cases {
+            let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs());
+            assert_eq!(seconds(timeouts.longest_silence()), pingora);
+            let (own_first, own_between) = timeouts.patience(false);
+            assert_eq!((seconds(own_first), seconds(own_between)), (first, between));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Why a registration is refused.
+
+use thiserror::Error;
+
+use crate::route::{HostError, PrefixError};
+
+/// Why a registration is refused. Nothing has changed when one of these comes back.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The caller is not on this machine, or cannot be told from somebody who is not.
+    #[error("{reason}")]
+    Forbidden {
+        /// The rule that says so.
+        reason: String,
+    },
+    /// Only `POST` registers.
+    #[error("register with POST")]
+    MethodNotAllowed,
+    /// The body is not JSON.
+    #[error("the body is not JSON: {0}")]
+    NotJson(String),
+    /// The prefix, the port or both are missing.
+    #[error("{0}")]
+    Incomplete(String),
+    /// A field that is not part of a registration.
+    #[error(
+        "unknown field `{field}`{}; a registration has prefix, port, host and reqHostNames",
+        nearest.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default()
+    )]
+    UnknownField {
+        /// The field as it was sent.
+        field: String,
+        /// The known field that it resembles.
+        nearest: Option<&'static str>,
+    },
+    /// The prefix cannot be routed.
+    #[error("prefix: {0}")]
+    Prefix(#[from] PrefixError),
+    /// The prefix is not a string.
+    #[error("prefix: {0} is not a string; write it like \"/shop\"")]
+    PrefixType(String),
+    /// The prefix belongs to the proxy.
+    #[error("prefix: {prefix} is the path that apps register at; choose another")]
+    Reserved {
+        /// The prefix, normalised.
+        prefix: String,
+    },
+    /// The port is not one.
+    #[error("port: {0} is not a port; write a number from 1 to 65535")]
+    Port(String),
+    /// The target's host is not one.
+    #[error("host: {0} is not a host; write a name or an IP address, without a port")]
+    Host(String),
+    /// One of the request hosts is not one.
+    #[error("reqHostNames: {name:?}: {source}")]
+    RequestHost {
+        /// The entry.
+        name: String,
+        /// What is wrong with it.
+        source: HostError,
+    },
+    /// The request hosts are not a list of strings.
+    #[error(
+        "reqHostNames: {0} is not a list of host names; write [\"example.com\"], \
+         or leave the field out for any host"
+    )]
+    RequestHosts(String),
+    /// The target is outside what the configuration allows.
+    #[error(
+        "the target {target} is not on a loopback address; to allow it, put its address or name \
+         into `targets.allow` of the proxy's configuration"
+    )]
+    TargetNotAllowed {
+        /// The target as it was registered.
+        target: String,
+    },
+    /// The target's name does not resolve.
+    #[error("the target's host {host} does not resolve to an address: {reason}")]
+    TargetUnresolved {
+        /// The host.
+        host: String,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// The target is the proxy.
+    #[error("the target {target} is this proxy itself; register the port that the app listens on")]
+    TargetIsProxy {
+        /// The target as it was registered.
+        target: String,
+    },
+    /// The body is larger than allowed.
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The body did not come in time.
+    #[error("the body was not complete after {after:?}")]
+    TooSlow {
+        /// The limit.
+        after: std::time::Duration,
+    },
+    /// The body ended before its time.
+    #[error("the body ended before it was complete")]
+    Truncated,
+}
+
+impl RegisterError {
+    /// The code of the contract, or one of ours, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Forbidden { .. } => "FORBIDDEN",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::NotJson(_) | Self::Truncated => "BAD_REQUEST",
+            Self::Incomplete(_) => "INCOMPLETE_REQUEST",
+            Self::UnknownField { .. } => "UNKNOWN_FIELD",
+            Self::Prefix(_) | Self::PrefixType(_) => "INVALID_PREFIX",
+            Self::Reserved { .. } => "RESERVED_PREFIX",
+            Self::Port(_) => "INVALID_PORT",
+            Self::Host(_) => "INVALID_HOST",
+            Self::RequestHost { .. } | Self::RequestHosts(_) => "INVALID_REQ_HOST_NAMES",
+            Self::TargetNotAllowed { .. } => "TARGET_NOT_ALLOWED",
+            Self::TargetUnresolved { .. } => "TARGET_UNRESOLVED",
+            Self::TargetIsProxy { .. } => "TARGET_IS_PROXY",
+            Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
+            Self::TooSlow { .. } => "BODY_TIMEOUT",
+        }
+    }
+}

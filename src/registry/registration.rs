@@ -1,0 +1,309 @@
+//! A registration: from the JSON of `POST /register` to checked values.
+
+use std::num::NonZeroU16;
+
+use serde_json::{Map, Value};
+
+use super::RegisterError;
+use crate::route::{HostPattern, PathPrefix};
+
+/// The fields of a registration, as the contract names them.
+const FIELDS: [&str; 4] = ["prefix", "port", "host", "reqHostNames"];
+
+/// What a registration does not say.
+const DEFAULT_HOST: &str = "localhost";
+
+/// What becomes of a field that a registration does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// It is refused, so that a misspelt `reqHostNames` does not open a route to every host.
+    #[default]
+    Refuse,
+    /// It is ignored, as the original does.
+    Ignore,
+}
+
+/// A route that an app asks for, checked in itself; the target is not resolved yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The path prefix.
+    pub prefix: PathPrefix,
+    /// The target's port.
+    pub port: NonZeroU16,
+    /// The target's host, `localhost` by default; an IPv6 address without brackets.
+    pub host: String,
+    /// The request hosts that the route holds for; [`HostPattern::Any`] alone for all.
+    pub request_hosts: Vec<HostPattern>,
+}
+
+impl Registration {
+    /// A registration of `prefix` for any request host, on `localhost`.
+    ///
+    /// # Errors
+    /// [`RegisterError::Prefix`] or [`RegisterError::Port`].
+    pub fn new(prefix: &str, port: u16) -> Result<Self, RegisterError> {
+        Ok(Self {
+            prefix: PathPrefix::parse(prefix)?,
+            port: NonZeroU16::new(port).ok_or_else(|| RegisterError::Port(port.to_string()))?,
+            host: DEFAULT_HOST.to_owned(),
+            request_hosts: vec![HostPattern::Any],
+        })
+    }
+
+    /// The same registration with another target host.
+    ///
+    /// # Errors
+    /// [`RegisterError::Host`] if it is neither a name nor an IP address.
+    pub fn on_host(mut self, host: &str) -> Result<Self, RegisterError> {
+        self.host = target_host(host)?;
+        Ok(self)
+    }
+
+    /// The same registration for these request hosts only.
+    ///
+    /// # Errors
+    /// [`RegisterError::RequestHost`] for a name that is none, [`RegisterError::RequestHosts`] for
+    /// an empty list.
+    pub fn for_request_hosts<T: AsRef<str>>(mut self, names: &[T]) -> Result<Self, RegisterError> {
+        self.request_hosts = request_hosts(names.iter().map(AsRef::as_ref))?;
+        Ok(self)
+    }
+
+    /// Reads the body of `POST /register`. The checks are made in the contract's order: JSON,
+    /// completeness, then everything else.
+    ///
+    /// # Errors
+    /// [`RegisterError`], naming the field.
+    pub fn from_json(body: &[u8], unknown: UnknownFields) -> Result<Self, RegisterError> {
+        let value: Value = serde_json::from_slice(body)
+            .map_err(|error| RegisterError::NotJson(error.to_string()))?;
+        let object = match value {
+            Value::Object(object) => object,
+            other => {
+                return Err(RegisterError::Incomplete(format!(
+                    "the body is {}, not an object; send {{\"prefix\": \"/shop\", \"port\": 4321}}",
+                    kind(&other),
+                )));
+            }
+        };
+        complete(&object)?;
+        if unknown == UnknownFields::Refuse {
+            known(&object)?;
+        }
+        Self::from_object(&object)
+    }
+
+    fn from_object(object: &Map<String, Value>) -> Result<Self, RegisterError> {
+        let prefix = match object.get("prefix") {
+            Some(Value::String(text)) => PathPrefix::parse(text)?,
+            other => return Err(RegisterError::PrefixType(shown(other))),
+        };
+        let host = match object.get("host") {
+            None | Some(Value::Null) => DEFAULT_HOST.to_owned(),
+            Some(Value::String(text)) => target_host(text)?,
+            other => return Err(RegisterError::Host(shown(other))),
+        };
+        let request_hosts = match object.get("reqHostNames") {
+            None | Some(Value::Null) => vec![HostPattern::Any],
+            Some(list @ Value::Array(names)) => {
+                let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
+                let names = names.ok_or_else(|| RegisterError::RequestHosts(shown(Some(list))))?;
+                request_hosts(names.into_iter())?
+            }
+            other => return Err(RegisterError::RequestHosts(shown(other))),
+        };
+        Ok(Self { prefix, port: port(object.get("port"))?, host, request_hosts })
+    }
+}
+
+/// The prefix and the port are there, and not blank.
+fn complete(object: &Map<String, Value>) -> Result<(), RegisterError> {
+    let is_missing = |name: &str| match object.get(name) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.trim().is_empty(),
+        Some(_) => false,
+    };
+    let missing: Vec<&str> = ["prefix", "port"].into_iter().filter(|n| is_missing(n)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let hint = object
+        .keys()
+        .filter(|name| !FIELDS.contains(&name.as_str()))
+        .find_map(|name| nearest(name).filter(|near| missing.contains(near)).map(|n| (name, n)))
+        .map(|(name, near)| format!("; did you mean `{near}` by `{}`?", clipped(name)))
+        .unwrap_or_default();
+    Err(RegisterError::Incomplete(format!("missing: {}{hint}", missing.join(" and "))))
+}
+
+fn known(object: &Map<String, Value>) -> Result<(), RegisterError> {
+    match object.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(field) => {
+            Err(RegisterError::UnknownField { field: clipped(field), nearest: nearest(field) })
+        }
+    }
+}
+
+/// The field that a misspelt name resembles.
+fn nearest(name: &str) -> Option<&'static str> {
+    FIELDS
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase()), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
+}
+
+/// A number, or its digits as a string: the original's own example sends a string.
+fn port(value: Option<&Value>) -> Result<NonZeroU16, RegisterError> {
+    let number = match value {
+        Some(Value::Number(number)) => number.as_u64(),
+        Some(Value::String(text)) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            text.parse().ok()
+        }
+        _ => None,
+    };
+    number
+        .and_then(|number| u16::try_from(number).ok())
+        .and_then(NonZeroU16::new)
+        .ok_or_else(|| RegisterError::Port(shown(value)))
+}
+
+/// A name or an address; the brackets of an IPv6 address are taken off.
+fn target_host(text: &str) -> Result<String, RegisterError> {
+    let refused = || RegisterError::Host(format!("{:?}", clipped(text)));
+    let host = text.trim();
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if bare.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(bare.to_owned());
+    }
+    match HostPattern::parse(host) {
+        Ok(HostPattern::Exact(name)) => Ok(name.to_string()),
+        _ => Err(refused()),
+    }
+}
+
+fn request_hosts<'a>(
+    names: impl ExactSizeIterator<Item = &'a str>,
+) -> Result<Vec<HostPattern>, RegisterError> {
+    if names.len() == 0 {
+        return Err(RegisterError::RequestHosts("an empty list".to_owned()));
+    }
+    names
+        .map(|name| {
+            HostPattern::parse(name)
+                .map_err(|source| RegisterError::RequestHost { name: clipped(name), source })
+        })
+        .collect()
+}
+
+/// A value as the caller sent it, short enough for a message.
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), |value| clipped(&value.to_string()))
+}
+
+fn clipped(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<Registration, RegisterError> {
+        Registration::from_json(body.as_bytes(), UnknownFields::Refuse)
+    }
+
+    #[test]
+    fn the_contracts_examples_are_read() {
+        let cases = [
+            (r#"{"prefix": "/", "port":1234}"#, "/", 1234, "localhost"),
+            (r#"{"prefix": "/test", "port":4321}"#, "/test", 4321, "localhost"),
+            (r#"{"prefix": "test/", "port":"3005"}"#, "/test", 3005, "localhost"),
+            (r#"{"host": "127.0.0.1", "prefix": "/a", "port":1}"#, "/a", 1, "127.0.0.1"),
+            (r#"{"host": "[::1]", "prefix": "/a", "port":1}"#, "/a", 1, "::1"),
+            (r#"{"host": null, "prefix": "/a", "port":1, "reqHostNames":null}"#, "/a", 1, "localhost"),
+        ];
+        for (body, prefix, port, host) in cases {
+            let read = read(body).unwrap();
+            assert_eq!((read.prefix.as_str(), read.port.get(), read.host.as_str()), (prefix, port, host));
+            assert_eq!(read.request_hosts, [HostPattern::Any]);
+        }
+    }
+
+    #[test]
+    fn every_bad_body_has_its_code_and_names_its_field() {
+        let cases = [
+            ("", "BAD_REQUEST", "not JSON"),
+            ("prefix=/a&port=1", "BAD_REQUEST", "not JSON"),
+            (r#"{"prefix": "/a", "port": 1"#, "BAD_REQUEST", "not JSON"),
+            ("\u{feff}{}", "BAD_REQUEST", "not JSON"),
+            ("null", "INCOMPLETE_REQUEST", "null"),
+            ("[1]", "INCOMPLETE_REQUEST", "a list"),
+            ("{}", "INCOMPLETE_REQUEST", "prefix and port"),
+            (r#"{"prefix": "/a"}"#, "INCOMPLETE_REQUEST", "port"),
+            (r#"{"port": 1}"#, "INCOMPLETE_REQUEST", "prefix"),
+            (r#"{"prefix": " ", "port": 1}"#, "INCOMPLETE_REQUEST", "prefix"),
+            (r#"{"prefix": "/a", "port": null}"#, "INCOMPLETE_REQUEST", "port"),
+            (r#"{"prefx": "/a", "port": 1}"#, "INCOMPLETE_REQUEST", "did you mean `prefix`"),
+            (r#"{"prefix": "/a", "port": 1, "reqHostName": ["a"]}"#, "UNKNOWN_FIELD", "`reqHostNames`"),
+            (r#"{"prefix": 7, "port": 1}"#, "INVALID_PREFIX", "7"),
+            (r#"{"prefix": "/a b", "port": 1}"#, "INVALID_PREFIX", "%20"),
+            (r#"{"prefix": "/a\u0000", "port": 1}"#, "INVALID_PREFIX", "prefix"),
+            (r#"{"prefix": "/a/../b", "port": 1}"#, "INVALID_PREFIX", ".."),
+            (r#"{"prefix": "/a/%2e%2E/b", "port": 1}"#, "INVALID_PREFIX", ".."),
+            (r#"{"prefix": "/{id}", "port": 1}"#, "INVALID_PREFIX", "%7B"),
+            (r#"{"prefix": "/😀", "port": 1}"#, "INVALID_PREFIX", "%F0%9F%98%80"),
+            (r#"{"prefix": "/a", "port": 0}"#, "INVALID_PORT", "0"),
+            (r#"{"prefix": "/a", "port": 65536}"#, "INVALID_PORT", "65536"),
+            (r#"{"prefix": "/a", "port": -1}"#, "INVALID_PORT", "-1"),
+            (r#"{"prefix": "/a", "port": 1.5}"#, "INVALID_PORT", "1.5"),
+            (r#"{"prefix": "/a", "port": "abc"}"#, "INVALID_PORT", "abc"),
+            (r#"{"prefix": "/a", "port": "+1"}"#, "INVALID_PORT", "+1"),
+            (r#"{"prefix": "/a", "port": [1]}"#, "INVALID_PORT", "[1]"),
+            (r#"{"prefix": "/a", "port": 1, "host": "a:1"}"#, "INVALID_HOST", "a:1"),
+            (r#"{"prefix": "/a", "port": 1, "host": "*.a"}"#, "INVALID_HOST", "*.a"),
+            (r#"{"prefix": "/a", "port": 1, "host": 5}"#, "INVALID_HOST", "5"),
+            (r#"{"prefix": "/a", "port": 1, "reqHostNames": "a"}"#, "INVALID_REQ_HOST_NAMES", "a"),
+            (r#"{"prefix": "/a", "port": 1, "reqHostNames": []}"#, "INVALID_REQ_HOST_NAMES", "leave"),
+            (r#"{"prefix": "/a", "port": 1, "reqHostNames": [1]}"#, "INVALID_REQ_HOST_NAMES", "[1]"),
+            (r#"{"prefix": "/a", "port": 1, "reqHostNames": ["*"]}"#, "INVALID_REQ_HOST_NAMES", "*"),
+            (r#"{"prefix": "/a", "port": 1, "reqHostNames": ["a.com:80"]}"#, "INVALID_REQ_HOST_NAMES", "port"),
+        ];
+        for (body, code, named) in cases {
+            let error = read(body).expect_err(body);
+            assert_eq!(error.code(), code, "{body}: {error}");
+            assert!(error.to_string().contains(named), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_can_be_ignored() {
+        let body = br#"{"prefix": "/a", "port": 1, "pid": 7}"#;
+        assert!(Registration::from_json(body, UnknownFields::Ignore).is_ok());
+    }
+
+    #[test]
+    fn request_hosts_are_normalised() {
+        let body = r#"{"prefix": "/a", "port": 1, "reqHostNames": ["EXAMPLE.com.", "*.b.org", "10.0.0.1"]}"#;
+        let names: Vec<String> =
+            read(body).unwrap().request_hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["example.com", "*.b.org", "10.0.0.1"]);
+    }
+}
