@@ -7,7 +7,7 @@ use serde::{Deserializer, de::Error};
 use super::text;
 
 /// Longer is always a mistake, mostly `M` (months) for `m` (minutes).
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 /// Any duration, zero too.
 pub(super) fn any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -38,7 +38,8 @@ where
 
 fn parse(text: &str) -> Result<Duration, String> {
     let shown = text::shown(text);
-    if text.parse::<f64>().is_ok_and(|number| number >= 0.0) {
+    let is_number = text.parse().is_ok_and(f64::is_finite);
+    if is_number && !text.starts_with('-') {
         return Err(format!(
             "has no unit: {shown}; write {text}s for seconds, or another unit of ms, s, m, h, d"
         ));
@@ -77,9 +78,9 @@ mod tests {
             ("500ms", Duration::from_millis(500)),
             ("10s", Duration::from_secs(10)),
             ("0.5s", Duration::from_millis(500)),
-            ("2m", Duration::from_secs(120)),
-            ("1h30m", Duration::from_secs(5400)),
-            ("1h 30m", Duration::from_secs(5400)),
+            ("2m", Duration::from_mins(2)),
+            ("1h30m", Duration::from_mins(90)),
+            ("1h 30m", Duration::from_mins(90)),
             ("30d", LONGEST),
             ("0s", Duration::ZERO),
         ] {
@@ -98,6 +99,7 @@ mod tests {
             ("soon", "is not a duration"),
             ("", "is not a duration"),
             ("10 parsecs", "is not a duration"),
+            ("inf", "is not a duration"),
             ("s", "is not a duration"),
             ("10M", "is longer than 30 days"),
             ("99999999999999999999s", "is not a duration"),

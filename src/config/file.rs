@@ -20,6 +20,11 @@ use super::{duration, log_filter, text};
 /// The top level. Pingora's keys first, in its own order, then ours.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    clippy::struct_field_names,
+    reason = "the keys are what they are, most of them Pingora's"
+)]
 pub(super) struct File {
     pub(super) version: usize,
     pub(super) daemon: bool,

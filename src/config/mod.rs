@@ -100,7 +100,9 @@ impl Config {
     /// Reads and checks a file; without a path, the defaults.
     ///
     /// `env` looks up an environment variable. `PORT`, and if it is not set `port`, overrides the
-    /// file's `port`; with `listen` in the file it is an error.
+    /// file's `port`: if both are set, `PORT` wins. With `listen` in the file either is an error.
+    /// Look up with `std::env::var_os` and `to_string_lossy`: `var(..).ok()` hides a variable that
+    /// is not Unicode, which ought to be an error too.
     ///
     /// # Errors
     /// When the file cannot be read, or anything in it, or in the environment, is wrong.
@@ -134,6 +136,8 @@ impl Config {
         text: &str,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
+        // Some editors begin a file with a byte order mark; columns do not count it.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source {
             file: name.into(),
             text,

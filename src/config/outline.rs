@@ -98,22 +98,20 @@ enum Open {
 impl Outline {
     fn take(&mut self, event: &Event<'_>, position: Position) {
         match event {
-            Event::Scalar(text, ..) => {
-                if !self.take_key(text, position) {
-                    self.enter(position, Node::Scalar(text.to_string()));
-                }
-            }
-            Event::Alias(_) => {
-                if !self.take_key("*", position) {
-                    self.enter(position, Node::Alias);
-                }
-            }
+            Event::Scalar(text, ..) => self.scalar(text, position, Node::Scalar(text.to_string())),
+            Event::Alias(_) => self.scalar("*", position, Node::Alias),
             Event::SequenceStart(..) => self.open(position, Node::List),
             Event::MappingStart(..) => self.open(position, Node::Map),
             Event::SequenceEnd | Event::MappingEnd => {
                 self.open.pop();
             }
             _ => {}
+        }
+    }
+
+    fn scalar(&mut self, text: &str, position: Position, node: Node) {
+        if !self.take_key(text, position) {
+            self.enter(position, node);
         }
     }
 
@@ -137,9 +135,10 @@ impl Outline {
         }
         let is_list = node == Node::List;
         let path = self.enter(position, node);
-        self.open.push(match is_list {
-            true => Open::List { path, next: 0 },
-            false => Open::Map { path, key: None },
+        self.open.push(if is_list {
+            Open::List { path, next: 0 }
+        } else {
+            Open::Map { path, key: None }
         });
     }
 

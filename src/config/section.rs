@@ -104,7 +104,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        let minute = Some(Duration::from_secs(60));
+        let minute = Some(Duration::from_mins(1));
         Self {
             connect: Duration::from_secs(2),
             first_byte: minute,

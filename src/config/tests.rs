@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const FIXTURES: &str = "tests/fixtures/config";
@@ -93,7 +95,7 @@ fn a_file_without_permission_says_so() {
     use std::os::unix::fs::PermissionsExt;
 
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::set_permissions(file.path(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o000)).unwrap();
     // Root reads everything.
     if fs::read(file.path()).is_ok() {
         return;
@@ -127,58 +129,85 @@ fn the_deployed_file_is_the_defaults() {
     assert_eq!(load("conf/pingora.yaml").unwrap(), Config::default());
 }
 
-/// Each line of the deployed file that is a key, commented out or not, with its section.
-fn keys_of_the_deployed_file() -> BTreeSet<(String, String)> {
-    let mut section = String::new();
-    let mut keys = BTreeSet::new();
-    for line in fs::read_to_string("conf/pingora.yaml").unwrap().lines() {
-        // A comment has a blank after its #, a key that is commented out has none.
-        let line = line.strip_prefix('#').unwrap_or(line);
-        let name = line.trim_start().trim_start_matches("- ");
-        let Some((name, _)) = name.split_once(':') else {
-            continue;
-        };
-        if name.starts_with('#') || name.contains([' ', '"']) {
-            continue;
-        }
-        if line.starts_with(' ') {
-            keys.insert((section.clone(), name.to_owned()));
-        } else {
-            name.clone_into(&mut section);
-            keys.insert((String::new(), name.to_owned()));
-        }
-    }
-    keys
+/// The deployed file with every key that it comments out: a comment has a blank after its `#`, a
+/// key has none.
+fn deployed_uncommented() -> String {
+    let text = fs::read_to_string("conf/pingora.yaml").unwrap();
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => rest,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn the_deployed_file_shows_every_key() {
-    let shown = keys_of_the_deployed_file();
-    for (section, keys) in key::sections() {
-        for key in keys {
-            let section = section.trim_end_matches("[]").to_owned();
-            let wanted = (section, (*key).to_owned());
-            assert!(shown.contains(&wanted), "{wanted:?} is not in the file");
+    let text = deployed_uncommented();
+    let source = Source {
+        file: "conf/pingora.yaml".into(),
+        text: &text,
+    };
+    let outline = source.outline();
+    let shown: BTreeSet<_> = outline
+        .iter()
+        .filter(|entry| entry.key.is_some())
+        .map(|entry| entry.path.replace("[0]", "[]"))
+        .collect();
+    let known: BTreeSet<_> = key::sections()
+        .into_iter()
+        .flat_map(|(section, keys)| keys.iter().map(move |key| (section, *key)))
+        .map(|(section, key)| match section {
+            "" => key.to_owned(),
+            section => format!("{section}.{key}"),
+        })
+        .collect();
+    assert_eq!(shown, known);
+}
+
+#[test]
+fn what_the_deployed_file_comments_out_is_valid_too() {
+    let config = parse(&deployed_uncommented().replace("\nport: 3000\n", "\n")).unwrap();
+    assert_eq!(config.routes.len(), 1);
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.server.max_blocking_threads, Some(512));
+}
+
+proptest! {
+    /// Whatever a slip of the hand makes of the deployed file, it is read, or refused in one line
+    /// with a place.
+    #[test]
+    fn a_damaged_file_is_read_or_refused_in_one_line(
+        start in 0usize..12_000,
+        length in 0usize..40,
+        inserted in "[ \\t\\n\\-a-z0-9:#\"'\\[\\]{}&*!|>%@é]{0,6}",
+    ) {
+        let mut text: Vec<_> = deployed_uncommented().chars().collect();
+        let start = start.min(text.len());
+        let end = (start + length).min(text.len());
+        text.splice(start..end, inserted.chars());
+        if let Err(error) = parse(&text.into_iter().collect::<String>()) {
+            let error = error.to_string();
+            prop_assert!(error.starts_with("x.yaml:"), "{}", error);
+            prop_assert!(!error.contains(char::is_control), "{}", error);
         }
     }
 }
 
 #[test]
-fn what_the_deployed_file_comments_out_is_valid_too() {
-    let text = fs::read_to_string("conf/pingora.yaml").unwrap();
-    let uncommented: Vec<_> = text
-        .lines()
-        .filter(|line| *line != "port: 3000")
-        .map(|line| match line.strip_prefix('#') {
-            Some(key) if !key.starts_with(' ') => key,
-            Some(item) if item.starts_with("  ") => item,
-            _ => line,
-        })
-        .collect();
-    let config = parse(&uncommented.join("\n")).unwrap();
-    assert_eq!(config.routes.len(), 1);
-    assert_eq!(config.listen.len(), 2);
-    assert_eq!(config.server.max_blocking_threads, Some(512));
+fn places_hold_behind_a_mark_other_letters_and_other_line_ends() {
+    for (text, expected) in [
+        ("\u{feff}port: x", "x.yaml:1:7: `port` "),
+        ("version: 1\r\nport: x\r\n", "x.yaml:2:7: `port` "),
+        ("{user: é, port: x}", "x.yaml:1:17: `port` "),
+        ("user: &name x\nport: *name", "x.yaml:2:7: `port` "),
+        (
+            "routes: &all\n  - prefix: [a]",
+            "x.yaml:2:13: `routes[0].prefix` ",
+        ),
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{text:?}: {error}");
+    }
 }
 
 #[test]
@@ -264,7 +293,7 @@ fn every_setting_reaches_the_configuration() {
     );
     assert_eq!(config.timeouts.idle, Some(Duration::from_secs(75)));
     assert_eq!(config.errors.no_route, 404);
-    assert_eq!(config.shutdown_grace, Duration::from_secs(60));
+    assert_eq!(config.shutdown_grace, Duration::from_mins(1));
 
     let config = load("conf/examples/development.yaml").unwrap();
     assert!(config.debug);
