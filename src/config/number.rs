@@ -1,0 +1,83 @@
+//! Whole numbers within bounds: ports, statuses, counts.
+
+use std::fmt::Display;
+use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+
+use super::text;
+
+/// A port to listen on; 0 is any free one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Port(pub(super) u16);
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::parse_with(deserializer, listening_port).map(Self)
+    }
+}
+
+pub(super) fn listening_port(text: &str) -> Result<u16, String> {
+    within(text, "a port", 0..=u16::MAX)
+}
+
+/// A port to connect to.
+pub(super) fn target_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    text::parse_with(deserializer, |text| within(text, "a port", 1..=u16::MAX))
+}
+
+/// The status of an error answer.
+pub(super) fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    text::parse_with(deserializer, |text| {
+        within(text, "an error status", 400..=599)
+    })
+}
+
+/// How many fields a head may have: Pingora refuses 256 of its own accord, with another answer.
+pub(super) fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    text::parse_with(deserializer, |text| {
+        within(text, "a number of fields", 1..=200)
+    })
+}
+
+/// A number of seconds above zero, or none.
+pub(super) fn seconds<'de, D>(deserializer: D) -> Result<Option<NonZeroU64>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    Ok(Option::<Seconds>::deserialize(deserializer)?.map(|seconds| seconds.0))
+}
+
+/// A day: what is waited for longer is not waited for.
+const MOST_SECONDS: NonZeroU64 = match NonZeroU64::new(24 * 60 * 60) {
+    Some(day) => day,
+    None => NonZeroU64::MAX,
+};
+
+/// Serde's own error for a zero has no place.
+struct Seconds(NonZeroU64);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::parse_with(deserializer, |text| {
+            within(text, "a number of seconds", NonZeroU64::MIN..=MOST_SECONDS).map(Self)
+        })
+    }
+}
+
+fn within<T>(text: &str, what: &str, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + Display + PartialOrd,
+{
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!(
+            "is not {what}: {}; write a whole number from {} to {}",
+            text::shown(text),
+            range.start(),
+            range.end()
+        )),
+    }
+}

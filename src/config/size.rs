@@ -1,0 +1,60 @@
+//! Sizes in bytes as people write them: `4096`, `64KiB` (1024 bytes each), `1MB` (a million bytes).
+
+use bytesize::ByteSize;
+use serde::Deserializer;
+
+use super::text;
+
+/// A size of at least a byte.
+pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    text::parse_with(deserializer, parse)
+}
+
+fn parse(text: &str) -> Result<usize, String> {
+    let shown = text::shown(text);
+    let size: ByteSize = text.parse().map_err(|error| {
+        log::trace!("{text:?} as a size: {error}");
+        format!("is not a size: {shown}; write one such as 4096, 64KiB or 1MB")
+    })?;
+    match usize::try_from(size.as_u64()) {
+        Ok(0) => Err("is zero; write a size such as 64KiB".to_owned()),
+        Ok(bytes) if bytes < usize::MAX => Ok(bytes),
+        _ => Err(format!("is too large: {shown}; write a size such as 64KiB")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, expected) in [
+            ("4096", 4096),
+            ("64KiB", 65_536),
+            ("64 KiB", 65_536),
+            ("64kib", 65_536),
+            ("1MB", 1_000_000),
+            ("1.5MiB", 1_572_864),
+        ] {
+            assert_eq!(parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_text_is_refused_with_what_is_wrong() {
+        for (text, expected) in [
+            ("0", "is zero"),
+            ("0KiB", "is zero"),
+            ("-1", "is not a size"),
+            ("", "is not a size"),
+            ("big", "is not a size"),
+            ("64KiBs", "is not a size"),
+            ("64 KiB 2", "is not a size"),
+            ("99999999EiB", "is too large"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+}
