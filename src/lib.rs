@@ -1,1 +1,3 @@
 //! The live proxy.
+
+pub mod route;
