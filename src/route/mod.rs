@@ -11,6 +11,7 @@ mod host;
 mod key;
 mod leaf;
 mod live;
+mod node;
 mod path;
 mod prefix;
 mod request_target;

@@ -157,6 +157,9 @@ impl<S: BuildHasher> fmt::Debug for Table<S> {
         f.debug_struct("Table")
             .field("routes", &self.len())
             .field("case", &self.case)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
