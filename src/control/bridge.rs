@@ -29,14 +29,14 @@ use crate::route::{PathPrefix, RequestPath, RequestTarget};
 /// The service behind the traffic listener that answers registrations.
 pub struct Bridge {
     router: Router,
-    registration: PathPrefix,
+    registration: Option<PathPrefix>,
 }
 
 /// A piece of a request's body, or the news that it broke off.
 type Piece = std::io::Result<Frame<Bytes>>;
 
 impl Bridge {
-    pub(crate) fn new(router: Router, registration: PathPrefix) -> Self {
+    pub(crate) fn new(router: Router, registration: Option<PathPrefix>) -> Self {
         Self { router, registration }
     }
 
@@ -82,8 +82,9 @@ impl Bridge {
         let Some(path) = path.map(|path| path.as_str().to_owned()) else {
             return "/".to_owned();
         };
-        let is_registration =
-            path.trim_end_matches('/').eq_ignore_ascii_case(self.registration.as_str());
+        let is_registration = self.registration.as_ref().is_some_and(|registration| {
+            path.trim_end_matches('/').eq_ignore_ascii_case(registration.as_str())
+        });
         if is_registration { REGISTER.to_owned() } else { path }
     }
 }
@@ -139,6 +140,12 @@ fn stream(mut pieces: mpsc::Receiver<Piece>) -> Body {
 
 /// Feeds the request's body to the handler until either has enough.
 async fn upload(session: &mut ServerSession, pieces: mpsc::Sender<Piece>) {
+    if expects_continue(session)
+        && let Err(error) = session.write_continue_response().await
+    {
+        debug!("a control request broke off before its body: {error}");
+        return;
+    }
     loop {
         let piece = match session.read_request_body().await {
             Ok(Some(bytes)) => Ok(Frame::data(bytes)),
@@ -150,6 +157,13 @@ async fn upload(session: &mut ServerSession, pieces: mpsc::Sender<Piece>) {
             return;
         }
     }
+}
+
+/// Whether the client waits for a word before it sends the body (RFC 9110, 10.1.1).
+fn expects_continue(session: &ServerSession) -> bool {
+    session
+        .get_header(http::header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Sends the handler's answer as it comes.

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, FORWARDED, HOST, ORIGIN, VIA};
+use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 
 use crate::registry::RegisterError;
 
@@ -41,8 +41,8 @@ impl Peer {
 
 /// Fields that a relay adds.
 const RELAYED: [&str; 8] = [
-    FORWARDED.as_str(),
-    VIA.as_str(),
+    "forwarded",
+    "via",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",

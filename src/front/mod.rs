@@ -100,7 +100,7 @@ where
                     return None;
                 }
                 Next::Close => {
-                    connection.shutdown().await;
+                    Shutdown::shutdown(&mut *connection).await;
                     return None;
                 }
             }

@@ -22,8 +22,6 @@ pub struct Exchange {
     pub(super) resent: bool,
     /// The request's id, sent to the origin and back to the client.
     pub(super) request_id: Option<HeaderValue>,
-    /// Why the proxy answers itself, if it does.
-    pub(super) refusal: Option<Refusal>,
     /// Whether the origin has begun its answer.
     pub(super) answered: bool,
 }

@@ -1,0 +1,147 @@
+//! The leaves of the tree: a few routes, found by matchit.
+
+use std::sync::Arc;
+
+use matchit::{InsertError, Router};
+
+use super::Route;
+use super::key::{Item, encloses};
+
+/// The most routes in one leaf. 8 makes a change cheaper and 32 a table smaller; at 16 both are well
+/// within their bounds (`benches/route_table.rs`).
+pub(super) const LEAF_MAX: usize = 16;
+
+/// At most [`LEAF_MAX`] routes, filed under what the nodes above do not stand for of their keys.
+///
+/// Each route is one matchit pattern, `<rest>/{*rest}`, whose value is the route's place in `items`;
+/// so a new target for a known key leaves the routers as they are. Routes that lie one within the
+/// other go to different routers, by how many others of this leaf enclose them: asked from the
+/// innermost on, the first that matches is the longest prefix, and matchit never has to keep a place to
+/// come back to, for which it would allocate.
+#[derive(Clone)]
+pub(super) struct Leaf {
+    items: Vec<Item>,
+    routers: Option<Arc<Vec<Router<usize>>>>,
+}
+
+impl Leaf {
+    /// A leaf of these routes, the first `at` bytes of whose keys the nodes above stand for.
+    pub(super) fn new(items: Vec<Item>, at: usize) -> Self {
+        let routers = routers(&items, at);
+        Self { items, routers }
+    }
+
+    pub(super) fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    pub(super) fn into_items(self) -> Vec<Item> {
+        self.items
+    }
+
+    /// The route with the longest prefix of `text`, which has the tail of a [`Probe`](super::key::Probe)
+    /// and whose first `at` bytes the nodes above stand for.
+    pub(super) fn find(&self, text: &str, at: usize) -> Option<&Item> {
+        let Some(routers) = &self.routers else {
+            return self.scan(text);
+        };
+        let rest = text.get(at..)?;
+        let place = routers
+            .iter()
+            .rev()
+            .find_map(|router| router.at(rest).ok())?;
+        self.items.get(*place.value)
+    }
+
+    /// The same without matchit, in case that it refused a pattern.
+    fn scan(&self, text: &str) -> Option<&Item> {
+        let matching = self.items.iter().filter(|item| encloses(&item.key, text));
+        matching.max_by_key(|item| item.key.len())
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Item> {
+        self.items.iter().find(|item| *item.key == *key)
+    }
+
+    /// Puts a route in the place of the one with its key; hands it back if there is none.
+    pub(super) fn replace(&mut self, item: Item) -> Result<Arc<Route>, Item> {
+        match self.items.iter_mut().find(|known| known.key == item.key) {
+            Some(known) => Ok(std::mem::replace(&mut known.route, item.route)),
+            None => Err(item),
+        }
+    }
+
+    /// Adds a route whose key the leaf does not have.
+    pub(super) fn add(&mut self, item: Item, at: usize) {
+        let encloses_some = self
+            .items
+            .iter()
+            .any(|known| encloses(&item.key, &known.key));
+        let rank = rank(&self.items, &item.key);
+        self.items.push(item);
+        let added = match &mut self.routers {
+            Some(routers) if !encloses_some => {
+                add_last(Arc::make_mut(routers), &self.items, rank, at).is_ok()
+            }
+            _ => false,
+        };
+        if !added {
+            self.routers = routers(&self.items, at);
+        }
+    }
+
+    /// Removes a route. The routers are made anew: matchit keeps the nodes of what it removes.
+    pub(super) fn remove(&mut self, key: &str, at: usize) -> Option<Arc<Route>> {
+        let place = self.items.iter().position(|item| *item.key == *key)?;
+        let removed = self.items.remove(place);
+        self.routers = routers(&self.items, at);
+        Some(removed.route)
+    }
+}
+
+/// How many routes enclose this one.
+fn rank(items: &[Item], key: &str) -> usize {
+    items
+        .iter()
+        .filter(|other| *other.key != *key && encloses(&other.key, key))
+        .count()
+}
+
+/// A router for each rank; `None` if matchit refuses a pattern, which it has no reason to.
+fn routers(items: &[Item], at: usize) -> Option<Arc<Vec<Router<usize>>>> {
+    let mut routers = Vec::new();
+    for (place, item) in items.iter().enumerate() {
+        insert(&mut routers, rank(items, &item.key), &item.key, place, at).ok()?;
+    }
+    // A clone has no spare capacity.
+    Some(Arc::new(routers.clone()))
+}
+
+fn add_last(
+    routers: &mut Vec<Router<usize>>,
+    items: &[Item],
+    rank: usize,
+    at: usize,
+) -> Result<(), InsertError> {
+    match items.split_last() {
+        Some((item, others)) => insert(routers, rank, &item.key, others.len(), at),
+        None => Ok(()),
+    }
+}
+
+fn insert(
+    routers: &mut Vec<Router<usize>>,
+    rank: usize,
+    key: &str,
+    place: usize,
+    at: usize,
+) -> Result<(), InsertError> {
+    if routers.len() <= rank {
+        routers.resize_with(rank + 1, Router::new);
+    }
+    let pattern = format!("{}/{{*rest}}", key.get(at..).unwrap_or(key));
+    match routers.get_mut(rank) {
+        Some(router) => router.insert(pattern, place),
+        None => Ok(()),
+    }
+}

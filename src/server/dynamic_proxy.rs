@@ -1,0 +1,231 @@
+//! The proxy as an object: built, given routes, listened to, mounted in a Pingora server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::services::listening::Service;
+use pingora_proxy::{HttpProxy, http_proxy};
+use tokio::sync::broadcast;
+
+use super::TrafficService;
+use crate::control::{self, BodyLimits, Bridge, Control, RegisterErrorHandler};
+use crate::front::{Connections, Front, FrontOptions, HeadLimits};
+use crate::proxy::{Gateway, GatewayOptions, ProxyErrorHandler};
+use crate::registry::{
+    AllowedTarget, Event, ProxyFailure, RegisterError, RegisterFailure, Registered, Registration,
+    Registry, Rules, TargetPolicy, UnknownFields,
+};
+use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
+
+/// Everything that can be set about a [`DynamicProxy`]; [`Options::default`] is the stand-alone
+/// server's default.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The data path.
+    pub gateway: GatewayOptions,
+    /// Where apps register; `None` turns registration over the traffic listener off.
+    pub registration_path: Option<PathPrefix>,
+    /// What becomes of unknown fields in a registration.
+    pub unknown_fields: UnknownFields,
+    /// The most bytes of a registration's body; 64 KiB by default.
+    pub registration_limit: usize,
+    /// The total time for a registration's body; 10 s by default.
+    pub registration_timeout: Duration,
+    /// Whether prefixes match with regard to ASCII case; by default they do not.
+    pub case: CaseSensitivity,
+    /// Targets beside loopback that may be registered.
+    pub allowed_targets: Vec<AllowedTarget>,
+    /// The addresses that the proxy itself listens on, which are no targets.
+    pub own_listeners: Vec<SocketAddr>,
+    /// The most bytes of a request's head; 64 KiB by default.
+    pub head_limit: usize,
+    /// The most bytes of a request's target; 16 KiB by default.
+    pub target_limit: usize,
+    /// The most fields of a request; 100 by default, at most 200.
+    pub field_limit: usize,
+    /// The total time for a request's head, from its first byte on; 10 s by default.
+    pub head_timeout: Duration,
+    /// How long a connection may be idle between requests; 60 s by default.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            gateway: GatewayOptions::default(),
+            registration_path: PathPrefix::parse("/register").ok(),
+            unknown_fields: UnknownFields::Refuse,
+            registration_limit: 64 * 1024,
+            registration_timeout: Duration::from_secs(10),
+            case: CaseSensitivity::Insensitive,
+            allowed_targets: Vec::new(),
+            own_listeners: Vec::new(),
+            head_limit: 64 * 1024,
+            target_limit: 16 * 1024,
+            field_limit: 100,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// A reverse proxy that apps configure while it runs.
+///
+/// Clones are the same proxy. See the crate's documentation for an example.
+#[derive(Clone)]
+pub struct DynamicProxy {
+    registry: Arc<Registry>,
+    connections: Arc<Connections>,
+    options: Arc<Options>,
+    on_proxy_error: Option<ProxyErrorHandler>,
+    on_register_error: Option<RegisterErrorHandler>,
+}
+
+impl DynamicProxy {
+    /// A proxy without routes.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let rules = Rules {
+            targets: TargetPolicy {
+                allow: options.allowed_targets.clone(),
+                own: options.own_listeners.clone(),
+            },
+            reserved: options.registration_path.iter().cloned().collect(),
+            case: options.case,
+        };
+        Self {
+            registry: Arc::new(Registry::new(rules)),
+            connections: Arc::default(),
+            options: Arc::new(options),
+            on_proxy_error: None,
+            on_register_error: None,
+        }
+    }
+
+    /// Lets `handler` answer requests that could not be proxied: its answer goes to the client; with
+    /// `None` the proxy answers as usual. It is called on the request's path, so it must not block.
+    #[must_use]
+    pub fn on_proxy_error(
+        mut self,
+        handler: impl Fn(&ProxyFailure) -> Option<http::Response<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_proxy_error = Some(Arc::new(handler));
+        self
+    }
+
+    /// Lets `handler` answer registrations that were refused, in the same way.
+    #[must_use]
+    pub fn on_register_error(
+        mut self,
+        handler: impl Fn(&RegisterFailure) -> Option<http::Response<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_register_error = Some(Arc::new(handler));
+        self
+    }
+
+    /// Registers routes before the server runs; blocks while names are looked up.
+    ///
+    /// # Errors
+    /// [`RegisterError`] of the first route that cannot be registered; those before it are.
+    pub fn add_routes(
+        &self,
+        routes: impl IntoIterator<Item = Registration>,
+    ) -> Result<(), RegisterError> {
+        routes
+            .into_iter()
+            .try_for_each(|route| self.registry.register_blocking(route).map(|_registered| ()))
+    }
+
+    /// Registers a route while the server runs: once this returns, every later request sees it.
+    ///
+    /// # Errors
+    /// [`RegisterError`]; nothing has changed then.
+    pub async fn register_route(
+        &self,
+        route: Registration,
+    ) -> Result<Registered, RegisterError> {
+        self.registry.register(route).await
+    }
+
+    /// Removes a route; requests on their way to its target are not disturbed.
+    #[must_use = "says whether there was such a route"]
+    pub fn remove_route(&self, key: &RouteKey) -> Option<Arc<Route>> {
+        self.registry.remove(key)
+    }
+
+    /// All routes, as of one moment.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Arc<Route>> {
+        self.registry.routes()
+    }
+
+    /// The events from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.registry.subscribe()
+    }
+
+    /// The connections of all services of this proxy.
+    #[must_use]
+    pub fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.connections)
+    }
+
+    /// The whole proxy as a Pingora service: add listeners to it (`add_tcp`) and it to a server.
+    #[must_use]
+    pub fn service(&self, conf: &Arc<ServerConf>) -> TrafficService {
+        let options = &self.options;
+        let front = Front::new(
+            self.request_handler(conf),
+            self.register_handler(),
+            FrontOptions {
+                limits: HeadLimits {
+                    head: options.head_limit,
+                    target: options.target_limit,
+                    fields: options.field_limit,
+                },
+                head_timeout: options.head_timeout,
+                idle_timeout: options.idle_timeout,
+                registration: options.registration_path.clone(),
+            },
+            self.connections(),
+        );
+        Service::new("traffic".to_owned(), front)
+    }
+
+    /// The handler of proxied requests alone, a Pingora `HttpServerApp`. The limits on heads and
+    /// the idle connections are [`DynamicProxy::service`]'s, not its.
+    #[must_use]
+    pub fn request_handler(&self, conf: &Arc<ServerConf>) -> HttpProxy<Gateway> {
+        let gateway = Gateway::new(
+            Arc::clone(&self.registry),
+            self.options.gateway.clone(),
+            self.on_proxy_error.clone(),
+        );
+        http_proxy(conf, gateway)
+    }
+
+    /// The handler of registrations alone, a Pingora `HttpServerApp`.
+    #[must_use]
+    pub fn register_handler(&self) -> Bridge {
+        let control = Control {
+            registry: Arc::clone(&self.registry),
+            unknown_fields: self.options.unknown_fields,
+            body: BodyLimits {
+                size: self.options.registration_limit,
+                time: self.options.registration_timeout,
+            },
+            on_register_error: self.on_register_error.clone(),
+        };
+        let router = control::registration(Arc::new(control));
+        Bridge::new(router, self.options.registration_path.clone())
+    }
+
+    pub(super) fn check(&self, route: Registration) -> Result<(), RegisterError> {
+        self.registry.check(route)
+    }
+}

@@ -1,0 +1,83 @@
+//! Listening sockets, bound before Pingora starts.
+//!
+//! Pingora binds within a task: a port that is taken is tried for 30 s, then the task panics and
+//! the process stays up, deaf. Here a failure is an error with its remedy, at once.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+
+/// How many connections may wait to be accepted, as Pingora has it; the kernel caps it at
+/// `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {}", remedy(address, source))]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) struct BoundListener {
+    /// The address, with the port that the kernel chose if it was to.
+    pub(super) address: SocketAddr,
+    pub(super) socket: OwnedFd,
+}
+
+impl BoundListener {
+    pub(super) fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        listen(address).map_err(|source| BindError { address, source })
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<BoundListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier process that linger do not keep the port; a listener does.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 has its own listener: `[::]:3000` beside `0.0.0.0:3000`.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let address = socket
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::other("the socket has no address"))?;
+    Ok(BoundListener { address, socket: socket.into() })
+}
+
+/// Whether an address is missing because the machine does not have its family at all.
+pub(super) fn is_family_missing(error: &BindError) -> bool {
+    matches!(
+        error.source.raw_os_error(),
+        Some(97 /* EAFNOSUPPORT */ | 99 /* EADDRNOTAVAIL */)
+    )
+}
+
+fn remedy(address: &SocketAddr, error: &io::Error) -> String {
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "port {port} is taken by another program (see `ss -ltnp sport = :{port}`); \
+             stop it, or choose another by `port:` in the configuration or PORT in the environment"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "port {port} is privileged; choose one above 1023, or give the right to it: \
+             `setcap cap_net_bind_service=+ep` on the binary"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("no interface of this machine has the address {} ({error})", address.ip())
+        }
+        _ => error.to_string(),
+    }
+}

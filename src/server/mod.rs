@@ -1,0 +1,215 @@
+//! The stand-alone server: a configuration wired to Pingora's listeners, services and signals.
+//!
+//! [`Server::bind`] does everything that can fail, so that a failure is an error with a remedy
+//! before anything runs; [`Server::run`] blocks until a signal has ended it.
+
+mod dynamic_proxy;
+mod listener;
+mod service;
+mod settings;
+mod signals;
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{info, warn};
+use pingora_core::listeners::ListenerConfig;
+use pingora_core::protocols::l4::stream::L4BufferSettings;
+use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::{RunArgs, Server as PingoraServer};
+use thiserror::Error;
+use tokio::sync::watch;
+
+pub use dynamic_proxy::{DynamicProxy, Options};
+use listener::BoundListener;
+pub use listener::BindError;
+use service::BoundTraffic;
+pub use service::TrafficService;
+use signals::Signals;
+
+use crate::config::{Config, ConfigError};
+
+/// The client's writes are gathered up to this size before they go to the kernel, so that a head
+/// and a small body are one packet. Reads go through the front's own buffer.
+const WRITE_BUFFER: usize = 1460;
+
+/// Why the server does not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is wrong: exit code 2.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A value of the configuration is wrong: exit code 2.
+    #[error("{0}: {1}")]
+    Setting(&'static str, String),
+    /// An address cannot be listened on: exit code 1.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A file that the configuration names cannot be read: exit code 1.
+    #[error("{key}: cannot read {path}: {source}")]
+    File {
+        /// The key that names it.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// Whether the operator's text is at fault, rather than the machine.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Setting(..))
+    }
+}
+
+/// Pingora's own switches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// Run in the background (`-d`).
+    pub daemon: bool,
+    /// Take the sockets over from a running server (`-u`).
+    pub upgrade: bool,
+}
+
+/// A server that can run: its configuration is checked and its sockets are bound.
+pub struct Server {
+    proxy: DynamicProxy,
+    traffic: BoundTraffic,
+    pingora: PingoraServer,
+    grace: Duration,
+}
+
+impl Server {
+    /// Checks a configuration as [`Server::bind`] does, short of binding.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        readable(config.server.ca_file.as_deref())?;
+        let proxy = DynamicProxy::new(settings::options(config)?);
+        for route in &config.routes {
+            let registration = settings::registration(route)?;
+            proxy.check(registration).map_err(|error| settings::refused(route, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Checks a configuration, binds its listeners and registers its static routes.
+    ///
+    /// # Errors
+    /// [`StartError`]; every socket is closed again then.
+    pub fn bind(config: &Config, switches: Switches) -> Result<Self, StartError> {
+        Self::check(config)?;
+        raise_file_limit();
+        let mut options = settings::options(config)?;
+        // With -u the running server has the sockets; Pingora fetches them.
+        let listeners = if switches.upgrade { Vec::new() } else { listen(config)? };
+        if !switches.upgrade {
+            options.own_listeners = listeners.iter().map(|listener| listener.address).collect();
+        }
+        let addresses = options.own_listeners.clone();
+        let proxy = DynamicProxy::new(options);
+        for route in &config.routes {
+            let registration = settings::registration(route)?;
+            proxy.add_routes([registration]).map_err(|error| settings::refused(route, &error))?;
+        }
+        let pingora = pingora(config.pingora(), switches);
+        let mut service = proxy.service(&pingora.configuration);
+        for address in &addresses {
+            let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
+            service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
+        }
+        let mut traffic = BoundTraffic {
+            service,
+            listeners: Vec::new(),
+            stop: watch::Sender::new(false),
+            on_started: None,
+        };
+        listeners.into_iter().for_each(|listener| traffic.listen(listener));
+        let port = addresses.first().map_or(0, std::net::SocketAddr::port);
+        let debug = config.debug;
+        traffic.on_started = Some(Box::new(move || announce(port, debug)));
+        Ok(Self { proxy, traffic, pingora, grace: config.shutdown_grace })
+    }
+
+    /// The proxy that the server runs.
+    #[must_use]
+    pub fn proxy(&self) -> &DynamicProxy {
+        &self.proxy
+    }
+
+    /// Runs until a signal ends it: SIGTERM and ctrl-C finish what is in flight, SIGQUIT hands the
+    /// sockets to a new process.
+    pub fn run(mut self) {
+        let signals = Signals {
+            stop: self.traffic.stop.clone(),
+            connections: self.proxy.connections(),
+            grace: self.grace,
+        };
+        self.pingora.bootstrap();
+        self.pingora.add_service(self.traffic);
+        self.pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
+        info!("stopped");
+    }
+}
+
+fn pingora(conf: ServerConf, switches: Switches) -> PingoraServer {
+    let opt = Opt { upgrade: switches.upgrade, daemon: switches.daemon, ..Opt::default() };
+    PingoraServer::new_with_opt_and_conf(opt, conf)
+}
+
+/// Binds every address of the configuration; one that is optional may lack its address family.
+fn listen(config: &Config) -> Result<Vec<BoundListener>, StartError> {
+    let mut bound = Vec::with_capacity(config.listen.len());
+    for listen in &config.listen {
+        match BoundListener::bind(listen.address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if listen.optional && listener::is_family_missing(&error) => {
+                info!("not listening on {}: {}", listen.address, error.source);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bound)
+}
+
+fn readable(ca_file: Option<&str>) -> Result<(), StartError> {
+    let Some(path) = ca_file else { return Ok(()) };
+    std::fs::File::open(path).map(|_file| ()).map_err(|source| StartError::File {
+        key: "ca_file",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Every connection is a descriptor, twice over; the usual soft limit of 1,024 is for programs that
+/// use select(2).
+fn raise_file_limit() {
+    match rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        Ok(limit) => info!("at most {limit} open files"),
+        Err(error) => warn!("the limit of open files stays as it is: {error}"),
+    }
+}
+
+/// The original's words, on standard output, for whoever waits for them.
+fn announce(port: u16, debug: bool) {
+    let suffix = if debug { " (DEBUG build)" } else { "" };
+    let mut out = std::io::stdout().lock();
+    let told = writeln!(out, "Reverse Proxy started, listening on port {port}{suffix}")
+        .and_then(|()| out.flush());
+    if let Err(error) = told {
+        warn!("nobody reads that the proxy has started: {error}");
+    }
+}
+
+/// The configuration that Pingora services are built with, for programs that mount a
+/// [`DynamicProxy`] without a server of their own.
+#[must_use]
+pub fn default_pingora_conf() -> Arc<ServerConf> {
+    Arc::new(Config::default().pingora())
+}

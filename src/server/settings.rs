@@ -1,0 +1,104 @@
+//! From the configuration file's values to the proxy's options: the one place that knows both.
+
+use http::StatusCode;
+
+use super::{Options, StartError};
+use crate::config::{self, Config, ConfigError, StaticRoute};
+use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
+use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
+use crate::route::{CaseSensitivity, PathPrefix};
+
+/// The options that a configuration asks for.
+pub(super) fn options(config: &Config) -> Result<Options, StartError> {
+    let registration = &config.registration;
+    let path = PathPrefix::parse(&registration.path)
+        .map_err(|error| StartError::Setting("registration.path", error.to_string()))?;
+    Ok(Options {
+        gateway: gateway(config)?,
+        registration_path: registration.enabled.then_some(path),
+        unknown_fields: match registration.unknown_fields {
+            config::UnknownFields::Refuse => UnknownFields::Refuse,
+            config::UnknownFields::Ignore => UnknownFields::Ignore,
+        },
+        registration_limit: registration.body_limit,
+        registration_timeout: registration.body_timeout,
+        case: match config.routing.case_sensitive {
+            true => CaseSensitivity::Sensitive,
+            false => CaseSensitivity::Insensitive,
+        },
+        allowed_targets: config.targets.allow.iter().map(allowed).collect(),
+        own_listeners: config.listen.iter().map(|listen| listen.address).collect(),
+        head_limit: config.limits.head,
+        target_limit: config.limits.target,
+        field_limit: config.limits.fields,
+        head_timeout: config.timeouts.head,
+        idle_timeout: config.timeouts.idle,
+    })
+}
+
+fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
+    let timeouts = &config.timeouts;
+    let errors = &config.errors;
+    Ok(GatewayOptions {
+        errors: ErrorStatuses {
+            no_route: status("errors.no_route", errors.no_route)?,
+            unreachable: status("errors.unreachable", errors.unreachable)?,
+            timeout: status("errors.timeout", errors.timeout)?,
+        },
+        timeouts: Timeouts {
+            connect: timeouts.connect,
+            first_byte: timeouts.first_byte,
+            between_bytes: timeouts.between_bytes,
+            websocket_idle: timeouts.websocket_idle,
+            client_body: timeouts.client_body,
+            send: timeouts.send,
+            upstream_idle: timeouts.upstream_idle,
+        },
+        request_ids: RequestIds {
+            field: config.request_id.field.clone(),
+            accept: config.request_id.accept,
+        },
+        trusted_proxies: config.trusted_proxies.clone(),
+        debug: config.debug,
+    })
+}
+
+fn status(key: &'static str, code: u16) -> Result<StatusCode, StartError> {
+    StatusCode::from_u16(code).map_err(|error| StartError::Setting(key, error.to_string()))
+}
+
+fn allowed(target: &config::AllowedTarget) -> AllowedTarget {
+    match target {
+        config::AllowedTarget::Network(network) => AllowedTarget::Network(*network),
+        config::AllowedTarget::Host(name) => AllowedTarget::Host(name.clone()),
+        config::AllowedTarget::HostSuffix(domain) => AllowedTarget::HostSuffix(domain.clone()),
+    }
+}
+
+/// A static route as a registration; an error stands at the entry that is wrong.
+pub(super) fn registration(route: &StaticRoute) -> Result<Registration, ConfigError> {
+    let at_prefix = |error: RegisterError| route.prefix.error(error.to_string());
+    let registration = Registration::new(&route.prefix.value, route.port)
+        .map_err(at_prefix)?
+        .on_host(&route.host.value)
+        .map_err(|error| route.host.error(error.to_string()))?;
+    let Some(names) = &route.req_host_names else { return Ok(registration) };
+    for name in names {
+        registration
+            .clone()
+            .for_request_hosts(&[&name.value])
+            .map_err(|error| name.error(error.to_string()))?;
+    }
+    let names: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
+    registration.for_request_hosts(&names).map_err(at_prefix)
+}
+
+/// Where in a static route a refusal of the registry belongs.
+pub(super) fn refused(route: &StaticRoute, error: &RegisterError) -> ConfigError {
+    match error {
+        RegisterError::TargetNotAllowed { .. }
+        | RegisterError::TargetUnresolved { .. }
+        | RegisterError::TargetIsProxy { .. } => route.host.error(error.to_string()),
+        _ => route.prefix.error(error.to_string()),
+    }
+}
