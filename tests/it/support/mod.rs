@@ -1,0 +1,38 @@
+//! The harness: a proxy as a process ([`TestProxy`]), scripted origins ([`Origin`]) and a raw HTTP/1
+//! client ([`Client`]). Everything that waits has a deadline; nothing sleeps for luck.
+
+mod client;
+mod closed_port;
+mod origin;
+mod proxy;
+mod wire;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub(crate) use client::{Client, Response, get, request};
+pub(crate) use closed_port::{ClosedPort, DeafPort};
+pub(crate) use origin::{Origin, Visit, Visitors};
+pub(crate) use proxy::{Ended, TestProxy, command, output_of, registration, run};
+pub(crate) use wire::Request;
+
+/// How long anything may take before its test fails: long, since the machine may be busy.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `probe` says yes; what is waited for is named in the failure.
+pub(crate) async fn eventually(what: &str, mut probe: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !probe().await {
+        assert!(Instant::now() < end, "{what}: not within {DEADLINE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The result of a future, which has [`DEADLINE`] to come.
+pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_elapsed) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}
