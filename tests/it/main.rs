@@ -10,5 +10,9 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod registration;
+mod registration_bodies;
+mod registration_effect;
+mod registration_peers;
 mod smoke;
 mod support;
