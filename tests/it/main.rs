@@ -10,9 +10,11 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod heads;
 mod registration;
 mod registration_bodies;
 mod registration_effect;
 mod registration_peers;
+mod routing;
 mod smoke;
 mod support;
