@@ -145,3 +145,59 @@ fn insert(
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use super::super::{Generation, HostPattern, PathPrefix, Target};
+    use super::*;
+
+    fn item(key: &str) -> Item {
+        let route = Route {
+            host: HostPattern::Any,
+            prefix: PathPrefix::parse("/").unwrap(),
+            target: Target::new("localhost", NonZeroU16::MIN, []),
+            generation: Generation(0),
+        };
+        Item {
+            key: key.into(),
+            route: Arc::new(route),
+        }
+    }
+
+    fn found<'l>(leaf: &'l Leaf, text: &str) -> Option<&'l str> {
+        leaf.find(text, 2).map(|item| &*item.key)
+    }
+
+    #[test]
+    fn the_innermost_is_found_in_whatever_order_they_came() {
+        let mut keys = ["*/a", "*/a/b", "*/a/b/c", "*/ab", "*/a/c"];
+        for _ in 0..keys.len() {
+            keys.rotate_left(1);
+            let mut leaf = Leaf::new(Vec::new(), 2);
+            for key in keys {
+                leaf.add(item(key), 2);
+            }
+            assert_eq!(leaf.routers.as_ref().unwrap().len(), 3);
+            assert_eq!(found(&leaf, "*/a/b/c/d/-"), Some("*/a/b/c"));
+            assert_eq!(found(&leaf, "*/a/b/-"), Some("*/a/b"));
+            assert_eq!(found(&leaf, "*/a/bc/-"), Some("*/a"));
+            assert_eq!(found(&leaf, "*/abc/-"), None);
+            assert!(leaf.remove("*/a", 2).is_some());
+            assert_eq!(leaf.routers.as_ref().unwrap().len(), 2);
+            assert_eq!(found(&leaf, "*/a/bc/-"), None);
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_matchit_refuses_is_found_all_the_same() {
+        let mut leaf = Leaf::new(vec![item("*/a")], 2);
+        leaf.add(item("*/a/{x"), 2);
+        assert!(leaf.routers.is_none());
+        assert_eq!(found(&leaf, "*/a/{x/y/-"), Some("*/a/{x"));
+        assert_eq!(found(&leaf, "*/a/{y/-"), Some("*/a"));
+        assert!(leaf.remove("*/a/{x", 2).is_some());
+        assert!(leaf.routers.is_some());
+    }
+}
