@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use matchit::{InsertError, Router};
+use matchit::Router;
 
 use super::Route;
 use super::key::{Item, encloses};
@@ -21,7 +21,7 @@ pub(super) const LEAF_MAX: usize = 16;
 #[derive(Clone)]
 pub(super) struct Leaf {
     items: Vec<Item>,
-    routers: Option<Arc<Vec<Router<usize>>>>,
+    routers: Option<Arc<[Router<usize>]>>,
 }
 
 impl Leaf {
@@ -78,11 +78,13 @@ impl Leaf {
             .iter()
             .any(|known| encloses(&item.key, &known.key));
         let rank = rank(&self.items, &item.key);
+        let pattern = pattern(&item.key, at);
+        let place = self.items.len();
         self.items.push(item);
         let added = match &mut self.routers {
-            Some(routers) if !encloses_some => {
-                add_last(Arc::make_mut(routers), &self.items, rank, at).is_ok()
-            }
+            Some(routers) if !encloses_some && rank < routers.len() => Arc::make_mut(routers)
+                .get_mut(rank)
+                .is_some_and(|router| router.insert(pattern, place).is_ok()),
             _ => false,
         };
         if !added {
@@ -108,42 +110,24 @@ fn rank(items: &[Item], key: &str) -> usize {
 }
 
 /// A router for each rank; `None` if matchit refuses a pattern, which it has no reason to.
-fn routers(items: &[Item], at: usize) -> Option<Arc<Vec<Router<usize>>>> {
+fn routers(items: &[Item], at: usize) -> Option<Arc<[Router<usize>]>> {
     let mut routers = Vec::new();
     for (place, item) in items.iter().enumerate() {
-        insert(&mut routers, rank(items, &item.key), &item.key, place, at).ok()?;
+        let rank = rank(items, &item.key);
+        if routers.len() <= rank {
+            routers.resize_with(rank + 1, Router::new);
+        }
+        routers
+            .get_mut(rank)?
+            .insert(pattern(&item.key, at), place)
+            .ok()?;
     }
     // A clone has no spare capacity.
-    Some(Arc::new(routers.clone()))
+    Some(routers.as_slice().into())
 }
 
-fn add_last(
-    routers: &mut Vec<Router<usize>>,
-    items: &[Item],
-    rank: usize,
-    at: usize,
-) -> Result<(), InsertError> {
-    match items.split_last() {
-        Some((item, others)) => insert(routers, rank, &item.key, others.len(), at),
-        None => Ok(()),
-    }
-}
-
-fn insert(
-    routers: &mut Vec<Router<usize>>,
-    rank: usize,
-    key: &str,
-    place: usize,
-    at: usize,
-) -> Result<(), InsertError> {
-    if routers.len() <= rank {
-        routers.resize_with(rank + 1, Router::new);
-    }
-    let pattern = format!("{}/{{*rest}}", key.get(at..).unwrap_or(key));
-    match routers.get_mut(rank) {
-        Some(router) => router.insert(pattern, place),
-        None => Ok(()),
-    }
+fn pattern(key: &str, at: usize) -> String {
+    format!("{}/{{*rest}}", key.get(at..).unwrap_or(key))
 }
 
 #[cfg(test)]
