@@ -79,6 +79,10 @@ pub(crate) enum HeadError {
     Method,
     #[error("the request target has a fragment; leave out # and what follows it")]
     Fragment,
+    #[error(
+        "the request target has one of \" < > ` as it is; send it as an escape (%22, %3C, ...)"
+    )]
+    Unescaped,
     #[error("the host has a user name; leave out @ and what stands before it")]
     UserInfo,
     #[error("the request target and the Host field name different hosts")]
@@ -109,7 +113,8 @@ impl HeadError {
             | Self::TwoFramings
             | Self::ContentLength
             | Self::TransferEncoding
-            | Self::Fragment => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+            | Self::Fragment
+            | Self::Unescaped => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
         };
         let refusal = Refusal::new(status, code, format!("{self}."));
         match self {
@@ -247,10 +252,22 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Whether a target has a character that no URI has as it is, and that Pingora's parser for URIs
+/// does not forgive.
+fn is_unescaped(target: &[u8]) -> bool {
+    let end = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let (path, query) = target.split_at_checked(end).unwrap_or((target, b""));
+    memchr::memchr3(b'<', b'>', b'`', path).is_some()
+        || memchr::memchr3(b'<', b'>', b'"', query).is_some()
+}
+
 /// One host, told once: Pingora refuses the rest as well, but without a word.
 fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), HeadError> {
     if memchr::memchr(b'#', target).is_some() {
         return Err(HeadError::Fragment);
+    }
+    if is_unescaped(target) {
+        return Err(HeadError::Unescaped);
     }
     let has_user = |host: &[u8]| memchr::memchr(b'@', host).is_some();
     if host.is_some_and(has_user) {
@@ -405,6 +422,8 @@ mod tests {
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", E::Method),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", E::Method),
             ("GET /a?b#c HTTP/1.1\r\nHost: a\r\n\r\n", E::Fragment),
+            ("GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n", E::Unescaped),
+            ("GET /?\"a HTTP/1.1\r\nHost: a\r\n\r\n", E::Unescaped),
             ("GET / HTTP/1.1\r\nHost: b@a\r\n\r\n", E::UserInfo),
             ("GET http://b@a/ HTTP/1.1\r\nHost: a\r\n\r\n", E::UserInfo),
             ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", E::HostDiffers),
