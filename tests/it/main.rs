@@ -10,6 +10,7 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod failures;
 mod fuzz;
 mod heads;
 mod registration;
