@@ -19,4 +19,6 @@ mod registration_effect;
 mod registration_peers;
 mod routing;
 mod smoke;
+mod starting;
+mod stopping;
 mod support;
