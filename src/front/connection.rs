@@ -29,6 +29,7 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::chunked::ChunkScan;
 use super::head::Framing;
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
@@ -47,6 +48,8 @@ pub(crate) struct Connection {
     /// Bytes that came before their turn.
     ahead: BytesMut,
     gate: Framing,
+    /// How far a chunked body has come.
+    chunks: ChunkScan,
     patience: Patience,
     timer: Option<Pin<Box<Sleep>>>,
     /// When the wait for the origin's first byte began.
@@ -96,6 +99,7 @@ impl Connection {
             transport,
             ahead: BytesMut::new(),
             gate: Framing::Length(0),
+            chunks: ChunkScan::default(),
             patience: Patience::default(),
             timer: None,
             waiting_since: None,
@@ -127,15 +131,29 @@ impl Connection {
         self.waiting_since = None;
         self.last_write = None;
         self.gate = framing;
-        let Framing::Length(left) = &mut self.gate else {
-            return early;
-        };
-        let own = usize::try_from(*left)
-            .unwrap_or(usize::MAX)
-            .min(early.len());
-        *left -= own as u64;
+        self.chunks = ChunkScan::default();
+        let own = self.pass(&early);
         self.ahead = early.split_off(own);
         early
+    }
+
+    /// How many of the next bytes belong to the request; the gate moves behind them.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        match &mut self.gate {
+            Framing::Length(left) => {
+                let own = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                *left -= own as u64;
+                own
+            }
+            Framing::Chunked => match self.chunks.end(bytes) {
+                Some(own) => {
+                    self.gate = Framing::Length(0);
+                    own
+                }
+                None => bytes.len(),
+            },
+            Framing::Upgrade => bytes.len(),
+        }
     }
 
     /// Waits for bytes between requests and appends them to `buffer`; 0 at the end of the stream.
@@ -170,16 +188,14 @@ impl Connection {
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
-        left: u64,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
-        let read = buffer.filled().len() - before;
-        let own = usize::try_from(left).unwrap_or(usize::MAX).min(read);
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        let own = self.pass(read);
         self.ahead
-            .extend_from_slice(buffer.filled().get(before + own..).unwrap_or_default());
+            .extend_from_slice(read.get(own..).unwrap_or_default());
         buffer.set_filled(before + own);
-        self.gate = Framing::Length(left - own as u64);
         Poll::Ready(Ok(()))
     }
 
@@ -252,8 +268,7 @@ impl AsyncRead for Connection {
                 Poll::Pending => this.poll_patience(context),
                 ended @ Poll::Ready(_) => ended,
             },
-            Framing::Length(left) => this.poll_body(context, buffer, left),
-            Framing::Chunked => Pin::new(&mut this.transport).poll_read(context, buffer),
+            Framing::Length(_) | Framing::Chunked => this.poll_body(context, buffer),
             Framing::Upgrade => match Pin::new(&mut this.transport).poll_read(context, buffer) {
                 Poll::Pending => this.poll_patience(context),
                 read @ Poll::Ready(_) => {
