@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{ClosedPort, DeafPort, Origin, Response, TestProxy, get, request};
+use crate::support::{ClosedPort, DeafPort, Origin, Response, TestProxy, Visitors, get, request};
 
 /// Checks what every answer of the proxy's own has in common.
 fn check_own(response: &Response, status: u16, code: &str) {
@@ -41,6 +41,14 @@ async fn answer_to(bytes: &'static [u8]) -> (Option<Response>, TestProxy, Origin
     let mut client = proxy.client().await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     (client.read(false).await, proxy, origin)
+}
+
+/// A proxy and, behind every path, an origin whose part the test plays.
+async fn by_hand(configuration: &str) -> (TestProxy, Origin, Visitors) {
+    let (origin, visitors) = Origin::by_hand().await;
+    let proxy = TestProxy::start(configuration).await;
+    proxy.register("/", origin.port()).await;
+    (proxy, origin, visitors)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,6 +230,21 @@ async fn a_slow_first_byte_is_504_whichever_limit_is_longer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_first_byte_is_504_after_an_upload_as_well() {
+    after_uploads_of(40_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_first_byte_is_504_after_a_large_upload_as_well() {
+    after_uploads_of(100_000).await;
+}
+
+/// The first byte is waited for as long as it should be, after a body of this size.
+async fn after_uploads_of(size: usize) {
+    let body = "x".repeat(size);
+    let uploads = [
+        format!("Content-Length: {size}\r\n\r\n{body}"),
+        format!("Transfer-Encoding: chunked\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n"),
+    ];
     for limits in [
         "first_byte: 300ms\n  between_bytes: 10s",
         "first_byte: 700ms\n  between_bytes: 300ms",
@@ -229,25 +252,23 @@ async fn a_slow_first_byte_is_504_after_an_upload_as_well() {
         let origin = Origin::silent().await;
         let proxy = TestProxy::start(&format!("timeouts:\n  {limits}")).await;
         proxy.register("/", origin.port()).await;
-        let body = "x".repeat(100_000);
-        let length = body.len();
-        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-        check_own(
-            &request(proxy.address(), head + &body).await,
-            504,
-            "TIMEOUT",
-        );
-        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let text = format!("{head}{length:x}\r\n{body}\r\n0\r\n\r\n");
-        check_own(&request(proxy.address(), text).await, 504, "TIMEOUT");
+        for upload in &uploads {
+            let begin = Instant::now();
+            let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{upload}");
+            check_own(&request(proxy.address(), text).await, 504, "TIMEOUT");
+            let after = begin.elapsed();
+            assert!(
+                after < Duration::from_secs(5),
+                "{limits}: {} {after:?}",
+                &upload[..20]
+            );
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_does_not_count_as_waiting() {
-    let (origin, mut visitors) = Origin::by_hand().await;
-    let proxy = TestProxy::start("timeouts:\n  first_byte: 400ms").await;
-    proxy.register("/", origin.port()).await;
+    let (proxy, _origin, mut visitors) = by_hand("timeouts:\n  first_byte: 400ms").await;
     let mut client = proxy.client().await;
     client
         .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
@@ -268,9 +289,7 @@ async fn a_pause_within_the_answer_cuts_it() {
         "first_byte: 10s\n  between_bytes: 300ms",
         "first_byte: 200ms\n  between_bytes: 500ms",
     ] {
-        let (origin, mut visitors) = Origin::by_hand().await;
-        let proxy = TestProxy::start(&format!("timeouts:\n  {limits}")).await;
-        proxy.register("/", origin.port()).await;
+        let (proxy, _origin, mut visitors) = by_hand(&format!("timeouts:\n  {limits}")).await;
         let mut client = proxy.client().await;
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let mut visit = visitors.next().await;
@@ -298,9 +317,8 @@ async fn a_pause_within_the_answer_cuts_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_but_steady_answer_goes_through() {
-    let (origin, mut visitors) = Origin::by_hand().await;
-    let proxy = TestProxy::start("timeouts:\n  first_byte: 400ms\n  between_bytes: 400ms").await;
-    proxy.register("/", origin.port()).await;
+    let (proxy, _origin, mut visitors) =
+        by_hand("timeouts:\n  first_byte: 400ms\n  between_bytes: 400ms").await;
     let mut client = proxy.client().await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut visit = visitors.next().await;
@@ -483,9 +501,7 @@ async fn a_connection_that_died_idle_is_not_the_clients_problem() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_post_is_not_sent_twice() {
-    let (origin, mut visitors) = Origin::by_hand().await;
-    let proxy = TestProxy::plain().await;
-    proxy.register("/", origin.port()).await;
+    let (proxy, origin, mut visitors) = by_hand("").await;
     let mut client = proxy.client().await;
     let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
     client.send(post).await;
@@ -502,9 +518,7 @@ async fn a_post_is_not_sent_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_ends_the_request_at_the_origin() {
-    let (origin, mut visitors) = Origin::by_hand().await;
-    let proxy = TestProxy::plain().await;
-    proxy.register("/", origin.port()).await;
+    let (proxy, origin, mut visitors) = by_hand("").await;
     let mut client = proxy.client().await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut visit = visitors.next().await;

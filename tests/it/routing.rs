@@ -1,8 +1,10 @@
 //! Which app takes a request, and what it sees of it: what is matched is what is forwarded.
 
+use std::fmt::Write as _;
+
 use serde_json::json;
 
-use crate::support::{Origin, TestProxy, get, request};
+use crate::support::{Origin, Request, TestProxy, get, request};
 
 /// Registers a prefix for some hosts.
 async fn register_for(proxy: &TestProxy, hosts: &[&str], prefix: &str, port: u16) {
@@ -20,6 +22,11 @@ async fn who(proxy: &TestProxy, host: &str, path: &str) -> String {
     } else {
         response.status.to_string()
     }
+}
+
+/// The last request that an origin has received.
+fn last(origin: &Origin) -> Request {
+    origin.requests().pop().expect("a request")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,9 +104,9 @@ async fn what_is_matched_is_what_is_forwarded() {
     ];
     for (target, by, seen) in cases {
         let shown = String::from_utf8_lossy(target);
-        let text = [b"GET ", target, b" HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat();
+        let head = [b"GET ", target, b" HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat();
         let before = root.requests().len() + test.requests().len();
-        let response = request(proxy.address(), text).await;
+        let response = request(proxy.address(), head).await;
         if by.is_empty() {
             assert_eq!(response.status, 400, "{shown}");
             assert!(response.error().starts_with("BAD_"), "{shown}");
@@ -116,8 +123,7 @@ async fn what_is_matched_is_what_is_forwarded() {
             "{shown}"
         );
         let origin = if by == "test" { &test } else { &root };
-        let requests = origin.requests();
-        let request = requests.last().expect("a request");
+        let request = last(origin);
         assert_eq!(request.target(), seen, "{shown}");
         assert_eq!(request.head.line, format!("GET {seen} HTTP/1.1"), "{shown}");
     }
@@ -359,7 +365,7 @@ async fn five_thousand_routes_are_told_apart() {
         } else {
             odd.port()
         };
-        file.push_str(&format!("  - {{prefix: /app/{number}, port: {port}}}\n"));
+        writeln!(file, "  - {{prefix: /app/{number}, port: {port}}}").expect("a string grows");
     }
     let proxy = TestProxy::start(&file).await;
     for number in [0, 1, 2, 99, 1234, 4999] {

@@ -130,7 +130,7 @@ async fn a_slow_upload_finishes() {
     let mut visit = visitors.next().await;
     proxy.signal("TERM");
     refuses(&proxy).await;
-    client.send("andhalf").await;
+    client.send("andhal").await;
     assert_eq!(visit.serve("done").await.body, b"halfandhal");
     assert_eq!(client.response().await.text(), "done");
     check_soon(&proxy.ended().await);
