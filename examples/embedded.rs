@@ -9,7 +9,10 @@
 //! ```
 //!
 //! The first argument is another port.
-#![allow(clippy::print_stdout, reason = "what it shows, it shows on the terminal")]
+#![allow(
+    clippy::print_stdout,
+    reason = "what it shows, it shows on the terminal"
+)]
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -26,7 +29,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let port = std::env::args().nth(1).map_or(Ok(3000), |port| port.parse())?;
+    let port = std::env::args()
+        .nth(1)
+        .map_or(Ok(3000), |port| port.parse())?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
 
     let mut options = Options::default();
