@@ -1,1 +1,3 @@
+//! The package, tested from outside.
 
+mod fuzz;
