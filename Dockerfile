@@ -38,10 +38,10 @@ RUN touch src/lib.rs src/main.rs \
 
 FROM debian:bookworm-slim
 
-# Nobody's home, nobody's shell; the number for Kubernetes' runAsNonRoot.
-RUN groupadd --system --gid 10001 proxy \
-    && useradd --system --uid 10001 --gid proxy --no-create-home --home-dir /nonexistent \
-        --shell /usr/sbin/nologin proxy
+# No home, no shell (Debian's own user `proxy` has both); a number for Kubernetes' runAsNonRoot.
+RUN groupadd --system --gid 10001 edge \
+    && useradd --system --uid 10001 --gid edge --no-create-home --home-dir /nonexistent \
+        --shell /usr/sbin/nologin edge
 
 COPY --from=build /build/target/release/dynamic-reverse-proxy /usr/local/bin/
 COPY conf/pingora.yaml /etc/dynamic-reverse-proxy/pingora.yaml
