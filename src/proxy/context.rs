@@ -60,7 +60,13 @@ impl<'a> View<'a> {
         let path = RequestPath::parse(path).map_err(|error| bad("BAD_PATH", &error))?;
         let (host, port) = host(request, &target)?;
         let is_absolute = matches!(target, RequestTarget::Absolute { .. });
-        Ok(Self { host, port, path: path.into_inner(), query, is_absolute })
+        Ok(Self {
+            host,
+            port,
+            path: path.into_inner(),
+            query,
+            is_absolute,
+        })
     }
 
     /// The target to forward, if it is not the one that came.

@@ -83,7 +83,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        let minute = Some(Duration::from_secs(60));
+        let minute = Some(Duration::from_mins(1));
         Self {
             connect: Duration::from_secs(2),
             first_byte: minute,
@@ -202,7 +202,7 @@ impl Gateway {
         exchange: &Exchange,
         reason: ProxyError,
     ) -> (Refusal, Option<http::Response<Bytes>>) {
-        let refusal = error::refusal(reason, &self.options.errors);
+        let refusal = error::refusal(reason, self.options.errors);
         let (host, path) = names(session);
         let failure = ProxyFailure {
             error: reason,
@@ -276,7 +276,11 @@ impl ProxyHttp for Gateway {
                 self.fail(session, exchange, ProxyError::NotFound)
             }
             Err(refusal) => {
-                info!("{}: refused: {}", summary(session, exchange), refusal.message);
+                info!(
+                    "{}: refused: {}",
+                    summary(session, exchange),
+                    refusal.message
+                );
                 (refusal, None)
             }
         };
@@ -537,14 +541,20 @@ fn names(session: &Session) -> (String, String) {
     let request = session.req_header();
     match View::of(request) {
         Ok(view) => (view.host.into_owned(), view.path.into_owned()),
-        Err(_refused) => (String::new(), String::from_utf8_lossy(request.raw_path()).into_owned()),
+        Err(_refused) => (
+            String::new(),
+            String::from_utf8_lossy(request.raw_path()).into_owned(),
+        ),
     }
 }
 
 /// The request in a log line; the target is internal and stands only in the log.
 fn summary(session: &Session, exchange: &Exchange) -> String {
     let (host, path) = names(session);
-    let target = exchange.route.as_ref().map(|route| format!(" -> {}", route.target));
+    let target = exchange
+        .route
+        .as_ref()
+        .map(|route| format!(" -> {}", route.target));
     format!(
         "{} {host}{}{}",
         session.req_header().method,
