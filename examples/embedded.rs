@@ -97,7 +97,7 @@ fn start_app() -> std::io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for client in listener.incoming() {
-            if let Err(error) = client.and_then(greet) {
+            if let Err(error) = client.and_then(|client| greet(&client)) {
                 println!("the app lost a client: {error}");
             }
         }
@@ -105,8 +105,8 @@ fn start_app() -> std::io::Result<SocketAddr> {
     Ok(address)
 }
 
-fn greet(client: TcpStream) -> std::io::Result<()> {
-    let mut request = BufReader::new(&client);
+fn greet(mut client: &TcpStream) -> std::io::Result<()> {
+    let mut request = BufReader::new(client);
     let mut first = String::new();
     request.read_line(&mut first)?;
     let mut field = String::new();
@@ -117,7 +117,7 @@ fn greet(client: TcpStream) -> std::io::Result<()> {
     let body = format!("The app was asked for {path}.\n");
     let length = body.len();
     write!(
-        &client,
+        client,
         "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
 }
