@@ -12,8 +12,10 @@
 //! microsecond, but lets one reader or writer that the system has put to sleep hold up every other.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+
+use ahash::RandomState;
 
 use super::key::{Item, Probe, key_text};
 use super::tree::Tree;
