@@ -32,7 +32,12 @@ impl Refusal {
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, code, message: message.into(), allow: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            allow: None,
+        }
     }
 
     /// The same refusal with an `Allow` field.
@@ -55,7 +60,10 @@ impl Refusal {
     #[must_use]
     pub fn json(&self) -> Body {
         let text = serde_json::json!({ "error": self.code, "message": self.message });
-        Body { content_type: "application/json", bytes: Bytes::from(text.to_string()) }
+        Body {
+            content_type: "application/json",
+            bytes: Bytes::from(text.to_string()),
+        }
     }
 
     fn html(&self) -> Body {
@@ -68,7 +76,10 @@ impl Refusal {
             message = escape_html(&self.message),
             code = self.code,
         );
-        Body { content_type: "text/html; charset=utf-8", bytes: Bytes::from(text) }
+        Body {
+            content_type: "text/html; charset=utf-8",
+            bytes: Bytes::from(text),
+        }
     }
 }
 
@@ -94,7 +105,11 @@ impl Format {
         let accept = String::from_utf8_lossy(accept);
         let html = quality(&accept, &["text/html", "application/xhtml+xml"]);
         let json = quality(&accept, &["application/json"]);
-        if html > 0.0 && html >= json { Self::Html } else { Self::Json }
+        if html > 0.0 && html >= json {
+            Self::Html
+        } else {
+            Self::Json
+        }
     }
 }
 
@@ -105,11 +120,14 @@ fn quality(accept: &str, types: &[&str]) -> f32 {
         .filter_map(|range| {
             let mut parts = range.split(';').map(str::trim);
             let name = parts.next()?;
-            types.iter().any(|known| known.eq_ignore_ascii_case(name)).then(|| {
-                parts
-                    .find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")))
-                    .map_or(1.0, |weight| weight.parse().unwrap_or(0.0))
-            })
+            types
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
+                .then(|| {
+                    parts
+                        .find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")))
+                        .map_or(1.0, |weight| weight.parse().unwrap_or(0.0))
+                })
         })
         .fold(0.0, f32::max)
 }
@@ -138,14 +156,21 @@ mod tests {
             ("", Format::Json),
             ("*/*", Format::Json),
             ("application/json", Format::Json),
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Format::Html),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                Format::Html,
+            ),
             ("text/html;q=0.4, application/json", Format::Json),
             ("TEXT/HTML", Format::Html),
             ("text/html;q=0", Format::Json),
             ("text/html;q=nonsense", Format::Json),
         ];
         for (accept, expected) in cases {
-            assert_eq!(Format::preferred(accept.as_bytes()), expected, "Accept: {accept}");
+            assert_eq!(
+                Format::preferred(accept.as_bytes()),
+                expected,
+                "Accept: {accept}"
+            );
         }
     }
 

@@ -10,7 +10,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     }
     let config = load(args.conf.as_deref())?;
     telemetry::log::start(&config.log, config.debug)?;
-    let switches = Switches { daemon: args.daemon, upgrade: args.upgrade };
+    let switches = Switches {
+        daemon: args.daemon,
+        upgrade: args.upgrade,
+    };
     Server::bind(&config, switches)?.run();
     Ok(())
 }

@@ -37,7 +37,10 @@ type Piece = std::io::Result<Frame<Bytes>>;
 
 impl Bridge {
     pub(crate) fn new(router: Router, registration: Option<PathPrefix>) -> Self {
-        Self { router, registration }
+        Self {
+            router,
+            registration,
+        }
     }
 
     async fn exchange(&self, session: &mut ServerSession) -> Result<()> {
@@ -77,15 +80,22 @@ impl Bridge {
 
     /// The API's own path for the registration path; any other as it is.
     fn path(&self, target: &[u8]) -> String {
-        let path = RequestTarget::parse(target).ok().and_then(|target| target.path());
+        let path = RequestTarget::parse(target)
+            .ok()
+            .and_then(|target| target.path());
         let path = path.and_then(|path| RequestPath::parse(path).ok());
         let Some(path) = path.map(|path| path.as_str().to_owned()) else {
             return "/".to_owned();
         };
         let is_registration = self.registration.as_ref().is_some_and(|registration| {
-            path.trim_end_matches('/').eq_ignore_ascii_case(registration.as_str())
+            path.trim_end_matches('/')
+                .eq_ignore_ascii_case(registration.as_str())
         });
-        if is_registration { REGISTER.to_owned() } else { path }
+        if is_registration {
+            REGISTER.to_owned()
+        } else {
+            path
+        }
     }
 }
 
@@ -185,7 +195,10 @@ async fn download(session: &mut ServerSession, response: http::Response<Body>) -
     }
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Error::explain(ErrorType::InternalError, format!("a control answer failed: {error}"))
+            Error::explain(
+                ErrorType::InternalError,
+                format!("a control answer failed: {error}"),
+            )
         })?;
         if let Ok(data) = frame.into_data() {
             session.write_response_body(data, false).await?;

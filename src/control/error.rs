@@ -31,7 +31,11 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         | E::Truncated => StatusCode::BAD_REQUEST,
     };
     let refusal = Refusal::new(status, error.code(), sentence(&error.to_string()));
-    if matches!(error, E::MethodNotAllowed) { refusal.allowing("POST") } else { refusal }
+    if matches!(error, E::MethodNotAllowed) {
+        refusal.allowing("POST")
+    } else {
+        refusal
+    }
 }
 
 /// The answer for a path that the control API does not have.
@@ -60,7 +64,12 @@ pub(super) fn respond(refusal: &Refusal, fields: &HeaderMap) -> Response {
 /// An error's text as a sentence.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    let first: String = characters.next().map(char::to_uppercase).into_iter().flatten().collect();
+    let first: String = characters
+        .next()
+        .map(char::to_uppercase)
+        .into_iter()
+        .flatten()
+        .collect();
     let stop = if text.ends_with('.') { "" } else { "." };
     format!("{first}{}{stop}", characters.as_str())
 }
@@ -72,12 +81,32 @@ mod tests {
     #[test]
     fn the_contracts_codes_have_their_statuses() {
         let cases = [
-            (RegisterError::Forbidden { reason: "no".into() }, 403, "FORBIDDEN"),
+            (
+                RegisterError::Forbidden {
+                    reason: "no".into(),
+                },
+                403,
+                "FORBIDDEN",
+            ),
             (RegisterError::MethodNotAllowed, 405, "METHOD_NOT_ALLOWED"),
             (RegisterError::NotJson("x".into()), 400, "BAD_REQUEST"),
-            (RegisterError::Incomplete("missing: port".into()), 400, "INCOMPLETE_REQUEST"),
-            (RegisterError::TooLarge { limit: 1 }, 413, "PAYLOAD_TOO_LARGE"),
-            (RegisterError::TargetNotAllowed { target: "a:1".into() }, 403, "TARGET_NOT_ALLOWED"),
+            (
+                RegisterError::Incomplete("missing: port".into()),
+                400,
+                "INCOMPLETE_REQUEST",
+            ),
+            (
+                RegisterError::TooLarge { limit: 1 },
+                413,
+                "PAYLOAD_TOO_LARGE",
+            ),
+            (
+                RegisterError::TargetNotAllowed {
+                    target: "a:1".into(),
+                },
+                403,
+                "TARGET_NOT_ALLOWED",
+            ),
         ];
         for (error, status, code) in cases {
             let refusal = refusal(&error);

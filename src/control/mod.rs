@@ -42,6 +42,8 @@ pub(crate) struct Control {
 pub(crate) fn registration(control: Arc<Control>) -> Router {
     Router::new()
         .route(REGISTER, any(register::register))
-        .fallback(|fields: HeaderMap| async move { error::respond(&error::no_such_path(), &fields) })
+        .fallback(
+            |fields: HeaderMap| async move { error::respond(&error::no_such_path(), &fields) },
+        )
         .with_state(control)
 }

@@ -52,7 +52,11 @@ const RELAYED: [&str; 8] = [
 ];
 
 /// Content types that a page's form can send across sites without asking (Fetch, 2.2.2).
-const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+const FORMS: [&str; 3] = [
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "text/plain",
+];
 
 /// Refuses everybody who is not this machine or cannot be told from somebody who is not.
 pub(crate) fn check(peer: Peer, fields: &HeaderMap) -> Result<(), RegisterError> {
@@ -70,7 +74,10 @@ pub(crate) fn check(peer: Peer, fields: &HeaderMap) -> Result<(), RegisterError>
 /// Refuses what a web page in a browser on this machine could make it send.
 fn check_browser(fields: &HeaderMap) -> Result<(), RegisterError> {
     if let Some(origin) = fields.get(ORIGIN)
-        && !is_own_origin(origin.as_bytes(), fields.get(HOST).map(http::HeaderValue::as_bytes))
+        && !is_own_origin(
+            origin.as_bytes(),
+            fields.get(HOST).map(http::HeaderValue::as_bytes),
+        )
     {
         return refuse("the request comes from a web page (it has a foreign Origin)");
     }
@@ -79,10 +86,13 @@ fn check_browser(fields: &HeaderMap) -> Result<(), RegisterError> {
     {
         return refuse("the request comes from a web page of another site (Sec-Fetch-Site)");
     }
-    let form = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let essence = value.split(';').next().unwrap_or_default().trim();
-        FORMS.iter().find(|form| form.eq_ignore_ascii_case(essence))
-    });
+    let form = fields
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| {
+            let essence = value.split(';').next().unwrap_or_default().trim();
+            FORMS.iter().find(|form| form.eq_ignore_ascii_case(essence))
+        });
     match form {
         Some(form) => refuse(&format!(
             "the content type {form} is what a web page's form sends; \
@@ -95,21 +105,28 @@ fn check_browser(fields: &HeaderMap) -> Result<(), RegisterError> {
 /// Whether an origin is the loopback host that the request itself is for. A name that only
 /// resolves to loopback is not enough: that is what DNS rebinding looks like.
 fn is_own_origin(origin: &[u8], host: Option<&[u8]>) -> bool {
-    let (Ok(origin), Some(Ok(host))) =
-        (std::str::from_utf8(origin), host.map(std::str::from_utf8))
+    let (Ok(origin), Some(Ok(host))) = (std::str::from_utf8(origin), host.map(std::str::from_utf8))
     else {
         return false;
     };
-    let Some((_scheme, authority)) = origin.split_once("://") else { return false };
-    let Ok(name) = authority.parse::<http::uri::Authority>() else { return false };
+    let Some((_scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let Ok(name) = authority.parse::<http::uri::Authority>() else {
+        return false;
+    };
     let bare = name.host().trim_start_matches('[').trim_end_matches(']');
     let is_loopback = bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback());
     is_loopback && authority.eq_ignore_ascii_case(host)
 }
 
 fn refuse(reason: &str) -> Result<(), RegisterError> {
-    Err(RegisterError::Forbidden { reason: reason.to_owned() })
+    Err(RegisterError::Forbidden {
+        reason: reason.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -130,10 +147,22 @@ mod tests {
 
     #[test]
     fn this_machine_has_many_addresses() {
-        for peer in ["127.0.0.1:1", "127.0.0.2:1", "127.255.255.254:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        for peer in [
+            "127.0.0.1:1",
+            "127.0.0.2:1",
+            "127.255.255.254:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
             assert!(allowed(peer, &[]), "{peer}");
         }
-        for peer in ["10.0.0.1:1", "192.0.2.1:1", "[2001:db8::1]:1", "[::ffff:10.0.0.1]:1", "0.0.0.0:1"] {
+        for peer in [
+            "10.0.0.1:1",
+            "192.0.2.1:1",
+            "[2001:db8::1]:1",
+            "[::ffff:10.0.0.1]:1",
+            "0.0.0.0:1",
+        ] {
             assert!(!allowed(peer, &[]), "{peer}");
         }
         assert!(check(Peer::Unix, &HeaderMap::new()).is_ok());
@@ -150,18 +179,51 @@ mod tests {
     #[test]
     fn web_pages_are_not_apps() {
         let cases: [(&[(&str, &str)], bool); 13] = [
-            (&[("origin", "https://evil.example"), ("host", "localhost:3000")], false),
+            (
+                &[
+                    ("origin", "https://evil.example"),
+                    ("host", "localhost:3000"),
+                ],
+                false,
+            ),
             (&[("origin", "null"), ("host", "localhost:3000")], false),
-            (&[("origin", "http://evil.example:3000"), ("host", "evil.example:3000")], false),
-            (&[("origin", "http://localhost:8080"), ("host", "localhost:3000")], false),
-            (&[("origin", "http://localhost:3000"), ("host", "localhost:3000")], true),
-            (&[("origin", "http://[::1]:3000"), ("host", "[::1]:3000")], true),
+            (
+                &[
+                    ("origin", "http://evil.example:3000"),
+                    ("host", "evil.example:3000"),
+                ],
+                false,
+            ),
+            (
+                &[
+                    ("origin", "http://localhost:8080"),
+                    ("host", "localhost:3000"),
+                ],
+                false,
+            ),
+            (
+                &[
+                    ("origin", "http://localhost:3000"),
+                    ("host", "localhost:3000"),
+                ],
+                true,
+            ),
+            (
+                &[("origin", "http://[::1]:3000"), ("host", "[::1]:3000")],
+                true,
+            ),
             (&[("sec-fetch-site", "cross-site")], false),
             (&[("sec-fetch-site", "same-site")], false),
             (&[("sec-fetch-site", "same-origin")], true),
-            (&[("content-type", "application/x-www-form-urlencoded")], false),
+            (
+                &[("content-type", "application/x-www-form-urlencoded")],
+                false,
+            ),
             (&[("content-type", "Text/Plain; charset=utf-8")], false),
-            (&[("content-type", "multipart/form-data; boundary=x")], false),
+            (
+                &[("content-type", "multipart/form-data; boundary=x")],
+                false,
+            ),
             (&[("content-type", "application/json; charset=utf-8")], true),
         ];
         for (fields, expected) in cases {

@@ -42,7 +42,14 @@ pub(super) async fn register(
 ) -> Response {
     match attempt(&control, peer, &method, &fields, body).await {
         Ok(registered) => answer(&registered),
-        Err(error) => refuse(&control, RegisterFailure { error, peer: peer.ip() }, &fields),
+        Err(error) => refuse(
+            &control,
+            RegisterFailure {
+                error,
+                peer: peer.ip(),
+            },
+            &fields,
+        ),
     }
 }
 
@@ -98,13 +105,20 @@ fn refuse(control: &Control, failure: RegisterFailure, fields: &HeaderMap) -> Re
         "registration refused: {}: {} (from {})",
         failure.error.code(),
         failure.error,
-        failure.peer.map_or_else(|| "a Unix socket".to_owned(), |peer| peer.to_string()),
+        failure
+            .peer
+            .map_or_else(|| "a Unix socket".to_owned(), |peer| peer.to_string()),
     );
-    let own = control.on_register_error.as_ref().and_then(|handler| handler(&failure));
+    let own = control
+        .on_register_error
+        .as_ref()
+        .and_then(|handler| handler(&failure));
     let response = own.map_or_else(
         || super::error::respond(&refusal(&failure.error), fields),
         |answer| answer.map(Body::from),
     );
-    control.registry.emit(|| Event::RegisterError(Arc::new(failure)));
+    control
+        .registry
+        .emit(|| Event::RegisterError(Arc::new(failure)));
     response
 }

@@ -67,11 +67,16 @@ impl Patience {
     /// Sets both limits for the request in progress.
     pub(crate) fn set(&self, first_byte: Option<Duration>, between_bytes: Option<Duration>) {
         self.first_byte.store(millis(first_byte), Ordering::Relaxed);
-        self.between_bytes.store(millis(between_bytes), Ordering::Relaxed);
+        self.between_bytes
+            .store(millis(between_bytes), Ordering::Relaxed);
     }
 
     fn limit(&self, answered: bool) -> Option<Duration> {
-        let field = if answered { &self.between_bytes } else { &self.first_byte };
+        let field = if answered {
+            &self.between_bytes
+        } else {
+            &self.first_byte
+        };
         match field.load(Ordering::Relaxed) {
             0 => None,
             millis => Some(Duration::from_millis(millis.into())),
@@ -80,7 +85,9 @@ impl Patience {
 }
 
 fn millis(limit: Option<Duration>) -> u32 {
-    limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1))
+    limit.map_or(0, |limit| {
+        u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1)
+    })
 }
 
 impl Connection {
@@ -120,8 +127,12 @@ impl Connection {
         self.waiting_since = None;
         self.last_write = None;
         self.gate = framing;
-        let Framing::Length(left) = &mut self.gate else { return early };
-        let own = usize::try_from(*left).unwrap_or(usize::MAX).min(early.len());
+        let Framing::Length(left) = &mut self.gate else {
+            return early;
+        };
+        let own = usize::try_from(*left)
+            .unwrap_or(usize::MAX)
+            .min(early.len());
         *left -= own as u64;
         self.ahead = early.split_off(own);
         early
@@ -132,7 +143,11 @@ impl Connection {
         if !self.ahead.is_empty() {
             let ahead = std::mem::take(&mut self.ahead);
             let count = ahead.len();
-            if buffer.is_empty() { *buffer = ahead } else { buffer.extend_from_slice(&ahead) }
+            if buffer.is_empty() {
+                *buffer = ahead
+            } else {
+                buffer.extend_from_slice(&ahead)
+            }
             return Ok(count);
         }
         std::future::poll_fn(|context| read_scratch(&mut self.transport, context, buffer)).await
@@ -161,7 +176,8 @@ impl Connection {
         std::task::ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
         let read = buffer.filled().len() - before;
         let own = usize::try_from(left).unwrap_or(usize::MAX).min(read);
-        self.ahead.extend_from_slice(buffer.filled().get(before + own..).unwrap_or_default());
+        self.ahead
+            .extend_from_slice(buffer.filled().get(before + own..).unwrap_or_default());
         buffer.set_filled(before + own);
         self.gate = Framing::Length(left - own as u64);
         Poll::Ready(Ok(()))
@@ -170,18 +186,25 @@ impl Connection {
     /// Ready with an error once the origin has kept the client waiting for too long.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let answered = self.last_write.is_some();
-        let Some(limit) = self.patience.limit(answered) else { return Poll::Pending };
+        let Some(limit) = self.patience.limit(answered) else {
+            return Poll::Pending;
+        };
         let since = match self.last_write {
             Some(write) => write,
             None => *self.waiting_since.get_or_insert_with(Instant::now),
         };
         let deadline = since + limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
         std::task::ready!(timer.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, OriginSilent::new(limit))))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            OriginSilent::new(limit),
+        )))
     }
 
     /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
@@ -193,7 +216,12 @@ impl Connection {
 
     /// Remembers that the origin's answer goes on, if anybody asks for it.
     fn note_write(&mut self) {
-        if self.patience.limit(false).or(self.patience.limit(true)).is_some() {
+        if self
+            .patience
+            .limit(false)
+            .or(self.patience.limit(true))
+            .is_some()
+        {
             self.last_write = Some(Instant::now());
         }
     }

@@ -82,12 +82,16 @@ impl HeadError {
     /// The answer for the client.
     pub(crate) fn refusal(self) -> Refusal {
         let (status, code) = match self {
-            Self::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "VERSION_NOT_SUPPORTED"),
+            Self::Version => (
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "VERSION_NOT_SUPPORTED",
+            ),
             Self::TargetTooLong => (StatusCode::URI_TOO_LONG, "TARGET_TOO_LONG"),
             Self::HeadTooLong => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEAD_TOO_LONG"),
-            Self::TooManyFields => {
-                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "TOO_MANY_FIELDS")
-            }
+            Self::TooManyFields => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "TOO_MANY_FIELDS",
+            ),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::BareLineFeed
             | Self::RequestLine
@@ -170,7 +174,11 @@ pub(crate) fn check(buffer: &[u8], limits: &HeadLimits) -> Result<Head, HeadErro
     }
     let framing = Fields::read(request.headers)?.framing(version == 1)?;
     let start = (target.as_ptr() as usize) - (buffer.as_ptr() as usize);
-    Ok(Head { length, framing, target: start..start + target.len() })
+    Ok(Head {
+        length,
+        framing,
+        target: start..start + target.len(),
+    })
 }
 
 /// The fields that decide where a request ends and whom it is for.
@@ -248,7 +256,10 @@ fn of_parser(error: httparse::Error, buffer: &[u8]) -> HeadError {
 
 /// Whether the request line is well-formed but for a version such as `HTTP/2.0`.
 fn names_another_version(buffer: &[u8]) -> bool {
-    let line = buffer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = buffer
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
     let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     matches!(
         words.as_slice(),
@@ -261,10 +272,16 @@ fn names_another_version(buffer: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    const LIMITS: HeadLimits = HeadLimits { head: 4096, target: 64, fields: 5 };
+    const LIMITS: HeadLimits = HeadLimits {
+        head: 4096,
+        target: 64,
+        fields: 5,
+    };
 
     fn verdict(text: &str) -> Result<Framing, HeadError> {
-        let end = HeadScan::default().end(text.as_bytes())?.expect("a complete head");
+        let end = HeadScan::default()
+            .end(text.as_bytes())?
+            .expect("a complete head");
         let blank = text.len() - text.trim_start_matches("\r\n").len();
         check(&text.as_bytes()[blank..end], &LIMITS).map(|head| head.framing)
     }
@@ -276,9 +293,18 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", Framing::Length(0)),
             ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
             ("GET / HTTP/1.1\r\nHost:\r\n\r\n", Framing::Length(0)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n", Framing::Length(12)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Framing::Chunked),
-            ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", Framing::Upgrade),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n",
+                Framing::Length(12),
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                Framing::Chunked,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
+                Framing::Upgrade,
+            ),
         ];
         for (text, framing) in cases {
             assert_eq!(verdict(text), Ok(framing), "{text:?}");
@@ -291,7 +317,10 @@ mod tests {
         let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(64));
         let cases = [
             ("GET / HTTP/1.1\nHost: a\r\n\r\n", E::BareLineFeed),
-            ("GET / HTTP/1.1\r\nHost: a\r\n\nX: y\r\n\r\n", E::BareLineFeed),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\n\nX: y\r\n\r\n",
+                E::BareLineFeed,
+            ),
             ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", E::BareLineFeed),
             ("GET / b HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
             ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
@@ -299,19 +328,46 @@ mod tests {
             ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
             ("PRI * HTTP/2.0\r\n\r\n", E::Version),
             ("GET / HTTP/1.1\r\n\r\n", E::HostMissing),
-            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", E::HostRepeated),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+                E::HostRepeated,
+            ),
             ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", E::Field),
             ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", E::Field),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", E::Field),
             ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", E::Field),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", E::TwoFramings),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", E::ContentLength),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", E::ContentLength),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", E::ContentLength),
-            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: cow, chunked\r\n\r\n", E::TransferEncoding),
-            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", E::TransferEncoding),
-            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", E::TransferEncoding),
-            ("GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n\r\n", E::TooManyFields),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                E::TwoFramings,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+                E::ContentLength,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+                E::ContentLength,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                E::ContentLength,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: cow, chunked\r\n\r\n",
+                E::TransferEncoding,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                E::TransferEncoding,
+            ),
+            (
+                "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+                E::TransferEncoding,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n\r\n",
+                E::TooManyFields,
+            ),
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", E::Method),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", E::Method),
             (long.as_str(), E::TargetTooLong),

@@ -27,8 +27,8 @@ use http::StatusCode;
 
 pub(crate) use connection::{Connection, OriginSilent};
 pub use connections::Connections;
-use head::{Head, HeadError, HeadScan};
 pub(crate) use head::HeadLimits;
+use head::{Head, HeadError, HeadScan};
 
 /// How long a refused client may go on sending before the connection is closed under it, so that
 /// it can read the refusal (RFC 9112, 9.6).
@@ -64,7 +64,12 @@ impl<P, C> Front<P, C> {
         options: FrontOptions,
         connections: Arc<Connections>,
     ) -> Self {
-        Self { proxy: Arc::new(proxy), control: Arc::new(control), options, connections }
+        Self {
+            proxy: Arc::new(proxy),
+            control: Arc::new(control),
+            options,
+            connections,
+        }
     }
 }
 
@@ -86,25 +91,18 @@ where
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _counted = self.connections.enter();
-        let mut shutdown = shutdown.clone();
-        let mut connection = Box::new(Connection::new(stream));
-        loop {
-            match self.next_head(&mut connection, &mut shutdown).await {
-                Next::Request(bytes, head) => {
-                    connection = self.serve(connection, bytes, head, &shutdown).await?;
-                }
-                Next::Refuse(refusal) => {
-                    // Rare, and larger than the rest: not a part of the idle future.
-                    Box::pin(refuse(&mut connection, &refusal)).await;
-                    return None;
-                }
-                Next::Close => {
-                    Shutdown::shutdown(&mut *connection).await;
-                    return None;
-                }
-            }
-        }
+        let counted = self.connections.enter();
+        // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
+        // the connection lives.
+        let front = Arc::clone(self);
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            front
+                .converse(Box::new(Connection::new(stream)), shutdown)
+                .await;
+            drop(counted);
+        });
+        None
     }
 
     async fn cleanup(&self) {
@@ -118,13 +116,28 @@ where
     P: HttpServerApp + Send + Sync + 'static,
     C: HttpServerApp + Send + Sync + 'static,
 {
+    /// Serves one request after the other until either side has enough.
+    async fn converse(&self, mut connection: Box<Connection>, mut shutdown: ShutdownWatch) {
+        loop {
+            match self.next_head(&mut connection, &mut shutdown).await {
+                Next::Request(bytes, head) => {
+                    match self.serve(connection, bytes, head, &shutdown).await {
+                        Some(again) => connection = again,
+                        None => return,
+                    }
+                }
+                Next::Refuse(refusal) => {
+                    // Rare, and larger than the rest: not a part of the idle future.
+                    return Box::pin(refuse(&mut connection, &refusal)).await;
+                }
+                Next::Close => return Shutdown::shutdown(&mut *connection).await,
+            }
+        }
+    }
+
     /// Waits for the next request's head: without a buffer until its first byte, then for at most
     /// the head's deadline.
-    async fn next_head(
-        &self,
-        connection: &mut Connection,
-        shutdown: &mut ShutdownWatch,
-    ) -> Next {
+    async fn next_head(&self, connection: &mut Connection, shutdown: &mut ShutdownWatch) -> Next {
         let mut buffer = BytesMut::new();
         if !self.first_bytes(connection, &mut buffer, shutdown).await {
             return Next::Close;
@@ -196,9 +209,16 @@ where
     ) -> Result<Option<Head>, HeadError> {
         let Some(end) = scan.end(buffer)? else {
             let too_long = buffer.len() > self.options.limits.head;
-            return if too_long { Err(self.too_long(buffer)) } else { Ok(None) };
+            return if too_long {
+                Err(self.too_long(buffer))
+            } else {
+                Ok(None)
+            };
         };
-        let blank = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let blank = buffer
+            .iter()
+            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+            .count();
         buffer.advance(blank);
         let text = buffer.get(..end - blank).unwrap_or_default();
         head::check(text, &self.options.limits).map(Some)
@@ -231,7 +251,11 @@ where
         session.set_keepalive(if *shutdown.borrow() {
             None
         } else {
-            Some(self.options.idle_timeout.map_or(0, |idle| idle.as_secs().max(1)))
+            Some(
+                self.options
+                    .idle_timeout
+                    .map_or(0, |idle| idle.as_secs().max(1)),
+            )
         });
         let reused = if is_control {
             self.control.process_new_http(session, shutdown).await
@@ -248,7 +272,9 @@ where
 
     /// Whether the target's path is the registration path, as a whole segment and in any case.
     fn is_registration(&self, target: &[u8]) -> bool {
-        let Some(registration) = &self.options.registration else { return false };
+        let Some(registration) = &self.options.registration else {
+            return false;
+        };
         RequestTarget::parse(target)
             .ok()
             .and_then(|target| target.path())
@@ -283,7 +309,10 @@ async fn refuse(connection: &mut Connection, refusal: &Refusal) {
         drain(connection).await
     };
     if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, sent).await {
-        debug!("a refused client left before it read {}: {error}", refusal.code);
+        debug!(
+            "a refused client left before it read {}: {error}",
+            refusal.code
+        );
     }
 }
 

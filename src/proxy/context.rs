@@ -62,14 +62,21 @@ impl View {
                 return Err(bad("BAD_TARGET", &"the proxy serves paths; send one"));
             }
         };
-        let path = RequestPath::parse(path).map_err(|error| bad("BAD_PATH", &error))?.into_inner();
+        let path = RequestPath::parse(path)
+            .map_err(|error| bad("BAD_PATH", &error))?
+            .into_inner();
         let is_origin_form = matches!(target, RequestTarget::Origin { .. });
         let rewritten = match &path {
             Cow::Borrowed(_) if is_origin_form => None,
             path => Some(joined(path, query)),
         };
         let (host, port) = host(request, &target)?;
-        Ok(Self { host, port, path: path.into_owned(), rewritten })
+        Ok(Self {
+            host,
+            port,
+            path: path.into_owned(),
+            rewritten,
+        })
     }
 }
 
@@ -91,7 +98,11 @@ fn host(
         RequestTarget::Absolute { authority, .. } => authority,
         _ => match request.uri.authority() {
             Some(authority) => authority.as_str(),
-            None => match request.headers.get(http::header::HOST).map(HeaderValue::to_str) {
+            None => match request
+                .headers
+                .get(http::header::HOST)
+                .map(HeaderValue::to_str)
+            {
                 Some(Ok(host)) => host,
                 Some(Err(_)) => return Err(bad("BAD_HOST", &"the Host field is not ASCII")),
                 None => "",
@@ -142,7 +153,9 @@ mod tests {
         for (target, path, rewritten) in cases {
             let view = view(target, "example.com").unwrap();
             assert_eq!(view.path, path, "{target}");
-            let forwarded = view.rewritten.map(|bytes| String::from_utf8(bytes).unwrap());
+            let forwarded = view
+                .rewritten
+                .map(|bytes| String::from_utf8(bytes).unwrap());
             assert_eq!(forwarded.as_deref(), rewritten, "{target}");
         }
     }

@@ -41,8 +41,12 @@ impl Fault {
 /// Whether the front gave up on a silent origin; Pingora takes that for an error of the client's
 /// connection, on which the wait happens.
 fn is_origin_silent(error: &Error) -> bool {
-    let Some(error) = error.root_cause().downcast_ref::<io::Error>() else { return false };
-    error.get_ref().is_some_and(|inner| inner.is::<OriginSilent>())
+    let Some(error) = error.root_cause().downcast_ref::<io::Error>() else {
+        return false;
+    };
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<OriginSilent>())
 }
 
 fn of_origin(kind: &ErrorType) -> ProxyError {
@@ -139,16 +143,29 @@ mod tests {
                 panic!("{kind:?} is not the origin's");
             };
             let refusal = refusal(error, &statuses);
-            assert_eq!((refusal.status.as_u16(), refusal.code), (status, code), "{kind:?}");
+            assert_eq!(
+                (refusal.status.as_u16(), refusal.code),
+                (status, code),
+                "{kind:?}"
+            );
         }
         let not_found = refusal(ProxyError::NotFound, &statuses);
-        assert_eq!((not_found.status.as_u16(), not_found.code), (501, "NOT_FOUND"));
+        assert_eq!(
+            (not_found.status.as_u16(), not_found.code),
+            (501, "NOT_FOUND")
+        );
     }
 
     #[test]
     fn a_client_that_left_is_told_nothing() {
-        assert_eq!(fault(ErrorType::WriteError, ErrorSource::Downstream), Fault::ClientGone);
-        assert_eq!(fault(ErrorType::InternalError, ErrorSource::Internal), Fault::Proxy);
+        assert_eq!(
+            fault(ErrorType::WriteError, ErrorSource::Downstream),
+            Fault::ClientGone
+        );
+        assert_eq!(
+            fault(ErrorType::InternalError, ErrorSource::Internal),
+            Fault::Proxy
+        );
     }
 
     #[test]

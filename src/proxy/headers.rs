@@ -52,18 +52,25 @@ pub(super) fn is_trusted(address: Option<IpAddr>, trusted: &[IpNet]) -> bool {
 }
 
 /// Tells the origin who asked: appended to what a trusted proxy said, otherwise in its place.
-pub(super) fn forward(request: &mut RequestHeader, client: Client, trusted: &[IpNet]) -> Result<()> {
+pub(super) fn forward(
+    request: &mut RequestHeader,
+    client: Client,
+    trusted: &[IpNet],
+) -> Result<()> {
     let is_trusted = is_trusted(client.address, trusted);
     if !is_trusted {
         request.remove_header(&X_REAL_IP);
     }
     let host = request.headers.get(HOST).cloned();
-    let address = client.address.map_or_else(|| "unknown".to_owned(), |ip| ip.to_canonical().to_string());
+    let address = client
+        .address
+        .map_or_else(|| "unknown".to_owned(), |ip| ip.to_canonical().to_string());
     let node = node(client.address);
     let mut element = format!("for={node};proto={}", client.scheme());
     if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok()) {
         // A quoted string (RFC 7239, 4); a host that passed our check holds neither `"` nor `\`.
-        write!(element, ";host=\"{host}\"").or_err(ErrorType::InternalError, "writing Forwarded")?;
+        write!(element, ";host=\"{host}\"")
+            .or_err(ErrorType::InternalError, "writing Forwarded")?;
     }
     append(request, X_FORWARDED_FOR, address, is_trusted)?;
     append(request, FORWARDED, element, is_trusted)?;
@@ -102,7 +109,12 @@ fn append(
 ) -> Result<()> {
     let mut list = String::new();
     if keeps_earlier {
-        for earlier in request.headers.get_all(&name).iter().filter_map(|value| value.to_str().ok()) {
+        for earlier in request
+            .headers
+            .get_all(&name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+        {
             list.push_str(earlier);
             list.push_str(", ");
         }
@@ -155,7 +167,10 @@ pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
 
 /// Fields without which the message would be another: no `Connection` may take them away.
 fn is_framing(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "content-length" | "transfer-encoding" | "content-type" | "date")
+    matches!(
+        name.as_str(),
+        "content-length" | "transfer-encoding" | "content-type" | "date"
+    )
 }
 
 #[cfg(test)]
@@ -171,11 +186,20 @@ mod tests {
     }
 
     fn all<'a>(request: &'a RequestHeader, name: &str) -> Vec<&'a str> {
-        request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+        request
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect()
     }
 
     fn client(address: &str) -> Client {
-        Client { address: Some(address.parse().unwrap()), is_tls: false, port: Some(3000) }
+        Client {
+            address: Some(address.parse().unwrap()),
+            is_tls: false,
+            port: Some(3000),
+        }
     }
 
     const SPOOFED: [(&str, &str); 7] = [
@@ -228,7 +252,10 @@ mod tests {
     #[test]
     fn a_request_without_host_claims_none() {
         let mut request = request(&[("x-forwarded-host", "evil.example")]);
-        let client = Client { port: None, ..client("192.0.2.1") };
+        let client = Client {
+            port: None,
+            ..client("192.0.2.1")
+        };
         forward(&mut request, client, &[]).unwrap();
         assert_eq!(all(&request, "x-forwarded-host"), [""; 0]);
         assert_eq!(all(&request, "x-forwarded-port"), ["80"]);

@@ -107,7 +107,10 @@ pub struct RequestIds {
 
 impl Default for RequestIds {
     fn default() -> Self {
-        Self { field: HeaderName::from_static("x-request-id"), accept: true }
+        Self {
+            field: HeaderName::from_static("x-request-id"),
+            accept: true,
+        }
     }
 }
 
@@ -139,7 +142,11 @@ impl Gateway {
         options: GatewayOptions,
         on_proxy_error: Option<ProxyErrorHandler>,
     ) -> Self {
-        Self { registry, options, on_proxy_error }
+        Self {
+            registry,
+            options,
+            on_proxy_error,
+        }
     }
 
     /// Reads the request and finds its route.
@@ -164,7 +171,10 @@ impl Gateway {
             match &exchange.route {
                 Some(route) => debug!(
                     "{:?} {} -> {} at {}",
-                    exchange.host(), exchange.path(), route.key(), route.target
+                    exchange.host(),
+                    exchange.path(),
+                    route.key(),
+                    route.target
                 ),
                 None => debug!("{:?} {} -> no route", exchange.host(), exchange.path()),
             }
@@ -178,7 +188,11 @@ impl Gateway {
         let is_upgrade = session.is_upgrade_req();
         // Pingora's read timeout covers the bytes of an upgraded connection, too; its silence is
         // the front's to judge.
-        session.set_read_timeout(if is_upgrade { None } else { timeouts.client_body });
+        session.set_read_timeout(if is_upgrade {
+            None
+        } else {
+            timeouts.client_body
+        });
         session.set_write_timeout(timeouts.send);
         session.set_total_drain_timeout(Some(DRAIN));
         let connection = session.stream().and_then(Connection::of);
@@ -204,7 +218,10 @@ impl Gateway {
             path: exchange.path().to_owned(),
             status: refusal.status,
         };
-        let own = self.on_proxy_error.as_ref().and_then(|handler| handler(&failure));
+        let own = self
+            .on_proxy_error
+            .as_ref()
+            .and_then(|handler| handler(&failure));
         self.registry.emit(|| Event::ProxyError(Arc::new(failure)));
         (refusal, own)
     }
@@ -222,7 +239,11 @@ impl Gateway {
             info!("{summary}: no route, answered {}", refusal.status.as_u16());
             self.fail(session, exchange, ProxyError::NotFound).1
         } else {
-            info!("{summary}: refused with {}: {}", refusal.status.as_u16(), refusal.message);
+            info!(
+                "{summary}: refused with {}: {}",
+                refusal.status.as_u16(),
+                refusal.message
+            );
             None
         };
         self.answer(session, exchange, refusal, own).await
@@ -247,7 +268,9 @@ impl Gateway {
             session.set_keepalive(None);
         }
         let is_bodiless = session.req_header().method == Method::HEAD || body.is_empty();
-        session.write_response_header(Box::new(header), is_bodiless).await?;
+        session
+            .write_response_header(Box::new(header), is_bodiless)
+            .await?;
         if !is_bodiless {
             session.write_response_body(Some(body), true).await?;
         }
@@ -292,15 +315,19 @@ impl ProxyHttp for Gateway {
         if exchange.route.is_none() && !self.find(exchange) {
             return Err(Error::explain(ErrorType::ConnectNoRoute, "the route is gone").into_up());
         }
-        let address =
-            exchange.route.as_ref().and_then(|route| peer::address(route, exchange.attempt));
+        let address = exchange
+            .route
+            .as_ref()
+            .and_then(|route| peer::address(route, exchange.attempt));
         let (Some(route), Some(address)) = (&exchange.route, address) else {
             return Err(Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up());
         };
         let timeouts = &self.options.timeouts;
         let is_upgrade = session.is_upgrade_req();
         let fresh = exchange.resent;
-        Ok(Box::new(peer::peer(route, address, timeouts, is_upgrade, fresh)))
+        Ok(Box::new(peer::peer(
+            route, address, timeouts, is_upgrade, fresh,
+        )))
     }
 
     async fn upstream_request_filter(
@@ -309,7 +336,11 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        if let Some(target) = exchange.view.as_ref().and_then(|view| view.rewritten.as_ref()) {
+        if let Some(target) = exchange
+            .view
+            .as_ref()
+            .and_then(|view| view.rewritten.as_ref())
+        {
             request.set_raw_path(target)?;
         }
         if let Some(id) = &exchange.request_id {
@@ -317,7 +348,9 @@ impl ProxyHttp for Gateway {
         }
         let client = Client {
             address: client_ip(session),
-            is_tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+            is_tls: session
+                .digest()
+                .is_some_and(|digest| digest.ssl_digest.is_some()),
             port: exchange.view.as_ref().and_then(|view| view.port),
         };
         headers::forward(request, client, &self.options.trusted_proxies)
@@ -347,12 +380,13 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         headers::strip_hop_by_hop(response);
-        if response.status.is_informational()
-            && response.status != StatusCode::SWITCHING_PROTOCOLS
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
         {
             return Ok(());
         }
         exchange.answered = true;
+        // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.
+        response.set_version(http::Version::HTTP_11);
         if session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
@@ -401,14 +435,13 @@ impl ProxyHttp for Gateway {
             && !session.as_ref().retry_buffer_truncated()
             && session.response_written().is_none();
         let from_origin = *error.esource() == pingora_core::ErrorSource::Upstream;
-        let resend = reused
-            && died
-            && from_origin
-            && may_resend
-            && !exchange.answered
-            && !exchange.resent;
+        let resend =
+            reused && died && from_origin && may_resend && !exchange.answered && !exchange.resent;
         if resend {
-            debug!("{}: sent again, its connection had died idle", summary(session, exchange));
+            debug!(
+                "{}: sent again, its connection had died idle",
+                summary(session, exchange)
+            );
             exchange.resent = true;
             exchange.route = None;
         }
@@ -426,7 +459,10 @@ impl ProxyHttp for Gateway {
         let (refusal, own) = match Fault::of(error) {
             Fault::ClientGone => {
                 debug!("{summary}: the client has gone: {error}");
-                return FailToProxy { error_code: 0, can_reuse_downstream: false };
+                return FailToProxy {
+                    error_code: 0,
+                    can_reuse_downstream: false,
+                };
             }
             Fault::Origin(_) if exchange.route.is_none() => {
                 info!("{summary}: the route went away meanwhile");
@@ -452,10 +488,16 @@ impl ProxyHttp for Gateway {
             && let Err(error) = self.answer(session, exchange, &refusal, own).await
         {
             debug!("{summary}: the client left before its answer: {error}");
-            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+            return FailToProxy {
+                error_code: 0,
+                can_reuse_downstream: false,
+            };
         }
         drain(session).await;
-        FailToProxy { error_code: code, can_reuse_downstream: false }
+        FailToProxy {
+            error_code: code,
+            can_reuse_downstream: false,
+        }
     }
 
     /// Every failure has its line in `fail_to_proxy`.
@@ -509,12 +551,18 @@ fn of_refusal(refusal: &Refusal, request: &RequestHeader) -> Result<(ResponseHea
 }
 
 fn client_ip(session: &Session) -> Option<std::net::IpAddr> {
-    session.client_addr().and_then(SocketAddr::as_inet).map(std::net::SocketAddr::ip)
+    session
+        .client_addr()
+        .and_then(SocketAddr::as_inet)
+        .map(std::net::SocketAddr::ip)
 }
 
 /// The request in a log line; the target is internal and stands only in the log.
 fn summary(session: &Session, exchange: &Exchange) -> String {
-    let target = exchange.route.as_ref().map(|route| format!(" -> {}", route.target));
+    let target = exchange
+        .route
+        .as_ref()
+        .map(|route| format!(" -> {}", route.target));
     format!(
         "{} {}{}{}",
         session.req_header().method,

@@ -36,10 +36,18 @@ pub(super) fn peer(
 ) -> HttpPeer {
     // A socket address does not resolve, so this neither blocks nor fails.
     let mut peer = HttpPeer::new(address, false, String::new());
-    peer.group_key = if fresh { fastrand::u64(..) | FRESH } else { route.generation.0 & !FRESH };
+    peer.group_key = if fresh {
+        fastrand::u64(..) | FRESH
+    } else {
+        route.generation.0 & !FRESH
+    };
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = if is_upgrade { None } else { timeouts.longest_silence() };
+    peer.options.read_timeout = if is_upgrade {
+        None
+    } else {
+        timeouts.longest_silence()
+    };
     peer.options.write_timeout = timeouts.send;
     peer.options.idle_timeout = timeouts.upstream_idle;
     peer

@@ -91,7 +91,10 @@ impl Registry {
         let host = registration.host.clone();
         tokio::task::spawn_blocking(move || registry.register_now(registration))
             .await
-            .map_err(|error| RegisterError::TargetUnresolved { host, reason: error.to_string() })?
+            .map_err(|error| RegisterError::TargetUnresolved {
+                host,
+                reason: error.to_string(),
+            })?
     }
 
     /// Registers an app and blocks while a name is looked up: for the time before the server runs.
@@ -111,7 +114,10 @@ impl Registry {
     /// [`RegisterError`].
     pub fn check(&self, registration: Registration) -> Result<(), RegisterError> {
         let registration = self.admit(registration)?;
-        self.rules.targets.resolve(&registration.host, registration.port).map(|_target| ())
+        self.rules
+            .targets
+            .resolve(&registration.host, registration.port)
+            .map(|_target| ())
     }
 
     /// Removes a route; requests that are on their way to its target are not disturbed.
@@ -130,8 +136,15 @@ impl Registry {
 
     /// The registration with its prefix in the table's spelling, unless the prefix is taken.
     fn admit(&self, mut registration: Registration) -> Result<Registration, RegisterError> {
-        if self.rules.reserved.iter().any(|own| registration.prefix.is_within(own)) {
-            return Err(RegisterError::Reserved { prefix: registration.prefix.to_string() });
+        if self
+            .rules
+            .reserved
+            .iter()
+            .any(|own| registration.prefix.is_within(own))
+        {
+            return Err(RegisterError::Reserved {
+                prefix: registration.prefix.to_string(),
+            });
         }
         if self.rules.case == CaseSensitivity::Insensitive {
             registration.prefix = registration.prefix.to_ascii_lowercase();
@@ -140,7 +153,10 @@ impl Registry {
     }
 
     fn register_now(&self, registration: Registration) -> Result<Registered, RegisterError> {
-        let target = self.rules.targets.resolve(&registration.host, registration.port)?;
+        let target = self
+            .rules
+            .targets
+            .resolve(&registration.host, registration.port)?;
         let registered = self.apply(&registration, &target);
         for route in &registered.routes {
             log::info!("registered {} -> {}", route.key(), route.target);

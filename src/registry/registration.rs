@@ -112,7 +112,12 @@ impl Registration {
             }
             other => return Err(RegisterError::RequestHosts(shown(other))),
         };
-        Ok(Self { prefix, port: port(object.get("port"))?, host, request_hosts })
+        Ok(Self {
+            prefix,
+            port: port(object.get("port"))?,
+            host,
+            request_hosts,
+        })
     }
 }
 
@@ -123,25 +128,36 @@ fn complete(object: &Map<String, Value>) -> Result<(), RegisterError> {
         Some(Value::String(text)) => text.trim().is_empty(),
         Some(_) => false,
     };
-    let missing: Vec<&str> = ["prefix", "port"].into_iter().filter(|n| is_missing(n)).collect();
+    let missing: Vec<&str> = ["prefix", "port"]
+        .into_iter()
+        .filter(|n| is_missing(n))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     let hint = object
         .keys()
         .filter(|name| !FIELDS.contains(&name.as_str()))
-        .find_map(|name| nearest(name).filter(|near| missing.contains(near)).map(|n| (name, n)))
+        .find_map(|name| {
+            nearest(name)
+                .filter(|near| missing.contains(near))
+                .map(|n| (name, n))
+        })
         .map(|(name, near)| format!("; did you mean `{near}` by `{}`?", clipped(name)))
         .unwrap_or_default();
-    Err(RegisterError::Incomplete(format!("missing: {}{hint}", missing.join(" and "))))
+    Err(RegisterError::Incomplete(format!(
+        "missing: {}{hint}",
+        missing.join(" and ")
+    )))
 }
 
 fn known(object: &Map<String, Value>) -> Result<(), RegisterError> {
     match object.keys().find(|name| !FIELDS.contains(&name.as_str())) {
         None => Ok(()),
-        Some(field) => {
-            Err(RegisterError::UnknownField { field: clipped(field), nearest: nearest(field) })
-        }
+        Some(field) => Err(RegisterError::UnknownField {
+            field: clipped(field),
+            nearest: nearest(field),
+        }),
     }
 }
 
@@ -149,7 +165,12 @@ fn known(object: &Map<String, Value>) -> Result<(), RegisterError> {
 fn nearest(name: &str) -> Option<&'static str> {
     FIELDS
         .into_iter()
-        .map(|known| (strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase()), known))
+        .map(|known| {
+            (
+                strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase()),
+                known,
+            )
+        })
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, known)| known)
@@ -174,7 +195,10 @@ fn port(value: Option<&Value>) -> Result<NonZeroU16, RegisterError> {
 fn target_host(text: &str) -> Result<String, RegisterError> {
     let refused = || RegisterError::Host(format!("{:?}", clipped(text)));
     let host = text.trim();
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
     if bare.parse::<std::net::IpAddr>().is_ok() {
         return Ok(bare.to_owned());
     }
@@ -192,8 +216,10 @@ fn request_hosts<'a>(
     }
     names
         .map(|name| {
-            HostPattern::parse(name)
-                .map_err(|source| RegisterError::RequestHost { name: clipped(name), source })
+            HostPattern::parse(name).map_err(|source| RegisterError::RequestHost {
+                name: clipped(name),
+                source,
+            })
         })
         .collect()
 }
@@ -234,15 +260,43 @@ mod tests {
     fn the_contracts_examples_are_read() {
         let cases = [
             (r#"{"prefix": "/", "port":1234}"#, "/", 1234, "localhost"),
-            (r#"{"prefix": "/test", "port":4321}"#, "/test", 4321, "localhost"),
-            (r#"{"prefix": "test/", "port":"3005"}"#, "/test", 3005, "localhost"),
-            (r#"{"host": "127.0.0.1", "prefix": "/a", "port":1}"#, "/a", 1, "127.0.0.1"),
-            (r#"{"host": "[::1]", "prefix": "/a", "port":1}"#, "/a", 1, "::1"),
-            (r#"{"host": null, "prefix": "/a", "port":1, "reqHostNames":null}"#, "/a", 1, "localhost"),
+            (
+                r#"{"prefix": "/test", "port":4321}"#,
+                "/test",
+                4321,
+                "localhost",
+            ),
+            (
+                r#"{"prefix": "test/", "port":"3005"}"#,
+                "/test",
+                3005,
+                "localhost",
+            ),
+            (
+                r#"{"host": "127.0.0.1", "prefix": "/a", "port":1}"#,
+                "/a",
+                1,
+                "127.0.0.1",
+            ),
+            (
+                r#"{"host": "[::1]", "prefix": "/a", "port":1}"#,
+                "/a",
+                1,
+                "::1",
+            ),
+            (
+                r#"{"host": null, "prefix": "/a", "port":1, "reqHostNames":null}"#,
+                "/a",
+                1,
+                "localhost",
+            ),
         ];
         for (body, prefix, port, host) in cases {
             let read = read(body).unwrap();
-            assert_eq!((read.prefix.as_str(), read.port.get(), read.host.as_str()), (prefix, port, host));
+            assert_eq!(
+                (read.prefix.as_str(), read.port.get(), read.host.as_str()),
+                (prefix, port, host)
+            );
             assert_eq!(read.request_hosts, [HostPattern::Any]);
         }
     }
@@ -259,32 +313,100 @@ mod tests {
             ("{}", "INCOMPLETE_REQUEST", "prefix and port"),
             (r#"{"prefix": "/a"}"#, "INCOMPLETE_REQUEST", "port"),
             (r#"{"port": 1}"#, "INCOMPLETE_REQUEST", "prefix"),
-            (r#"{"prefix": " ", "port": 1}"#, "INCOMPLETE_REQUEST", "prefix"),
-            (r#"{"prefix": "/a", "port": null}"#, "INCOMPLETE_REQUEST", "port"),
-            (r#"{"prefx": "/a", "port": 1}"#, "INCOMPLETE_REQUEST", "did you mean `prefix`"),
-            (r#"{"prefix": "/a", "port": 1, "reqHostName": ["a"]}"#, "UNKNOWN_FIELD", "`reqHostNames`"),
+            (
+                r#"{"prefix": " ", "port": 1}"#,
+                "INCOMPLETE_REQUEST",
+                "prefix",
+            ),
+            (
+                r#"{"prefix": "/a", "port": null}"#,
+                "INCOMPLETE_REQUEST",
+                "port",
+            ),
+            (
+                r#"{"prefx": "/a", "port": 1}"#,
+                "INCOMPLETE_REQUEST",
+                "did you mean `prefix`",
+            ),
+            (
+                r#"{"prefix": "/a", "port": 1, "reqHostName": ["a"]}"#,
+                "UNKNOWN_FIELD",
+                "`reqHostNames`",
+            ),
             (r#"{"prefix": 7, "port": 1}"#, "INVALID_PREFIX", "7"),
             (r#"{"prefix": "/a b", "port": 1}"#, "INVALID_PREFIX", "%20"),
-            (r#"{"prefix": "/a\u0000", "port": 1}"#, "INVALID_PREFIX", "prefix"),
-            (r#"{"prefix": "/a/../b", "port": 1}"#, "INVALID_PREFIX", ".."),
-            (r#"{"prefix": "/a/%2e%2E/b", "port": 1}"#, "INVALID_PREFIX", ".."),
+            (
+                r#"{"prefix": "/a\u0000", "port": 1}"#,
+                "INVALID_PREFIX",
+                "prefix",
+            ),
+            (
+                r#"{"prefix": "/a/../b", "port": 1}"#,
+                "INVALID_PREFIX",
+                "..",
+            ),
+            (
+                r#"{"prefix": "/a/%2e%2E/b", "port": 1}"#,
+                "INVALID_PREFIX",
+                "..",
+            ),
             (r#"{"prefix": "/{id}", "port": 1}"#, "INVALID_PREFIX", "%7B"),
-            (r#"{"prefix": "/😀", "port": 1}"#, "INVALID_PREFIX", "%F0%9F%98%80"),
+            (
+                r#"{"prefix": "/😀", "port": 1}"#,
+                "INVALID_PREFIX",
+                "%F0%9F%98%80",
+            ),
             (r#"{"prefix": "/a", "port": 0}"#, "INVALID_PORT", "0"),
-            (r#"{"prefix": "/a", "port": 65536}"#, "INVALID_PORT", "65536"),
+            (
+                r#"{"prefix": "/a", "port": 65536}"#,
+                "INVALID_PORT",
+                "65536",
+            ),
             (r#"{"prefix": "/a", "port": -1}"#, "INVALID_PORT", "-1"),
             (r#"{"prefix": "/a", "port": 1.5}"#, "INVALID_PORT", "1.5"),
             (r#"{"prefix": "/a", "port": "abc"}"#, "INVALID_PORT", "abc"),
             (r#"{"prefix": "/a", "port": "+1"}"#, "INVALID_PORT", "+1"),
             (r#"{"prefix": "/a", "port": [1]}"#, "INVALID_PORT", "[1]"),
-            (r#"{"prefix": "/a", "port": 1, "host": "a:1"}"#, "INVALID_HOST", "a:1"),
-            (r#"{"prefix": "/a", "port": 1, "host": "*.a"}"#, "INVALID_HOST", "*.a"),
-            (r#"{"prefix": "/a", "port": 1, "host": 5}"#, "INVALID_HOST", "5"),
-            (r#"{"prefix": "/a", "port": 1, "reqHostNames": "a"}"#, "INVALID_REQ_HOST_NAMES", "a"),
-            (r#"{"prefix": "/a", "port": 1, "reqHostNames": []}"#, "INVALID_REQ_HOST_NAMES", "leave"),
-            (r#"{"prefix": "/a", "port": 1, "reqHostNames": [1]}"#, "INVALID_REQ_HOST_NAMES", "[1]"),
-            (r#"{"prefix": "/a", "port": 1, "reqHostNames": ["*"]}"#, "INVALID_REQ_HOST_NAMES", "*"),
-            (r#"{"prefix": "/a", "port": 1, "reqHostNames": ["a.com:80"]}"#, "INVALID_REQ_HOST_NAMES", "port"),
+            (
+                r#"{"prefix": "/a", "port": 1, "host": "a:1"}"#,
+                "INVALID_HOST",
+                "a:1",
+            ),
+            (
+                r#"{"prefix": "/a", "port": 1, "host": "*.a"}"#,
+                "INVALID_HOST",
+                "*.a",
+            ),
+            (
+                r#"{"prefix": "/a", "port": 1, "host": 5}"#,
+                "INVALID_HOST",
+                "5",
+            ),
+            (
+                r#"{"prefix": "/a", "port": 1, "reqHostNames": "a"}"#,
+                "INVALID_REQ_HOST_NAMES",
+                "a",
+            ),
+            (
+                r#"{"prefix": "/a", "port": 1, "reqHostNames": []}"#,
+                "INVALID_REQ_HOST_NAMES",
+                "leave",
+            ),
+            (
+                r#"{"prefix": "/a", "port": 1, "reqHostNames": [1]}"#,
+                "INVALID_REQ_HOST_NAMES",
+                "[1]",
+            ),
+            (
+                r#"{"prefix": "/a", "port": 1, "reqHostNames": ["*"]}"#,
+                "INVALID_REQ_HOST_NAMES",
+                "*",
+            ),
+            (
+                r#"{"prefix": "/a", "port": 1, "reqHostNames": ["a.com:80"]}"#,
+                "INVALID_REQ_HOST_NAMES",
+                "port",
+            ),
         ];
         for (body, code, named) in cases {
             let error = read(body).expect_err(body);
@@ -302,8 +424,12 @@ mod tests {
     #[test]
     fn request_hosts_are_normalised() {
         let body = r#"{"prefix": "/a", "port": 1, "reqHostNames": ["EXAMPLE.com.", "*.b.org", "10.0.0.1"]}"#;
-        let names: Vec<String> =
-            read(body).unwrap().request_hosts.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = read(body)
+            .unwrap()
+            .request_hosts
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(names, ["example.com", "*.b.org", "10.0.0.1"]);
     }
 }

@@ -56,10 +56,18 @@ impl TargetPolicy {
         let addresses = addresses(host, port)?;
         let target = Target::new(host, port, addresses);
         let shown = || target.to_string();
-        if !target.addresses().iter().all(|address| self.allows(host, address.ip())) {
+        if !target
+            .addresses()
+            .iter()
+            .all(|address| self.allows(host, address.ip()))
+        {
             return Err(RegisterError::TargetNotAllowed { target: shown() });
         }
-        if target.addresses().iter().any(|address| self.is_own(*address)) {
+        if target
+            .addresses()
+            .iter()
+            .any(|address| self.is_own(*address))
+        {
             return Err(RegisterError::TargetIsProxy { target: shown() });
         }
         Ok(target)
@@ -106,7 +114,10 @@ fn addresses(host: &str, port: NonZeroU16) -> Result<Vec<SocketAddr>, RegisterEr
             (Ipv6Addr::LOCALHOST, port).into(),
         ]);
     }
-    let unresolved = |reason: String| RegisterError::TargetUnresolved { host: host.to_owned(), reason };
+    let unresolved = |reason: String| RegisterError::TargetUnresolved {
+        host: host.to_owned(),
+        reason,
+    };
     let found: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
         .map_err(|error| unresolved(error.to_string()))?
@@ -122,16 +133,32 @@ mod tests {
     use super::*;
 
     fn resolve(policy: &TargetPolicy, host: &str) -> Result<Target, &'static str> {
-        policy.resolve(host, NonZeroU16::new(4000).unwrap()).map_err(|error| error.code())
+        policy
+            .resolve(host, NonZeroU16::new(4000).unwrap())
+            .map_err(|error| error.code())
     }
 
     #[test]
     fn only_loopback_is_allowed_by_default() {
         let policy = TargetPolicy::default();
-        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+        for host in [
+            "localhost",
+            "LOCALHOST",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "::ffff:127.0.0.1",
+        ] {
             assert!(resolve(&policy, host).is_ok(), "{host}");
         }
-        for host in ["10.0.0.1", "0.0.0.0", "::", "169.254.169.254", "fe80::1", "::ffff:10.0.0.1"] {
+        for host in [
+            "10.0.0.1",
+            "0.0.0.0",
+            "::",
+            "169.254.169.254",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+        ] {
             assert_eq!(resolve(&policy, host), Err("TARGET_NOT_ALLOWED"), "{host}");
         }
     }
@@ -161,7 +188,10 @@ mod tests {
 
     #[test]
     fn the_proxy_is_no_target_of_its_own() {
-        let own = |text: &str| TargetPolicy { allow: vec![], own: vec![text.parse().unwrap()] };
+        let own = |text: &str| TargetPolicy {
+            allow: vec![],
+            own: vec![text.parse().unwrap()],
+        };
         for (listener, host) in [
             ("0.0.0.0:4000", "localhost"),
             ("0.0.0.0:4000", "127.0.0.1"),
@@ -169,7 +199,11 @@ mod tests {
             ("127.0.0.1:4000", "localhost"),
             ("127.0.0.1:4000", "::ffff:127.0.0.1"),
         ] {
-            assert_eq!(resolve(&own(listener), host), Err("TARGET_IS_PROXY"), "{listener} {host}");
+            assert_eq!(
+                resolve(&own(listener), host),
+                Err("TARGET_IS_PROXY"),
+                "{listener} {host}"
+            );
         }
         assert!(resolve(&own("0.0.0.0:4001"), "localhost").is_ok());
         assert!(resolve(&own("127.0.0.2:4000"), "127.0.0.1").is_ok());
@@ -178,6 +212,9 @@ mod tests {
     #[test]
     fn a_name_without_an_address_is_an_error() {
         let policy = TargetPolicy::default();
-        assert_eq!(resolve(&policy, "no-such-host.invalid"), Err("TARGET_UNRESOLVED"));
+        assert_eq!(
+            resolve(&policy, "no-such-host.invalid"),
+            Err("TARGET_UNRESOLVED")
+        );
     }
 }

@@ -144,10 +144,7 @@ impl DynamicProxy {
     ///
     /// # Errors
     /// [`RegisterError`]; nothing has changed then.
-    pub async fn register_route(
-        &self,
-        route: Registration,
-    ) -> Result<Registered, RegisterError> {
+    pub async fn register_route(&self, route: Registration) -> Result<Registered, RegisterError> {
         self.registry.register(route).await
     }
 

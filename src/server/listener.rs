@@ -36,10 +36,24 @@ impl BoundListener {
     pub(super) fn bind(address: SocketAddr) -> Result<Self, BindError> {
         listen(address).map_err(|source| BindError { address, source })
     }
+
+    /// A second descriptor of the same socket, for another worker.
+    pub(super) fn copy(&self) -> Result<(String, OwnedFd), BindError> {
+        let address = self.address;
+        let copy = self
+            .socket
+            .try_clone()
+            .map_err(|source| BindError { address, source })?;
+        Ok((address.to_string(), copy))
+    }
 }
 
 fn listen(address: SocketAddr) -> io::Result<BoundListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // Connections of an earlier process that linger do not keep the port; a listener does.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -53,7 +67,10 @@ fn listen(address: SocketAddr) -> io::Result<BoundListener> {
         .local_addr()?
         .as_socket()
         .ok_or_else(|| io::Error::other("the socket has no address"))?;
-    Ok(BoundListener { address, socket: socket.into() })
+    Ok(BoundListener {
+        address,
+        socket: socket.into(),
+    })
 }
 
 /// Whether an address is missing because the machine does not have its family at all.
@@ -76,7 +93,10 @@ fn remedy(address: &SocketAddr, error: &io::Error) -> String {
              `setcap cap_net_bind_service=+ep` on the binary"
         ),
         io::ErrorKind::AddrNotAvailable => {
-            format!("no interface of this machine has the address {} ({error})", address.ip())
+            format!(
+                "no interface of this machine has the address {} ({error})",
+                address.ip()
+            )
         }
         _ => error.to_string(),
     }

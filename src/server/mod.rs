@@ -10,6 +10,8 @@ mod settings;
 mod signals;
 
 use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +24,10 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 pub use dynamic_proxy::{DynamicProxy, Options};
-use listener::BoundListener;
 pub use listener::BindError;
-use service::BoundTraffic;
+use listener::BoundListener;
 pub use service::TrafficService;
+use service::{Sockets, Worker};
 use signals::Signals;
 
 use crate::config::{Config, ConfigError};
@@ -79,7 +81,8 @@ pub struct Switches {
 /// A server that can run: its configuration is checked and its sockets are bound.
 pub struct Server {
     proxy: DynamicProxy,
-    traffic: BoundTraffic,
+    workers: Vec<Worker>,
+    stop: watch::Sender<bool>,
     pingora: PingoraServer,
     grace: Duration,
 }
@@ -94,7 +97,9 @@ impl Server {
         let proxy = DynamicProxy::new(settings::options(config)?);
         for route in &config.routes {
             let registration = settings::registration(route)?;
-            proxy.check(registration).map_err(|error| settings::refused(route, &error))?;
+            proxy
+                .check(registration)
+                .map_err(|error| settings::refused(route, &error))?;
         }
         Ok(())
     }
@@ -108,7 +113,11 @@ impl Server {
         raise_file_limit();
         let mut options = settings::options(config)?;
         // With -u the running server has the sockets; Pingora fetches them.
-        let listeners = if switches.upgrade { Vec::new() } else { listen(config)? };
+        let listeners = if switches.upgrade {
+            Vec::new()
+        } else {
+            listen(config)?
+        };
         if !switches.upgrade {
             options.own_listeners = listeners.iter().map(|listener| listener.address).collect();
         }
@@ -116,25 +125,26 @@ impl Server {
         let proxy = DynamicProxy::new(options);
         for route in &config.routes {
             let registration = settings::registration(route)?;
-            proxy.add_routes([registration]).map_err(|error| settings::refused(route, &error))?;
+            proxy
+                .add_routes([registration])
+                .map_err(|error| settings::refused(route, &error))?;
+        }
+        let stop = watch::Sender::new(false);
+        let mut workers = workers(config, &proxy, &addresses, &listeners, &stop)?;
+        if let Some(first) = workers.first_mut() {
+            first.sockets = Sockets::Known(listeners.into_iter().map(named).collect());
+            let port = addresses.first().map_or(0, SocketAddr::port);
+            let debug = config.debug;
+            first.on_started = Some(Box::new(move || announce(port, debug)));
         }
         let pingora = pingora(config.pingora(), switches);
-        let mut service = proxy.service(&pingora.configuration);
-        for address in &addresses {
-            let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
-            service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
-        }
-        let mut traffic = BoundTraffic {
-            service,
-            listeners: Vec::new(),
-            stop: watch::Sender::new(false),
-            on_started: None,
-        };
-        listeners.into_iter().for_each(|listener| traffic.listen(listener));
-        let port = addresses.first().map_or(0, std::net::SocketAddr::port);
-        let debug = config.debug;
-        traffic.on_started = Some(Box::new(move || announce(port, debug)));
-        Ok(Self { proxy, traffic, pingora, grace: config.shutdown_grace })
+        Ok(Self {
+            proxy,
+            workers,
+            stop,
+            pingora,
+            grace: config.shutdown_grace,
+        })
     }
 
     /// The proxy that the server runs.
@@ -147,19 +157,71 @@ impl Server {
     /// sockets to a new process.
     pub fn run(mut self) {
         let signals = Signals {
-            stop: self.traffic.stop.clone(),
+            stop: self.stop,
             connections: self.proxy.connections(),
             grace: self.grace,
         };
         self.pingora.bootstrap();
-        self.pingora.add_service(self.traffic);
-        self.pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
+        for worker in self.workers {
+            self.pingora.add_service(worker);
+        }
+        self.pingora.run(RunArgs {
+            shutdown_signal: Box::new(signals),
+        });
         info!("stopped");
     }
 }
 
+/// As many workers of one thread as the configuration has threads; with work stealing, Pingora's
+/// one service of many.
+fn workers(
+    config: &Config,
+    proxy: &DynamicProxy,
+    addresses: &[SocketAddr],
+    listeners: &[BoundListener],
+    stop: &watch::Sender<bool>,
+) -> Result<Vec<Worker>, StartError> {
+    let mut conf = config.pingora();
+    let count = if conf.work_stealing { 1 } else { conf.threads };
+    if !conf.work_stealing {
+        // Pingora sizes a service's pools by this; each worker has its own.
+        conf.threads = 1;
+    }
+    let conf = Arc::new(conf);
+    (0..count)
+        .map(|_index| {
+            let mut service = proxy.service(&conf);
+            service.threads = Some(conf.threads);
+            for address in addresses {
+                let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
+                service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
+            }
+            let sockets = if listeners.is_empty() {
+                Sockets::CopiesOfKnown
+            } else {
+                let copies = listeners.iter().map(BoundListener::copy);
+                Sockets::Copies(copies.collect::<Result<_, _>>()?)
+            };
+            Ok(Worker {
+                service,
+                sockets,
+                stop: stop.clone(),
+                on_started: None,
+            })
+        })
+        .collect()
+}
+
+fn named(listener: BoundListener) -> (String, OwnedFd) {
+    (listener.address.to_string(), listener.socket)
+}
+
 fn pingora(conf: ServerConf, switches: Switches) -> PingoraServer {
-    let opt = Opt { upgrade: switches.upgrade, daemon: switches.daemon, ..Opt::default() };
+    let opt = Opt {
+        upgrade: switches.upgrade,
+        daemon: switches.daemon,
+        ..Opt::default()
+    };
     PingoraServer::new_with_opt_and_conf(opt, conf)
 }
 
@@ -180,11 +242,13 @@ fn listen(config: &Config) -> Result<Vec<BoundListener>, StartError> {
 
 fn readable(ca_file: Option<&str>) -> Result<(), StartError> {
     let Some(path) = ca_file else { return Ok(()) };
-    std::fs::File::open(path).map(|_file| ()).map_err(|source| StartError::File {
-        key: "ca_file",
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::File::open(path)
+        .map(|_file| ())
+        .map_err(|source| StartError::File {
+            key: "ca_file",
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// Every connection is a descriptor, twice over; the usual soft limit of 1,024 is for programs that
@@ -200,8 +264,11 @@ fn raise_file_limit() {
 fn announce(port: u16, debug: bool) {
     let suffix = if debug { " (DEBUG build)" } else { "" };
     let mut out = std::io::stdout().lock();
-    let told = writeln!(out, "Reverse Proxy started, listening on port {port}{suffix}")
-        .and_then(|()| out.flush());
+    let told = writeln!(
+        out,
+        "Reverse Proxy started, listening on port {port}{suffix}"
+    )
+    .and_then(|()| out.flush());
     if let Err(error) = told {
         warn!("nobody reads that the proxy has started: {error}");
     }

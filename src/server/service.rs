@@ -1,16 +1,17 @@
 //! The traffic service: Pingora's listening service with our sockets and our stop signal.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use log::{debug, error};
-use pingora_core::server::{ListenFds, ShutdownWatch};
+use parking_lot::Mutex;
+use pingora_core::server::{Fds, ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use pingora_core::services::{Service as Serve, ServiceReadyNotifier, ServiceWithDependents};
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 
-use super::listener::BoundListener;
 use crate::control::Bridge;
 use crate::front::Front;
 use crate::proxy::Gateway;
@@ -19,40 +20,71 @@ use crate::proxy::Gateway;
 /// registration service behind it.
 pub type TrafficService = Service<Front<HttpProxy<Gateway>, Bridge>>;
 
-/// The traffic service of a stand-alone server.
-pub(super) struct BoundTraffic {
+/// One worker of a stand-alone server: the traffic service on its own thread, with its own pools of
+/// upstream connections, accepting from sockets that it shares with the other workers.
+///
+/// A Pingora service with several threads accepts a connection on one and serves it on another,
+/// and takes idle upstream connections from a third (about one in six is then lost to a race:
+/// "failed to acquire reusable stream"). Workers share nothing but the routes.
+pub(super) struct Worker {
     pub(super) service: TrafficService,
-    pub(super) listeners: Vec<(String, OwnedFd)>,
+    pub(super) sockets: Sockets,
     /// Becomes true when the server is to stop.
     pub(super) stop: watch::Sender<bool>,
     /// Called once, when connections are accepted.
     pub(super) on_started: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
-impl BoundTraffic {
-    /// Adds a socket that is listening already.
-    pub(super) fn listen(&mut self, listener: BoundListener) {
-        let name = listener.address.to_string();
-        self.listeners.push((name, listener.socket));
-    }
+/// Where a worker's listening sockets come from, by address.
+pub(super) enum Sockets {
+    /// The worker whose sockets Pingora knows: they go to the next process at an upgrade. Empty
+    /// when they have come from the process before.
+    Known(Vec<(String, OwnedFd)>),
+    /// Copies of them.
+    Copies(Vec<(String, OwnedFd)>),
+    /// Copies, to be made of those that have come from the process before.
+    CopiesOfKnown,
+}
 
-    /// Leaves the sockets in the table where Pingora looks for those of an earlier process.
-    fn hand_over(&mut self, table: Option<&ListenFds>) {
-        let Some(table) = table else {
-            error!("Pingora has no table of sockets; it binds its own");
-            return;
-        };
-        let mut table = table.lock();
-        for (name, socket) in self.listeners.drain(..) {
-            if table.get(&name).is_none() {
-                table.add(name, socket.into_raw_fd());
+impl Sockets {
+    /// The table in which Pingora's listeners look for their sockets.
+    fn table(self, known: Option<ListenFds>) -> std::io::Result<Option<ListenFds>> {
+        match self {
+            Self::Known(sockets) => {
+                if let Some(table) = &known {
+                    fill(&mut table.lock(), sockets);
+                }
+                Ok(known)
             }
+            Self::Copies(sockets) => Ok(Some(private(sockets))),
+            Self::CopiesOfKnown => known.map(|table| copies(&table.lock())).transpose(),
         }
     }
 }
 
+fn fill(table: &mut Fds, sockets: Vec<(String, OwnedFd)>) {
+    for (name, socket) in sockets {
+        table.add(name, socket.into_raw_fd());
+    }
+}
+
+fn private(sockets: Vec<(String, OwnedFd)>) -> ListenFds {
+    let mut table = Fds::new();
+    fill(&mut table, sockets);
+    Arc::new(Mutex::new(table))
+}
+
+fn copies(known: &Fds) -> std::io::Result<ListenFds> {
+    let mut table = Fds::new();
+    let (names, sockets) = known.serialize();
+    for (name, socket) in names.into_iter().zip(sockets) {
+        table.add(name, nix::unistd::dup(socket)?);
+    }
+    Ok(Arc::new(Mutex::new(table)))
+}
+
 #[async_trait]
-impl ServiceWithDependents for BoundTraffic {
+impl ServiceWithDependents for Worker {
     async fn start_service(
         &mut self,
         fds: Option<ListenFds>,
@@ -60,14 +92,21 @@ impl ServiceWithDependents for BoundTraffic {
         listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
-        self.hand_over(fds.as_ref());
+        let sockets = std::mem::replace(&mut self.sockets, Sockets::CopiesOfKnown);
+        let table = match sockets.table(fds) {
+            Ok(table) => table,
+            Err(error) => {
+                error!("a worker has no listening sockets and is not started: {error}");
+                return;
+            }
+        };
         if let Some(on_started) = self.on_started.take() {
             on_started();
         }
         ready.notify_ready();
         tokio::spawn(pass_on(shutdown, self.stop.clone()));
         let stop = self.stop.subscribe();
-        Serve::start_service(&mut self.service, fds, stop, listeners_per_fd).await;
+        Serve::start_service(&mut self.service, table, stop, listeners_per_fd).await;
     }
 
     fn name(&self) -> &str {

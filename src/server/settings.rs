@@ -82,7 +82,9 @@ pub(super) fn registration(route: &StaticRoute) -> Result<Registration, ConfigEr
         .map_err(at_prefix)?
         .on_host(&route.host.value)
         .map_err(|error| route.host.error(error.to_string()))?;
-    let Some(names) = &route.req_host_names else { return Ok(registration) };
+    let Some(names) = &route.req_host_names else {
+        return Ok(registration);
+    };
     for name in names {
         registration
             .clone()

@@ -54,7 +54,10 @@ impl Signals {
     /// Stops accepting and waits for what is in flight; a second signal ends the wait.
     async fn drain(&self, name: &str) {
         let open = self.connections.open();
-        info!("{name}: stopping; {open} connections open, at most {:?} to finish", self.grace);
+        info!(
+            "{name}: stopping; {open} connections open, at most {:?} to finish",
+            self.grace
+        );
         self.stop.send_replace(true);
         tokio::select! {
             () = self.connections.all_closed() => info!("all connections are closed"),
