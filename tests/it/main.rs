@@ -10,5 +10,8 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod proxying;
+mod proxying_fields;
+mod proxying_pool;
 mod smoke;
 mod support;

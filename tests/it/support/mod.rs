@@ -3,6 +3,7 @@
 
 mod client;
 mod closed_port;
+mod habits;
 mod origin;
 mod proxy;
 mod wire;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 pub(crate) use client::{Client, Response, get, request};
 pub(crate) use closed_port::{ClosedPort, DeafPort};
+pub(crate) use habits::{ReservedPort, pattern, targets};
 pub(crate) use origin::{Origin, Visit, Visitors};
 pub(crate) use proxy::{Ended, TestProxy, command, output_of, registration, run};
 pub(crate) use wire::Request;
