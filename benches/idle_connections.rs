@@ -4,6 +4,8 @@
 //! `cargo bench --bench idle_connections`; `CONNECTIONS=5000` takes fewer (each is a descriptor in
 //! this process and one in the proxy).
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // It prints its figures.
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -40,7 +42,7 @@ fn report(
     origin: u16,
     prepare: impl Fn(&mut TcpStream) -> Result<()>,
 ) -> Result<()> {
-    let mut proxy = Proxy::start()?;
+    let proxy = Proxy::start()?;
     proxy.register(origin)?;
     // The first requests make the pools, threads and arenas that are there once.
     for _ in 0..64 {
@@ -55,8 +57,8 @@ fn report(
     }
     proxy.await_descriptors(count)?;
     let after = settled(&proxy)?;
-    let each = (after.saturating_sub(before)) as f64 / count as f64;
-    println!("{name:<28} {before:>8} KiB {after:>8} KiB {each:>6.2} KiB");
+    let each = after.saturating_sub(before) * 1024 / count;
+    println!("{name:<28} {before:>8} KiB {after:>8} KiB {each:>8} B");
     drop(streams);
     Ok(())
 }
@@ -84,7 +86,7 @@ fn request(stream: &mut TcpStream) -> Result<()> {
         if read == 0 {
             return Err(format!("no answer: {}", String::from_utf8_lossy(&answer)).into());
         }
-        answer.extend_from_slice(&piece[..read]);
+        answer.extend_from_slice(piece.get(..read).unwrap_or_default());
     }
     Ok(())
 }

@@ -144,9 +144,9 @@ impl Connection {
             let ahead = std::mem::take(&mut self.ahead);
             let count = ahead.len();
             if buffer.is_empty() {
-                *buffer = ahead
+                *buffer = ahead;
             } else {
-                buffer.extend_from_slice(&ahead)
+                buffer.extend_from_slice(&ahead);
             }
             return Ok(count);
         }
@@ -250,13 +250,13 @@ impl AsyncRead for Connection {
         match this.gate {
             Framing::Length(0) => match this.poll_ahead(context) {
                 Poll::Pending => this.poll_patience(context),
-                ended => ended,
+                ended @ Poll::Ready(_) => ended,
             },
             Framing::Length(left) => this.poll_body(context, buffer, left),
             Framing::Chunked => Pin::new(&mut this.transport).poll_read(context, buffer),
             Framing::Upgrade => match Pin::new(&mut this.transport).poll_read(context, buffer) {
                 Poll::Pending => this.poll_patience(context),
-                read => {
+                read @ Poll::Ready(_) => {
                     this.note_read();
                     read
                 }

@@ -133,7 +133,6 @@ impl HeadScan {
             let at = offset + found;
             let line = buffer.get(self.line..at).unwrap_or_default();
             match line {
-                [] => return Err(HeadError::BareLineFeed),
                 [b'\r'] if self.begun => return Ok(Some(at + 1)),
                 [b'\r'] => {}
                 [.., b'\r'] => self.begun = true,

@@ -12,10 +12,12 @@ use crate::route::{RequestHost, RequestPath, RequestTarget, Route};
 /// One request on its way.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    /// The request as it is matched and forwarded; `None` until it has been read.
-    pub(super) view: Option<View>,
     /// The route that takes it.
     pub(super) route: Option<Arc<Route>>,
+    /// The target to forward, if it is not the one that came, letter by letter.
+    pub(super) rewritten: Option<Vec<u8>>,
+    /// The port that the request names.
+    pub(super) port: Option<u16>,
     /// Which of the target's addresses is tried, counted from the preferred one.
     pub(super) attempt: usize,
     /// Set once the request was sent again on a new connection.
@@ -26,32 +28,25 @@ pub struct Exchange {
     pub(super) answered: bool,
 }
 
-impl Exchange {
-    pub(super) fn host(&self) -> &str {
-        self.view.as_ref().map_or("", |view| &view.host)
-    }
-
-    pub(super) fn path(&self) -> &str {
-        self.view.as_ref().map_or("/", |view| &view.path)
-    }
-}
-
-/// The one view of a request: what is matched is what is forwarded.
+/// The one view of a request: what is matched is what is forwarded. Borrowed from the request as
+/// long as that is in its one spelling already.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct View {
+pub(super) struct View<'a> {
     /// The host, lower-case, without port; empty if the request names none.
-    pub(super) host: String,
+    pub(super) host: Cow<'a, str>,
     /// The port that the request names.
     pub(super) port: Option<u16>,
     /// The path, normalised.
-    pub(super) path: String,
-    /// The target to forward, if it is not the one that came, letter by letter.
-    pub(super) rewritten: Option<Vec<u8>>,
+    pub(super) path: Cow<'a, str>,
+    /// The query as it came.
+    query: Option<&'a [u8]>,
+    /// Whether the target came with its authority.
+    is_absolute: bool,
 }
 
-impl View {
+impl<'a> View<'a> {
     /// Reads a request, or says why it cannot be served.
-    pub(super) fn of(request: &RequestHeader) -> Result<Self, Refusal> {
+    pub(super) fn of(request: &'a RequestHeader) -> Result<Self, Refusal> {
         let raw = request.raw_path();
         let target = RequestTarget::parse(raw).map_err(|error| bad("BAD_TARGET", &error))?;
         let (path, query) = match target {
@@ -62,38 +57,37 @@ impl View {
                 return Err(bad("BAD_TARGET", &"the proxy serves paths; send one"));
             }
         };
-        let path = RequestPath::parse(path)
-            .map_err(|error| bad("BAD_PATH", &error))?
-            .into_inner();
-        let is_origin_form = matches!(target, RequestTarget::Origin { .. });
-        let rewritten = match &path {
-            Cow::Borrowed(_) if is_origin_form => None,
-            path => Some(joined(path, query)),
-        };
+        let path = RequestPath::parse(path).map_err(|error| bad("BAD_PATH", &error))?;
         let (host, port) = host(request, &target)?;
+        let is_absolute = matches!(target, RequestTarget::Absolute { .. });
         Ok(Self {
             host,
             port,
-            path: path.into_owned(),
-            rewritten,
+            path: path.into_inner(),
+            query,
+            is_absolute,
         })
     }
-}
 
-fn joined(path: &str, query: Option<&[u8]>) -> Vec<u8> {
-    let mut target = path.as_bytes().to_vec();
-    if let Some(query) = query {
-        target.push(b'?');
-        target.extend_from_slice(query);
+    /// The target to forward, if it is not the one that came.
+    pub(super) fn rewritten(&self) -> Option<Vec<u8>> {
+        if matches!(self.path, Cow::Borrowed(_)) && !self.is_absolute {
+            return None;
+        }
+        let mut target = self.path.as_bytes().to_vec();
+        if let Some(query) = self.query {
+            target.push(b'?');
+            target.extend_from_slice(query);
+        }
+        Some(target)
     }
-    target
 }
 
 /// The host of the absolute form, of `:authority`, or of the `Host` field (RFC 9112, 3.2.2).
-fn host(
-    request: &RequestHeader,
-    target: &RequestTarget<'_>,
-) -> Result<(String, Option<u16>), Refusal> {
+fn host<'a>(
+    request: &'a RequestHeader,
+    target: &RequestTarget<'a>,
+) -> Result<(Cow<'a, str>, Option<u16>), Refusal> {
     let text = match target {
         RequestTarget::Absolute { authority, .. } => authority,
         _ => match request.uri.authority() {
@@ -110,11 +104,11 @@ fn host(
         },
     };
     if text.is_empty() {
-        return Ok((String::new(), None));
+        return Ok((Cow::Borrowed(""), None));
     }
     let host = RequestHost::parse(text).map_err(|error| bad("BAD_HOST", &error))?;
     let port = host.port();
-    Ok((host.into_name().into_owned(), port))
+    Ok((host.into_name(), port))
 }
 
 fn bad(code: &'static str, reason: &dyn std::fmt::Display) -> Refusal {
@@ -129,12 +123,12 @@ fn bad(code: &'static str, reason: &dyn std::fmt::Display) -> Refusal {
 mod tests {
     use super::*;
 
-    fn view(target: &str, host: &str) -> Result<View, &'static str> {
+    fn request(target: &str, host: &str) -> RequestHeader {
         let mut request = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
         if !host.is_empty() {
             request.insert_header("host", host).unwrap();
         }
-        View::of(&request).map_err(|refusal| refusal.code)
+        request
     }
 
     #[test]
@@ -151,10 +145,11 @@ mod tests {
             ("/a/%zz", "/a/%zz", None),
         ];
         for (target, path, rewritten) in cases {
-            let view = view(target, "example.com").unwrap();
+            let request = request(target, "example.com");
+            let view = View::of(&request).unwrap();
             assert_eq!(view.path, path, "{target}");
             let forwarded = view
-                .rewritten
+                .rewritten()
                 .map(|bytes| String::from_utf8(bytes).unwrap());
             assert_eq!(forwarded.as_deref(), rewritten, "{target}");
         }
@@ -169,8 +164,9 @@ mod tests {
             ("", "", None),
         ];
         for (host, expected, port) in cases {
-            let view = view("/", host).unwrap();
-            assert_eq!((view.host.as_str(), view.port), (expected, port), "{host}");
+            let request = request("/", host);
+            let view = View::of(&request).unwrap();
+            assert_eq!((&*view.host, view.port), (expected, port), "{host}");
         }
     }
 
@@ -184,7 +180,9 @@ mod tests {
             ("/", "user@host", "BAD_HOST"),
         ];
         for (target, host, code) in cases {
-            assert_eq!(view(target, host), Err(code), "{target} {host}");
+            let request = request(target, host);
+            let refusal = View::of(&request).expect_err(target);
+            assert_eq!(refusal.code, code, "{target} {host}");
         }
     }
 }

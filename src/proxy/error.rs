@@ -44,9 +44,10 @@ fn is_origin_silent(error: &Error) -> bool {
     let Some(error) = error.root_cause().downcast_ref::<io::Error>() else {
         return false;
     };
-    error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<OriginSilent>())
+    match error.get_ref() {
+        Some(inner) => inner.is::<OriginSilent>(),
+        None => false,
+    }
 }
 
 fn of_origin(kind: &ErrorType) -> ProxyError {
@@ -89,7 +90,7 @@ fn of_client(kind: &ErrorType) -> Fault {
 }
 
 /// The answer to a request that could not be proxied.
-pub(super) fn refusal(error: ProxyError, statuses: &ErrorStatuses) -> Refusal {
+pub(super) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> Refusal {
     let status = match error {
         ProxyError::NotFound => statuses.no_route,
         ProxyError::Unreachable | ProxyError::Broken | ProxyError::InvalidResponse => {
@@ -142,14 +143,14 @@ mod tests {
             let Fault::Origin(error) = fault(kind.clone(), ErrorSource::Upstream) else {
                 panic!("{kind:?} is not the origin's");
             };
-            let refusal = refusal(error, &statuses);
+            let refusal = refusal(error, statuses);
             assert_eq!(
                 (refusal.status.as_u16(), refusal.code),
                 (status, code),
                 "{kind:?}"
             );
         }
-        let not_found = refusal(ProxyError::NotFound, &statuses);
+        let not_found = refusal(ProxyError::NotFound, statuses);
         assert_eq!(
             (not_found.status.as_u16(), not_found.code),
             (501, "NOT_FOUND")

@@ -72,8 +72,8 @@ pub(super) fn forward(
         write!(element, ";host=\"{host}\"")
             .or_err(ErrorType::InternalError, "writing Forwarded")?;
     }
-    append(request, X_FORWARDED_FOR, address, is_trusted)?;
-    append(request, FORWARDED, element, is_trusted)?;
+    append(request, &X_FORWARDED_FOR, &address, is_trusted)?;
+    append(request, &FORWARDED, &element, is_trusted)?;
     let keeps = |request: &RequestHeader, name: &HeaderName| {
         is_trusted && request.headers.contains_key(name)
     };
@@ -103,15 +103,15 @@ fn node(address: Option<IpAddr>) -> String {
 
 fn append(
     request: &mut RequestHeader,
-    name: HeaderName,
-    own: String,
+    name: &HeaderName,
+    own: &str,
     keeps_earlier: bool,
 ) -> Result<()> {
     let mut list = String::new();
     if keeps_earlier {
         for earlier in request
             .headers
-            .get_all(&name)
+            .get_all(name)
             .iter()
             .filter_map(|value| value.to_str().ok())
         {
@@ -119,8 +119,8 @@ fn append(
             list.push_str(", ");
         }
     }
-    list.push_str(&own);
-    request.insert_header(name, list)
+    list.push_str(own);
+    request.insert_header(name.clone(), list)
 }
 
 /// The id of a request: the client's, if it may choose and the text is one; else a new one.

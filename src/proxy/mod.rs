@@ -83,7 +83,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        let minute = Some(Duration::from_secs(60));
+        let minute = Some(Duration::from_mins(1));
         Self {
             connect: Duration::from_secs(2),
             first_byte: minute,
@@ -155,31 +155,24 @@ impl Gateway {
         let given = request.headers.get(&self.options.request_ids.field);
         let id = headers::request_id(given, self.options.request_ids.accept);
         exchange.request_id = Some(id.map_err(|_unlikely| error::internal())?);
-        exchange.view = Some(View::of(request)?);
-        if self.find(exchange) {
-            return Ok(());
-        }
-        let refusal = error::refusal(ProxyError::NotFound, &self.options.errors);
-        Err(refusal)
+        let view = View::of(request)?;
+        exchange.rewritten = view.rewritten();
+        exchange.port = view.port;
+        self.find(&view, exchange);
+        Ok(())
     }
 
-    /// Asks the table; says whether there is a route.
-    fn find(&self, exchange: &mut Exchange) -> bool {
-        exchange.route = self.registry.lookup(exchange.host(), exchange.path());
+    /// Asks the table.
+    fn find(&self, view: &View<'_>, exchange: &mut Exchange) {
+        exchange.route = self.registry.lookup(&view.host, &view.path);
         exchange.attempt = 0;
         if self.options.debug {
-            match &exchange.route {
-                Some(route) => debug!(
-                    "{:?} {} -> {} at {}",
-                    exchange.host(),
-                    exchange.path(),
-                    route.key(),
-                    route.target
-                ),
-                None => debug!("{:?} {} -> no route", exchange.host(), exchange.path()),
-            }
+            let found = exchange.route.as_ref().map_or_else(
+                || "no route".to_owned(),
+                |route| format!("{} at {}", route.key(), route.target),
+            );
+            debug!("{:?} {} -> {found}", view.host, view.path);
         }
-        exchange.route.is_some()
     }
 
     /// Sets the limits of this exchange on the client's side.
@@ -209,13 +202,14 @@ impl Gateway {
         exchange: &Exchange,
         reason: ProxyError,
     ) -> (Refusal, Option<http::Response<Bytes>>) {
-        let refusal = error::refusal(reason, &self.options.errors);
+        let refusal = error::refusal(reason, self.options.errors);
+        let (host, path) = names(session);
         let failure = ProxyFailure {
             error: reason,
             route: exchange.route.clone(),
             method: session.req_header().method.clone(),
-            host: exchange.host().to_owned(),
-            path: exchange.path().to_owned(),
+            host,
+            path,
             status: refusal.status,
         };
         let own = self
@@ -224,29 +218,6 @@ impl Gateway {
             .and_then(|handler| handler(&failure));
         self.registry.emit(|| Event::ProxyError(Arc::new(failure)));
         (refusal, own)
-    }
-
-    /// Answers a request for which no route was found, or that cannot be served at all.
-    async fn refuse(
-        &self,
-        session: &mut Session,
-        exchange: &Exchange,
-        refusal: &Refusal,
-    ) -> Result<()> {
-        let is_miss = exchange.view.is_some() && exchange.route.is_none();
-        let summary = summary(session, exchange);
-        let own = if is_miss {
-            info!("{summary}: no route, answered {}", refusal.status.as_u16());
-            self.fail(session, exchange, ProxyError::NotFound).1
-        } else {
-            info!(
-                "{summary}: refused with {}: {}",
-                refusal.status.as_u16(),
-                refusal.message
-            );
-            None
-        };
-        self.answer(session, exchange, refusal, own).await
     }
 
     /// Writes an answer of the proxy's own: the handler's, or the refusal's.
@@ -298,13 +269,23 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         self.limit(session);
-        match self.admit(session, exchange) {
-            Ok(()) => Ok(false),
-            Err(refusal) => {
-                self.refuse(session, exchange, &refusal).await?;
-                Ok(true)
+        let (refusal, own) = match self.admit(session, exchange) {
+            Ok(()) if exchange.route.is_some() => return Ok(false),
+            Ok(()) => {
+                info!("{}: no route", summary(session, exchange));
+                self.fail(session, exchange, ProxyError::NotFound)
             }
-        }
+            Err(refusal) => {
+                info!(
+                    "{}: refused: {}",
+                    summary(session, exchange),
+                    refusal.message
+                );
+                (refusal, None)
+            }
+        };
+        self.answer(session, exchange, &refusal, own).await?;
+        Ok(true)
     }
 
     async fn upstream_peer(
@@ -312,8 +293,10 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        if exchange.route.is_none() && !self.find(exchange) {
-            return Err(Error::explain(ErrorType::ConnectNoRoute, "the route is gone").into_up());
+        if exchange.route.is_none()
+            && let Ok(view) = View::of(session.req_header())
+        {
+            self.find(&view, exchange);
         }
         let address = exchange
             .route
@@ -336,11 +319,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        if let Some(target) = exchange
-            .view
-            .as_ref()
-            .and_then(|view| view.rewritten.as_ref())
-        {
+        if let Some(target) = &exchange.rewritten {
             request.set_raw_path(target)?;
         }
         if let Some(id) = &exchange.request_id {
@@ -351,7 +330,7 @@ impl ProxyHttp for Gateway {
             is_tls: session
                 .digest()
                 .is_some_and(|digest| digest.ssl_digest.is_some()),
-            port: exchange.view.as_ref().and_then(|view| view.port),
+            port: exchange.port,
         };
         headers::forward(request, client, &self.options.trusted_proxies)
     }
@@ -557,17 +536,29 @@ fn client_ip(session: &Session) -> Option<std::net::IpAddr> {
         .map(std::net::SocketAddr::ip)
 }
 
+/// The request's host and path as they are matched; as they came, if they cannot be.
+fn names(session: &Session) -> (String, String) {
+    let request = session.req_header();
+    match View::of(request) {
+        Ok(view) => (view.host.into_owned(), view.path.into_owned()),
+        Err(_refused) => (
+            String::new(),
+            String::from_utf8_lossy(request.raw_path()).into_owned(),
+        ),
+    }
+}
+
 /// The request in a log line; the target is internal and stands only in the log.
 fn summary(session: &Session, exchange: &Exchange) -> String {
+    let (host, path) = names(session);
     let target = exchange
         .route
         .as_ref()
         .map(|route| format!(" -> {}", route.target));
     format!(
-        "{} {}{}{}",
+        "{} {host}{}{}",
         session.req_header().method,
-        exchange.host(),
-        exchange.path().escape_debug(),
+        path.escape_debug(),
         target.unwrap_or_default(),
     )
 }

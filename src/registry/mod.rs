@@ -85,11 +85,11 @@ impl Registry {
     ) -> Result<Registered, RegisterError> {
         let registration = self.admit(registration)?;
         if is_resolved(&registration.host) {
-            return self.register_now(registration);
+            return self.register_now(&registration);
         }
         let registry = Arc::clone(self);
         let host = registration.host.clone();
-        tokio::task::spawn_blocking(move || registry.register_now(registration))
+        tokio::task::spawn_blocking(move || registry.register_now(&registration))
             .await
             .map_err(|error| RegisterError::TargetUnresolved {
                 host,
@@ -105,7 +105,7 @@ impl Registry {
         &self,
         registration: Registration,
     ) -> Result<Registered, RegisterError> {
-        self.register_now(self.admit(registration)?)
+        self.register_now(&self.admit(registration)?)
     }
 
     /// Checks everything about a registration that `register` checks, and changes nothing.
@@ -152,12 +152,12 @@ impl Registry {
         Ok(registration)
     }
 
-    fn register_now(&self, registration: Registration) -> Result<Registered, RegisterError> {
+    fn register_now(&self, registration: &Registration) -> Result<Registered, RegisterError> {
         let target = self
             .rules
             .targets
             .resolve(&registration.host, registration.port)?;
-        let registered = self.apply(&registration, &target);
+        let registered = self.apply(registration, &target);
         for route in &registered.routes {
             log::info!("registered {} -> {}", route.key(), route.target);
             self.emit(|| Event::RouteRegistered(Arc::clone(route)));

@@ -301,114 +301,115 @@ mod tests {
         }
     }
 
+    const BAD: [(&str, &str, &str); 35] = [
+        ("", "BAD_REQUEST", "not JSON"),
+        ("prefix=/a&port=1", "BAD_REQUEST", "not JSON"),
+        (r#"{"prefix": "/a", "port": 1"#, "BAD_REQUEST", "not JSON"),
+        ("\u{feff}{}", "BAD_REQUEST", "not JSON"),
+        ("null", "INCOMPLETE_REQUEST", "null"),
+        ("[1]", "INCOMPLETE_REQUEST", "a list"),
+        ("{}", "INCOMPLETE_REQUEST", "prefix and port"),
+        (r#"{"prefix": "/a"}"#, "INCOMPLETE_REQUEST", "port"),
+        (r#"{"port": 1}"#, "INCOMPLETE_REQUEST", "prefix"),
+        (
+            r#"{"prefix": " ", "port": 1}"#,
+            "INCOMPLETE_REQUEST",
+            "prefix",
+        ),
+        (
+            r#"{"prefix": "/a", "port": null}"#,
+            "INCOMPLETE_REQUEST",
+            "port",
+        ),
+        (
+            r#"{"prefx": "/a", "port": 1}"#,
+            "INCOMPLETE_REQUEST",
+            "did you mean `prefix`",
+        ),
+        (
+            r#"{"prefix": "/a", "port": 1, "reqHostName": ["a"]}"#,
+            "UNKNOWN_FIELD",
+            "`reqHostNames`",
+        ),
+        (r#"{"prefix": 7, "port": 1}"#, "INVALID_PREFIX", "7"),
+        (r#"{"prefix": "/a b", "port": 1}"#, "INVALID_PREFIX", "%20"),
+        (
+            r#"{"prefix": "/a\u0000", "port": 1}"#,
+            "INVALID_PREFIX",
+            "prefix",
+        ),
+        (
+            r#"{"prefix": "/a/../b", "port": 1}"#,
+            "INVALID_PREFIX",
+            "..",
+        ),
+        (
+            r#"{"prefix": "/a/%2e%2E/b", "port": 1}"#,
+            "INVALID_PREFIX",
+            "..",
+        ),
+        (r#"{"prefix": "/{id}", "port": 1}"#, "INVALID_PREFIX", "%7B"),
+        (
+            r#"{"prefix": "/😀", "port": 1}"#,
+            "INVALID_PREFIX",
+            "%F0%9F%98%80",
+        ),
+        (r#"{"prefix": "/a", "port": 0}"#, "INVALID_PORT", "0"),
+        (
+            r#"{"prefix": "/a", "port": 65536}"#,
+            "INVALID_PORT",
+            "65536",
+        ),
+        (r#"{"prefix": "/a", "port": -1}"#, "INVALID_PORT", "-1"),
+        (r#"{"prefix": "/a", "port": 1.5}"#, "INVALID_PORT", "1.5"),
+        (r#"{"prefix": "/a", "port": "abc"}"#, "INVALID_PORT", "abc"),
+        (r#"{"prefix": "/a", "port": "+1"}"#, "INVALID_PORT", "+1"),
+        (r#"{"prefix": "/a", "port": [1]}"#, "INVALID_PORT", "[1]"),
+        (
+            r#"{"prefix": "/a", "port": 1, "host": "a:1"}"#,
+            "INVALID_HOST",
+            "a:1",
+        ),
+        (
+            r#"{"prefix": "/a", "port": 1, "host": "*.a"}"#,
+            "INVALID_HOST",
+            "*.a",
+        ),
+        (
+            r#"{"prefix": "/a", "port": 1, "host": 5}"#,
+            "INVALID_HOST",
+            "5",
+        ),
+        (
+            r#"{"prefix": "/a", "port": 1, "reqHostNames": "a"}"#,
+            "INVALID_REQ_HOST_NAMES",
+            "a",
+        ),
+        (
+            r#"{"prefix": "/a", "port": 1, "reqHostNames": []}"#,
+            "INVALID_REQ_HOST_NAMES",
+            "leave",
+        ),
+        (
+            r#"{"prefix": "/a", "port": 1, "reqHostNames": [1]}"#,
+            "INVALID_REQ_HOST_NAMES",
+            "[1]",
+        ),
+        (
+            r#"{"prefix": "/a", "port": 1, "reqHostNames": ["*"]}"#,
+            "INVALID_REQ_HOST_NAMES",
+            "*",
+        ),
+        (
+            r#"{"prefix": "/a", "port": 1, "reqHostNames": ["a.com:80"]}"#,
+            "INVALID_REQ_HOST_NAMES",
+            "port",
+        ),
+    ];
+
     #[test]
     fn every_bad_body_has_its_code_and_names_its_field() {
-        let cases = [
-            ("", "BAD_REQUEST", "not JSON"),
-            ("prefix=/a&port=1", "BAD_REQUEST", "not JSON"),
-            (r#"{"prefix": "/a", "port": 1"#, "BAD_REQUEST", "not JSON"),
-            ("\u{feff}{}", "BAD_REQUEST", "not JSON"),
-            ("null", "INCOMPLETE_REQUEST", "null"),
-            ("[1]", "INCOMPLETE_REQUEST", "a list"),
-            ("{}", "INCOMPLETE_REQUEST", "prefix and port"),
-            (r#"{"prefix": "/a"}"#, "INCOMPLETE_REQUEST", "port"),
-            (r#"{"port": 1}"#, "INCOMPLETE_REQUEST", "prefix"),
-            (
-                r#"{"prefix": " ", "port": 1}"#,
-                "INCOMPLETE_REQUEST",
-                "prefix",
-            ),
-            (
-                r#"{"prefix": "/a", "port": null}"#,
-                "INCOMPLETE_REQUEST",
-                "port",
-            ),
-            (
-                r#"{"prefx": "/a", "port": 1}"#,
-                "INCOMPLETE_REQUEST",
-                "did you mean `prefix`",
-            ),
-            (
-                r#"{"prefix": "/a", "port": 1, "reqHostName": ["a"]}"#,
-                "UNKNOWN_FIELD",
-                "`reqHostNames`",
-            ),
-            (r#"{"prefix": 7, "port": 1}"#, "INVALID_PREFIX", "7"),
-            (r#"{"prefix": "/a b", "port": 1}"#, "INVALID_PREFIX", "%20"),
-            (
-                r#"{"prefix": "/a\u0000", "port": 1}"#,
-                "INVALID_PREFIX",
-                "prefix",
-            ),
-            (
-                r#"{"prefix": "/a/../b", "port": 1}"#,
-                "INVALID_PREFIX",
-                "..",
-            ),
-            (
-                r#"{"prefix": "/a/%2e%2E/b", "port": 1}"#,
-                "INVALID_PREFIX",
-                "..",
-            ),
-            (r#"{"prefix": "/{id}", "port": 1}"#, "INVALID_PREFIX", "%7B"),
-            (
-                r#"{"prefix": "/😀", "port": 1}"#,
-                "INVALID_PREFIX",
-                "%F0%9F%98%80",
-            ),
-            (r#"{"prefix": "/a", "port": 0}"#, "INVALID_PORT", "0"),
-            (
-                r#"{"prefix": "/a", "port": 65536}"#,
-                "INVALID_PORT",
-                "65536",
-            ),
-            (r#"{"prefix": "/a", "port": -1}"#, "INVALID_PORT", "-1"),
-            (r#"{"prefix": "/a", "port": 1.5}"#, "INVALID_PORT", "1.5"),
-            (r#"{"prefix": "/a", "port": "abc"}"#, "INVALID_PORT", "abc"),
-            (r#"{"prefix": "/a", "port": "+1"}"#, "INVALID_PORT", "+1"),
-            (r#"{"prefix": "/a", "port": [1]}"#, "INVALID_PORT", "[1]"),
-            (
-                r#"{"prefix": "/a", "port": 1, "host": "a:1"}"#,
-                "INVALID_HOST",
-                "a:1",
-            ),
-            (
-                r#"{"prefix": "/a", "port": 1, "host": "*.a"}"#,
-                "INVALID_HOST",
-                "*.a",
-            ),
-            (
-                r#"{"prefix": "/a", "port": 1, "host": 5}"#,
-                "INVALID_HOST",
-                "5",
-            ),
-            (
-                r#"{"prefix": "/a", "port": 1, "reqHostNames": "a"}"#,
-                "INVALID_REQ_HOST_NAMES",
-                "a",
-            ),
-            (
-                r#"{"prefix": "/a", "port": 1, "reqHostNames": []}"#,
-                "INVALID_REQ_HOST_NAMES",
-                "leave",
-            ),
-            (
-                r#"{"prefix": "/a", "port": 1, "reqHostNames": [1]}"#,
-                "INVALID_REQ_HOST_NAMES",
-                "[1]",
-            ),
-            (
-                r#"{"prefix": "/a", "port": 1, "reqHostNames": ["*"]}"#,
-                "INVALID_REQ_HOST_NAMES",
-                "*",
-            ),
-            (
-                r#"{"prefix": "/a", "port": 1, "reqHostNames": ["a.com:80"]}"#,
-                "INVALID_REQ_HOST_NAMES",
-                "port",
-            ),
-        ];
-        for (body, code, named) in cases {
+        for (body, code, named) in BAD {
             let error = read(body).expect_err(body);
             assert_eq!(error.code(), code, "{body}: {error}");
             assert!(error.to_string().contains(named), "{body}: {error}");

@@ -160,9 +160,9 @@ mod tests {
         thread::scope(|scope| {
             let readers = [scope.spawn(read), scope.spawn(read)];
             let writers = [0, 1].map(|writer| scope.spawn(move || come_and_go(writer)));
-            writers
-                .into_iter()
-                .for_each(|writer| writer.join().unwrap());
+            for writer in writers {
+                writer.join().unwrap();
+            }
             done.store(true, Ordering::Relaxed);
             assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
         });

@@ -1,6 +1,7 @@
 //! The tree under the table: a persistent hash trie over the segments of the routes' keys, with small
-//! [`Leaf`]s. A change copies the nodes on its own path, as far as another version shares them; what is
-//! not on it stays shared. Every walk is a loop, since keys can be a thousand segments deep.
+//! leaves ([`Leaf`](super::leaf::Leaf)). A change copies the nodes on its own path, as far as another
+//! version shares them; what is not on it stays shared. Every walk is a loop, since keys can be a
+//! thousand segments deep.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;

@@ -68,7 +68,7 @@ impl Default for Options {
             target_limit: 16 * 1024,
             field_limit: 100,
             head_timeout: Duration::from_secs(10),
-            idle_timeout: Some(Duration::from_secs(60)),
+            idle_timeout: Some(Duration::from_mins(1)),
         }
     }
 }

@@ -22,9 +22,10 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         },
         registration_limit: registration.body_limit,
         registration_timeout: registration.body_timeout,
-        case: match config.routing.case_sensitive {
-            true => CaseSensitivity::Sensitive,
-            false => CaseSensitivity::Insensitive,
+        case: if config.routing.case_sensitive {
+            CaseSensitivity::Sensitive
+        } else {
+            CaseSensitivity::Insensitive
         },
         allowed_targets: config.targets.allow.iter().map(allowed).collect(),
         own_listeners: config.listen.iter().map(|listen| listen.address).collect(),

@@ -10,6 +10,7 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod fuzz;
 mod proxying;
 mod proxying_fields;
 mod proxying_pool;
