@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use log::{debug, error, info, warn};
@@ -188,6 +188,8 @@ impl Gateway {
         });
         session.set_write_timeout(timeouts.send);
         session.set_total_drain_timeout(Some(DRAIN));
+        // Pingora would close for an interim answer as well, before which no body has come.
+        session.set_close_on_response_before_downstream_finish(false);
         let connection = session.stream().and_then(Connection::of);
         if let Some(connection) = connection {
             let (first_byte, between_bytes) = timeouts.patience(is_upgrade);
@@ -234,10 +236,7 @@ impl Gateway {
         };
         header.insert_header(CONTENT_LENGTH, body.len())?;
         self.identify(&mut header, exchange)?;
-        if session.req_header().headers.contains_key(EXPECT) {
-            // The client waits for a word on its body; it will not send it now.
-            session.set_keepalive(None);
-        }
+        close_if_body_is_left(session);
         let is_bodiless = session.req_header().method == Method::HEAD || body.is_empty();
         session
             .write_response_header(Box::new(header), is_bodiless)
@@ -366,6 +365,7 @@ impl ProxyHttp for Gateway {
         exchange.answered = true;
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.
         response.set_version(http::Version::HTTP_11);
+        close_if_body_is_left(session);
         if session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
@@ -492,6 +492,14 @@ impl ProxyHttp for Gateway {
         _: ProxyWarnLogContext,
     ) -> bool {
         true
+    }
+}
+
+/// Closes the connection after an answer that comes before the end of the request's body: the rest
+/// of it may never come, and could not be told from the next request.
+fn close_if_body_is_left(session: &mut Session) {
+    if !session.is_body_done() {
+        session.set_keepalive(None);
     }
 }
 
