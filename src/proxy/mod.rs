@@ -463,7 +463,7 @@ impl ProxyHttp for Gateway {
         let code = refusal.status.as_u16();
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);
-        if session.response_written().is_none()
+        if !is_answered(session)
             && let Err(error) = self.answer(session, exchange, &refusal, own).await
         {
             debug!("{summary}: the client left before its answer: {error}");
@@ -493,6 +493,13 @@ impl ProxyHttp for Gateway {
     ) -> bool {
         true
     }
+}
+
+/// Whether the client has the head of its answer; interim ones do not count.
+fn is_answered(session: &Session) -> bool {
+    session.response_written().is_some_and(|response| {
+        !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
+    })
 }
 
 /// Closes the connection after an answer that comes before the end of the request's body: the rest
