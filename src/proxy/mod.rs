@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use log::{debug, error, info, warn};
@@ -366,6 +366,12 @@ impl ProxyHttp for Gateway {
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.
         response.set_version(http::Version::HTTP_11);
         close_if_body_is_left(session);
+        if session.req_header().version == http::Version::HTTP_10
+            && response.remove_header(&TRANSFER_ENCODING).is_some()
+        {
+            // RFC 9112, 6.1: HTTP/1.0 knows no chunks. The body ends with the connection.
+            session.set_keepalive(None);
+        }
         if session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
