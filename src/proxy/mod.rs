@@ -414,7 +414,7 @@ impl ProxyHttp for Gateway {
         let died = matches!(
             error.etype(),
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
-        );
+        ) && !error::is_within_head(&error);
         let may_resend = session.req_header().method.is_idempotent()
             && !session.is_upgrade_req()
             && !session.as_ref().retry_buffer_truncated()
