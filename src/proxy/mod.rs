@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use log::{debug, error, info, warn};
@@ -366,6 +366,7 @@ impl ProxyHttp for Gateway {
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.
         response.set_version(http::Version::HTTP_11);
         close_if_body_is_left(session);
+        stop_expecting(session, response.status);
         if session.req_header().version == http::Version::HTTP_10
             && response.remove_header(&TRANSFER_ENCODING).is_some()
         {
@@ -513,6 +514,15 @@ fn is_answered(session: &Session) -> bool {
 fn close_if_body_is_left(session: &mut Session) {
     if !session.is_body_done() {
         session.set_keepalive(None);
+    }
+}
+
+/// Waits only for a moment for a body whose client was to be told whether to send it, and was told
+/// no; otherwise both connections would wait until the client closes its own.
+fn stop_expecting(session: &mut Session, status: StatusCode) {
+    let is_refusal = status.is_client_error() || status.is_server_error();
+    if is_refusal && session.req_header().headers.contains_key(EXPECT) && !session.is_body_done() {
+        session.set_read_timeout(Some(DRAIN));
     }
 }
 
