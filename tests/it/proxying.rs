@@ -31,9 +31,7 @@ async fn an_answer_to_head_has_its_length_and_no_body() {
         let origin = Origin::repeating(answer).await;
         let proxy = before(&origin).await;
         let mut client = proxy.client().await;
-        let response = client
-            .exchange("HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await;
+        let response = client.exchange("HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let (name, value) = framing.split_once(": ").unwrap();
         assert_eq!(response.status, 200);
         assert_eq!(response.field(&name.to_lowercase()), Some(value));
@@ -60,10 +58,7 @@ async fn answers_without_a_body_end_with_their_head() {
         let (name, value) = field.split_once(": ").unwrap();
         assert_eq!(response.head.line, format!("HTTP/1.1 {status}"));
         assert_eq!(response.field(&name.to_lowercase()), Some(value));
-        assert_eq!(
-            origin.requests()[0].field("if-none-match"),
-            Some("\"1\"")
-        );
+        assert_eq!(origin.requests()[0].field("if-none-match"), Some("\"1\""));
         goes_on(&mut client, &origin).await;
     }
 }
@@ -94,7 +89,9 @@ async fn every_method_is_passed_on() {
     let origin = Origin::saying("ok").await;
     let proxy = before(&origin).await;
     let mut client = proxy.client().await;
-    for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "X-OWN"] {
+    for method in [
+        "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "X-OWN",
+    ] {
         let response = client
             .exchange(format!("{method} /a HTTP/1.1\r\nHost: a\r\n\r\n"))
             .await;
@@ -402,6 +399,8 @@ async fn an_answer_that_ends_with_its_connection_is_whole() {
             assert_eq!(response.head.line, "HTTP/1.1 200 OK");
             assert_eq!(response.field("x-a"), Some("1"));
             assert!(response.is_whole, "HTTP/{version}: {:?}", response.head);
+            let coding = (version == "1.1").then_some("chunked");
+            assert_eq!(response.field("transfer-encoding"), coding);
             assert!(response.body == body, "HTTP/{version}: another body");
         }
     }
@@ -409,8 +408,7 @@ async fn an_answer_that_ends_with_its_connection_is_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_1_0_origin_may_say_its_length() {
-    let origin =
-        Origin::sending(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
+    let origin = Origin::sending(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
     let proxy = before(&origin).await;
     let mut client = proxy.client().await;
     for _ in 0..3 {

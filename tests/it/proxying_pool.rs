@@ -206,7 +206,11 @@ async fn a_request_that_met_a_dead_connection_is_sent_once_more() {
         let origin = Origin::breaking(1, "").await;
         let (_proxy, mut client) = warmed(&origin).await;
         let response = client.exchange(request).await;
-        assert_eq!((response.status, response.text().as_str()), (200, "well"), "{request:?}");
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (200, "well"),
+            "{request:?}"
+        );
         let seen = origin.requests();
         assert_eq!(targets(&seen), ["/warm", "/a", "/a"], "{request:?}");
         assert_eq!(seen[1].body, seen[2].body);
