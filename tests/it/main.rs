@@ -15,4 +15,5 @@ mod proxying;
 mod proxying_fields;
 mod proxying_pool;
 mod smoke;
+mod streaming;
 mod support;

@@ -5,7 +5,9 @@ mod client;
 mod closed_port;
 mod habits;
 mod origin;
+mod process;
 mod proxy;
+mod websocket;
 mod wire;
 
 use std::time::Duration;
@@ -17,7 +19,8 @@ pub(crate) use closed_port::{ClosedPort, DeafPort};
 pub(crate) use habits::{ReservedPort, pattern, targets};
 pub(crate) use origin::{Origin, Visit, Visitors};
 pub(crate) use proxy::{Ended, TestProxy, command, output_of, registration, run};
-pub(crate) use wire::Request;
+pub(crate) use websocket::Socket;
+pub(crate) use wire::{Request, Wire};
 
 /// How long anything may take before its test fails: long, since the machine may be busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
