@@ -53,6 +53,8 @@ pub(crate) struct Connection {
     waiting_since: Option<Instant>,
     /// When the last byte went to the client; only kept while a timer may need it.
     last_write: Option<Instant>,
+    /// Whether the transport may still hold bytes for the client.
+    unflushed: bool,
 }
 
 /// How long the origin may keep this request waiting; shared with the proxy's phases, which see
@@ -100,6 +102,7 @@ impl Connection {
             timer: None,
             waiting_since: None,
             last_write: None,
+            unflushed: false,
         }
     }
 
@@ -207,6 +210,38 @@ impl Connection {
         )))
     }
 
+    /// Sends what waits in the transport's buffer, ready only with an error. Pingora 0.9.1 flushes
+    /// an answer that has a length only at its end, however long the origin takes for the rest.
+    fn poll_unflushed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            std::task::ready!(Pin::new(&mut self.transport).poll_flush(context))?;
+            self.unflushed = false;
+        }
+        Poll::Pending
+    }
+
+    fn poll_request(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.gate {
+            Framing::Length(0) => match self.poll_ahead(context) {
+                Poll::Pending => self.poll_patience(context),
+                ended => ended,
+            },
+            Framing::Length(left) => self.poll_body(context, buffer, left),
+            Framing::Chunked => Pin::new(&mut self.transport).poll_read(context, buffer),
+            Framing::Upgrade => match Pin::new(&mut self.transport).poll_read(context, buffer) {
+                Poll::Pending => self.poll_patience(context),
+                read => {
+                    self.note_read();
+                    read
+                }
+            },
+        }
+    }
+
     /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
     fn note_read(&mut self) {
         if self.last_write.is_some() {
@@ -247,20 +282,9 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.gate {
-            Framing::Length(0) => match this.poll_ahead(context) {
-                Poll::Pending => this.poll_patience(context),
-                ended @ Poll::Ready(_) => ended,
-            },
-            Framing::Length(left) => this.poll_body(context, buffer, left),
-            Framing::Chunked => Pin::new(&mut this.transport).poll_read(context, buffer),
-            Framing::Upgrade => match Pin::new(&mut this.transport).poll_read(context, buffer) {
-                Poll::Pending => this.poll_patience(context),
-                read @ Poll::Ready(_) => {
-                    this.note_read();
-                    read
-                }
-            },
+        match this.poll_request(context, buffer) {
+            Poll::Pending => this.poll_unflushed(context),
+            read => read,
         }
     }
 }
@@ -273,12 +297,16 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = std::task::ready!(Pin::new(&mut this.transport).poll_write(context, bytes));
+        this.unflushed = true;
         this.note_write();
         Poll::Ready(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = std::task::ready!(Pin::new(&mut this.transport).poll_flush(context));
+        this.unflushed = false;
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -293,6 +321,7 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         let transport = Pin::new(&mut this.transport);
         let written = std::task::ready!(transport.poll_write_vectored(context, slices));
+        this.unflushed = true;
         this.note_write();
         Poll::Ready(written)
     }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{Client, Origin, TestProxy, Visit, Visitors, Wire, eventually, in_time, pattern};
+use crate::support::{
+    Client, Origin, TestProxy, Visit, Visitors, Wire, eventually, in_time, pattern,
+};
 
 /// A piece of a large body.
 const BLOCK: usize = 256 * 1024;
@@ -270,7 +272,9 @@ async fn a_large_download_leaves_memory_flat() {
     let (base, begin) = (proxy.resident_kib(), Instant::now());
     let length = BLOCK * blocks;
     visit
-        .send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"))
+        .send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
+        ))
         .await;
     client.response_head().await.expect("an answer");
     let block = pattern(BLOCK);
@@ -297,7 +301,9 @@ async fn a_large_upload_leaves_memory_flat() {
     let (base, begin) = (proxy.resident_kib(), Instant::now());
     let length = BLOCK * blocks;
     client
-        .send(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"))
+        .send(format!(
+            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+        ))
         .await;
     let block = pattern(BLOCK);
     let source = block.clone();
@@ -396,8 +402,10 @@ async fn an_origin_that_dies_within_its_answer_leaves_a_cut_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_the_announced_length_is_not_passed_on() {
-    let origin =
-        Origin::sending(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\n\r\n").await;
+    let origin = Origin::sending(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\n\r\n",
+    )
+    .await;
     let proxy = before(&origin).await;
     let mut client = proxy.client().await;
     assert_eq!(client.get("/a").await.text(), "hello");
