@@ -229,11 +229,8 @@ async fn a_slow_origin_holds_its_client_back() {
     assert_eq!(client.response().await.text(), "ok");
 }
 
-/// How large a large body is, in MiB: 512, since the development build is slow. The environment
-/// variable `STREAM_MIB` makes it more; `STREAM_MIB=2048` is the size that is promised to be flat.
-fn large_mib() -> usize {
-    std::env::var("STREAM_MIB").map_or(512, |size| size.parse().expect("STREAM_MIB is a number"))
-}
+/// How large a large body is, in MiB: the size that is promised to leave memory flat.
+const LARGE_MIB: usize = 2048;
 
 /// How far a large body may raise the proxy's peak of memory, in KiB.
 const MOST_GROWTH: u64 = 32 << 10;
@@ -256,7 +253,7 @@ fn report(what: &str, proxy: &TestProxy, base: u64, begin: Instant) {
     let peak = proxy.peak_kib();
     eprintln!(
         "{} MiB {what} in {:.1?}: resident {base} KiB before, {} KiB after, at most {peak} KiB",
-        large_mib(),
+        LARGE_MIB,
         begin.elapsed(),
         proxy.resident_kib(),
     );
@@ -267,7 +264,7 @@ fn report(what: &str, proxy: &TestProxy, base: u64, begin: Instant) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_download_leaves_memory_flat() {
     let (proxy, _origin, mut visitors) = by_hand().await;
-    let blocks = large_mib() * ((1 << 20) / BLOCK);
+    let blocks = LARGE_MIB * ((1 << 20) / BLOCK);
     let (mut client, mut visit) = begun(&proxy, &mut visitors).await;
     let (base, begin) = (proxy.resident_kib(), Instant::now());
     let length = BLOCK * blocks;
@@ -294,7 +291,7 @@ async fn a_large_download_leaves_memory_flat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_upload_leaves_memory_flat() {
     let (proxy, _origin, mut visitors) = by_hand().await;
-    let blocks = large_mib() * ((1 << 20) / BLOCK);
+    let blocks = LARGE_MIB * ((1 << 20) / BLOCK);
     let (mut client, mut visit) = begun(&proxy, &mut visitors).await;
     visit.answer(200, "ok").await;
     assert_eq!(client.response().await.text(), "ok");

@@ -1,6 +1,7 @@
 //! The harness: a proxy as a process ([`TestProxy`]), scripted origins ([`Origin`]) and a raw HTTP/1
 //! client ([`Client`]). Everything that waits has a deadline; nothing sleeps for luck.
 
+mod app;
 mod client;
 mod closed_port;
 mod habits;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use app::App;
 pub(crate) use client::{Client, Response, get, request};
 pub(crate) use closed_port::{ClosedPort, DeafPort};
 pub(crate) use habits::{ReservedPort, pattern, targets};
