@@ -364,6 +364,11 @@ impl ProxyHttp for Gateway {
         {
             return Ok(());
         }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+            // Pingora would pass it on as an interim answer.
+            let error = Error::explain(ErrorType::InvalidHTTPHeader, "101 to no upgrade");
+            return Err(error.into_up());
+        }
         exchange.answered = true;
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.
         response.set_version(http::Version::HTTP_11);
