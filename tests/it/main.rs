@@ -17,3 +17,4 @@ mod proxying_pool;
 mod smoke;
 mod streaming;
 mod support;
+mod websocket;
