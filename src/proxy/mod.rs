@@ -31,6 +31,7 @@ pub use context::Exchange;
 use context::View;
 use error::Fault;
 use headers::Client;
+use peer::Kind;
 
 use crate::answer::Refusal;
 use crate::front::Connection;
@@ -180,10 +181,10 @@ impl Gateway {
     /// Sets the limits of this exchange on the client's side.
     fn limit(&self, session: &mut Session) {
         let timeouts = &self.options.timeouts;
-        let is_upgrade = session.is_upgrade_req();
+        let kind = Kind::of(session);
         // Pingora's read timeout covers the bytes of an upgraded connection, too; its silence is
         // the front's to judge.
-        session.set_read_timeout(if is_upgrade {
+        session.set_read_timeout(if kind == Kind::Upgrade {
             None
         } else {
             timeouts.client_body
@@ -194,7 +195,7 @@ impl Gateway {
         session.set_close_on_response_before_downstream_finish(false);
         let connection = session.stream().and_then(Connection::of);
         if let Some(connection) = connection {
-            let (first_byte, between_bytes) = timeouts.patience(is_upgrade);
+            let (first_byte, between_bytes) = timeouts.patience(kind);
             connection.patience().set(first_byte, between_bytes);
         }
     }
@@ -307,11 +308,9 @@ impl ProxyHttp for Gateway {
             return Err(Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up());
         };
         let timeouts = &self.options.timeouts;
-        let is_upgrade = session.is_upgrade_req();
+        let kind = Kind::of(session);
         let fresh = exchange.resent;
-        Ok(Box::new(peer::peer(
-            route, address, timeouts, is_upgrade, fresh,
-        )))
+        Ok(Box::new(peer::peer(route, address, timeouts, kind, fresh)))
     }
 
     async fn upstream_request_filter(
