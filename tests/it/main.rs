@@ -18,3 +18,4 @@ mod smoke;
 mod streaming;
 mod support;
 mod websocket;
+mod websocket_silence;

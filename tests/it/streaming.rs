@@ -110,6 +110,35 @@ async fn an_upload_reaches_the_origin_while_it_is_sent() {
     assert_eq!(client.response().await.text(), "ok");
 }
 
+/// The limits on the origin's pauses do not count while it waits for the client's body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upload_is_not_the_origins_silence() {
+    let (origin, mut visitors) = Origin::by_hand().await;
+    let proxy = TestProxy::start("timeouts: {first_byte: 300ms, between_bytes: 300ms}").await;
+    proxy.register("/", origin.port()).await;
+    let mut client = proxy.client().await;
+    client
+        .send("PUT /b HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        .await;
+    let mut visit = visitors.next().await;
+    visit.head().await.expect("the head alone");
+    for piece in ["ab", "cd"] {
+        // The client's silence is what is tested.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        client.send(piece).await;
+        assert_eq!(visit.bytes(2).await, piece.as_bytes());
+    }
+    visit.answer(200, "ok").await;
+    assert_eq!(client.response().await.text(), "ok");
+    // From the end of the body on, they do.
+    client
+        .send("PUT /b HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd")
+        .await;
+    visit.request().await.expect("a request");
+    let response = client.response().await;
+    assert_eq!(response.verdict(), (504, "TIMEOUT".to_owned()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn both_sides_may_talk_at_the_same_time() {
     let (proxy, _origin, mut visitors) = by_hand().await;
