@@ -10,7 +10,9 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod descriptors;
 mod fuzz;
+mod load;
 mod proxying;
 mod proxying_fields;
 mod proxying_pool;
