@@ -228,13 +228,13 @@ impl Connection {
         match self.gate {
             Framing::Length(0) => match self.poll_ahead(context) {
                 Poll::Pending => self.poll_patience(context),
-                ended => ended,
+                ended @ Poll::Ready(_) => ended,
             },
             Framing::Length(left) => self.poll_body(context, buffer, left),
             Framing::Chunked => Pin::new(&mut self.transport).poll_read(context, buffer),
             Framing::Upgrade => match Pin::new(&mut self.transport).poll_read(context, buffer) {
                 Poll::Pending => self.poll_patience(context),
-                read => {
+                read @ Poll::Ready(_) => {
                     self.note_read();
                     read
                 }
@@ -284,7 +284,7 @@ impl AsyncRead for Connection {
         let this = self.get_mut();
         match this.poll_request(context, buffer) {
             Poll::Pending => this.poll_unflushed(context),
-            read => read,
+            read @ Poll::Ready(_) => read,
         }
     }
 }

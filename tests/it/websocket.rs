@@ -137,8 +137,8 @@ async fn an_origins_close_and_ping_reach_the_client() {
         let mut socket = accepted.expect("a handshake");
         let ping = Message::Ping("there?".into());
         socket.send(ping).await.expect("a ping is sent");
-        let pong = socket.next().await.expect("a pong").expect("a pong");
-        assert_eq!(pong, Message::Pong("there?".into()));
+        let answer = socket.next().await.expect("a pong").expect("a pong");
+        assert_eq!(answer, Message::Pong("there?".into()));
         let close = closing(4001, "go away");
         socket.close(Some(close)).await.expect("a close is sent");
         while let Some(Ok(_)) = socket.next().await {}

@@ -15,7 +15,6 @@ use dynamic_reverse_proxy::registry::Registration;
 use dynamic_reverse_proxy::server::{DynamicProxy, Options, default_pingora_conf};
 use parking_lot::Mutex;
 use pingora_core::server::Fds;
-use pingora_core::services::listening::Service;
 use tokio::sync::watch;
 
 use crate::support::{Client, Origin, Visit, Visitors};

@@ -39,8 +39,8 @@ impl Origin {
         .await
     }
 
-    /// Answers `/warm`; reads any other request and does with it what `end` says, but only on
-    /// the first `times` connections: later ones answer everything.
+    /// Answers `/warm`; any other request on the first `times` connections gets `last_words`
+    /// and the end; later connections answer everything.
     pub(crate) async fn breaking(times: usize, last_words: &'static str) -> Self {
         let visits = Arc::new(AtomicUsize::new(0));
         Self::start(move |mut visit| {

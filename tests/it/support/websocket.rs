@@ -40,11 +40,6 @@ impl Socket {
         in_time("a message", self.0.next()).await?.ok()
     }
 
-    /// The next message, or what became of it.
-    pub(crate) async fn outcome(&mut self) -> Option<Result<Message, Error>> {
-        in_time("a message or the end", self.0.next()).await
-    }
-
     /// Sends a message, which has to come back.
     pub(crate) async fn echo(&mut self, message: Message) {
         self.send(message.clone()).await;

@@ -108,11 +108,9 @@ impl Wire {
 
     /// More bytes into the buffer; 0 at the end, also if it is a reset.
     async fn fill(&mut self) -> usize {
-        let mut piece = [0; 16 * 1024];
-        let read = in_time("reading", self.stream.read(&mut piece)).await;
-        let read = read.unwrap_or(0);
-        self.buffer.extend_from_slice(&piece[..read]);
-        read
+        self.buffer.reserve(16 * 1024);
+        let read = in_time("reading", self.stream.read_buf(&mut self.buffer)).await;
+        read.unwrap_or(0)
     }
 
     /// Everything until the other side ends the connection.
