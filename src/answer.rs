@@ -26,7 +26,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with its status, code and sentence.
+    /// A refusal with its status, code and message; the message becomes a sentence.
     pub fn new(
         status: StatusCode,
         code: &'static str,
@@ -35,7 +35,7 @@ impl Refusal {
         Self {
             status,
             code,
-            message: message.into(),
+            message: sentence(message.into()),
             allow: None,
         }
     }
@@ -81,6 +81,24 @@ impl Refusal {
             bytes: Bytes::from(text),
         }
     }
+}
+
+/// Begins with a capital, unless the first word is a name (`prefix:`), and ends with a stop.
+fn sentence(mut text: Cow<'static, str>) -> Cow<'static, str> {
+    let is_name = text
+        .split(' ')
+        .next()
+        .is_some_and(|word| word.ends_with(':'));
+    if !is_name
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && let Some(first) = text.to_mut().get_mut(..1)
+    {
+        first.make_ascii_uppercase();
+    }
+    if !text.ends_with(['.', '?', '!']) {
+        text.to_mut().push('.');
+    }
+    text
 }
 
 /// A refusal's body and its media type.
@@ -175,10 +193,24 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_sentences() {
+        let cases = [
+            ("missing: port", "missing: port."),
+            ("the path climbs", "The path climbs."),
+            ("did you mean `port`?", "Did you mean `port`?"),
+            ("Done.", "Done."),
+            ("", "."),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(sentence(text.into()), expected);
+        }
+    }
+
+    #[test]
     fn html_escapes_the_message() {
         let refusal = Refusal::new(StatusCode::BAD_REQUEST, "BAD_PATH", "no <b> & \"c\"");
         let body = refusal.body(Some(b"text/html"));
         let text = std::str::from_utf8(&body.bytes).unwrap();
-        assert!(text.contains("no &lt;b&gt; &amp; &quot;c&quot;"), "{text}");
+        assert!(text.contains("No &lt;b&gt; &amp; &quot;c&quot;"), "{text}");
     }
 }

@@ -1,4 +1,80 @@
-//! The live proxy.
+//! An edge reverse proxy, built on Pingora, that apps configure themselves, at run time, over REST.
+//!
+//! One public port; behind it any number of apps, each on a port of its own, in any language. An app
+//! says `POST /register {"prefix": "/shop", "port": 4321}` when it starts, and from the moment that
+//! call is answered every request under `/shop` goes to it.
+//!
+//! This crate is the proxy as a library; the program `dynamic-reverse-proxy` is [`cli`] and nothing
+//! else. `README.md` is the manual of the program.
+//!
+//! # A proxy in a program of one's own
+//!
+//! [`server::DynamicProxy`] is the proxy as an object. It is given routes, listened to, and mounted
+//! as a service in a Pingora `Server`:
+//!
+//! ```no_run
+//! use dynamic_reverse_proxy::registry::Registration;
+//! use dynamic_reverse_proxy::server::{DynamicProxy, Options};
+//! use pingora::server::Server;
+//!
+//! let proxy = DynamicProxy::new(Options::default());
+//! proxy.add_routes([
+//!     Registration::new("/", 4000)?,
+//!     Registration::new("/shop", 4321)?.for_request_hosts(&["example.com", "*.example.com"])?,
+//! ])?;
+//!
+//! let mut server = Server::new(None)?;
+//! server.bootstrap();
+//! let mut service = proxy.service(&server.configuration);
+//! service.add_tcp("127.0.0.1:3000");
+//! server.add_service(service);
+//! server.run_forever();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/embedded.rs` is a longer one: it subscribes to the [events](registry::Event) and answers
+//! failures itself. [`server::Server`] is the other way: the whole stand-alone server from a
+//! [`config::Config`].
+//!
+//! # The way of a request
+//!
+//! ```text
+//! a connection
+//!   -> front      waits for the head of a request, checks it, holds it to limits and a deadline
+//!        |
+//!        |-- the registration path --> control   who asks? what for?
+//!        |                                |
+//!        |                             registry  resolves the target, changes the table, tells
+//!        |                                       subscribers; only then is the call answered
+//!        |
+//!        `-- any other path ---------> proxy     reads host and path into one view
+//!                                         |
+//!                                      registry::lookup -> route::Table
+//!                                         |
+//!                                      the target: the same path, byte for byte
+//! ```
+//!
+//! A request takes its route from the table once and keeps it: a change of the table touches no
+//! request that is on its way, and no WebSocket. Readers of the table never wait for a writer.
+//!
+//! # The modules
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`cli`] | the commands and the exit codes |
+//! | [`server`] | the stand-alone [`Server`](server::Server): sockets, signals, the wiring; and the [`DynamicProxy`](server::DynamicProxy) for programs |
+//! | [`front`] | a connection between its requests, the check of a request's head |
+//! | [`control`] | the REST API: who may register, and the answers; the bridge from Pingora to it |
+//! | [`proxy`] | the data path: `ProxyHttp`, the fields that are added, failures and their statuses |
+//! | [`telemetry`] | the log |
+//! | [`registry`] | the live routes and their only writer: registrations, targets, events |
+//! | [`route`] | routing, pure: hosts, prefixes, request paths, the table |
+//! | [`config`] | the configuration file |
+//! | [`answer`] | what the proxy says itself, as JSON or as HTML |
+//!
+//! Dependencies point one way: `cli -> server -> {proxy, control, telemetry, front} -> registry ->
+//! route`. `config` is read by `cli` and `server` only, `answer` depends on nothing, and Pingora is
+//! named in `front`, `proxy`, `server`, the bridge of `control` and its own keys in `config`.
 
 pub mod answer;
 pub mod cli;

@@ -30,7 +30,7 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         | E::TargetIsProxy { .. }
         | E::Truncated => StatusCode::BAD_REQUEST,
     };
-    let refusal = Refusal::new(status, error.code(), sentence(&error.to_string()));
+    let refusal = Refusal::new(status, error.code(), error.to_string());
     if matches!(error, E::MethodNotAllowed) {
         refusal.allowing("POST")
     } else {
@@ -59,19 +59,6 @@ pub(super) fn respond(refusal: &Refusal, fields: &HeaderMap) -> Response {
         fields.insert(ALLOW, HeaderValue::from_static(methods));
     }
     response
-}
-
-/// An error's text as a sentence.
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first: String = characters
-        .next()
-        .map(char::to_uppercase)
-        .into_iter()
-        .flatten()
-        .collect();
-    let stop = if text.ends_with('.') { "" } else { "." };
-    format!("{first}{}{stop}", characters.as_str())
 }
 
 #[cfg(test)]
@@ -112,11 +99,5 @@ mod tests {
             let refusal = refusal(&error);
             assert_eq!((refusal.status.as_u16(), refusal.code), (status, code));
         }
-    }
-
-    #[test]
-    fn messages_are_sentences() {
-        assert_eq!(sentence("missing: port"), "Missing: port.");
-        assert_eq!(sentence("Done."), "Done.");
     }
 }

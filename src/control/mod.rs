@@ -1,4 +1,4 @@
-//! The REST API, an axum `Router`: written once, mounted wherever [`bridge`] puts it.
+//! The REST API, an axum `Router`: written once, mounted wherever `bridge` puts it.
 //!
 //! Its handlers never wait for proxied traffic, so an app behind the proxy may register through it
 //! while every worker is busy.

@@ -68,13 +68,13 @@ pub(crate) enum HeadError {
     ContentLength,
     #[error("the only transfer coding is `chunked`, once, in HTTP/1.1")]
     TransferEncoding,
-    #[error("the request target is longer than the limit")]
+    #[error("the request target is longer than is served; shorten path and query")]
     TargetTooLong,
-    #[error("the head is longer than the limit")]
+    #[error("the head is longer than is served; send fewer or shorter fields")]
     HeadTooLong,
-    #[error("the head has more fields than the limit")]
+    #[error("the head has more fields than are served; send fewer")]
     TooManyFields,
-    #[error("this method is not served by a proxy for paths")]
+    #[error("CONNECT and TRACE are not served; send a request for a path")]
     Method,
 }
 
@@ -102,7 +102,7 @@ impl HeadError {
             | Self::ContentLength
             | Self::TransferEncoding => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
         };
-        let refusal = Refusal::new(status, code, format!("{self}."));
+        let refusal = Refusal::new(status, code, self.to_string());
         match self {
             // RFC 9110, 15.5.6: a 405 says what is allowed.
             Self::Method => refusal.allowing("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),

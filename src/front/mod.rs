@@ -3,7 +3,7 @@
 //!
 //! While a connection is idle only the small future of `Front::next_head` waits for it; Pingora's
 //! own, which holds a whole request's state, exists only during a request. The front also gives the
-//! head of a request a total deadline and a strict check ([`head`]), which Pingora 0.9.1 does not.
+//! head of a request a total deadline and a strict check (`head`), which Pingora 0.9.1 does not.
 
 mod connection;
 mod connections;

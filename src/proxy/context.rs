@@ -112,11 +112,7 @@ fn host<'a>(
 }
 
 fn bad(code: &'static str, reason: &dyn std::fmt::Display) -> Refusal {
-    let mut text = reason.to_string();
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    Refusal::new(StatusCode::BAD_REQUEST, code, format!("{text}."))
+    Refusal::new(StatusCode::BAD_REQUEST, code, reason.to_string())
 }
 
 #[cfg(test)]

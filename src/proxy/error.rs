@@ -107,12 +107,7 @@ pub(super) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> Refusal {
         }
         ProxyError::Timeout => statuses.timeout,
     };
-    let mut message = error.to_string();
-    if let Some(first) = message.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    message.push('.');
-    Refusal::new(status, error.code(), message)
+    Refusal::new(status, error.code(), error.to_string())
 }
 
 /// The answer when the fault is the proxy's own.

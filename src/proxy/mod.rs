@@ -1,6 +1,6 @@
 //! The data path: `impl ProxyHttp`, thin phases over pure functions.
 //!
-//! A request is read once into one [`context::View`]; what is matched is what is forwarded. The
+//! A request is read once into one `context::View`; what is matched is what is forwarded. The
 //! route table is asked in `request_filter`, where a miss can be answered on a connection that
 //! stays open, and again in `upstream_peer` when a request is sent a second time; `upstream_peer`
 //! makes the peer of the route that was found.

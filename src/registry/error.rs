@@ -35,7 +35,7 @@ pub enum RegisterError {
         nearest: Option<&'static str>,
     },
     /// The prefix cannot be routed.
-    #[error("prefix: {0}")]
+    #[error(transparent)]
     Prefix(#[from] PrefixError),
     /// The prefix is not a string.
     #[error("prefix: {0} is not a string; write it like \"/shop\"")]

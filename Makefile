@@ -1,0 +1,33 @@
+# What a fresh Debian machine with a Rust toolchain needs to run, test and measure the proxy.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help build run test bench check
+
+CARGO ?= cargo
+# The folder that cargo builds into.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The configuration of `make run`; empty for the defaults.
+CONF ?=
+
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 8
+	@echo 'make run takes CONF=FILE for a configuration, and PORT from the environment.'
+
+build: ## Build the proxy as it is deployed (some minutes: link-time optimisation)
+	@scripts/prerequisites build
+	$(CARGO) build --release --locked
+
+run: build ## Build the proxy and run it, on port 3000 unless told otherwise
+	@exec scripts/run $(TARGET)/release/dynamic-reverse-proxy $(if $(CONF),--conf $(CONF))
+
+test: ## Run every test
+	@scripts/prerequisites build test
+	$(CARGO) test --locked
+
+bench: ## Measure the route table
+	@scripts/prerequisites build
+	$(CARGO) bench --locked --bench route_table
+
+check: ## Run every check that CI runs, the tests among them
+	@.ci/run
