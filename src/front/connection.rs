@@ -29,6 +29,7 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::chunks::Chunks;
 use super::head::Framing;
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
@@ -47,6 +48,7 @@ pub(crate) struct Connection {
     /// Bytes that came before their turn.
     ahead: BytesMut,
     gate: Framing,
+    chunks: Chunks,
     patience: Patience,
     timer: Option<Pin<Box<Sleep>>>,
     /// When the wait for the origin's first byte began.
@@ -98,6 +100,7 @@ impl Connection {
             transport,
             ahead: BytesMut::new(),
             gate: Framing::Length(0),
+            chunks: Chunks::START,
             patience: Patience::default(),
             timer: None,
             waiting_since: None,
@@ -130,15 +133,31 @@ impl Connection {
         self.waiting_since = None;
         self.last_write = None;
         self.gate = framing;
-        let Framing::Length(left) = &mut self.gate else {
-            return early;
-        };
-        let own = usize::try_from(*left)
-            .unwrap_or(usize::MAX)
-            .min(early.len());
-        *left -= own as u64;
+        self.chunks = Chunks::START;
+        let own = self.take(&early);
         self.ahead = early.split_off(own);
         early
+    }
+
+    /// How many of these bytes, the next ones, belong to the request; the gate moves past them.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        match &mut self.gate {
+            Framing::Length(left) => {
+                let own = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                *left -= own as u64;
+                own
+            }
+            Framing::Chunked => {
+                let own = self.chunks.take(bytes);
+                if self.chunks == Chunks::Done {
+                    self.gate = Framing::Length(0);
+                }
+                own
+            }
+            Framing::Upgrade => bytes.len(),
+        }
     }
 
     /// Waits for bytes between requests and appends them to `buffer`; 0 at the end of the stream.
@@ -173,16 +192,13 @@ impl Connection {
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
-        left: u64,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
-        let read = buffer.filled().len() - before;
-        let own = usize::try_from(left).unwrap_or(usize::MAX).min(read);
+        let own = self.take(buffer.filled().get(before..).unwrap_or_default());
         self.ahead
             .extend_from_slice(buffer.filled().get(before + own..).unwrap_or_default());
         buffer.set_filled(before + own);
-        self.gate = Framing::Length(left - own as u64);
         Poll::Ready(Ok(()))
     }
 
@@ -230,8 +246,7 @@ impl Connection {
                 Poll::Pending => self.poll_patience(context),
                 ended @ Poll::Ready(_) => ended,
             },
-            Framing::Length(left) => self.poll_body(context, buffer, left),
-            Framing::Chunked => Pin::new(&mut self.transport).poll_read(context, buffer),
+            Framing::Length(_) | Framing::Chunked => self.poll_body(context, buffer),
             Framing::Upgrade => match Pin::new(&mut self.transport).poll_read(context, buffer) {
                 Poll::Pending => self.poll_patience(context),
                 read @ Poll::Ready(_) => {

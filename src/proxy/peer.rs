@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
@@ -59,7 +58,7 @@ pub(super) fn peer(
 pub(super) enum Kind {
     /// Pingora does, with one timer for both.
     Plain,
-    /// A body of a known length comes first, and Pingora's timer would count its pauses as the
+    /// A body comes first, and Pingora's timer would count its pauses as the
     /// origin's. The front knows when it has ended.
     Upload,
     /// The silence of both sides counts, which the front alone sees.
@@ -70,12 +69,10 @@ impl Kind {
     pub(super) fn of(session: &mut Session) -> Self {
         if session.is_upgrade_req() {
             Self::Upgrade
-        } else if session.req_header().headers.contains_key(CONTENT_LENGTH)
-            && !session.as_downstream_mut().is_body_empty()
-        {
-            Self::Upload
-        } else {
+        } else if session.as_downstream_mut().is_body_empty() {
             Self::Plain
+        } else {
+            Self::Upload
         }
     }
 }
