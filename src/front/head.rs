@@ -186,7 +186,7 @@ struct Fields {
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
-    upgrade: bool,
+    websocket: bool,
 }
 
 impl Fields {
@@ -196,7 +196,10 @@ impl Fields {
             // Lengths first: most fields are none of these.
             match field.name.len() {
                 4 if field.name.eq_ignore_ascii_case("host") => seen.hosts += 1,
-                7 if field.name.eq_ignore_ascii_case("upgrade") => seen.upgrade = true,
+                // No other upgrade is passed on.
+                7 if field.name.eq_ignore_ascii_case("upgrade") => {
+                    seen.websocket |= field.value.eq_ignore_ascii_case(b"websocket");
+                }
                 14 if field.name.eq_ignore_ascii_case("content-length") => {
                     if seen.length.is_some() {
                         return Err(HeadError::ContentLength);
@@ -225,7 +228,9 @@ impl Fields {
             (Some(_), true) => Err(HeadError::TwoFramings),
             (None, true) if !is_http11 => Err(HeadError::TransferEncoding),
             (None, true) => Ok(Framing::Chunked),
-            (length, false) if self.upgrade && length.unwrap_or(0) == 0 => Ok(Framing::Upgrade),
+            (length, false) if self.websocket && is_http11 && length.unwrap_or(0) == 0 => {
+                Ok(Framing::Upgrade)
+            }
             (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }

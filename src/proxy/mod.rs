@@ -193,9 +193,13 @@ impl Gateway {
         session.set_total_drain_timeout(Some(DRAIN));
         // Pingora would close for an interim answer as well, before which no body has come.
         session.set_close_on_response_before_downstream_finish(false);
-        let connection = session.stream().and_then(Connection::of);
-        if let Some(connection) = connection {
-            let (first_byte, between_bytes) = timeouts.patience(kind);
+        self.be_patient(session, kind);
+    }
+
+    /// Sets the limits on the origin's pauses that the front keeps.
+    fn be_patient(&self, session: &Session, kind: Kind) {
+        if let Some(connection) = session.stream().and_then(Connection::of) {
+            let (first_byte, between_bytes) = self.options.timeouts.patience(kind);
             connection.patience().set(first_byte, between_bytes);
         }
     }
@@ -367,6 +371,11 @@ impl ProxyHttp for Gateway {
             // Pingora would pass it on as an interim answer.
             let error = Error::explain(ErrorType::InvalidHTTPHeader, "101 to no upgrade");
             return Err(error.into_up());
+        }
+        if response.status != StatusCode::SWITCHING_PROTOCOLS && Kind::of(session) == Kind::Upgrade
+        {
+            // Refused: an answer like any other.
+            self.be_patient(session, Kind::Upload);
         }
         exchange.answered = true;
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::header::UPGRADE;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
@@ -61,18 +62,22 @@ pub(super) enum Kind {
     /// A body comes first, and Pingora's timer would count its pauses as the
     /// origin's. The front knows when it has ended.
     Upload,
-    /// The silence of both sides counts, which the front alone sees.
+    /// The silence of both sides of a WebSocket counts, which the front alone sees.
     Upgrade,
 }
 
 impl Kind {
     pub(super) fn of(session: &mut Session) -> Self {
-        if session.is_upgrade_req() {
+        if !session.as_downstream_mut().is_body_empty() {
+            return Self::Upload;
+        }
+        let upgrade = session.req_header().headers.get(UPGRADE);
+        let is_websocket =
+            upgrade.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        if session.is_upgrade_req() && is_websocket {
             Self::Upgrade
-        } else if session.as_downstream_mut().is_body_empty() {
-            Self::Plain
         } else {
-            Self::Upload
+            Self::Plain
         }
     }
 }
