@@ -15,6 +15,7 @@ mod fuzz;
 mod load;
 mod proxying;
 mod proxying_fields;
+mod proxying_oddities;
 mod proxying_pool;
 mod smoke;
 mod streaming;

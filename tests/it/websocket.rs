@@ -495,3 +495,30 @@ async fn bytes_in_one_direction_keep_a_websocket_alive() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_becomes_none_keeps_to_the_limits() {
+    let (origin, mut visitors) = Origin::by_hand().await;
+    let proxy = TestProxy::start(SHORT).await;
+    proxy.register("/", origin.port()).await;
+    // With a body that does not come.
+    let mut client = proxy.client().await;
+    let stalling = HANDSHAKE.replace("\r\n\r\n", "\r\nContent-Length: 10\r\n\r\nhalf");
+    client.send(stalling).await;
+    let mut visit = visitors.next().await;
+    visit.head().await.expect("a handshake");
+    let response = client.response().await;
+    assert_eq!(response.verdict(), (408, "BODY_TIMEOUT".to_owned()));
+    // Refused, or not passed on, with an answer that stalls.
+    for handshake in [HANDSHAKE.to_owned(), HANDSHAKE.replace("websocket", "h2c")] {
+        let mut client = proxy.client().await;
+        client.send(&handshake).await;
+        let mut visit = visitors.next().await;
+        visit.head().await.expect("a handshake");
+        visit.begin_chunks().await;
+        visit.send_chunk("half").await;
+        let response = client.response().await;
+        assert_eq!(response.text(), "half");
+        assert!(!response.is_whole, "{handshake:?}");
+    }
+}
