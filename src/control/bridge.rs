@@ -44,6 +44,8 @@ impl Bridge {
     }
 
     async fn exchange(&self, session: &mut ServerSession) -> Result<()> {
+        // Pingora would close for an interim answer as well, before which no body has come.
+        session.set_close_on_response_before_downstream_finish(false);
         let (pieces, body) = mpsc::channel(1);
         let request = self.request(session, stream(body))?;
         let response = {

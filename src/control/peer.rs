@@ -5,8 +5,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue};
 
 use crate::registry::RegisterError;
 
@@ -39,17 +39,11 @@ impl Peer {
     }
 }
 
-/// Fields that a relay adds.
-const RELAYED: [&str; 8] = [
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-real-ip",
-];
+/// Fields that a relay adds, besides everything that begins with [`FORWARDED`].
+const RELAYED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+
+/// How the names of a relay's other fields begin.
+const FORWARDED: &str = "x-forwarded-";
 
 /// Content types that a page's form can send across sites without asking (Fetch, 2.2.2).
 const FORMS: [&str; 3] = [
@@ -63,7 +57,8 @@ pub(crate) fn check(peer: Peer, fields: &HeaderMap) -> Result<(), RegisterError>
     if !peer.is_this_machine() {
         return refuse("only the machine that the proxy runs on may register");
     }
-    if let Some(name) = RELAYED.iter().find(|name| fields.contains_key(**name)) {
+    let mut names = fields.keys().map(http::HeaderName::as_str);
+    if let Some(name) = names.find(|name| is_relayed(name)) {
         return refuse(&format!(
             "the request was relayed (it has {name}); register directly from this machine"
         ));
@@ -71,35 +66,44 @@ pub(crate) fn check(peer: Peer, fields: &HeaderMap) -> Result<(), RegisterError>
     check_browser(fields)
 }
 
-/// Refuses what a web page in a browser on this machine could make it send.
+fn is_relayed(name: &str) -> bool {
+    RELAYED.contains(&name) || name.starts_with(FORWARDED)
+}
+
+/// Refuses what a web page in a browser on this machine could make it send. Every field of a name
+/// has to be good, not only its first.
 fn check_browser(fields: &HeaderMap) -> Result<(), RegisterError> {
-    if let Some(origin) = fields.get(ORIGIN)
-        && !is_own_origin(
-            origin.as_bytes(),
-            fields.get(HOST).map(http::HeaderValue::as_bytes),
-        )
+    let host = fields.get(HOST).map(HeaderValue::as_bytes);
+    if !fields
+        .get_all(ORIGIN)
+        .iter()
+        .all(|origin| is_own_origin(origin.as_bytes(), host))
     {
         return refuse("the request comes from a web page (it has a foreign Origin)");
     }
-    if let Some(site) = fields.get("sec-fetch-site")
-        && !matches!(site.as_bytes(), b"same-origin" | b"none")
-    {
+    let mut sites = fields
+        .get_all("sec-fetch-site")
+        .iter()
+        .map(HeaderValue::as_bytes);
+    if !sites.all(|site| matches!(site, b"same-origin" | b"none")) {
         return refuse("the request comes from a web page of another site (Sec-Fetch-Site)");
     }
-    let form = fields
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| {
-            let essence = value.split(';').next().unwrap_or_default().trim();
-            FORMS.iter().find(|form| form.eq_ignore_ascii_case(essence))
-        });
-    match form {
+    match fields.get_all(CONTENT_TYPE).iter().find_map(form) {
         Some(form) => refuse(&format!(
             "the content type {form} is what a web page's form sends; \
              send Content-Type: application/json, or none (curl: --json)"
         )),
         None => Ok(()),
     }
+}
+
+/// The content type of a form that a field names, if it names one.
+fn form(content_type: &HeaderValue) -> Option<&'static str> {
+    let value = content_type.to_str().ok()?;
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    FORMS
+        .into_iter()
+        .find(|form| form.eq_ignore_ascii_case(essence))
 }
 
 /// Whether an origin is the loopback host that the request itself is for. A name that only
@@ -132,7 +136,7 @@ fn refuse(reason: &str) -> Result<(), RegisterError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
 
     fn allowed(peer: &str, fields: &[(&str, &str)]) -> bool {
         let mut map = HeaderMap::new();
@@ -171,7 +175,10 @@ mod tests {
 
     #[test]
     fn relayed_requests_are_not_local() {
-        for name in RELAYED {
+        for name in RELAYED
+            .into_iter()
+            .chain(["x-forwarded-for", "x-forwarded-whatever"])
+        {
             assert!(!allowed("127.0.0.1:1", &[(name, "127.0.0.1")]), "{name}");
         }
     }

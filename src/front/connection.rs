@@ -29,7 +29,7 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::chunks::Chunks;
+use super::chunked::ChunkScan;
 use super::head::Framing;
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
@@ -48,7 +48,8 @@ pub(crate) struct Connection {
     /// Bytes that came before their turn.
     ahead: BytesMut,
     gate: Framing,
-    chunks: Chunks,
+    /// How far a chunked body has come.
+    chunks: ChunkScan,
     patience: Patience,
     timer: Option<Pin<Box<Sleep>>>,
     /// When the wait for the origin's first byte began.
@@ -100,7 +101,7 @@ impl Connection {
             transport,
             ahead: BytesMut::new(),
             gate: Framing::Length(0),
-            chunks: Chunks::START,
+            chunks: ChunkScan::default(),
             patience: Patience::default(),
             timer: None,
             waiting_since: None,
@@ -133,29 +134,27 @@ impl Connection {
         self.waiting_since = None;
         self.last_write = None;
         self.gate = framing;
-        self.chunks = Chunks::START;
-        let own = self.take(&early);
+        self.chunks = ChunkScan::default();
+        let own = self.pass(&early);
         self.ahead = early.split_off(own);
         early
     }
 
-    /// How many of these bytes, the next ones, belong to the request; the gate moves past them.
-    fn take(&mut self, bytes: &[u8]) -> usize {
+    /// How many of the next bytes belong to the request; the gate moves behind them.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
         match &mut self.gate {
             Framing::Length(left) => {
-                let own = usize::try_from(*left)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
+                let own = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= own as u64;
                 own
             }
-            Framing::Chunked => {
-                let own = self.chunks.take(bytes);
-                if self.chunks == Chunks::Done {
+            Framing::Chunked => match self.chunks.end(bytes) {
+                Some(own) => {
                     self.gate = Framing::Length(0);
+                    own
                 }
-                own
-            }
+                None => bytes.len(),
+            },
             Framing::Upgrade => bytes.len(),
         }
     }
@@ -195,9 +194,10 @@ impl Connection {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
-        let own = self.take(buffer.filled().get(before..).unwrap_or_default());
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        let own = self.pass(read);
         self.ahead
-            .extend_from_slice(buffer.filled().get(before + own..).unwrap_or_default());
+            .extend_from_slice(read.get(own..).unwrap_or_default());
         buffer.set_filled(before + own);
         Poll::Ready(Ok(()))
     }

@@ -9,6 +9,7 @@ use http::StatusCode;
 use thiserror::Error;
 
 use crate::answer::Refusal;
+use crate::route::RequestTarget;
 
 /// The most fields that a head may have at all; Pingora refuses 256.
 const MOST_FIELDS: usize = 200;
@@ -76,6 +77,16 @@ pub(crate) enum HeadError {
     TooManyFields,
     #[error("CONNECT and TRACE are not served; send a request for a path")]
     Method,
+    #[error("the request target has a fragment; leave out # and what follows it")]
+    Fragment,
+    #[error(
+        "the request target has one of \" < > ` as it is; send it as an escape (%22, %3C, ...)"
+    )]
+    Unescaped,
+    #[error("the host has a user name; leave out @ and what stands before it")]
+    UserInfo,
+    #[error("the request target and the Host field name different hosts")]
+    HostDiffers,
 }
 
 impl HeadError {
@@ -93,6 +104,7 @@ impl HeadError {
                 "TOO_MANY_FIELDS",
             ),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::UserInfo | Self::HostDiffers => (StatusCode::BAD_REQUEST, "BAD_HOST"),
             Self::BareLineFeed
             | Self::RequestLine
             | Self::Field
@@ -100,7 +112,9 @@ impl HeadError {
             | Self::HostRepeated
             | Self::TwoFramings
             | Self::ContentLength
-            | Self::TransferEncoding => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+            | Self::TransferEncoding
+            | Self::Fragment
+            | Self::Unescaped => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
         };
         let refusal = Refusal::new(status, code, self.to_string());
         match self {
@@ -171,7 +185,9 @@ pub(crate) fn check(buffer: &[u8], limits: &HeadLimits) -> Result<Head, HeadErro
     if matches!(method, "CONNECT" | "TRACE" | "TRACK") {
         return Err(HeadError::Method);
     }
-    let framing = Fields::read(request.headers)?.framing(version == 1)?;
+    let fields = Fields::read(request.headers)?;
+    let framing = fields.framing(version == 1)?;
+    check_target(target.as_bytes(), fields.host)?;
     let start = (target.as_ptr() as usize) - (buffer.as_ptr() as usize);
     Ok(Head {
         length,
@@ -182,20 +198,24 @@ pub(crate) fn check(buffer: &[u8], limits: &HeadLimits) -> Result<Head, HeadErro
 
 /// The fields that decide where a request ends and whom it is for.
 #[derive(Debug, Default)]
-struct Fields {
+struct Fields<'a> {
     hosts: usize,
+    host: Option<&'a [u8]>,
     length: Option<u64>,
     chunked: bool,
     websocket: bool,
 }
 
-impl Fields {
-    fn read(fields: &[httparse::Header<'_>]) -> Result<Self, HeadError> {
+impl<'a> Fields<'a> {
+    fn read(fields: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
         let mut seen = Self::default();
         for field in fields {
             // Lengths first: most fields are none of these.
             match field.name.len() {
-                4 if field.name.eq_ignore_ascii_case("host") => seen.hosts += 1,
+                4 if field.name.eq_ignore_ascii_case("host") => {
+                    seen.hosts += 1;
+                    seen.host = Some(field.value);
+                }
                 // No other upgrade is passed on.
                 7 if field.name.eq_ignore_ascii_case("upgrade") => {
                     seen.websocket |= field.value.eq_ignore_ascii_case(b"websocket");
@@ -233,6 +253,37 @@ impl Fields {
             }
             (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
         }
+    }
+}
+
+/// Whether a target has a character that no URI has as it is, and that Pingora's parser for URIs
+/// does not forgive.
+fn is_unescaped(target: &[u8]) -> bool {
+    let end = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let (path, query) = target.split_at_checked(end).unwrap_or((target, b""));
+    memchr::memchr3(b'<', b'>', b'`', path).is_some()
+        || memchr::memchr3(b'<', b'>', b'"', query).is_some()
+}
+
+/// One host, told once: Pingora refuses the rest as well, but without a word.
+fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), HeadError> {
+    if memchr::memchr(b'#', target).is_some() {
+        return Err(HeadError::Fragment);
+    }
+    if is_unescaped(target) {
+        return Err(HeadError::Unescaped);
+    }
+    let has_user = |host: &[u8]| memchr::memchr(b'@', host).is_some();
+    if host.is_some_and(has_user) {
+        return Err(HeadError::UserInfo);
+    }
+    match RequestTarget::parse(target) {
+        Ok(RequestTarget::Absolute { authority, .. }) => match host {
+            _ if has_user(authority.as_bytes()) => Err(HeadError::UserInfo),
+            Some(host) if host != authority.as_bytes() => Err(HeadError::HostDiffers),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
     }
 }
 
@@ -374,6 +425,12 @@ mod tests {
             ),
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", E::Method),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", E::Method),
+            ("GET /a?b#c HTTP/1.1\r\nHost: a\r\n\r\n", E::Fragment),
+            ("GET /<a> HTTP/1.1\r\nHost: a\r\n\r\n", E::Unescaped),
+            ("GET /?\"a HTTP/1.1\r\nHost: a\r\n\r\n", E::Unescaped),
+            ("GET / HTTP/1.1\r\nHost: b@a\r\n\r\n", E::UserInfo),
+            ("GET http://b@a/ HTTP/1.1\r\nHost: a\r\n\r\n", E::UserInfo),
+            ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", E::HostDiffers),
             (long.as_str(), E::TargetTooLong),
         ];
         for (text, error) in cases {

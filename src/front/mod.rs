@@ -5,7 +5,7 @@
 //! own, which holds a whole request's state, exists only during a request. The front also gives the
 //! head of a request a total deadline and a strict check (`head`), which Pingora 0.9.1 does not.
 
-mod chunks;
+mod chunked;
 mod connection;
 mod connections;
 mod head;

@@ -83,6 +83,7 @@ pub struct Server {
     proxy: DynamicProxy,
     workers: Vec<Worker>,
     stop: watch::Sender<bool>,
+    armed: watch::Sender<bool>,
     pingora: PingoraServer,
     grace: Duration,
 }
@@ -129,19 +130,26 @@ impl Server {
                 .add_routes([registration])
                 .map_err(|error| settings::refused(route, &error))?;
         }
-        let stop = watch::Sender::new(false);
+        let (stop, armed) = (watch::Sender::new(false), watch::Sender::new(false));
         let mut workers = workers(config, &proxy, &addresses, &listeners, &stop)?;
         if let Some(first) = workers.first_mut() {
             first.sockets = Sockets::Known(listeners.into_iter().map(named).collect());
             let port = addresses.first().map_or(0, SocketAddr::port);
             let debug = config.debug;
-            first.on_started = Some(Box::new(move || announce(port, debug)));
+            let mut armed = armed.subscribe();
+            first.on_started = Some(Box::pin(async move {
+                // Whoever reads the line may send a signal at once.
+                if armed.wait_for(|armed| *armed).await.is_ok() {
+                    announce(port, debug);
+                }
+            }));
         }
         let pingora = pingora(config.pingora(), switches);
         Ok(Self {
             proxy,
             workers,
             stop,
+            armed,
             pingora,
             grace: config.shutdown_grace,
         })
@@ -158,6 +166,7 @@ impl Server {
     pub fn run(mut self) {
         let signals = Signals {
             stop: self.stop,
+            armed: self.armed,
             connections: self.proxy.connections(),
             grace: self.grace,
         };

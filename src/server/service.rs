@@ -1,6 +1,7 @@
 //! The traffic service: Pingora's listening service with our sockets and our stop signal.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -31,9 +32,12 @@ pub(super) struct Worker {
     pub(super) sockets: Sockets,
     /// Becomes true when the server is to stop.
     pub(super) stop: watch::Sender<bool>,
-    /// Called once, when connections are accepted.
-    pub(super) on_started: Option<Box<dyn FnOnce() + Send + Sync>>,
+    /// Run once, when connections are accepted.
+    pub(super) on_started: Option<Started>,
 }
+
+/// What is left to do when the first worker accepts connections.
+pub(super) type Started = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// Where a worker's listening sockets come from, by address.
 pub(super) enum Sockets {
@@ -101,7 +105,7 @@ impl ServiceWithDependents for Worker {
             }
         };
         if let Some(on_started) = self.on_started.take() {
-            on_started();
+            tokio::spawn(on_started);
         }
         ready.notify_ready();
         tokio::spawn(pass_on(shutdown, self.stop.clone()));

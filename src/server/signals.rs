@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::front::Connections;
@@ -18,6 +18,8 @@ use crate::front::Connections;
 /// Waits for the signal that ends the server.
 pub(super) struct Signals {
     pub(super) stop: watch::Sender<bool>,
+    /// Becomes true when signals are received: before, one would kill the process.
+    pub(super) armed: watch::Sender<bool>,
     pub(super) connections: Arc<Connections>,
     pub(super) grace: Duration,
 }
@@ -32,18 +34,22 @@ enum Word {
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        match word().await {
-            Ok(Word::Upgrade) => {
+        let mut words = match Words::new() {
+            Ok(words) => words,
+            Err(error) => {
+                error!("signals cannot be received: {error}; stopping");
+                return ShutdownSignal::FastShutdown;
+            }
+        };
+        self.armed.send_replace(true);
+        match words.next().await {
+            Word::Upgrade => {
                 info!("SIGQUIT: the listening sockets go to the new process");
                 self.exit_when_drained();
                 ShutdownSignal::GracefulUpgrade
             }
-            Ok(Word::Stop(name)) => {
-                self.drain(name).await;
-                ShutdownSignal::FastShutdown
-            }
-            Err(error) => {
-                error!("signals cannot be received: {error}; stopping");
+            Word::Stop(name) => {
+                self.drain(name, &mut words).await;
                 ShutdownSignal::FastShutdown
             }
         }
@@ -52,7 +58,7 @@ impl ShutdownSignalWatch for Signals {
 
 impl Signals {
     /// Stops accepting and waits for what is in flight; a second signal ends the wait.
-    async fn drain(&self, name: &str) {
+    async fn drain(&self, name: &str, words: &mut Words) {
         let open = self.connections.open();
         info!(
             "{name}: stopping; {open} connections open, at most {:?} to finish",
@@ -64,10 +70,9 @@ impl Signals {
             () = tokio::time::sleep(self.grace) => {
                 warn!("{} connections cut at the end of the grace", self.connections.open());
             }
-            again = word() => {
-                if let Ok(Word::Stop(name)) = again {
-                    warn!("{name} again: {} connections cut", self.connections.open());
-                }
+            again = words.next() => {
+                let name = again.signal();
+                warn!("{name}: {} connections cut", self.connections.open());
             }
         }
     }
@@ -87,14 +92,36 @@ impl Signals {
     }
 }
 
-/// The next signal.
-async fn word() -> io::Result<Word> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut quit = signal(SignalKind::quit())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => Word::Stop("SIGTERM"),
-        _ = interrupt.recv() => Word::Stop("SIGINT"),
-        _ = quit.recv() => Word::Upgrade,
-    })
+impl Word {
+    fn signal(self) -> &'static str {
+        match self {
+            Self::Stop(name) => name,
+            Self::Upgrade => "SIGQUIT",
+        }
+    }
+}
+
+/// The signals as they come. One that comes while nobody asks for the next is kept.
+struct Words {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Words {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    async fn next(&mut self) -> Word {
+        tokio::select! {
+            _ = self.terminate.recv() => Word::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Word::Stop("SIGINT"),
+            _ = self.quit.recv() => Word::Upgrade,
+        }
+    }
 }

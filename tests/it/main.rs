@@ -11,13 +11,22 @@
 )]
 
 mod descriptors;
+mod failures;
 mod fuzz;
+mod heads;
 mod load;
 mod proxying;
 mod proxying_fields;
 mod proxying_oddities;
 mod proxying_pool;
+mod registration;
+mod registration_bodies;
+mod registration_effect;
+mod registration_peers;
+mod routing;
 mod smoke;
+mod starting;
+mod stopping;
 mod streaming;
 mod support;
 mod websocket;

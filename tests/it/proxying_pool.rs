@@ -26,10 +26,10 @@ async fn pipelined_requests_are_answered_in_their_order() {
     let proxy = TestProxy::plain().await;
     proxy.register("/", origin.port()).await;
     let mut client = proxy.client().await;
-    let bytes: String = (0..20)
+    let bytes: Vec<String> = (0..20)
         .map(|n| format!("POST /{n} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{n:02}"))
         .collect();
-    client.send(bytes).await;
+    client.send(bytes.concat()).await;
     for n in 0..20 {
         assert_eq!(client.response().await.text(), format!("{n:02}"));
     }

@@ -284,7 +284,7 @@ async fn nobody_is_switched_who_did_not_ask() {
         let mut visit = visitors.next().await;
         visit.request().await.expect("a request");
         visit.send(SWITCH).await;
-        visit.offer("HTTP/1.1 200 OK\r\n\r\nsmuggled").await.ok();
+        drop(visit.offer("HTTP/1.1 200 OK\r\n\r\nsmuggled").await);
         let response = client.response().await;
         assert_eq!(response.status, 500, "{response:?}");
         drop(visit);

@@ -38,8 +38,6 @@ pub(crate) async fn eventually(what: &str, mut probe: impl AsyncFnMut() -> bool)
 
 /// The result of a future, which has [`DEADLINE`] to come.
 pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(value) => value,
-        Err(_elapsed) => panic!("{what}: not within {DEADLINE:?}"),
-    }
+    let result = tokio::time::timeout(DEADLINE, future).await;
+    result.unwrap_or_else(|elapsed| panic!("{what}: not within {DEADLINE:?}: {elapsed}"))
 }
