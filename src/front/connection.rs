@@ -14,7 +14,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(crate) struct Connection {
     chunks: ChunkScan,
     patience: Patience,
     timer: Option<Pin<Box<Sleep>>>,
-    /// When the wait for the origin's first byte began.
+    /// When the wait for the origin began.
     waiting_since: Option<Instant>,
     /// When the last byte went to the client; only kept while a timer may need it.
     last_write: Option<Instant>,
@@ -66,6 +66,8 @@ pub(crate) struct Connection {
 pub(crate) struct Patience {
     first_byte: AtomicU32,
     between_bytes: AtomicU32,
+    /// Whether the answer has begun; interim ones are none.
+    answered: AtomicBool,
 }
 
 impl Patience {
@@ -76,8 +78,23 @@ impl Patience {
             .store(millis(between_bytes), Ordering::Relaxed);
     }
 
-    fn limit(&self, answered: bool) -> Option<Duration> {
-        let field = if answered {
+    /// From now on the pauses within the answer count.
+    pub(crate) fn begin_answer(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets the request before.
+    fn reset(&self) {
+        self.set(None, None);
+        self.answered.store(false, Ordering::Relaxed);
+    }
+
+    fn is_limited(&self) -> bool {
+        self.first_byte.load(Ordering::Relaxed) | self.between_bytes.load(Ordering::Relaxed) != 0
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        let field = if self.answered.load(Ordering::Relaxed) {
             &self.between_bytes
         } else {
             &self.first_byte
@@ -129,7 +146,7 @@ impl Connection {
     ///
     /// Returns the part of them that belongs to the request; the rest waits for its turn.
     pub(crate) fn open(&mut self, framing: Framing, mut early: BytesMut) -> BytesMut {
-        self.patience.set(None, None);
+        self.patience.reset();
         self.timer = None;
         self.waiting_since = None;
         self.last_write = None;
@@ -204,14 +221,12 @@ impl Connection {
 
     /// Ready with an error once the origin has kept the client waiting for too long.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let answered = self.last_write.is_some();
-        let Some(limit) = self.patience.limit(answered) else {
+        let Some(limit) = self.patience.limit() else {
             return Poll::Pending;
         };
-        let since = match self.last_write {
-            Some(write) => write,
-            None => *self.waiting_since.get_or_insert_with(Instant::now),
-        };
+        // The origin's time begins with the end of the request's body, whatever came before.
+        let waiting = *self.waiting_since.get_or_insert_with(Instant::now);
+        let since = self.last_write.map_or(waiting, |write| write.max(waiting));
         let deadline = since + limit;
         let timer = self
             .timer
@@ -266,12 +281,7 @@ impl Connection {
 
     /// Remembers that the origin's answer goes on, if anybody asks for it.
     fn note_write(&mut self) {
-        if self
-            .patience
-            .limit(false)
-            .or(self.patience.limit(true))
-            .is_some()
-        {
+        if self.patience.is_limited() {
             self.last_write = Some(Instant::now());
         }
     }

@@ -317,6 +317,22 @@ impl ProxyHttp for Gateway {
         Ok(Box::new(peer::peer(route, address, timeouts, kind, fresh)))
     }
 
+    /// Lets the origin's half take what is on its way before the body ends. If its queue is full at
+    /// that moment, Pingora 0.9.1 no longer polls the client, until an answer comes: no limit of the
+    /// front would pass, and nobody would notice that the client has gone.
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        is_end: bool,
+        _exchange: &mut Exchange,
+    ) -> Result<()> {
+        if is_end && !session.as_downstream_mut().is_body_empty() {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
@@ -376,6 +392,9 @@ impl ProxyHttp for Gateway {
         {
             // Refused: an answer like any other.
             self.be_patient(session, Kind::Upload);
+        }
+        if let Some(connection) = session.stream().and_then(Connection::of) {
+            connection.patience().begin_answer();
         }
         exchange.answered = true;
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.

@@ -47,7 +47,8 @@ pub(super) fn peer(
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = match kind {
         Kind::Plain => timeouts.longest_silence(),
-        Kind::Upload | Kind::Upgrade => None,
+        Kind::Upload => timeouts.upload_silence(),
+        Kind::Upgrade => None,
     };
     peer.options.write_timeout = timeouts.send;
     peer.options.idle_timeout = timeouts.upstream_idle;
@@ -89,6 +90,13 @@ impl Timeouts {
     /// Pingora has one limit for the origin's first byte and for every later one: the longer.
     fn longest_silence(&self) -> Option<Duration> {
         Some(self.first_byte?.max(self.between_bytes?))
+    }
+
+    /// For an upload, Pingora's limit is only for the case that it does not poll the client while it
+    /// waits (`Gateway::request_body_filter`): so long that the client's own limit comes first.
+    fn upload_silence(&self) -> Option<Duration> {
+        let longest = self.longest_silence()?.max(self.client_body?);
+        Some(longest + Duration::from_secs(1))
     }
 
     /// The limits that the front keeps beside Pingora's own, for first byte and between bytes.
