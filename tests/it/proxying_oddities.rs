@@ -86,6 +86,44 @@ async fn a_slow_chunked_upload_is_not_the_origins_silence() {
     assert_eq!(response.verdict(), (504, "TIMEOUT".to_owned()));
 }
 
+/// The wait for the first byte begins with the end of the body, and an interim answer is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interim_answer_does_not_start_the_clock_of_the_answer() {
+    let (origin, mut visitors) = Origin::by_hand().await;
+    let proxy = TestProxy::start("timeouts: {first_byte: 2s, between_bytes: 300ms}").await;
+    proxy.register("/", origin.port()).await;
+    let mut client = proxy.client().await;
+    client
+        .send("PUT /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+        .await;
+    let mut visit = visitors.next().await;
+    visit.head().await.expect("the head alone");
+    visit.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    client.head().await.expect("a word");
+    // Longer than the pause that is allowed within an answer, on either side.
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    client.send("body").await;
+    assert_eq!(visit.bytes(4).await, b"body");
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    visit.answer(200, "ok").await;
+    assert_eq!(client.response().await.text(), "ok");
+    // After early hints without a body, as well.
+    client.send("GET /b HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    visit.request().await.expect("a request");
+    visit.send("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    visit.answer(200, "ok").await;
+    assert_eq!(client.response().await.text(), "ok");
+    // Within the answer the short limit counts.
+    client.send("GET /c HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    visit.request().await.expect("a request");
+    visit.begin_chunks().await;
+    visit.send_chunk("half").await;
+    let response = client.response().await;
+    assert_eq!(response.text(), "half");
+    assert!(!response.is_whole);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_origin_that_refuses_a_long_body_is_heard() {
     let (proxy, _origin, mut visitors) = by_hand().await;
