@@ -14,7 +14,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -52,10 +52,12 @@ pub(crate) struct Connection {
     chunks: ChunkScan,
     patience: Patience,
     timer: Option<Pin<Box<Sleep>>>,
-    /// When the wait for the origin's first byte began.
+    /// When the wait for the origin began.
     waiting_since: Option<Instant>,
     /// When the last byte went to the client; only kept while a timer may need it.
     last_write: Option<Instant>,
+    /// Whether the transport may still hold bytes for the client.
+    unflushed: bool,
 }
 
 /// How long the origin may keep this request waiting; shared with the proxy's phases, which see
@@ -64,6 +66,8 @@ pub(crate) struct Connection {
 pub(crate) struct Patience {
     first_byte: AtomicU32,
     between_bytes: AtomicU32,
+    /// Whether the answer has begun; interim ones are none.
+    answered: AtomicBool,
 }
 
 impl Patience {
@@ -74,8 +78,23 @@ impl Patience {
             .store(millis(between_bytes), Ordering::Relaxed);
     }
 
-    fn limit(&self, answered: bool) -> Option<Duration> {
-        let field = if answered {
+    /// From now on the pauses within the answer count.
+    pub(crate) fn begin_answer(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets the request before.
+    fn reset(&self) {
+        self.set(None, None);
+        self.answered.store(false, Ordering::Relaxed);
+    }
+
+    fn is_limited(&self) -> bool {
+        self.first_byte.load(Ordering::Relaxed) | self.between_bytes.load(Ordering::Relaxed) != 0
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        let field = if self.answered.load(Ordering::Relaxed) {
             &self.between_bytes
         } else {
             &self.first_byte
@@ -104,6 +123,7 @@ impl Connection {
             timer: None,
             waiting_since: None,
             last_write: None,
+            unflushed: false,
         }
     }
 
@@ -126,7 +146,7 @@ impl Connection {
     ///
     /// Returns the part of them that belongs to the request; the rest waits for its turn.
     pub(crate) fn open(&mut self, framing: Framing, mut early: BytesMut) -> BytesMut {
-        self.patience.set(None, None);
+        self.patience.reset();
         self.timer = None;
         self.waiting_since = None;
         self.last_write = None;
@@ -201,14 +221,12 @@ impl Connection {
 
     /// Ready with an error once the origin has kept the client waiting for too long.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let answered = self.last_write.is_some();
-        let Some(limit) = self.patience.limit(answered) else {
+        let Some(limit) = self.patience.limit() else {
             return Poll::Pending;
         };
-        let since = match self.last_write {
-            Some(write) => write,
-            None => *self.waiting_since.get_or_insert_with(Instant::now),
-        };
+        // The origin's time begins with the end of the request's body, whatever came before.
+        let waiting = *self.waiting_since.get_or_insert_with(Instant::now);
+        let since = self.last_write.map_or(waiting, |write| write.max(waiting));
         let deadline = since + limit;
         let timer = self
             .timer
@@ -223,6 +241,37 @@ impl Connection {
         )))
     }
 
+    /// Sends what waits in the transport's buffer, ready only with an error. Pingora 0.9.1 flushes
+    /// an answer that has a length only at its end, however long the origin takes for the rest.
+    fn poll_unflushed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            std::task::ready!(Pin::new(&mut self.transport).poll_flush(context))?;
+            self.unflushed = false;
+        }
+        Poll::Pending
+    }
+
+    fn poll_request(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.gate {
+            Framing::Length(0) => match self.poll_ahead(context) {
+                Poll::Pending => self.poll_patience(context),
+                ended @ Poll::Ready(_) => ended,
+            },
+            Framing::Length(_) | Framing::Chunked => self.poll_body(context, buffer),
+            Framing::Upgrade => match Pin::new(&mut self.transport).poll_read(context, buffer) {
+                Poll::Pending => self.poll_patience(context),
+                read @ Poll::Ready(_) => {
+                    self.note_read();
+                    read
+                }
+            },
+        }
+    }
+
     /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
     fn note_read(&mut self) {
         if self.last_write.is_some() {
@@ -232,12 +281,7 @@ impl Connection {
 
     /// Remembers that the origin's answer goes on, if anybody asks for it.
     fn note_write(&mut self) {
-        if self
-            .patience
-            .limit(false)
-            .or(self.patience.limit(true))
-            .is_some()
-        {
+        if self.patience.is_limited() {
             self.last_write = Some(Instant::now());
         }
     }
@@ -263,19 +307,9 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.gate {
-            Framing::Length(0) => match this.poll_ahead(context) {
-                Poll::Pending => this.poll_patience(context),
-                ended @ Poll::Ready(_) => ended,
-            },
-            Framing::Length(_) | Framing::Chunked => this.poll_body(context, buffer),
-            Framing::Upgrade => match Pin::new(&mut this.transport).poll_read(context, buffer) {
-                Poll::Pending => this.poll_patience(context),
-                read @ Poll::Ready(_) => {
-                    this.note_read();
-                    read
-                }
-            },
+        match this.poll_request(context, buffer) {
+            Poll::Pending => this.poll_unflushed(context),
+            read @ Poll::Ready(_) => read,
         }
     }
 }
@@ -288,12 +322,16 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = std::task::ready!(Pin::new(&mut this.transport).poll_write(context, bytes));
+        this.unflushed = true;
         this.note_write();
         Poll::Ready(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = std::task::ready!(Pin::new(&mut this.transport).poll_flush(context));
+        this.unflushed = false;
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -308,6 +346,7 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         let transport = Pin::new(&mut this.transport);
         let written = std::task::ready!(transport.poll_write_vectored(context, slices));
+        this.unflushed = true;
         this.note_write();
         Poll::Ready(written)
     }

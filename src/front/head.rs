@@ -203,7 +203,7 @@ struct Fields<'a> {
     host: Option<&'a [u8]>,
     length: Option<u64>,
     chunked: bool,
-    upgrade: bool,
+    websocket: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -216,7 +216,10 @@ impl<'a> Fields<'a> {
                     seen.hosts += 1;
                     seen.host = Some(field.value);
                 }
-                7 if field.name.eq_ignore_ascii_case("upgrade") => seen.upgrade = true,
+                // No other upgrade is passed on.
+                7 if field.name.eq_ignore_ascii_case("upgrade") => {
+                    seen.websocket |= field.value.eq_ignore_ascii_case(b"websocket");
+                }
                 14 if field.name.eq_ignore_ascii_case("content-length") => {
                     if seen.length.is_some() {
                         return Err(HeadError::ContentLength);
@@ -245,7 +248,9 @@ impl<'a> Fields<'a> {
             (Some(_), true) => Err(HeadError::TwoFramings),
             (None, true) if !is_http11 => Err(HeadError::TransferEncoding),
             (None, true) => Ok(Framing::Chunked),
-            (length, false) if self.upgrade && length.unwrap_or(0) == 0 => Ok(Framing::Upgrade),
+            (length, false) if self.websocket && is_http11 && length.unwrap_or(0) == 0 => {
+                Ok(Framing::Upgrade)
+            }
             (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }

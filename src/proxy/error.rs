@@ -50,6 +50,15 @@ fn is_origin_silent(error: &Error) -> bool {
     }
 }
 
+/// Whether the origin broke off within the head of its answer; Pingora says so in words alone.
+pub(super) fn is_within_head(error: &Error) -> bool {
+    error
+        .context
+        .as_ref()
+        .and_then(|context| context.as_str().rsplit_once("bytes already read: "))
+        .is_some_and(|(_, count)| count != "0")
+}
+
 fn of_origin(kind: &ErrorType) -> ProxyError {
     use ErrorType as E;
     match kind {

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use log::{debug, error, info, warn};
@@ -29,6 +31,7 @@ pub use context::Exchange;
 use context::View;
 use error::Fault;
 use headers::Client;
+use peer::Kind;
 
 use crate::answer::Refusal;
 use crate::front::Connection;
@@ -178,19 +181,25 @@ impl Gateway {
     /// Sets the limits of this exchange on the client's side.
     fn limit(&self, session: &mut Session) {
         let timeouts = &self.options.timeouts;
-        let is_upgrade = session.is_upgrade_req();
+        let kind = Kind::of(session);
         // Pingora's read timeout covers the bytes of an upgraded connection, too; its silence is
         // the front's to judge.
-        session.set_read_timeout(if is_upgrade {
+        session.set_read_timeout(if kind == Kind::Upgrade {
             None
         } else {
             timeouts.client_body
         });
         session.set_write_timeout(timeouts.send);
         session.set_total_drain_timeout(Some(DRAIN));
-        let connection = session.stream().and_then(Connection::of);
-        if let Some(connection) = connection {
-            let (first_byte, between_bytes) = timeouts.patience(is_upgrade);
+        // Pingora would close for an interim answer as well, before which no body has come.
+        session.set_close_on_response_before_downstream_finish(false);
+        self.be_patient(session, kind);
+    }
+
+    /// Sets the limits on the origin's pauses that the front keeps.
+    fn be_patient(&self, session: &Session, kind: Kind) {
+        if let Some(connection) = session.stream().and_then(Connection::of) {
+            let (first_byte, between_bytes) = self.options.timeouts.patience(kind);
             connection.patience().set(first_byte, between_bytes);
         }
     }
@@ -234,10 +243,7 @@ impl Gateway {
         };
         header.insert_header(CONTENT_LENGTH, body.len())?;
         self.identify(&mut header, exchange)?;
-        if session.req_header().headers.contains_key(EXPECT) {
-            // The client waits for a word on its body; it will not send it now.
-            session.set_keepalive(None);
-        }
+        close_if_body_is_left(session);
         let is_bodiless = session.req_header().method == Method::HEAD || body.is_empty();
         session
             .write_response_header(Box::new(header), is_bodiless)
@@ -306,11 +312,25 @@ impl ProxyHttp for Gateway {
             return Err(Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up());
         };
         let timeouts = &self.options.timeouts;
-        let is_upgrade = session.is_upgrade_req();
+        let kind = Kind::of(session);
         let fresh = exchange.resent;
-        Ok(Box::new(peer::peer(
-            route, address, timeouts, is_upgrade, fresh,
-        )))
+        Ok(Box::new(peer::peer(route, address, timeouts, kind, fresh)))
+    }
+
+    /// Lets the origin's half take what is on its way before the body ends. If its queue is full at
+    /// that moment, Pingora 0.9.1 no longer polls the client, until an answer comes: no limit of the
+    /// front would pass, and nobody would notice that the client has gone.
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        is_end: bool,
+        _exchange: &mut Exchange,
+    ) -> Result<()> {
+        if is_end && !session.as_downstream_mut().is_body_empty() {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -363,9 +383,30 @@ impl ProxyHttp for Gateway {
         {
             return Ok(());
         }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+            // Pingora would pass it on as an interim answer.
+            let error = Error::explain(ErrorType::InvalidHTTPHeader, "101 to no upgrade");
+            return Err(error.into_up());
+        }
+        if response.status != StatusCode::SWITCHING_PROTOCOLS && Kind::of(session) == Kind::Upgrade
+        {
+            // Refused: an answer like any other.
+            self.be_patient(session, Kind::Upload);
+        }
+        if let Some(connection) = session.stream().and_then(Connection::of) {
+            connection.patience().begin_answer();
+        }
         exchange.answered = true;
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.
         response.set_version(http::Version::HTTP_11);
+        close_if_body_is_left(session);
+        stop_expecting(session, response.status);
+        if session.req_header().version == http::Version::HTTP_10
+            && response.remove_header(&TRANSFER_ENCODING).is_some()
+        {
+            // RFC 9112, 6.1: HTTP/1.0 knows no chunks. The body ends with the connection.
+            session.set_keepalive(None);
+        }
         if session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
@@ -408,7 +449,7 @@ impl ProxyHttp for Gateway {
         let died = matches!(
             error.etype(),
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
-        );
+        ) && !error::is_within_head(&error);
         let may_resend = session.req_header().method.is_idempotent()
             && !session.is_upgrade_req()
             && !session.as_ref().retry_buffer_truncated()
@@ -463,7 +504,7 @@ impl ProxyHttp for Gateway {
         let code = refusal.status.as_u16();
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);
-        if session.response_written().is_none()
+        if !is_answered(session)
             && let Err(error) = self.answer(session, exchange, &refusal, own).await
         {
             debug!("{summary}: the client left before its answer: {error}");
@@ -492,6 +533,30 @@ impl ProxyHttp for Gateway {
         _: ProxyWarnLogContext,
     ) -> bool {
         true
+    }
+}
+
+/// Whether the client has the head of its answer; interim ones do not count.
+fn is_answered(session: &Session) -> bool {
+    session.response_written().is_some_and(|response| {
+        !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
+    })
+}
+
+/// Closes the connection after an answer that comes before the end of the request's body: the rest
+/// of it may never come, and could not be told from the next request.
+fn close_if_body_is_left(session: &mut Session) {
+    if !session.is_body_done() {
+        session.set_keepalive(None);
+    }
+}
+
+/// Waits only for a moment for a body whose client was to be told whether to send it, and was told
+/// no; otherwise both connections would wait until the client closes its own.
+fn stop_expecting(session: &mut Session, status: StatusCode) {
+    let is_refusal = status.is_client_error() || status.is_server_error();
+    if is_refusal && session.req_header().headers.contains_key(EXPECT) && !session.is_body_done() {
+        session.set_read_timeout(Some(DRAIN));
     }
 }
 

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::header::UPGRADE;
 use pingora_core::upstreams::peer::HttpPeer;
+use pingora_proxy::Session;
 
 use super::Timeouts;
 use crate::route::Route;
@@ -31,7 +33,7 @@ pub(super) fn peer(
     route: &Route,
     address: SocketAddr,
     timeouts: &Timeouts,
-    is_upgrade: bool,
+    kind: Kind,
     fresh: bool,
 ) -> HttpPeer {
     // A socket address does not resolve, so this neither blocks nor fails.
@@ -43,14 +45,42 @@ pub(super) fn peer(
     };
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = if is_upgrade {
-        None
-    } else {
-        timeouts.longest_silence()
+    peer.options.read_timeout = match kind {
+        Kind::Plain => timeouts.longest_silence(),
+        Kind::Upload => timeouts.upload_silence(),
+        Kind::Upgrade => None,
     };
     peer.options.write_timeout = timeouts.send;
     peer.options.idle_timeout = timeouts.upstream_idle;
     peer
+}
+
+/// What decides who keeps the limits on the origin's pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Pingora does, with one timer for both.
+    Plain,
+    /// A body comes first, and Pingora's timer would count its pauses as the
+    /// origin's. The front knows when it has ended.
+    Upload,
+    /// The silence of both sides of a WebSocket counts, which the front alone sees.
+    Upgrade,
+}
+
+impl Kind {
+    pub(super) fn of(session: &mut Session) -> Self {
+        if !session.as_downstream_mut().is_body_empty() {
+            return Self::Upload;
+        }
+        let upgrade = session.req_header().headers.get(UPGRADE);
+        let is_websocket =
+            upgrade.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        if session.is_upgrade_req() && is_websocket {
+            Self::Upgrade
+        } else {
+            Self::Plain
+        }
+    }
 }
 
 /// Tells the pools of single requests from those of generations.
@@ -62,10 +92,19 @@ impl Timeouts {
         Some(self.first_byte?.max(self.between_bytes?))
     }
 
+    /// For an upload, Pingora's limit is only for the case that it does not poll the client while it
+    /// waits (`Gateway::request_body_filter`): so long that the client's own limit comes first.
+    fn upload_silence(&self) -> Option<Duration> {
+        let longest = self.longest_silence()?.max(self.client_body?);
+        Some(longest + Duration::from_secs(1))
+    }
+
     /// The limits that the front keeps beside Pingora's own, for first byte and between bytes.
-    pub(super) fn patience(&self, is_upgrade: bool) -> (Option<Duration>, Option<Duration>) {
-        if is_upgrade {
-            return (self.first_byte, self.websocket_idle);
+    pub(super) fn patience(&self, kind: Kind) -> (Option<Duration>, Option<Duration>) {
+        match kind {
+            Kind::Plain => {}
+            Kind::Upload => return (self.first_byte, self.between_bytes),
+            Kind::Upgrade => return (self.first_byte, self.websocket_idle),
         }
         let longest = self.longest_silence();
         (
@@ -99,7 +138,7 @@ mod tests {
         for (timeouts, pingora, first, between) in cases {
             let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs());
             assert_eq!(seconds(timeouts.longest_silence()), pingora);
-            let (own_first, own_between) = timeouts.patience(false);
+            let (own_first, own_between) = timeouts.patience(Kind::Plain);
             assert_eq!((seconds(own_first), seconds(own_between)), (first, between));
         }
     }

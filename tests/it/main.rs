@@ -10,9 +10,15 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod descriptors;
 mod failures;
 mod fuzz;
 mod heads;
+mod load;
+mod proxying;
+mod proxying_fields;
+mod proxying_oddities;
+mod proxying_pool;
 mod registration;
 mod registration_bodies;
 mod registration_effect;
@@ -21,4 +27,7 @@ mod routing;
 mod smoke;
 mod starting;
 mod stopping;
+mod streaming;
 mod support;
+mod websocket;
+mod websocket_silence;

@@ -1,21 +1,28 @@
 //! The harness: a proxy as a process ([`TestProxy`]), scripted origins ([`Origin`]) and a raw HTTP/1
 //! client ([`Client`]). Everything that waits has a deadline; nothing sleeps for luck.
 
+mod app;
 mod client;
 mod closed_port;
+mod habits;
 mod origin;
+mod process;
 mod proxy;
+mod websocket;
 mod wire;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use app::App;
 pub(crate) use client::{Client, Response, get, request};
 pub(crate) use closed_port::{ClosedPort, DeafPort};
+pub(crate) use habits::{ReservedPort, pattern, targets};
 pub(crate) use origin::{Origin, Visit, Visitors};
 pub(crate) use proxy::{Ended, TestProxy, command, output_of, registration, run};
-pub(crate) use wire::Request;
+pub(crate) use websocket::Socket;
+pub(crate) use wire::{Request, Wire};
 
 /// How long anything may take before its test fails: long, since the machine may be busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

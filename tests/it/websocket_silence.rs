@@ -1,0 +1,148 @@
+//! A WebSocket may be silent for as long as it likes: shown with a clock that is moved by hand.
+//!
+//! The proxy runs inside the test, on the test's own runtime, whose clock can be stopped and moved
+//! (`tokio::time::pause`); Pingora's timers are told to follow it. While the clock is stopped and
+//! nothing else happens, a sleep of an hour passes at once, and every timer that is armed for that
+//! hour goes off in it: Pingora's read timeout of a minute above all, which would cut a silent
+//! WebSocket if the proxy did not turn it off.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamic_reverse_proxy::registry::Registration;
+use dynamic_reverse_proxy::server::{DynamicProxy, Options, default_pingora_conf};
+use parking_lot::Mutex;
+use pingora_core::server::Fds;
+use tokio::sync::watch;
+
+use crate::support::{Client, Origin, Visit, Visitors};
+
+/// A proxy with its defaults on the test's runtime, until the test ends.
+struct ProxyWithin {
+    address: SocketAddr,
+    _stop: watch::Sender<bool>,
+}
+
+impl ProxyWithin {
+    fn start(options: Options, target: u16) -> Self {
+        // From one second on, Pingora's timers are Tokio's.
+        pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
+        let proxy = DynamicProxy::new(options);
+        let route = Registration::new("/", target).expect("a registration");
+        proxy.add_routes([route]).expect("a route");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let mut sockets = Fds::new();
+        sockets.add(address.to_string(), listener.into_raw_fd());
+        let mut service = proxy.service(&default_pingora_conf());
+        service.add_tcp(&address.to_string());
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            let sockets = Some(Arc::new(Mutex::new(sockets)));
+            pingora_core::services::Service::start_service(&mut service, sockets, stopped, 1).await;
+        });
+        Self {
+            address,
+            _stop: stop,
+        }
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+}
+
+/// Lets time pass in which nothing happens but what a clock does.
+async fn let_pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::sleep(time).await;
+    tokio::time::resume();
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Both ends of an open WebSocket.
+async fn opened(proxy: &ProxyWithin, visitors: &mut Visitors) -> (Client, Visit) {
+    let mut client = proxy.client().await;
+    client
+        .send(
+            "GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .await;
+    let mut visit = visitors.next().await;
+    visit.head().await.expect("a handshake");
+    visit
+        .send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+        )
+        .await;
+    let answer = client.head().await.expect("an answer");
+    assert!(answer.line.contains("101"), "{answer:?}");
+    (client, visit)
+}
+
+async fn talk(client: &mut Client, visit: &mut Visit) {
+    client.send("up").await;
+    assert_eq!(visit.bytes(2).await, b"up");
+    visit.send("down").await;
+    assert_eq!(client.bytes(4).await, b"down");
+}
+
+#[tokio::test]
+async fn a_websocket_may_be_silent_for_an_hour() {
+    let (origin, mut visitors) = Origin::by_hand().await;
+    let proxy = ProxyWithin::start(Options::default(), origin.port());
+    let (mut client, mut visit) = opened(&proxy, &mut visitors).await;
+    let_pass(HOUR).await;
+    talk(&mut client, &mut visit).await;
+    let_pass(HOUR).await;
+    visit.send("down").await;
+    assert_eq!(client.bytes(4).await, b"down");
+    let_pass(HOUR).await;
+    talk(&mut client, &mut visit).await;
+}
+
+#[tokio::test]
+async fn within_the_same_hour_everything_else_is_cut() {
+    let (origin, mut visitors) = Origin::by_hand().await;
+    let proxy = ProxyWithin::start(Options::default(), origin.port());
+    // A client that does not send its body, against Pingora's read timeout.
+    let mut client = proxy.client().await;
+    client
+        .send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+        .await;
+    let mut visit = visitors.next().await;
+    visit.head().await.expect("a head");
+    let_pass(HOUR).await;
+    let answer = client.response().await;
+    assert_eq!(answer.verdict(), (408, "BODY_TIMEOUT".to_owned()));
+    // An origin that does not answer, against the limit on its first byte.
+    let mut client = proxy.client().await;
+    client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut visit = visitors.next().await;
+    visit.request().await.expect("a request");
+    let_pass(HOUR).await;
+    let answer = client.response().await;
+    assert_eq!(answer.verdict(), (504, "TIMEOUT".to_owned()));
+}
+
+#[tokio::test]
+async fn a_limit_on_its_silence_is_kept_to() {
+    let (origin, mut visitors) = Origin::by_hand().await;
+    let mut options = Options::default();
+    options.gateway.timeouts.websocket_idle = Some(HOUR);
+    let proxy = ProxyWithin::start(options, origin.port());
+    let (mut client, mut visit) = opened(&proxy, &mut visitors).await;
+    for _ in 0..3 {
+        let_pass(Duration::from_mins(59)).await;
+        talk(&mut client, &mut visit).await;
+    }
+    let_pass(HOUR + Duration::from_secs(2)).await;
+    client.is_closed().await;
+    assert_eq!(visit.rest().await, b"");
+}
