@@ -25,9 +25,10 @@ test: ## Run every test
 	@scripts/prerequisites build test
 	$(CARGO) test --locked
 
-bench: ## Measure the route table
+bench: ## Measure the route table and what an idle connection costs
 	@scripts/prerequisites build
 	$(CARGO) bench --locked --bench route_table
+	$(CARGO) bench --locked --bench idle_connections
 
 check: ## Run every check that CI runs, the tests among them
 	@.ci/run
