@@ -8,18 +8,16 @@
 mod context;
 mod error;
 mod headers;
+mod options;
 mod peer;
+mod session;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING,
-};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
-use ipnet::IpNet;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Method, StatusCode};
 use log::{debug, error, info, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::l4::socket::SocketAddr;
@@ -31,106 +29,16 @@ pub use context::Exchange;
 use context::View;
 use error::Fault;
 use headers::Client;
+pub use options::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
 use peer::Kind;
+use session::{DRAIN, client_ip, names, summary};
 
 use crate::answer::Refusal;
 use crate::front::Connection;
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
-
-/// How long the rest of a refused request's body is read, so that the client sees the answer.
-const DRAIN: Duration = Duration::from_secs(2);
-
 /// A handler that may answer a request that could not be proxied itself.
 pub(crate) type ProxyErrorHandler =
     Arc<dyn Fn(&ProxyFailure) -> Option<http::Response<Bytes>> + Send + Sync>;
-
-/// The statuses of the failure answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErrorStatuses {
-    /// No route takes the request; 501 by default, as the original.
-    pub no_route: StatusCode,
-    /// The target cannot be reached or breaks off; 500 by default, as the original.
-    pub unreachable: StatusCode,
-    /// The target is too slow; 504 by default.
-    pub timeout: StatusCode,
-}
-
-impl Default for ErrorStatuses {
-    fn default() -> Self {
-        Self {
-            no_route: StatusCode::NOT_IMPLEMENTED,
-            unreachable: StatusCode::INTERNAL_SERVER_ERROR,
-            timeout: StatusCode::GATEWAY_TIMEOUT,
-        }
-    }
-}
-
-/// The times that one exchange may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// To connect to the target; 2 s by default.
-    pub connect: Duration,
-    /// From the request to the first byte of the answer; 60 s by default, `None` for no limit.
-    pub first_byte: Option<Duration>,
-    /// Between two pieces of the answer; 60 s by default, `None` for no limit.
-    pub between_bytes: Option<Duration>,
-    /// Without a byte on an upgraded connection, in either direction; no limit by default.
-    pub websocket_idle: Option<Duration>,
-    /// Between two pieces of the request's body; 60 s by default, `None` for no limit.
-    pub client_body: Option<Duration>,
-    /// For one write to make progress, in either direction; 60 s by default, `None` for no limit.
-    pub send: Option<Duration>,
-    /// How long an idle connection to a target is kept; 60 s by default, `None` for no limit.
-    pub upstream_idle: Option<Duration>,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        let minute = Some(Duration::from_mins(1));
-        Self {
-            connect: Duration::from_secs(2),
-            first_byte: minute,
-            between_bytes: minute,
-            websocket_idle: None,
-            client_body: minute,
-            send: minute,
-            upstream_idle: minute,
-        }
-    }
-}
-
-/// How requests get their ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestIds {
-    /// The field that carries the id; `x-request-id` by default.
-    pub field: HeaderName,
-    /// Whether a client's own id is passed on; by default it is.
-    pub accept: bool,
-}
-
-impl Default for RequestIds {
-    fn default() -> Self {
-        Self {
-            field: HeaderName::from_static("x-request-id"),
-            accept: true,
-        }
-    }
-}
-
-/// The options of the data path.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GatewayOptions {
-    /// The statuses of the failure answers.
-    pub errors: ErrorStatuses,
-    /// The times that one exchange may take.
-    pub timeouts: Timeouts,
-    /// How requests get their ids.
-    pub request_ids: RequestIds,
-    /// The proxies whose word on the client is taken.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Whether routing decisions are logged and answers carry `x-served-by`.
-    pub debug: bool,
-}
 
 /// The proxy itself, as Pingora's `ProxyHttp`: wrap it by `DynamicProxy::request_handler`.
 pub struct Gateway {
@@ -238,12 +146,12 @@ impl Gateway {
         own: Option<http::Response<Bytes>>,
     ) -> Result<()> {
         let (mut header, body) = match own {
-            Some(response) => of_handler(response)?,
-            None => of_refusal(refusal, session.req_header())?,
+            Some(response) => session::of_handler(response)?,
+            None => session::of_refusal(refusal, session.req_header())?,
         };
         header.insert_header(CONTENT_LENGTH, body.len())?;
         self.identify(&mut header, exchange)?;
-        close_if_body_is_left(session);
+        session::close_if_body_is_left(session);
         let is_bodiless = session.req_header().method == Method::HEAD || body.is_empty();
         session
             .write_response_header(Box::new(header), is_bodiless)
@@ -399,8 +307,8 @@ impl ProxyHttp for Gateway {
         exchange.answered = true;
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.
         response.set_version(http::Version::HTTP_11);
-        close_if_body_is_left(session);
-        stop_expecting(session, response.status);
+        session::close_if_body_is_left(session);
+        session::stop_expecting(session, response.status);
         if session.req_header().version == http::Version::HTTP_10
             && response.remove_header(&TRANSFER_ENCODING).is_some()
         {
@@ -504,7 +412,7 @@ impl ProxyHttp for Gateway {
         let code = refusal.status.as_u16();
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);
-        if !is_answered(session)
+        if !session::is_answered(session)
             && let Err(error) = self.answer(session, exchange, &refusal, own).await
         {
             debug!("{summary}: the client left before its answer: {error}");
@@ -513,7 +421,7 @@ impl ProxyHttp for Gateway {
                 can_reuse_downstream: false,
             };
         }
-        drain(session).await;
+        session::drain(session).await;
         FailToProxy {
             error_code: code,
             can_reuse_downstream: false,
@@ -534,96 +442,4 @@ impl ProxyHttp for Gateway {
     ) -> bool {
         true
     }
-}
-
-/// Whether the client has the head of its answer; interim ones do not count.
-fn is_answered(session: &Session) -> bool {
-    session.response_written().is_some_and(|response| {
-        !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
-    })
-}
-
-/// Closes the connection after an answer that comes before the end of the request's body: the rest
-/// of it may never come, and could not be told from the next request.
-fn close_if_body_is_left(session: &mut Session) {
-    if !session.is_body_done() {
-        session.set_keepalive(None);
-    }
-}
-
-/// Waits only for a moment for a body whose client was to be told whether to send it, and was told
-/// no; otherwise both connections would wait until the client closes its own.
-fn stop_expecting(session: &mut Session, status: StatusCode) {
-    let is_refusal = status.is_client_error() || status.is_server_error();
-    if is_refusal && session.req_header().headers.contains_key(EXPECT) && !session.is_body_done() {
-        session.set_read_timeout(Some(DRAIN));
-    }
-}
-
-/// Reads the rest of a body, so that the kernel does not reset the connection and lose the answer
-/// on its way (RFC 9112, 9.6).
-async fn drain(session: &mut Session) {
-    if session.was_upgraded() {
-        return;
-    }
-    let rest = session.downstream_session.drain_request_body();
-    match pingora_timeout::timeout(DRAIN, rest).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!("a refused client broke off: {error}"),
-        Err(_elapsed) => debug!("a refused client goes on sending; its connection is closed"),
-    }
-}
-
-fn of_handler(response: http::Response<Bytes>) -> Result<(ResponseHeader, Bytes)> {
-    let (parts, body) = response.into_parts();
-    let mut header = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
-    for (name, value) in &parts.headers {
-        header.append_header(name.clone(), value.clone())?;
-    }
-    Ok((header, body))
-}
-
-fn of_refusal(refusal: &Refusal, request: &RequestHeader) -> Result<(ResponseHeader, Bytes)> {
-    let body = refusal.body(request.headers.get(ACCEPT).map(HeaderValue::as_bytes));
-    let mut header = ResponseHeader::build(refusal.status, Some(5))?;
-    header.insert_header(CONTENT_TYPE, body.content_type)?;
-    header.insert_header(CACHE_CONTROL, "no-store")?;
-    if let Some(methods) = refusal.allow {
-        header.insert_header(ALLOW, methods)?;
-    }
-    Ok((header, body.bytes))
-}
-
-fn client_ip(session: &Session) -> Option<std::net::IpAddr> {
-    session
-        .client_addr()
-        .and_then(SocketAddr::as_inet)
-        .map(std::net::SocketAddr::ip)
-}
-
-/// The request's host and path as they are matched; as they came, if they cannot be.
-fn names(session: &Session) -> (String, String) {
-    let request = session.req_header();
-    match View::of(request) {
-        Ok(view) => (view.host.into_owned(), view.path.into_owned()),
-        Err(_refused) => (
-            String::new(),
-            String::from_utf8_lossy(request.raw_path()).into_owned(),
-        ),
-    }
-}
-
-/// The request in a log line; the target is internal and stands only in the log.
-fn summary(session: &Session, exchange: &Exchange) -> String {
-    let (host, path) = names(session);
-    let target = exchange
-        .route
-        .as_ref()
-        .map(|route| format!(" -> {}", route.target));
-    format!(
-        "{} {host}{}{}",
-        session.req_header().method,
-        path.escape_debug(),
-        target.unwrap_or_default(),
-    )
 }

@@ -1,0 +1,94 @@
+//! What can be set about the data path.
+
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+use ipnet::IpNet;
+
+/// The statuses of the failure answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorStatuses {
+    /// No route takes the request; 501 by default, as the original.
+    pub no_route: StatusCode,
+    /// The target cannot be reached or breaks off; 500 by default, as the original.
+    pub unreachable: StatusCode,
+    /// The target is too slow; 504 by default.
+    pub timeout: StatusCode,
+}
+
+impl Default for ErrorStatuses {
+    fn default() -> Self {
+        Self {
+            no_route: StatusCode::NOT_IMPLEMENTED,
+            unreachable: StatusCode::INTERNAL_SERVER_ERROR,
+            timeout: StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+/// The times that one exchange may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect to the target; 2 s by default.
+    pub connect: Duration,
+    /// From the request to the first byte of the answer; 60 s by default, `None` for no limit.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of the answer; 60 s by default, `None` for no limit.
+    pub between_bytes: Option<Duration>,
+    /// Without a byte on an upgraded connection, in either direction; no limit by default.
+    pub websocket_idle: Option<Duration>,
+    /// Between two pieces of the request's body; 60 s by default, `None` for no limit.
+    pub client_body: Option<Duration>,
+    /// For one write to make progress, in either direction; 60 s by default, `None` for no limit.
+    pub send: Option<Duration>,
+    /// How long an idle connection to a target is kept; 60 s by default, `None` for no limit.
+    pub upstream_idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let minute = Some(Duration::from_mins(1));
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: minute,
+            between_bytes: minute,
+            websocket_idle: None,
+            client_body: minute,
+            send: minute,
+            upstream_idle: minute,
+        }
+    }
+}
+
+/// How requests get their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestIds {
+    /// The field that carries the id; `x-request-id` by default.
+    pub field: HeaderName,
+    /// Whether a client's own id is passed on; by default it is.
+    pub accept: bool,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self {
+            field: HeaderName::from_static("x-request-id"),
+            accept: true,
+        }
+    }
+}
+
+/// The options of the data path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayOptions {
+    /// The statuses of the failure answers.
+    pub errors: ErrorStatuses,
+    /// The times that one exchange may take.
+    pub timeouts: Timeouts,
+    /// How requests get their ids.
+    pub request_ids: RequestIds,
+    /// The proxies whose word on the client is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether routing decisions are logged and answers carry `x-served-by`.
+    pub debug: bool,
+}
