@@ -26,7 +26,7 @@ pub enum RegisterError {
     /// A field that is not part of a registration.
     #[error(
         "unknown field `{field}`{}; a registration has prefix, port, host and reqHostNames",
-        nearest.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default()
+        nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
     )]
     UnknownField {
         /// The field as it was sent.

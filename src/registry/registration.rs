@@ -143,11 +143,12 @@ fn complete(object: &Map<String, Value>) -> Result<(), RegisterError> {
                 .filter(|near| missing.contains(near))
                 .map(|n| (name, n))
         })
-        .map(|(name, near)| format!("; did you mean `{near}` by `{}`?", clipped(name)))
+        .map(|(name, near)| format!(" (did you mean `{near}` by `{}`?)", clipped(name)))
         .unwrap_or_default();
+    let verb = if missing.len() == 1 { "is" } else { "are" };
+    let names = missing.join(" and ");
     Err(RegisterError::Incomplete(format!(
-        "missing: {}{hint}",
-        missing.join(" and ")
+        "{names} {verb} missing{hint}"
     )))
 }
 
