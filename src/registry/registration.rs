@@ -145,10 +145,9 @@ fn complete(object: &Map<String, Value>) -> Result<(), RegisterError> {
         })
         .map(|(name, near)| format!(" (did you mean `{near}` by `{}`?)", clipped(name)))
         .unwrap_or_default();
-    let verb = if missing.len() == 1 { "is" } else { "are" };
     let names = missing.join(" and ");
     Err(RegisterError::Incomplete(format!(
-        "{names} {verb} missing{hint}"
+        "the registration lacks {names}{hint}"
     )))
 }
 
