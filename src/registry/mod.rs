@@ -8,6 +8,8 @@ mod error;
 mod events;
 mod registration;
 mod resolve;
+mod rights;
+pub mod store;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ pub(crate) use events::Events;
 pub use events::{Event, ProxyError, ProxyFailure, RegisterFailure};
 pub use registration::{Registration, UnknownFields};
 pub use resolve::{AllowedTarget, TargetPolicy};
+pub use rights::{Action, Actor, Rights, Scope};
 
 use crate::route::{
     CaseSensitivity, Generation, LiveTable, PathPrefix, Route, RouteKey, Table, Target,

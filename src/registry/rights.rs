@@ -1,0 +1,144 @@
+//! Who asks for a change, and what they may do.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::route::{HostPattern, PathPrefix, RouteKey};
+
+/// What can be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// See routes, and explain where a URL goes.
+    Read,
+    /// Put, replace and remove routes as a whole.
+    Write,
+    /// Join a route, renew a lease, leave.
+    Register,
+    /// Listen to the events.
+    Events,
+    /// Take over what belongs to another owner.
+    TakeOver,
+}
+
+/// What somebody may do: everything, or what one of some scopes allows.
+#[derive(Clone, Debug)]
+pub struct Rights(Option<Arc<[Scope]>>);
+
+/// Actions, and the routes that they are allowed on. An absent list means any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The actions.
+    pub actions: Vec<Action>,
+    /// The request hosts: a wildcard covers itself and all names below it, `*` every host and routes
+    /// for any host; a route for any host is covered by nothing else.
+    pub hosts: Option<Vec<HostPattern>>,
+    /// The prefixes, each with all that is below it, without regard to case.
+    pub prefixes: Option<Vec<PathPrefix>>,
+    /// The targets' ports.
+    pub ports: Option<Vec<RangeInclusive<u16>>>,
+}
+
+/// Who asks for a change.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// The name of the token; `None` for whoever is trusted without one.
+    pub name: Option<Arc<str>>,
+    /// What they may do.
+    pub rights: Rights,
+    /// Where the request came from: an address, `unix`, `config`, `lease`.
+    pub from: Arc<str>,
+}
+
+impl Rights {
+    /// Everything.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(None)
+    }
+
+    /// What at least one of these scopes allows; with none, nothing.
+    #[must_use]
+    pub fn scoped(scopes: impl Into<Arc<[Scope]>>) -> Self {
+        Self(Some(scopes.into()))
+    }
+
+    /// Whether the action is allowed on any route at all.
+    #[must_use]
+    pub fn may(&self, action: Action) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|scopes| scopes.iter().any(|scope| scope.actions.contains(&action)))
+    }
+
+    /// Whether the action is allowed on a route, and, if one is given, with this target port.
+    #[must_use]
+    pub fn allows(&self, action: Action, key: &RouteKey, port: Option<u16>) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|scopes| scopes.iter().any(|scope| scope.covers(action, key, port)))
+    }
+}
+
+impl Scope {
+    fn covers(&self, action: Action, key: &RouteKey, port: Option<u16>) -> bool {
+        let host = |hosts: &Vec<HostPattern>| hosts.iter().any(|own| covers_host(own, &key.host));
+        let prefix = |prefixes: &Vec<PathPrefix>| {
+            let prefix = key.prefix.to_ascii_lowercase();
+            prefixes
+                .iter()
+                .any(|own| prefix.is_within(&own.to_ascii_lowercase()))
+        };
+        let ports = |ports: &Vec<RangeInclusive<u16>>| {
+            port.is_none_or(|port| ports.iter().any(|range| range.contains(&port)))
+        };
+        self.actions.contains(&action)
+            && self.hosts.as_ref().is_none_or(host)
+            && self.prefixes.as_ref().is_none_or(prefix)
+            && self.ports.as_ref().is_none_or(ports)
+    }
+}
+
+fn covers_host(own: &HostPattern, host: &HostPattern) -> bool {
+    match (own, host) {
+        (HostPattern::Any, _) => true,
+        (HostPattern::Exact(own), HostPattern::Exact(host)) => own == host,
+        (HostPattern::Wildcard(own), HostPattern::Wildcard(host)) => {
+            own == host || is_below(host.as_str(), own.as_str())
+        }
+        (HostPattern::Wildcard(own), HostPattern::Exact(host)) => {
+            is_below(host.as_str(), own.as_str())
+        }
+        _ => false,
+    }
+}
+
+/// Whether a name has a domain as its parent, at any depth.
+fn is_below(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain)
+        .is_some_and(|rest| rest.ends_with('.'))
+}
+
+impl Actor {
+    /// Whoever is trusted with everything, from `from`.
+    #[must_use]
+    pub fn local(from: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: None,
+            rights: Rights::all(),
+            from: from.into(),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Register => "register",
+            Self::Events => "events",
+            Self::TakeOver => "take_over",
+        })
+    }
+}
