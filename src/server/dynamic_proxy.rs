@@ -15,8 +15,8 @@ use crate::control::{self, BodyLimits, Bridge, Control, RegisterErrorHandler};
 use crate::front::{Connections, Front, FrontOptions, HeadLimits};
 use crate::proxy::{Gateway, GatewayOptions, ProxyErrorHandler};
 use crate::registry::{
-    AllowedTarget, Event, ProxyFailure, RegisterError, RegisterFailure, Registered, Registration,
-    Registry, Rules, TargetPolicy, UnknownFields,
+    AllowedTarget, ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered,
+    Registration, Registry, Rules, TargetPolicy, UnknownFields,
 };
 use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
 
@@ -149,8 +149,10 @@ impl DynamicProxy {
     }
 
     /// Removes a route; requests on their way to its target are not disturbed.
-    #[must_use = "says whether there was such a route"]
-    pub fn remove_route(&self, key: &RouteKey) -> Option<Arc<Route>> {
+    ///
+    /// # Errors
+    /// [`ChangeError`]: there is no such route, or the store cannot keep it.
+    pub fn remove_route(&self, key: &RouteKey) -> Result<Arc<Route>, ChangeError> {
         self.registry.remove(key)
     }
 
