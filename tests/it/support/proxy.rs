@@ -228,7 +228,7 @@ pub(crate) fn registration(body: impl AsRef<[u8]>) -> Vec<u8> {
 /// The binary, in an environment that says nothing to it.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dynamic-reverse-proxy"));
-    for name in ["PORT", "port", "RUST_LOG"] {
+    for name in ["PORT", "port", "RUST_LOG", "STATE_DIRECTORY"] {
         command.env_remove(name);
     }
     command
