@@ -39,6 +39,10 @@ impl Peer {
     }
 }
 
+/// The address that a client connected to, if it is TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local(pub(crate) Option<SocketAddr>);
+
 /// Fields that a relay adds, besides everything that begins with [`FORWARDED`].
 const RELAYED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 
