@@ -51,6 +51,10 @@ impl fmt::Display for Peer {
     }
 }
 
+/// The address that a client connected to, if it is TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local(pub(crate) Option<SocketAddr>);
+
 /// Fields that a relay adds, besides everything that begins with [`FORWARDED`].
 const RELAYED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 
