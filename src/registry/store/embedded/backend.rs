@@ -1,11 +1,17 @@
 //! What redb reads and writes through: the file itself, or a look at it that writes nothing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+#[cfg(target_os = "linux")]
+use nix::fcntl::{FallocateFlags, fallocate};
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
@@ -31,6 +37,31 @@ struct State {
     synced: Header,
     /// As of the last [`Disk::begin`].
     begun: Header,
+    /// The length of the file then.
+    len: u64,
+}
+
+/// What the file has to be before it is opened again.
+#[derive(Clone, Debug)]
+pub(super) struct Before {
+    header: Box<Header>,
+    /// Its length, if it has grown.
+    len: Option<u64>,
+}
+
+impl Before {
+    /// Makes the file what it was.
+    pub(super) fn restore(&self, file: &File) -> io::Result<()> {
+        file.write_all_at(&self.header[..], 0)?;
+        file.sync_data()?;
+        if let Some(len) = self.len
+            && file.metadata()?.len() > len
+        {
+            file.set_len(len)?;
+            file.sync_data()?;
+        }
+        Ok(())
+    }
 }
 
 /// How a commit ended that redb calls failed.
@@ -38,8 +69,8 @@ struct State {
 pub(super) struct Settled {
     /// Whether it is on disk all the same.
     pub(super) committed: bool,
-    /// What the header has to be before the file is opened again.
-    pub(super) header: Box<Header>,
+    /// What the file has to be before it is opened again.
+    pub(super) before: Before,
     /// What the system said first.
     pub(super) error: Option<io::Error>,
 }
@@ -52,6 +83,7 @@ impl Disk {
             written: header,
             synced: header,
             begun: header,
+            len: file.metadata()?.len(),
         };
         Ok(Self {
             file,
@@ -59,16 +91,19 @@ impl Disk {
         })
     }
 
-    /// Remembers the header: a commit begins.
-    pub(super) fn begin(&self) {
+    /// Remembers the header and the length: a commit begins.
+    pub(super) fn begin(&self) -> io::Result<()> {
         let mut state = self.state.lock();
         state.begun = state.written;
+        state.len = self.file.metadata()?.len();
+        Ok(())
     }
 
     /// Remembers the header that is on disk: what is written since does not count.
     pub(super) fn begin_synced(&self) {
         let mut state = self.state.lock();
         state.begun = state.synced;
+        state.len = u64::MAX;
     }
 
     /// Ends all writing, and says how the commit since [`begin`](Self::begin) has ended: its second
@@ -78,10 +113,18 @@ impl Disk {
         let error = state.error.take();
         state.error = Some(io::Error::other("an earlier write failed"));
         let committed = header::primary(&state.synced) != header::primary(&state.begun);
-        let header = if committed { state.synced } else { state.begun };
+        let (header, len) = if committed {
+            (state.synced, None)
+        } else {
+            (state.begun, Some(state.len))
+        };
+        let before = Before {
+            header: Box::new(header),
+            len,
+        };
         Settled {
             committed,
-            header: Box::new(header),
+            before,
             error,
         }
     }
@@ -109,7 +152,7 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.attempt(|file, _| file.set_len(len))
+        self.attempt(|file, _| resize(file, len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -129,6 +172,36 @@ impl StorageBackend for Disk {
             Ok(())
         })
     }
+}
+
+/// Sets the length of the file. What it grows by is taken from the disk at once: in a file with
+/// holes a commit that has free pages enough could still find the disk full.
+fn resize(file: &File, len: u64) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    if len > before {
+        match reserve(file, before, len) {
+            // Not every file system can.
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => {}
+            Err(error) => {
+                // It may have grown by a part of that.
+                file.set_len(before)?;
+                return Err(error.into());
+            }
+        }
+    }
+    file.set_len(len)
+}
+
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, from: u64, to: u64) -> Result<(), Errno> {
+    let offset = |value| i64::try_from(value).or(Err(Errno::EFBIG));
+    let flags = FallocateFlags::empty();
+    fallocate(file.as_raw_fd(), flags, offset(from)?, offset(to - from)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: u64, _: u64) -> Result<(), Errno> {
+    Err(Errno::EOPNOTSUPP)
 }
 
 /// The file as it is, and what is written to it in memory only.
@@ -230,13 +303,11 @@ impl StorageBackend for Trial {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock();
         for (number, within, start, count) in parts(offset, data.len()) {
-            if !state.pages.contains_key(&number) {
-                let page = self.page(number)?;
-                state.pages.insert(number, page);
-            }
-            if let Some(page) = state.pages.get_mut(&number) {
-                copy(page.as_mut_slice(), within, data, start, count)?;
-            }
+            let page = match state.pages.entry(number) {
+                Entry::Occupied(page) => page.into_mut(),
+                Entry::Vacant(place) => place.insert(self.page(number)?),
+            };
+            copy(page.as_mut_slice(), within, data, start, count)?;
         }
         Ok(())
     }

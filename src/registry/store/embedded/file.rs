@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::super::StoreError;
 use super::fault;
 
-/// The file, locked until it is closed; `fill` gives a new one its first content.
+/// The file, locked until it is closed; `content` gives a new one its first content.
 pub(super) fn open(
     path: &Path,
-    fill: impl Fn(&Arc<File>) -> Result<(), StoreError>,
+    content: impl Fn(&Arc<File>) -> Result<(), StoreError>,
 ) -> Result<Arc<File>, StoreError> {
     let system = |error: io::Error| fault::system(path, &error);
     loop {
@@ -27,7 +27,7 @@ pub(super) fn open(
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(system(error)),
         }
-        if let Some(file) = create(path, &fill)? {
+        if let Some(file) = create(path, &content)? {
             return Ok(file);
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn open(
 /// under that name. `None` if another process was quicker.
 fn create(
     path: &Path,
-    fill: impl Fn(&Arc<File>) -> Result<(), StoreError>,
+    content: impl Fn(&Arc<File>) -> Result<(), StoreError>,
 ) -> Result<Option<Arc<File>>, StoreError> {
     let system = |error: io::Error| fault::system(path, &error);
     let folder = fault::folder(path);
@@ -66,7 +66,7 @@ fn create(
     }
     file.set_len(0).map_err(system)?;
     let file = Arc::new(file);
-    let made = fill(&file).and_then(|()| {
+    let made = content(&file).and_then(|()| {
         file.sync_all().map_err(system)?;
         fs::rename(&temporary, path).map_err(system)?;
         // The name is on disk once its folder is.

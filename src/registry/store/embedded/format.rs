@@ -69,7 +69,8 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<(Stored, u64), Fault
     let meta = transaction.open_table(META)?;
     let epoch = number(&meta, "epoch")?;
     let mut stored = Stored {
-        epoch: u32::try_from(epoch).map_err(|_| Fault::Content(format!("its epoch is {epoch}")))?,
+        epoch: u32::try_from(epoch)
+            .map_err(|error| Fault::Content(format!("its epoch {epoch}: {error}")))?,
         meta: Meta {
             generation: number(&meta, "generation")?,
             clock: number(&meta, "clock")?,
@@ -128,17 +129,16 @@ pub(super) enum Encoded<'a> {
 
 /// The writes as they are kept.
 pub(super) fn encode(writes: &[Write]) -> Result<Vec<Encoded<'_>>, serde_json::Error> {
-    let encode = |write| {
-        Ok(match write {
-            &Write::PutRoute(ref key, ref record) => {
-                Encoded::PutRoute(key, serde_json::to_vec(record)?)
-            }
-            Write::RemoveRoute(key) => Encoded::RemoveRoute(key),
-            Write::PutLease(key, id, ends) => Encoded::PutLease(key, id, *ends),
-            Write::RemoveLease(key, id) => Encoded::RemoveLease(key, id),
-        })
-    };
-    writes.iter().map(encode).collect()
+    writes.iter().map(encode_one).collect()
+}
+
+fn encode_one(write: &Write) -> Result<Encoded<'_>, serde_json::Error> {
+    Ok(match write {
+        Write::PutRoute(key, record) => Encoded::PutRoute(key, serde_json::to_vec(record)?),
+        Write::RemoveRoute(key) => Encoded::RemoveRoute(key),
+        Write::PutLease(key, id, ends) => Encoded::PutLease(key, id, *ends),
+        Write::RemoveLease(key, id) => Encoded::RemoveLease(key, id),
+    })
 }
 
 /// Applies the writes, in their order.

@@ -29,10 +29,10 @@ use std::sync::Arc;
 
 use redb::{Builder, Database, Durability, ReadableDatabase};
 
-use self::backend::{Disk, Trial, read_header};
+use self::backend::{Before, Disk, Trial, read_header};
 use self::fault::guarded;
 use self::format::Fault;
-use self::header::{Commits, Header};
+use self::header::Commits;
 use super::{Meta, Store, StoreError, Stored, Write};
 
 /// redb's memory for pages, in bytes: it grows with the file up to this.
@@ -48,8 +48,8 @@ pub struct Embedded {
     path: PathBuf,
     /// `None` after an error, until the next commit.
     open: Option<Open>,
-    /// What the header has to be before the file is opened again.
-    before: Option<Box<Header>>,
+    /// What the file has to be before it is opened again.
+    before: Option<Before>,
     /// The number of the last commit.
     commits: u64,
     /// Holds the lock: the last to be closed.
@@ -93,9 +93,8 @@ impl Embedded {
             return Ok(open);
         }
         let system = |error| fault::system(&self.path, &error);
-        if let Some(header) = &self.before {
-            self.file.write_all_at(&header[..], 0).map_err(system)?;
-            self.file.sync_data().map_err(system)?;
+        if let Some(before) = &self.before {
+            before.restore(&self.file).map_err(system)?;
             self.before = None;
         }
         let open = open(&self.path, &self.file)?;
@@ -115,7 +114,7 @@ impl Embedded {
     fn failed(&mut self, open: Open, error: StoreError) -> Result<(), StoreError> {
         let Open { database, disk } = open;
         let settled = disk.settle();
-        self.before = Some(settled.header);
+        self.before = Some(settled.before);
         let closed = guarded(&self.path, || {
             drop(database);
             Ok(())
@@ -190,7 +189,10 @@ impl Store for Embedded {
         })?;
         let open = self.opened()?;
         let number = self.commits + 1;
-        open.disk.begin();
+        if let Err(error) = open.disk.begin() {
+            self.open = Some(open);
+            return Err(fault::system(&self.path, &error));
+        }
         let done = guarded(&self.path, || {
             let committed = transact(&open.database, |transaction| {
                 format::apply(transaction, &encoded, meta, number)
