@@ -39,6 +39,9 @@ struct State {
     begun: Header,
     /// The length of the file then.
     len: u64,
+    /// How many calls go well before one fails; and whether that one is done all the same.
+    #[cfg(test)]
+    fails: Option<(u32, bool)>,
 }
 
 /// What the file has to be before it is opened again.
@@ -84,6 +87,8 @@ impl Disk {
             synced: header,
             begun: header,
             len: file.metadata()?.len(),
+            #[cfg(test)]
+            fails: None,
         };
         Ok(Self {
             file,
@@ -97,6 +102,12 @@ impl Disk {
         state.begun = state.written;
         state.len = self.file.metadata()?.len();
         Ok(())
+    }
+
+    /// Makes a later call fail, once.
+    #[cfg(test)]
+    pub(super) fn fail_after(&self, calls: u32, done: bool) {
+        self.state.lock().fails = Some((calls, done));
     }
 
     /// Remembers the header that is on disk: what is written since does not count.
@@ -133,6 +144,19 @@ impl Disk {
         let mut state = self.state.lock();
         if let Some(error) = &state.error {
             return Err(again(error));
+        }
+        #[cfg(test)]
+        if let Some((left, done)) = state.fails.take() {
+            if left == 0 {
+                if done {
+                    let before = state.synced;
+                    work(&self.file, &mut state)?;
+                    state.synced = before;
+                }
+                state.error = Some(Errno::EIO.into());
+                return Err(Errno::EIO.into());
+            }
+            state.fails = Some((left - 1, done));
         }
         let outcome = work(&self.file, &mut state);
         if let Err(error) = &outcome {

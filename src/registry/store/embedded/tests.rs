@@ -266,6 +266,52 @@ fn pages_of_noise_are_noticed() {
 }
 
 #[test]
+fn a_commit_that_fails_anywhere_is_as_it_was_answered() {
+    for done in [false, true] {
+        let (mut refused, mut calls) = (0, 0);
+        loop {
+            let (_folder, path) = folder();
+            filled(&path, true);
+            let mut store = Embedded::open(&path).unwrap();
+            let mut expected = sorted(store.load().unwrap());
+            store.open.as_ref().unwrap().disk.fail_after(calls, done);
+            let more = (0..200).map(|index| put(&format!("new-{index}"), 6));
+            let answer = store.commit(&more.collect::<Vec<_>>(), meta(6));
+            let crashed = fs::read(&path).unwrap();
+            let stored = sorted(store.load().unwrap());
+            match answer {
+                Ok(()) => assert_eq!((stored.meta, stored.routes.len()), (meta(6), 351)),
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+                    assert!(stored == expected, "call {calls}: {error}, and it is there");
+                    refused += 1;
+                }
+            }
+            expected = stored;
+            store
+                .open
+                .as_ref()
+                .unwrap()
+                .disk
+                .fail_after(u32::MAX, false);
+            store.commit(&[put("last", 7)], meta(7)).unwrap();
+            drop(store);
+            assert_eq!(read(&path).unwrap().meta, meta(7));
+            fs::write(&path, crashed).unwrap();
+            assert!(
+                read(&path).unwrap() == expected,
+                "call {calls}, after a crash"
+            );
+            calls += 1;
+            if expected.routes.len() == 351 {
+                break;
+            }
+        }
+        assert!(refused > 5, "only {refused} calls were made to fail");
+    }
+}
+
+#[test]
 fn renewals_do_not_let_it_grow() {
     let (_folder, path) = folder();
     let mut store = Embedded::open(&path).unwrap();
