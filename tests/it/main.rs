@@ -27,6 +27,7 @@ mod routing;
 mod smoke;
 mod starting;
 mod stopping;
+mod store;
 mod streaming;
 mod support;
 mod websocket;
