@@ -14,6 +14,12 @@ pub enum RegisterError {
         /// The rule that says so.
         reason: String,
     },
+    /// A token is missing or wrong.
+    #[error("{reason}")]
+    Unauthenticated {
+        /// What to send.
+        reason: String,
+    },
     /// Only `POST` registers.
     #[error("register with POST")]
     MethodNotAllowed,
@@ -112,6 +118,7 @@ impl RegisterError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Forbidden { .. } => "FORBIDDEN",
+            Self::Unauthenticated { .. } => "UNAUTHENTICATED",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::NotJson(_) | Self::Truncated => "BAD_REQUEST",
             Self::Incomplete(_) => "INCOMPLETE_REQUEST",

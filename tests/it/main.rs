@@ -10,6 +10,7 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod control_listener;
 mod descriptors;
 mod failures;
 mod fuzz;
@@ -29,5 +30,6 @@ mod starting;
 mod stopping;
 mod streaming;
 mod support;
+mod tokens;
 mod websocket;
 mod websocket_silence;
