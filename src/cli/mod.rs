@@ -2,6 +2,7 @@
 
 mod check;
 mod serve;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
-use crate::server::StartError;
+use crate::server::{NewTokenError, StartError};
 
 /// An edge reverse proxy that apps configure themselves, at run time, over REST.
 #[derive(Debug, Parser)]
@@ -28,6 +29,8 @@ enum Command {
     Serve(ServeArgs),
     /// Check a configuration: all that `serve` does, short of binding.
     Check(CheckArgs),
+    /// Make a token for the control API.
+    Token(TokenArgs),
 }
 
 /// Pingora's own switches, with their meaning.
@@ -54,6 +57,13 @@ struct CheckArgs {
     conf: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+struct TokenArgs {
+    /// Who the token is for: shown in the log, and the owner of what is registered with it.
+    #[arg(long)]
+    name: String,
+}
+
 /// Why a command fails.
 #[derive(Debug, Error)]
 pub enum CliError {
@@ -66,6 +76,9 @@ pub enum CliError {
     /// The log cannot be started.
     #[error("the log cannot be started: {0}")]
     Log(#[from] log::SetLoggerError),
+    /// No token is made.
+    #[error(transparent)]
+    Token(#[from] NewTokenError),
     /// Standard output is closed.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] std::io::Error),
@@ -78,6 +91,7 @@ impl CliError {
         let is_configuration = match self {
             Self::Config(_) => true,
             Self::Start(error) => error.is_configuration(),
+            Self::Token(error) => matches!(error, NewTokenError::Name(_)),
             Self::Log(_) | Self::Output(_) => false,
         };
         ExitCode::from(if is_configuration { 2 } else { 1 })
@@ -94,6 +108,7 @@ pub fn run() -> Result<(), CliError> {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(args.conf.as_deref()),
+        Some(Command::Token(args)) => token::run(&args),
     }
 }
 

@@ -10,6 +10,7 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod control_listener;
 mod descriptors;
 mod failures;
 mod fuzz;
@@ -30,5 +31,6 @@ mod stopping;
 mod store;
 mod streaming;
 mod support;
+mod tokens;
 mod websocket;
 mod websocket_silence;
