@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use log::debug;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -31,6 +32,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::chunked::ChunkScan;
 use super::head::Framing;
+use super::leash::{Drained, Leash};
+use super::websocket::WebSocket;
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
 const MOST_AHEAD: usize = 64 * 1024;
@@ -58,6 +61,16 @@ pub(crate) struct Connection {
     last_write: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
     unflushed: bool,
+    /// Whether a byte of the answer has gone to the client; interim ones do not count.
+    begun: bool,
+    /// By what the exchange in progress can be ended.
+    leash: Arc<Leash>,
+    /// Whether the next answer opens a WebSocket.
+    is_switching: AtomicBool,
+    /// Whether the client sent bytes of another protocol before it was agreed to.
+    is_early: bool,
+    /// The frames, once a WebSocket is open.
+    websocket: Option<Box<WebSocket>>,
 }
 
 /// How long the origin may keep this request waiting; shared with the proxy's phases, which see
@@ -113,7 +126,7 @@ fn millis(limit: Option<Duration>) -> u32 {
 }
 
 impl Connection {
-    pub(crate) fn new(transport: Stream) -> Self {
+    pub(crate) fn new(transport: Stream, leash: Arc<Leash>) -> Self {
         Self {
             transport,
             ahead: BytesMut::new(),
@@ -124,6 +137,11 @@ impl Connection {
             waiting_since: None,
             last_write: None,
             unflushed: false,
+            begun: false,
+            leash,
+            is_switching: AtomicBool::new(false),
+            is_early: false,
+            websocket: None,
         }
     }
 
@@ -142,19 +160,44 @@ impl Connection {
         &self.patience
     }
 
+    /// By what the exchange in progress can be ended.
+    pub(crate) fn leash(&self) -> &Leash {
+        &self.leash
+    }
+
+    /// The same, for as long as it takes.
+    pub(super) fn held(&self) -> Arc<Leash> {
+        Arc::clone(&self.leash)
+    }
+
+    /// The answer that comes next, a 101, opens a WebSocket.
+    pub(crate) fn begin_websocket(&self) {
+        self.is_switching.store(true, Ordering::Relaxed);
+    }
+
     /// Opens the gate for a new request: `early` are bytes behind its head, already read.
     ///
     /// Returns the part of them that belongs to the request; the rest waits for its turn.
     pub(crate) fn open(&mut self, framing: Framing, mut early: BytesMut) -> BytesMut {
+        self.close();
         self.patience.reset();
         self.timer = None;
         self.waiting_since = None;
         self.last_write = None;
         self.gate = framing;
+        self.is_early = framing == Framing::Upgrade && !early.is_empty();
         self.chunks = ChunkScan::default();
         let own = self.pass(&early);
         self.ahead = early.split_off(own);
         early
+    }
+
+    /// The exchange has ended: until the next one begins, nothing can be cut.
+    pub(super) fn close(&mut self) {
+        self.leash.reset();
+        self.begun = false;
+        self.websocket = None;
+        self.is_switching = AtomicBool::new(false);
     }
 
     /// How many of the next bytes belong to the request; the gate moves behind them.
@@ -262,25 +305,95 @@ impl Connection {
                 ended @ Poll::Ready(_) => ended,
             },
             Framing::Length(_) | Framing::Chunked => self.poll_body(context, buffer),
-            Framing::Upgrade => match Pin::new(&mut self.transport).poll_read(context, buffer) {
-                Poll::Pending => self.poll_patience(context),
-                read @ Poll::Ready(_) => {
-                    self.note_read();
-                    read
+            Framing::Upgrade => {
+                let before = buffer.filled().len();
+                match Pin::new(&mut self.transport).poll_read(context, buffer) {
+                    Poll::Pending => self.poll_patience(context),
+                    read @ Poll::Ready(_) => {
+                        self.note_read(buffer.filled().get(before..).unwrap_or_default());
+                        read
+                    }
                 }
-            },
+            }
         }
     }
 
     /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
-    fn note_read(&mut self) {
+    fn note_read(&mut self, bytes: &[u8]) {
+        match &mut self.websocket {
+            Some(websocket) => websocket.note_read(bytes),
+            None => self.is_early |= !bytes.is_empty(),
+        }
         if self.last_write.is_some() {
-            self.note_write();
+            self.note_activity();
+        }
+    }
+
+    /// Remembers what went to the client.
+    fn note_write<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>, written: usize) {
+        self.unflushed = true;
+        self.begun = self.begun || self.patience.answered.load(Ordering::Relaxed);
+        self.note_activity();
+        if self.gate != Framing::Upgrade {
+            return;
+        }
+        if self.websocket.is_none() && self.is_switching.load(Ordering::Relaxed) {
+            self.websocket = Some(Box::new(WebSocket::new(self.is_early)));
+        }
+        if let Some(websocket) = &mut self.websocket {
+            let mut left = written;
+            for bytes in slices {
+                let own = bytes.get(..left).unwrap_or(bytes);
+                websocket.note_write(own);
+                left -= own.len();
+            }
+        }
+    }
+
+    /// What a read or a write meets once the exchange is cut, unless it is a WebSocket that can part
+    /// in good order.
+    ///
+    /// Before the answer has begun, this is said once: the proxy's own answer comes then.
+    #[cold]
+    fn drained(&mut self) -> io::Error {
+        if !self.begun {
+            self.leash.release();
+        }
+        Drained.into()
+    }
+
+    /// The WebSocket with its transport, if it can part in good order.
+    fn parting(&mut self) -> Option<(&mut WebSocket, &mut Stream)> {
+        let websocket = self.websocket.as_deref_mut()?;
+        (websocket.can_part() || websocket.is_parting()).then_some((websocket, &mut self.transport))
+    }
+
+    #[cold]
+    fn poll_cut_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.parting() {
+            Some((websocket, transport)) => websocket.poll_read(transport, context, buffer),
+            None => Poll::Ready(Err(self.drained())),
+        }
+    }
+
+    #[cold]
+    fn poll_cut_write(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.parting() {
+            Some((websocket, transport)) => websocket.poll_write(transport, context, bytes),
+            None => Poll::Ready(Err(self.drained())),
         }
     }
 
     /// Remembers that the origin's answer goes on, if anybody asks for it.
-    fn note_write(&mut self) {
+    fn note_activity(&mut self) {
         if self.patience.is_limited() {
             self.last_write = Some(Instant::now());
         }
@@ -307,6 +420,9 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.leash.is_cut() {
+            return this.poll_cut_read(context, buffer);
+        }
         match this.poll_request(context, buffer) {
             Poll::Pending => this.poll_unflushed(context),
             read @ Poll::Ready(_) => read,
@@ -321,10 +437,13 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = std::task::ready!(Pin::new(&mut this.transport).poll_write(context, bytes));
-        this.unflushed = true;
-        this.note_write();
-        Poll::Ready(written)
+        if this.leash.is_cut() {
+            return this.poll_cut_write(context, bytes);
+        }
+        let transport = Pin::new(&mut this.transport);
+        let written = std::task::ready!(transport.poll_write(context, bytes))?;
+        this.note_write(std::iter::once(bytes), written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -344,11 +463,14 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.leash.is_cut() {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return this.poll_cut_write(context, first.map_or(&[], |slice| slice));
+        }
         let transport = Pin::new(&mut this.transport);
-        let written = std::task::ready!(transport.poll_write_vectored(context, slices));
-        this.unflushed = true;
-        this.note_write();
-        Poll::Ready(written)
+        let written = std::task::ready!(transport.poll_write_vectored(context, slices))?;
+        this.note_write(slices.iter().map(|slice| &**slice), written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -370,6 +492,14 @@ impl fmt::Debug for Connection {
 #[async_trait]
 impl Shutdown for Connection {
     async fn shutdown(&mut self) {
+        if let Some(websocket) = &mut self.websocket {
+            let transport = &mut self.transport;
+            let parted =
+                std::future::poll_fn(|context| websocket.poll_last_words(transport, context)).await;
+            if let Err(error) = parted {
+                debug!("a client left before it said its farewell: {error}");
+            }
+        }
         self.transport.shutdown().await;
     }
 }

@@ -31,6 +31,7 @@ use service::{Sockets, Worker};
 use signals::Signals;
 
 use crate::config::{Config, ConfigError};
+use crate::front::FAREWELL;
 
 /// The client's writes are gathered up to this size before they go to the kernel, so that a head
 /// and a small body are one packet. Reads go through the front's own buffer.
@@ -86,6 +87,8 @@ pub struct Server {
     armed: watch::Sender<bool>,
     pingora: PingoraServer,
     grace: Duration,
+    /// The same after the sockets have gone to a new process.
+    upgrade_grace: Duration,
 }
 
 impl Server {
@@ -144,7 +147,13 @@ impl Server {
                 }
             }));
         }
-        let pingora = pingora(config.pingora(), switches);
+        let mut conf = config.pingora();
+        let upgrade_grace = conf
+            .grace_period_seconds
+            .map_or(config.shutdown_grace, Duration::from_secs);
+        // Pingora's own end comes after ours, which lets the connections say farewell.
+        conf.grace_period_seconds = Some((upgrade_grace + 2 * FAREWELL).as_secs());
+        let pingora = pingora(conf, switches);
         Ok(Self {
             proxy,
             workers,
@@ -152,6 +161,7 @@ impl Server {
             armed,
             pingora,
             grace: config.shutdown_grace,
+            upgrade_grace,
         })
     }
 
@@ -169,6 +179,7 @@ impl Server {
             armed: self.armed,
             connections: self.proxy.connections(),
             grace: self.grace,
+            upgrade_grace: self.upgrade_grace,
         };
         self.pingora.bootstrap();
         for worker in self.workers {
