@@ -10,6 +10,7 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod cutting;
 mod descriptors;
 mod failures;
 mod fuzz;
