@@ -114,7 +114,7 @@ impl WebSocket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let farewell = self.farewell.get_or_insert_default();
-        if farewell.poll_over(context).is_ready() {
+        if farewell.poll_over(context).is_ready() || self.to_client.is_lost() {
             return Poll::Ready(Err(Drained.into()));
         }
         if farewell.client == Word::Due && !is_at_end(&self.to_client) {

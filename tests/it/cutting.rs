@@ -25,6 +25,9 @@ const GOING_AWAY: &[u8] = &[0x88, 0x02, 0x03, 0xE9];
 /// One from a client, under the mask zero.
 const MASKED_CLOSE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE9];
 
+/// A frame that fits into no buffer on the way.
+const LENGTH: usize = 3 << 20;
+
 /// Above the second that a farewell may take, far below every other limit.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -38,7 +41,7 @@ fn going_away() -> Message {
 /// A proxy before an origin that the test plays.
 async fn by_hand() -> (Embedded, Origin, Visitors, u64) {
     let (origin, visitors) = Origin::by_hand().await;
-    let proxy = Embedded::start(Options::default()).await;
+    let proxy = Embedded::start(Options::default());
     let serial = proxy.register("/", origin.port()).await;
     (proxy, origin, visitors, serial)
 }
@@ -117,7 +120,7 @@ async fn an_idle_websocket_sees_1001_on_both_sides() {
         }
     })
     .await;
-    let proxy = Embedded::start(Options::default()).await;
+    let proxy = Embedded::start(Options::default());
     let serial = proxy.register("/", origin.port()).await;
     let mut socket = websocket(&proxy, "/").await;
     socket.send(Message::text("hello")).await;
@@ -167,7 +170,6 @@ async fn a_client_that_does_not_answer_is_waited_for_only_briefly() {
 async fn a_frame_in_flight_comes_whole_before_the_close() {
     let (proxy, _origin, mut visitors, serial) = by_hand().await;
     let (mut client, mut visit) = raw_websocket(&proxy, &mut visitors).await;
-    const LENGTH: usize = 3 << 20;
     let mut frame = vec![0x82, 127];
     frame.extend((LENGTH as u64).to_be_bytes());
     frame.resize(10 + LENGTH, b'x');
@@ -333,7 +335,7 @@ async fn an_upload_that_the_origin_does_not_take_is_cut() {
 async fn nothing_else_is_touched() {
     let (origin, mut visitors) = Origin::by_hand().await;
     let echo = Origin::websocket().await;
-    let proxy = Embedded::start(Options::default()).await;
+    let proxy = Embedded::start(Options::default());
     let serial = proxy.register("/gone", origin.port()).await;
     let other = proxy.register("/other", origin.port()).await;
     proxy.register("/ws", echo.port()).await;
@@ -367,6 +369,26 @@ async fn a_stop_closes_websockets_at_the_end_of_the_grace() {
     socket.echo_text("before").await;
     proxy.signal("TERM");
     socket.echo_text("within the grace").await;
+    assert_eq!(socket.next().await, Some(going_away()));
+    assert_eq!(socket.next().await, None);
+    let ended = proxy.ended().await;
+    assert!(ended.status.success() && ended.after < SOON, "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_a_hand_over() {
+    let origin = Origin::websocket().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("upgrade.sock");
+    let configuration = format!(
+        "shutdown_grace: 500ms\nupgrade_sock: {}\n",
+        socket.display()
+    );
+    let mut proxy = TestProxy::start(&configuration).await;
+    proxy.register("/", origin.port()).await;
+    let mut socket = Socket::open(&proxy, "/").await;
+    socket.echo_text("before").await;
+    proxy.signal("QUIT");
     assert_eq!(socket.next().await, Some(going_away()));
     assert_eq!(socket.next().await, None);
     let ended = proxy.ended().await;

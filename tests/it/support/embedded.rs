@@ -23,7 +23,8 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    pub(crate) async fn start(options: Options) -> Self {
+    /// Starts a proxy on a free port, on the test's own threads.
+    pub(crate) fn start(options: Options) -> Self {
         let proxy = DynamicProxy::new(options);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
