@@ -14,25 +14,19 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
 use log::debug;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::chunked::ChunkScan;
 use super::head::Framing;
 use super::leash::{Drained, Leash};
+use super::patience::{OriginSilent, Patience};
 use super::websocket::WebSocket;
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
@@ -47,7 +41,7 @@ thread_local! {
 
 /// A client's connection with the gate in front of its reads.
 pub(crate) struct Connection {
-    transport: Stream,
+    pub(super) transport: Stream,
     /// Bytes that came before their turn.
     ahead: BytesMut,
     gate: Framing,
@@ -71,58 +65,6 @@ pub(crate) struct Connection {
     is_early: bool,
     /// The frames, once a WebSocket is open.
     websocket: Option<Box<WebSocket>>,
-}
-
-/// How long the origin may keep this request waiting; shared with the proxy's phases, which see
-/// the connection only as `&dyn IO`. Milliseconds, 0 for no limit.
-#[derive(Debug, Default)]
-pub(crate) struct Patience {
-    first_byte: AtomicU32,
-    between_bytes: AtomicU32,
-    /// Whether the answer has begun; interim ones are none.
-    answered: AtomicBool,
-}
-
-impl Patience {
-    /// Sets both limits for the request in progress.
-    pub(crate) fn set(&self, first_byte: Option<Duration>, between_bytes: Option<Duration>) {
-        self.first_byte.store(millis(first_byte), Ordering::Relaxed);
-        self.between_bytes
-            .store(millis(between_bytes), Ordering::Relaxed);
-    }
-
-    /// From now on the pauses within the answer count.
-    pub(crate) fn begin_answer(&self) {
-        self.answered.store(true, Ordering::Relaxed);
-    }
-
-    /// Forgets the request before.
-    fn reset(&self) {
-        self.set(None, None);
-        self.answered.store(false, Ordering::Relaxed);
-    }
-
-    fn is_limited(&self) -> bool {
-        self.first_byte.load(Ordering::Relaxed) | self.between_bytes.load(Ordering::Relaxed) != 0
-    }
-
-    fn limit(&self) -> Option<Duration> {
-        let field = if self.answered.load(Ordering::Relaxed) {
-            &self.between_bytes
-        } else {
-            &self.first_byte
-        };
-        match field.load(Ordering::Relaxed) {
-            0 => None,
-            millis => Some(Duration::from_millis(millis.into())),
-        }
-    }
-}
-
-fn millis(limit: Option<Duration>) -> u32 {
-    limit.map_or(0, |limit| {
-        u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1)
-    })
 }
 
 impl Connection {
@@ -332,7 +274,7 @@ impl Connection {
     /// Remembers what went to the client.
     fn note_write<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>, written: usize) {
         self.unflushed = true;
-        self.begun = self.begun || self.patience.answered.load(Ordering::Relaxed);
+        self.begun = self.begun || self.patience.is_answered();
         self.note_activity();
         if self.gate != Framing::Upgrade {
             return;
@@ -368,6 +310,19 @@ impl Connection {
         (websocket.can_part() || websocket.is_parting()).then_some((websocket, &mut self.transport))
     }
 
+    /// Waits for the last words of a WebSocket whose origin has closed before its client.
+    pub(super) async fn part(&mut self) {
+        let Some(websocket) = &mut self.websocket else {
+            return;
+        };
+        let transport = &mut self.transport;
+        let parted =
+            std::future::poll_fn(|context| websocket.poll_last_words(transport, context)).await;
+        if let Err(error) = parted {
+            debug!("a client left before it said its farewell: {error}");
+        }
+    }
+
     #[cold]
     fn poll_cut_read(
         &mut self,
@@ -397,19 +352,6 @@ impl Connection {
         if self.patience.is_limited() {
             self.last_write = Some(Instant::now());
         }
-    }
-}
-
-/// The origin has been silent for longer than the configuration allows.
-#[derive(Debug, thiserror::Error)]
-#[error("the origin was silent for {after:?}")]
-pub(crate) struct OriginSilent {
-    after: Duration,
-}
-
-impl OriginSilent {
-    pub(crate) fn new(after: Duration) -> Self {
-        Self { after }
     }
 }
 
@@ -488,78 +430,6 @@ impl fmt::Debug for Connection {
             .finish_non_exhaustive()
     }
 }
-
-#[async_trait]
-impl Shutdown for Connection {
-    async fn shutdown(&mut self) {
-        if let Some(websocket) = &mut self.websocket {
-            let transport = &mut self.transport;
-            let parted =
-                std::future::poll_fn(|context| websocket.poll_last_words(transport, context)).await;
-            if let Err(error) = parted {
-                debug!("a client left before it said its farewell: {error}");
-            }
-        }
-        self.transport.shutdown().await;
-    }
-}
-
-impl UniqueID for Connection {
-    fn id(&self) -> UniqueIDType {
-        self.transport.id()
-    }
-}
-
-impl Ssl for Connection {
-    fn get_ssl(&self) -> Option<&pingora_core::protocols::tls::TlsRef> {
-        self.transport.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.transport.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.transport.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Connection {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.transport.get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.transport.get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.transport.get_write_pending_time()
-    }
-}
-
-impl GetProxyDigest for Connection {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.transport.get_proxy_digest()
-    }
-
-    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
-        self.transport.set_proxy_digest(digest);
-    }
-}
-
-impl GetSocketDigest for Connection {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.transport.get_socket_digest()
-    }
-
-    fn set_socket_digest(&mut self, digest: SocketDigest) {
-        self.transport.set_socket_digest(digest);
-    }
-}
-
-/// Peeking is not offered: the front has read the head before Pingora sees the connection.
-impl Peek for Connection {}
 
 /// One read through the thread's scratch buffer, appended to `buffer`.
 fn read_scratch(

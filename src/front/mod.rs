@@ -11,6 +11,8 @@ mod connections;
 mod frames;
 mod head;
 mod leash;
+mod patience;
+mod pingora_io;
 mod websocket;
 
 use std::sync::Arc;
@@ -29,11 +31,12 @@ use crate::answer::Refusal;
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 use http::StatusCode;
 
-pub(crate) use connection::{Connection, OriginSilent};
+pub(crate) use connection::Connection;
 pub use connections::Connections;
 pub(crate) use head::HeadLimits;
 use head::{Head, HeadError, HeadScan};
 pub(crate) use leash::{Drained, FAREWELL};
+pub(crate) use patience::OriginSilent;
 
 /// How long a refused client may go on sending before the connection is closed under it, so that
 /// it can read the refusal (RFC 9112, 9.6).

@@ -152,7 +152,7 @@ impl Server {
             .grace_period_seconds
             .map_or(config.shutdown_grace, Duration::from_secs);
         // Pingora's own end comes after ours, which lets the connections say farewell.
-        conf.grace_period_seconds = Some((upgrade_grace + 2 * FAREWELL).as_secs());
+        conf.grace_period_seconds = Some(upgrade_grace.saturating_add(2 * FAREWELL).as_secs());
         let pingora = pingora(conf, switches);
         Ok(Self {
             proxy,
