@@ -11,6 +11,7 @@
 )]
 
 mod control_listener;
+mod cutting;
 mod descriptors;
 mod failures;
 mod fuzz;

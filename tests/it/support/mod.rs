@@ -4,6 +4,7 @@
 mod app;
 mod client;
 mod closed_port;
+mod embedded;
 mod habits;
 mod origin;
 mod process;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 pub(crate) use app::App;
 pub(crate) use client::{Client, Response, api_request, get, over_unix, request};
 pub(crate) use closed_port::{ClosedPort, DeafPort};
+pub(crate) use embedded::Embedded;
 pub(crate) use habits::{ReservedPort, pattern, targets};
 pub(crate) use origin::{Origin, Visit, Visitors};
 pub(crate) use proxy::{Ended, TestProxy, command, output_of, registration, run};
