@@ -187,10 +187,11 @@ impl HttpServerApp for Bridge {
 
 /// The peer as the kernel knows it.
 fn peer(session: &ServerSession) -> Peer {
-    match session.client_addr() {
-        Some(SocketAddr::Inet(address)) => Peer::Inet(*address),
-        Some(SocketAddr::Unix(_)) => Peer::Unix,
-        None => Peer::Unknown,
+    match (session.client_addr(), session.server_addr()) {
+        (Some(SocketAddr::Inet(address)), _) => Peer::Inet(*address),
+        // A client's end of a Unix socket has no name, and no address; ours has.
+        (Some(SocketAddr::Unix(_)), _) | (None, Some(SocketAddr::Unix(_))) => Peer::Unix,
+        (None, _) => Peer::Unknown,
     }
 }
 
