@@ -47,6 +47,7 @@ pub(crate) struct Control {
     pub(crate) body: BodyLimits,
     pub(crate) callers: Arc<Callers>,
     /// The limits on a body for the API itself.
+    #[expect(dead_code, reason = "nothing of the API has a body yet")]
     pub(crate) api_body: BodyLimits,
     pub(crate) on_register_error: Option<RegisterErrorHandler>,
     pub(crate) started: Instant,
