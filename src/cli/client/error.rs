@@ -8,6 +8,8 @@ use http::StatusCode;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::cli::output;
+
 /// Why a call of the control API fails.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -136,7 +138,7 @@ impl Refusal {
                 .into_iter()
                 .find_map(|name| body.get(name))
                 .and_then(Value::as_str)
-                .map(str::to_owned)
+                .map(output::clean)
         };
         Self {
             status,

@@ -29,7 +29,8 @@ pub(super) struct Lease {
     /// The routes, as the proxy knows them once it has answered.
     keys: Vec<Key>,
     state: State,
-    is_in_trouble: bool,
+    /// What has been said about the last failure.
+    trouble: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Lease {
             ttl,
             keys,
             state: State::Fresh,
-            is_in_trouble: false,
+            trouble: None,
         }
     }
 
@@ -96,12 +97,12 @@ impl Lease {
         }
     }
 
+    /// Says each trouble once.
     fn complain(&mut self, error: &ClientError) {
-        if self.is_in_trouble {
-            log::debug!("still not registered: {error}");
+        let error = error.to_string();
+        if self.trouble.as_ref() == Some(&error) {
             return;
         }
-        self.is_in_trouble = true;
         let is = if self.state == State::Held {
             "not renewed"
         } else {
@@ -110,6 +111,7 @@ impl Lease {
         output::note(format_args!(
             "{is}, the command goes on and it is tried again: {error}"
         ));
+        self.trouble = Some(error);
     }
 
     /// Registers, or registers again. It does not take back what somebody else has taken: a newer
@@ -132,7 +134,7 @@ impl Lease {
         }
         let registered: Registered = self.client.call(call).await?.read()?;
         self.keys = keys(&self.registration, &registered.prefix);
-        if self.state != State::Held || self.is_in_trouble {
+        if self.state != State::Held || self.trouble.is_some() {
             let target = target(&registered.host, registered.port);
             output::note(format_args!(
                 "registered: {} -> {}",
@@ -141,7 +143,7 @@ impl Lease {
             ));
         }
         self.state = State::Held;
-        self.is_in_trouble = false;
+        self.trouble = None;
         Ok(())
     }
 
