@@ -41,10 +41,15 @@ FROM debian:bookworm-slim
 # No home, no shell (Debian's own user `proxy` has both); a number for Kubernetes' runAsNonRoot.
 RUN groupadd --system --gid 10001 edge \
     && useradd --system --uid 10001 --gid edge --no-create-home --home-dir /nonexistent \
-        --shell /usr/sbin/nologin edge
+        --shell /usr/sbin/nologin edge \
+    && install --directory --mode=0700 --owner=edge --group=edge /var/lib/dynamic-reverse-proxy
 
 COPY --from=build /build/target/release/dynamic-reverse-proxy /usr/local/bin/
 COPY conf/pingora.yaml /etc/dynamic-reverse-proxy/pingora.yaml
+
+# The routes, which the shipped configuration keeps over a restart: `-v NAME:...` to keep them over
+# the container's end too.
+VOLUME /var/lib/dynamic-reverse-proxy
 
 USER 10001:10001
 EXPOSE 3000

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use dynamic_reverse_proxy::route::{
-    CaseSensitivity, Generation, HostPattern, LiveTable, PathPrefix, Route, Table, Target,
+    CaseSensitivity, Generation, HostPattern, Instance, LiveTable, PathPrefix, Route, RouteKey,
+    Table, Target,
 };
 
 #[cfg(feature = "jemalloc")]
@@ -54,12 +55,12 @@ fn route(kind: Kind, number: usize) -> Arc<Route> {
     let addresses = ["127.0.0.1:4321", "[::1]:4321"].map(|a| a.parse().expect("an address"));
     let port = NonZeroU16::new(4321).expect("a port");
     let target = Target::new("localhost", port, addresses);
-    Arc::new(Route {
-        host,
-        prefix,
-        target,
-        generation: Generation(0),
-    })
+    let instance = Arc::new(Instance::new(target));
+    Arc::new(Route::new(
+        RouteKey { host, prefix },
+        instance,
+        Generation(0),
+    ))
 }
 
 /// A request that the route takes.

@@ -76,7 +76,7 @@ fn follow(mut events: Receiver<Event>) {
     loop {
         match events.blocking_recv() {
             Ok(Event::RouteRegistered(route)) => {
-                println!("registered {} -> {}", route.key(), route.target);
+                println!("registered {} -> {}", route.key(), route.target());
             }
             Ok(Event::RegisterError(failure)) => {
                 println!("refused a registration: {}", failure.error);

@@ -9,12 +9,14 @@ use pingora_core::server::configuration::RuntimeMetricsPollTimeHistogramScale;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+use super::control::ControlKeys;
 use super::network::ListenAddress;
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::section::{
     Errors, Limits, Registration, RequestId, Routing, Targets, Timeouts, networks,
 };
+use super::store::{StoreKeys, given_path};
 use super::{duration, log_filter, text};
 
 /// The top level. Pingora's keys first, in its own order, then ours.
@@ -82,6 +84,11 @@ pub(super) struct File {
     pub(super) registration: Registration,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) targets: Targets,
+    #[serde(deserialize_with = "text::or_blank")]
+    pub(super) control: ControlKeys,
+    pub(super) store: StoreKeys,
+    #[serde(deserialize_with = "given_path")]
+    pub(super) state_directory: Option<PathBuf>,
     #[serde(deserialize_with = "networks")]
     pub(super) trusted_proxies: Vec<IpNet>,
     #[serde(deserialize_with = "text::or_blank")]
@@ -108,6 +115,9 @@ impl Default for File {
             routing: Routing::default(),
             registration: Registration::default(),
             targets: Targets::default(),
+            control: ControlKeys::default(),
+            store: StoreKeys::default(),
+            state_directory: None,
             trusted_proxies: Vec::new(),
             routes: Vec::new(),
             timeouts: Timeouts::default(),

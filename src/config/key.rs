@@ -5,15 +5,20 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::control::ControlKeys;
 use super::file::{File, Route};
 use super::section::{Errors, Limits, Registration, RequestId, Routing, Targets, Timeouts};
+use super::store::EmbeddedKeys;
 
 /// Every map of the file: its path (empty for the top level) and its keys.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 9] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 12] {
     [
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
         ("registration", keys::<Registration>()),
+        ("control", keys::<ControlKeys>()),
+        ("store", &["embedded"]),
+        ("store.embedded", keys::<EmbeddedKeys>()),
         ("targets", keys::<Targets>()),
         ("routes[]", keys::<Route>()),
         ("timeouts", keys::<Timeouts>()),

@@ -18,6 +18,7 @@
 //! that its error has a line and a column, `rules` checks what no single value shows, and `explain`
 //! (with `outline`, `key`) turns the deserialiser's errors into ours.
 
+mod control;
 mod duration;
 mod error;
 mod explain;
@@ -31,13 +32,14 @@ mod pingora;
 mod rules;
 mod section;
 mod size;
+mod store;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,12 +48,14 @@ use pingora_core::server::configuration::ServerConf;
 use serde_saphyr::options::MergeKeyPolicy;
 use serde_saphyr::{Location, Options, Spanned};
 
+pub use self::control::{Control, ControlListen};
 pub use self::error::{ConfigError, Hint, Located, Place};
 pub use self::network::{AllowedTarget, Listen};
 pub use self::pingora::PingoraConf;
 pub use self::section::{
     Errors, Limits, Registration, RequestId, Routing, StaticRoute, Targets, Timeouts, UnknownFields,
 };
+pub use self::store::Store;
 
 use self::file::File;
 use self::number::Port;
@@ -81,6 +85,13 @@ pub struct Config {
     pub registration: Registration,
     /// `targets`: where a registered target may be.
     pub targets: Targets,
+    /// `control`: the control API.
+    pub control: Control,
+    /// `store`: what keeps the routes. Default: memory.
+    pub store: Store,
+    /// `state_directory`: where state is kept. Default: the environment's `STATE_DIRECTORY`, or
+    /// else `/var/lib/dynamic-reverse-proxy`.
+    pub state_directory: PathBuf,
     /// `trusted_proxies`: the peers whose `Forwarded` and `X-Forwarded-*` fields are believed.
     /// Default: none.
     pub trusted_proxies: Vec<IpNet>,
@@ -101,6 +112,7 @@ impl Config {
     ///
     /// `env` looks up an environment variable. `PORT`, and if it is not set `port`, overrides the
     /// file's `port`: if both are set, `PORT` wins. With `listen` in the file either is an error.
+    /// `STATE_DIRECTORY` is the default of `state_directory`.
     /// Look up with `std::env::var_os` and `to_string_lossy`: `var(..).ok()` hides a variable that
     /// is not Unicode, which ought to be an error too.
     ///
@@ -147,10 +159,14 @@ impl Config {
             .map_err(|error| explain::explain(&error, &source))?;
         let mut file = file.unwrap_or_default();
         rules::check(&file, &source)?;
-        if let Some(port) = rules::port_of(env, &file)? {
+        let port = rules::port_of(&env, &file)?;
+        if let Some((_variable, port)) = port {
             file.port = Some(Port(port));
         }
-        let config = Self::resolve(file, &source.file);
+        let config = Self::resolve(file, &source.file, env);
+        let variable = port.map(|(variable, _)| variable);
+        control::check(&config.control, &config.listen, variable, &source)?;
+        rules::check_tokens(&config, &source)?;
         rules::check_pingora(config.server.clone(), &source)?;
         Ok(config)
     }
@@ -166,11 +182,16 @@ impl Config {
         conf
     }
 
-    fn resolve(file: File, name: &Arc<str>) -> Self {
+    fn resolve(file: File, name: &Arc<str>, env: impl Fn(&str) -> Option<String>) -> Self {
         let server = PingoraConf(with_pingora_keys!(ServerConf, file, {}));
+        let listen = listen(&file);
+        let state_directory = store::state_directory(file.state_directory, env);
         Self {
             server,
-            listen: listen(&file),
+            control: file.control.resolve(&listen),
+            listen,
+            store: file.store.resolve(&state_directory),
+            state_directory,
             debug: file.debug,
             log: file.log,
             shutdown_grace: file.shutdown_grace,
@@ -194,7 +215,7 @@ impl Config {
 impl Default for Config {
     /// What an empty file means.
     fn default() -> Self {
-        Self::resolve(File::default(), &Arc::from(""))
+        Self::resolve(File::default(), &Arc::from(""), |_| None)
     }
 }
 

@@ -119,7 +119,7 @@ fn network(text: &str) -> Result<Option<IpNet>, String> {
 
 /// A host name (RFC 1123, 2.1; underscores too, which container names have), in lower case and
 /// without a trailing dot. A name whose last label is all digits is a mistyped address.
-fn host(text: &str) -> Option<String> {
+pub(super) fn host(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let last = name.rsplit('.').next()?;
     let numeric = last.bytes().all(|byte| byte.is_ascii_digit());

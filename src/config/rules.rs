@@ -9,6 +9,7 @@ use super::file::File;
 use super::number;
 use super::outline::Source;
 use super::pingora::PingoraConf;
+use super::{Config, control, store};
 
 /// The largest head that Pingora reads.
 const LARGEST_HEAD: usize = 1024 * 1024;
@@ -42,12 +43,14 @@ pub(super) fn check(file: &File, source: &Source<'_>) -> Result<(), ConfigError>
     )?;
     check_limits(file, source)?;
     check_listen(file, source)?;
+    control::check_keys(&file.control, source)?;
+    store::check_keys(&file.store, source)?;
     check_addresses::<Ipv4Addr>("client_bind_to_ipv4", &file.client_bind_to_ipv4, source)?;
     check_addresses::<Ipv6Addr>("client_bind_to_ipv6", &file.client_bind_to_ipv6, source)
 }
 
 /// The error of a key's value; `problem` is a predicate of the key.
-fn refuse(key: &str, problem: impl Into<String>, source: &Source<'_>) -> ConfigError {
+pub(super) fn refuse(key: &str, problem: impl Into<String>, source: &Source<'_>) -> ConfigError {
     ConfigError::Value {
         place: source.value(key).unwrap_or_else(|| source.whole()),
         key: key.to_owned(),
@@ -119,6 +122,15 @@ fn check_listen(file: &File, source: &Source<'_>) -> Result<(), ConfigError> {
     })
 }
 
+/// A token can only be asked for where there are some.
+pub(super) fn check_tokens(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
+    if config.registration.require_token && config.control.tokens.is_none() {
+        let problem = "is true, but there are no tokens; set `control.tokens`, or remove the line";
+        return Err(refuse("registration.require_token", problem, source));
+    }
+    Ok(())
+}
+
 /// Pingora parses these late, and panics.
 fn check_addresses<T: FromStr>(
     key: &str,
@@ -149,11 +161,11 @@ pub(super) fn check_pingora(conf: PingoraConf, source: &Source<'_>) -> Result<()
     Err(refuse(key, problem, source))
 }
 
-/// The port that the environment says, if it says one.
+/// The port that the environment says, if it says one, and the variable that does.
 pub(super) fn port_of(
     env: impl Fn(&str) -> Option<String>,
     file: &File,
-) -> Result<Option<u16>, ConfigError> {
+) -> Result<Option<(&'static str, u16)>, ConfigError> {
     let set = PORT_VARIABLES
         .into_iter()
         .find_map(|variable| Some((variable, env(variable)?)));
@@ -170,5 +182,5 @@ pub(super) fn port_of(
                 .to_owned(),
         ));
     }
-    Ok(Some(port))
+    Ok(Some((variable, port)))
 }

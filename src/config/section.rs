@@ -28,6 +28,8 @@ pub struct Registration {
     /// `/register`.
     #[serde(deserialize_with = "path")]
     pub path: String,
+    /// Whether a registration needs a token of `control.tokens`. Default: false.
+    pub require_token: bool,
     /// What becomes of a field that the contract does not know. Default: refuse.
     pub unknown_fields: UnknownFields,
     /// The longest body, in bytes. Default: 64 KiB.
@@ -43,6 +45,7 @@ impl Default for Registration {
         Self {
             enabled: true,
             path: "/register".to_owned(),
+            require_token: false,
             unknown_fields: UnknownFields::Refuse,
             body_limit: 64 * 1024,
             body_timeout: Duration::from_secs(10),

@@ -126,7 +126,14 @@ fn a_file_that_says_nothing_is_the_defaults() {
 
 #[test]
 fn the_deployed_file_is_the_defaults() {
-    assert_eq!(load("conf/pingora.yaml").unwrap(), Config::default());
+    // But for the store: a deployed proxy keeps its routes.
+    let expected = Config {
+        store: Store::Embedded {
+            path: "/var/lib/dynamic-reverse-proxy/routes.redb".into(),
+        },
+        ..Config::default()
+    };
+    assert_eq!(load("conf/pingora.yaml").unwrap(), expected);
 }
 
 /// The deployed file with every key that it comments out: a comment has a blank after its `#`, a
@@ -170,6 +177,8 @@ fn what_the_deployed_file_comments_out_is_valid_too() {
     assert_eq!(config.routes.len(), 1);
     assert_eq!(config.listen.len(), 2);
     assert_eq!(config.server.max_blocking_threads, Some(512));
+    assert!(!config.control.is_default);
+    assert!(config.control.tokens.is_some());
 }
 
 proptest! {
@@ -356,4 +365,69 @@ fn a_hundred_thousand_static_routes_are_not_too_many() {
         writeln!(text, "  - prefix: /user/{number}\n    port: 4321").unwrap();
     }
     assert_eq!(parse(&text).unwrap().routes.len(), 100_000);
+}
+
+#[test]
+fn the_control_api_follows_the_traffic() {
+    let listen = |text: &str| parse(text).unwrap().control.listen;
+    let tcp = |address: &str| ControlListen::Tcp(address.parse().unwrap());
+    assert_eq!(listen(""), [tcp("127.0.0.1:3001")]);
+    assert_eq!(listen("port: 80"), [tcp("127.0.0.1:81")]);
+    assert_eq!(listen("port: 0"), [tcp("127.0.0.1:0")]);
+    assert_eq!(
+        listen("listen: ['[::]:4000', '127.0.0.1:5000']"),
+        [tcp("127.0.0.1:4001")]
+    );
+    assert_eq!(listen("control: {listen: off}"), []);
+    assert_eq!(listen("port: 65535\ncontrol: {listen: off}"), []);
+    assert_eq!(
+        listen("control:\n  listen: ['[::1]:1', 'unix:/run/a']"),
+        [tcp("[::1]:1"), ControlListen::Unix("/run/a".into())]
+    );
+    assert_eq!(
+        listen("control: {listen: '0.0.0.0:1', tokens: t.yaml}"),
+        [tcp("0.0.0.0:1")]
+    );
+    let env = |name: &str| (name == "PORT").then(|| "65535".to_owned());
+    let error = Config::from_yaml("x.yaml", "port: 1", env).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "environment variable PORT: is the last port there is, and the control API is on the one \
+         after it by default; write `control.listen`, such as 127.0.0.1:3001 or off"
+    );
+}
+
+#[test]
+fn requests_for_the_control_api_may_be_for_other_hosts() {
+    let control = parse("control: {hosts: [Proxy.Internal., '[::1]', 10.0.0.1]}").unwrap();
+    assert_eq!(control.control.hosts, ["proxy.internal", "::1", "10.0.0.1"]);
+}
+
+#[test]
+fn the_store_is_in_the_state_directory() {
+    let store = |text: &str, directory: Option<&str>| {
+        let env = |name: &str| {
+            let directory = directory.filter(|_| name == "STATE_DIRECTORY");
+            directory.map(str::to_owned)
+        };
+        Config::from_yaml("x.yaml", text, env).unwrap().store
+    };
+    let at = |path: &str| Store::Embedded { path: path.into() };
+    let text = "store: {embedded: {path: r.redb}}\n";
+    assert_eq!(store("", Some("/s")), Store::Memory);
+    assert_eq!(store("store: memory", None), Store::Memory);
+    assert_eq!(
+        store(text, None),
+        at("/var/lib/dynamic-reverse-proxy/r.redb")
+    );
+    assert_eq!(store(text, Some("/s")), at("/s/r.redb"));
+    assert_eq!(store(text, Some("/s:/t")), at("/s/r.redb"));
+    assert_eq!(
+        store(text, Some("")),
+        at("/var/lib/dynamic-reverse-proxy/r.redb")
+    );
+    let configured = format!("{text}state_directory: /here");
+    assert_eq!(store(&configured, Some("/s")), at("/here/r.redb"));
+    let absolute = "store: {embedded: {path: /x/r.redb}}";
+    assert_eq!(store(absolute, Some("/s")), at("/x/r.redb"));
 }

@@ -1,5 +1,7 @@
 //! A scalar's text, parsed while it is deserialised, so that an error has its line and column.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// What is quoted of a wrong value: enough to recognise it.
@@ -34,6 +36,14 @@ where
     T: Deserialize<'de> + Default,
 {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// The path of a file or folder.
+pub(super) fn file_name(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(format!("is not a path: {}; write one", shown(text)));
+    }
+    Ok(text.into())
 }
 
 /// A value quoted for a message, on one line and not too long.

@@ -5,11 +5,14 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse;
 use bytes::Bytes;
+use http::Uri;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use log::debug;
@@ -18,36 +21,66 @@ use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::ShutdownWatch;
-use pingora_core::{Error, ErrorType, OrErr, Result};
+use pingora_core::{Error, ErrorType, Result};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use super::REGISTER;
-use super::peer::Peer;
+use super::peer::{Local, Peer};
+use super::problem;
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 
-/// The service behind the traffic listener that answers registrations.
+/// A service that answers requests by a router: registrations behind the traffic listener, or the
+/// whole API behind the control listeners.
 pub struct Bridge {
     router: Router,
-    registration: Option<PathPrefix>,
+    paths: Paths,
 }
+
+/// What the router gets for a request's target.
+enum Paths {
+    /// Registrations alone: the API's own path for the configured one, and no query.
+    Registration(Option<PathPrefix>),
+    /// Everything, as it was sent: path and query.
+    Api,
+}
+
+/// How long a client of the API may take to take a piece of an answer.
+const SEND_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The media type of server-sent events.
+const EVENTS: &str = "text/event-stream";
 
 /// A piece of a request's body, or the news that it broke off.
 type Piece = std::io::Result<Frame<Bytes>>;
 
 impl Bridge {
-    pub(crate) fn new(router: Router, registration: Option<PathPrefix>) -> Self {
+    /// Answers registrations at a path.
+    pub(crate) fn registration(router: Router, path: Option<PathPrefix>) -> Self {
         Self {
             router,
-            registration,
+            paths: Paths::Registration(path),
         }
     }
 
-    async fn exchange(&self, session: &mut ServerSession) -> Result<()> {
+    /// Answers everything.
+    pub(crate) fn api(router: Router) -> Self {
+        Self {
+            router,
+            paths: Paths::Api,
+        }
+    }
+
+    async fn exchange(&self, session: &mut ServerSession, shutdown: &ShutdownWatch) -> Result<()> {
+        session.set_write_timeout(Some(SEND_TIMEOUT));
         // Pingora would close for an interim answer as well, before which no body has come.
         session.set_close_on_response_before_downstream_finish(false);
         let (pieces, body) = mpsc::channel(1);
-        let request = self.request(session, stream(body))?;
+        let Some(request) = self.request(session, stream(body)) else {
+            session.set_keepalive(None);
+            let refusal = problem::bad_target().into_response();
+            return download(session, refusal, shutdown).await;
+        };
         let response = {
             let mut handler = pin!(self.router.clone().oneshot(request));
             let mut upload = pin!(upload(session, pieces));
@@ -64,40 +97,56 @@ impl Bridge {
             // The rest of the body is not waited for; the next request could not be found in it.
             session.set_keepalive(None);
         }
-        download(session, response).await
+        download(session, response, shutdown).await
     }
 
-    fn request(&self, session: &ServerSession, body: Body) -> Result<http::Request<Body>> {
+    /// The request for the router; none if its target is not a path.
+    fn request(&self, session: &ServerSession, body: Body) -> Option<http::Request<Body>> {
         let head = session.req_header();
         let mut request = http::Request::new(body);
         *request.method_mut() = head.method.clone();
         *request.headers_mut() = head.headers.clone();
-        *request.uri_mut() = self.path(head.raw_path()).parse().or_err(
-            ErrorType::InvalidHTTPHeader,
-            "the path of a control request is not a URI",
-        )?;
+        *request.uri_mut() = self.uri(head.raw_path())?;
         request.extensions_mut().insert(peer(session));
-        Ok(request)
+        request.extensions_mut().insert(local(session));
+        Some(request)
     }
 
-    /// The API's own path for the registration path; any other as it is.
-    fn path(&self, target: &[u8]) -> String {
-        let path = RequestTarget::parse(target)
-            .ok()
-            .and_then(|target| target.path());
-        let path = path.and_then(|path| RequestPath::parse(path).ok());
-        let Some(path) = path.map(|path| path.as_str().to_owned()) else {
-            return "/".to_owned();
+    fn uri(&self, target: &[u8]) -> Option<Uri> {
+        let registration = match &self.paths {
+            Paths::Registration(path) => path.as_ref(),
+            Paths::Api => return whole_target(target),
         };
-        let is_registration = self.registration.as_ref().is_some_and(|registration| {
-            path.trim_end_matches('/')
-                .eq_ignore_ascii_case(registration.as_str())
-        });
-        if is_registration {
-            REGISTER.to_owned()
-        } else {
-            path
-        }
+        let path = registration_path(target, registration);
+        path.parse().ok()
+    }
+}
+
+/// The path and the query as they were sent, also of a target with a scheme and a host (RFC 9112,
+/// 3.2.2).
+fn whole_target(target: &[u8]) -> Option<Uri> {
+    let uri = Uri::try_from(target).ok()?;
+    let path = uri.path_and_query()?.clone();
+    path.as_str().starts_with('/').then(|| Uri::from(path))
+}
+
+/// The API's own path for the registration path; any other as it is.
+fn registration_path(target: &[u8], registration: Option<&PathPrefix>) -> String {
+    let path = RequestTarget::parse(target)
+        .ok()
+        .and_then(|target| target.path());
+    let path = path.and_then(|path| RequestPath::parse(path).ok());
+    let Some(path) = path.map(|path| path.as_str().to_owned()) else {
+        return "/".to_owned();
+    };
+    let is_registration = registration.is_some_and(|registration| {
+        path.trim_end_matches('/')
+            .eq_ignore_ascii_case(registration.as_str())
+    });
+    if is_registration {
+        REGISTER.to_owned()
+    } else {
+        path
     }
 }
 
@@ -119,7 +168,7 @@ impl HttpServerApp for Bridge {
         if *shutdown.borrow() {
             session.set_keepalive(None);
         }
-        if let Err(error) = self.exchange(&mut session).await {
+        if let Err(error) = self.exchange(&mut session, shutdown).await {
             debug!("a control request broke off: {error}");
             return None;
         }
@@ -143,6 +192,11 @@ fn peer(session: &ServerSession) -> Peer {
         Some(SocketAddr::Unix(_)) => Peer::Unix,
         None => Peer::Unknown,
     }
+}
+
+/// The address that the client connected to.
+fn local(session: &ServerSession) -> Local {
+    Local(session.server_addr().and_then(SocketAddr::as_inet).copied())
 }
 
 fn stream(mut pieces: mpsc::Receiver<Piece>) -> Body {
@@ -179,32 +233,109 @@ fn expects_continue(session: &ServerSession) -> bool {
 }
 
 /// Sends the handler's answer as it comes.
-async fn download(session: &mut ServerSession, response: http::Response<Body>) -> Result<()> {
-    let (head, mut body) = response.into_parts();
+async fn download(
+    session: &mut ServerSession,
+    response: http::Response<Body>,
+    shutdown: &ShutdownWatch,
+) -> Result<()> {
+    let (head, body) = response.into_parts();
+    let is_endless = head
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(EVENTS.as_bytes()));
     let length = http_body::Body::size_hint(&body).exact();
     let mut header = ResponseHeader::build(head.status, Some(head.headers.len() + 1))?;
     for (name, value) in &head.headers {
         header.append_header(name.clone(), value.clone())?;
     }
+    let is_head = session.req_header().method == http::Method::HEAD;
+    let is_old = session.req_header().version < http::Version::HTTP_11;
     match length {
+        _ if !has_body(head.status) => {}
+        // The answer to a HEAD has the length of the one to a GET.
+        Some(_) if is_head && head.headers.contains_key(http::header::CONTENT_LENGTH) => {}
         Some(length) => header.insert_header(http::header::CONTENT_LENGTH, length)?,
+        None if is_old => session.set_keepalive(None),
         None => header.insert_header(http::header::TRANSFER_ENCODING, "chunked")?,
     }
-    let is_head = session.req_header().method == http::Method::HEAD;
+    if is_endless {
+        // It ends with the client or with the server, not before.
+        session.set_keepalive(None);
+    }
     session.write_response_header(Box::new(header)).await?;
     if is_head {
         return Ok(());
     }
+    if is_endless {
+        return stream_events(session, body, shutdown.clone()).await;
+    }
+    send_whole(session, body).await
+}
+
+/// Whether an answer with this status has a body (RFC 9112, 6.3).
+fn has_body(status: http::StatusCode) -> bool {
+    !status.is_informational()
+        && status != http::StatusCode::NO_CONTENT
+        && status != http::StatusCode::NOT_MODIFIED
+}
+
+async fn send_whole(session: &mut ServerSession, mut body: Body) -> Result<()> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Error::explain(
-                ErrorType::InternalError,
-                format!("a control answer failed: {error}"),
-            )
-        })?;
-        if let Ok(data) = frame.into_data() {
-            session.write_response_body(data, false).await?;
+        send(session, frame).await?;
+    }
+    session.write_response_body(Bytes::new(), true).await
+}
+
+/// Sends a frame of an answer.
+async fn send(
+    session: &mut ServerSession,
+    frame: std::result::Result<Frame<Bytes>, axum::Error>,
+) -> Result<()> {
+    let frame = frame.map_err(|error| {
+        Error::explain(
+            ErrorType::InternalError,
+            format!("a control answer failed: {error}"),
+        )
+    })?;
+    match frame.into_data() {
+        Ok(data) => session.write_response_body(data, false).await,
+        Err(_trailers) => Ok(()),
+    }
+}
+
+/// Sends events as they come, until the client leaves or the server stops: whoever only listens
+/// holds nobody up.
+async fn stream_events(
+    session: &mut ServerSession,
+    mut body: Body,
+    mut shutdown: ShutdownWatch,
+) -> Result<()> {
+    loop {
+        let next = tokio::select! {
+            frame = body.frame() => frame,
+            // Nothing more is expected of the client: whatever is read here is its end.
+            left = session.read_body_or_idle(true) => {
+                debug!("a reader of the events has left: {:?}", left.err());
+                return Ok(());
+            }
+            () = stopping(&mut shutdown) => None,
+        };
+        let Some(frame) = next else {
+            break;
+        };
+        tokio::select! {
+            sent = send(session, frame) => sent?,
+            // A reader that reads nothing is not waited for.
+            () = stopping(&mut shutdown) => return Ok(()),
         }
     }
     session.write_response_body(Bytes::new(), true).await
+}
+
+/// Returns when the server begins to stop.
+async fn stopping(shutdown: &mut ShutdownWatch) {
+    // An error means that the server is gone, which is a stop as well.
+    if shutdown.wait_for(|stop| *stop).await.is_err() {
+        debug!("the server's shutdown watch is gone");
+    }
 }

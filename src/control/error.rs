@@ -6,13 +6,16 @@ use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::answer::Refusal;
-use crate::registry::RegisterError;
+use crate::registry::store::StoreError;
+use crate::registry::{ChangeError, RegisterError};
 
 /// The answer to a registration that is refused.
 pub(super) fn refusal(error: &RegisterError) -> Refusal {
     use RegisterError as E;
     let status = match error {
         E::Forbidden { .. } | E::TargetNotAllowed { .. } => StatusCode::FORBIDDEN,
+        E::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+        E::Change(error) => of_change(error),
         E::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         E::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         E::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
@@ -26,6 +29,9 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         | E::Host(_)
         | E::RequestHost { .. }
         | E::RequestHosts(_)
+        | E::Instance(_)
+        | E::Owner(_)
+        | E::Ttl(_)
         | E::TargetUnresolved { .. }
         | E::TargetIsProxy { .. }
         | E::Truncated => StatusCode::BAD_REQUEST,
@@ -35,6 +41,19 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         refusal.allowing("POST")
     } else {
         refusal
+    }
+}
+
+/// The status of a change that is not made.
+pub(super) fn of_change(error: &ChangeError) -> StatusCode {
+    use ChangeError as E;
+    match error.entry().1 {
+        E::NoSuchRoute { .. } | E::NoSuchInstance { .. } => StatusCode::NOT_FOUND,
+        E::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
+        E::Owned { .. } | E::ForeignOwner { .. } | E::Scope { .. } => StatusCode::FORBIDDEN,
+        E::Store(StoreError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
+        E::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 

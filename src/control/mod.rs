@@ -6,14 +6,17 @@
 mod bridge;
 mod error;
 mod peer;
+mod problem;
 mod register;
+mod status;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
-use axum::routing::any;
+use axum::routing::{any, get};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 
 pub use bridge::Bridge;
 pub(crate) use register::BodyLimits;
@@ -35,7 +38,10 @@ pub(crate) struct Control {
     pub(crate) registry: Arc<Registry>,
     pub(crate) unknown_fields: UnknownFields,
     pub(crate) body: BodyLimits,
+    /// The limits on a body for the API itself.
+    pub(crate) api_body: BodyLimits,
     pub(crate) on_register_error: Option<RegisterErrorHandler>,
+    pub(crate) started: Instant,
 }
 
 /// The part of the API that stands behind the traffic listener: registration alone.
@@ -45,5 +51,14 @@ pub(crate) fn registration(control: Arc<Control>) -> Router {
         .fallback(
             |fields: HeaderMap| async move { error::respond(&error::no_such_path(), &fields) },
         )
+        .with_state(control)
+}
+
+/// The whole API, which stands behind the control listeners.
+pub(crate) fn api(control: Arc<Control>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::status))
+        .fallback(|uri: Uri| async move { problem::no_such_path(uri.path()) })
+        .method_not_allowed_fallback(|| async { problem::method_not_allowed() })
         .with_state(control)
 }

@@ -3,6 +3,7 @@
 //! A loopback peer is not proof enough. Another proxy on this machine relays strangers, and a
 //! browser on this machine carries out what a web page wants; both are told apart here.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
@@ -38,6 +39,21 @@ impl Peer {
         }
     }
 }
+
+/// The address, or `unix`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.ip().to_canonical().fmt(f),
+            Self::Unix => f.write_str("unix"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// The address that a client connected to, if it is TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local(pub(crate) Option<SocketAddr>);
 
 /// Fields that a relay adds, besides everything that begins with [`FORWARDED`].
 const RELAYED: [&str; 3] = ["forwarded", "via", "x-real-ip"];

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::error::refusal;
 use super::peer::{self, Peer};
 use super::{Control, GENERATION};
-use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registration};
+use crate::registry::{Actor, Event, RegisterError, RegisterFailure, Registered, Registration};
 
 /// The answer to a registration, in the original's words and order.
 #[derive(Debug, Serialize)]
@@ -66,7 +66,8 @@ async fn attempt(
     }
     let body = collect(body, control.body).await?;
     let registration = Registration::from_json(&body, control.unknown_fields)?;
-    control.registry.register(registration).await
+    let actor = Actor::local(peer.to_string());
+    control.registry.register_as(registration, actor).await
 }
 
 /// The whole body, within its limits.
@@ -91,8 +92,8 @@ fn answer(registered: &Registered) -> Response {
     };
     let answer = Answer {
         message: "Registered.",
-        host: route.target.host(),
-        port: route.target.port(),
+        host: route.target().host(),
+        port: route.target().port(),
         prefix: route.prefix.as_str(),
     };
     let generation = HeaderValue::from(registered.generation.0);
@@ -119,6 +120,6 @@ fn refuse(control: &Control, failure: RegisterFailure, fields: &HeaderMap) -> Re
     );
     control
         .registry
-        .emit(|| Event::RegisterError(Arc::new(failure)));
+        .emit(Event::RegisterError(Arc::new(failure)));
     response
 }

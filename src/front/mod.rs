@@ -74,6 +74,19 @@ impl<P, C> Front<P, C> {
     }
 }
 
+impl<A> Front<A, A> {
+    /// A front with one service behind it, for every path.
+    pub(crate) fn of_one(app: A, options: FrontOptions, connections: Arc<Connections>) -> Self {
+        let app = Arc::new(app);
+        Self {
+            proxy: Arc::clone(&app),
+            control: app,
+            options,
+            connections,
+        }
+    }
+}
+
 /// What became of the wait for a request.
 enum Next {
     Request(BytesMut, Head),

@@ -6,26 +6,39 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode};
 use pingora::http::RequestHeader;
 
+use super::visit::Visit;
 use crate::answer::Refusal;
 use crate::route::{RequestHost, RequestPath, RequestTarget, Route};
 
 /// One request on its way.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    /// The route that takes it.
-    pub(super) route: Option<Arc<Route>>,
+    /// The route that takes it, and the instance that it goes to.
+    pub(super) visit: Option<Visit>,
     /// The target to forward, if it is not the one that came, letter by letter.
     pub(super) rewritten: Option<Vec<u8>>,
     /// The port that the request names.
     pub(super) port: Option<u16>,
-    /// Which of the target's addresses is tried, counted from the preferred one.
+    /// Which address is tried: those of the chosen instance, the preferred one first, then those of
+    /// the route's other instances.
     pub(super) attempt: usize,
+    /// The index of the instance that is tried.
+    pub(super) aimed: usize,
+    /// Whether the table has to be asked again before the next try.
+    pub(super) stale: bool,
     /// Set once the request was sent again on a new connection.
     pub(super) resent: bool,
     /// The request's id, sent to the origin and back to the client.
     pub(super) request_id: Option<HeaderValue>,
     /// Whether the origin has begun its answer.
     pub(super) answered: bool,
+}
+
+impl Exchange {
+    /// The route that takes the request.
+    pub(super) fn route(&self) -> Option<&Arc<Route>> {
+        self.visit.as_ref().map(Visit::route)
+    }
 }
 
 /// The one view of a request: what is matched is what is forwarded. Borrowed from the request as

@@ -11,6 +11,7 @@ mod headers;
 mod options;
 mod peer;
 mod session;
+mod visit;
 
 use std::sync::Arc;
 
@@ -32,10 +33,13 @@ use headers::Client;
 pub use options::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
 use peer::Kind;
 use session::{DRAIN, client_ip, names, summary};
+use visit::Visit;
 
 use crate::answer::Refusal;
 use crate::front::Connection;
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
+use crate::route::{Balance, RoundRobin};
+
 /// A handler that may answer a request that could not be proxied itself.
 pub(crate) type ProxyErrorHandler =
     Arc<dyn Fn(&ProxyFailure) -> Option<http::Response<Bytes>> + Send + Sync>;
@@ -45,6 +49,7 @@ pub struct Gateway {
     registry: Arc<Registry>,
     options: GatewayOptions,
     on_proxy_error: Option<ProxyErrorHandler>,
+    balance: Box<dyn Balance>,
 }
 
 impl Gateway {
@@ -57,6 +62,7 @@ impl Gateway {
             registry,
             options,
             on_proxy_error,
+            balance: Box::new(RoundRobin),
         }
     }
 
@@ -75,14 +81,23 @@ impl Gateway {
 
     /// Asks the table.
     fn find(&self, view: &View<'_>, exchange: &mut Exchange) {
-        exchange.route = self.registry.lookup(&view.host, &view.path);
-        exchange.attempt = 0;
+        let found = self.registry.lookup(&view.host, &view.path);
         if self.options.debug {
-            let found = exchange.route.as_ref().map_or_else(
+            let shown = found.as_ref().map_or_else(
                 || "no route".to_owned(),
-                |route| format!("{} at {}", route.key(), route.target),
+                |route| format!("{} at {}", route.key(), route.target()),
             );
-            debug!("{:?} {} -> {found}", view.host, view.path);
+            debug!("{:?} {} -> {shown}", view.host, view.path);
+        }
+        exchange.attempt = 0;
+        exchange.stale = false;
+        let is_same = match (&found, exchange.route()) {
+            (Some(found), Some(before)) => Arc::ptr_eq(found, before),
+            _ => false,
+        };
+        if !is_same {
+            let clock = *self.registry.clock();
+            exchange.visit = found.map(|route| Visit::begin(route, &*self.balance, clock));
         }
     }
 
@@ -123,7 +138,7 @@ impl Gateway {
         let (host, path) = names(session);
         let failure = ProxyFailure {
             error: reason,
-            route: exchange.route.clone(),
+            route: exchange.route().cloned(),
             method: session.req_header().method.clone(),
             host,
             path,
@@ -133,7 +148,7 @@ impl Gateway {
             .on_proxy_error
             .as_ref()
             .and_then(|handler| handler(&failure));
-        self.registry.emit(|| Event::ProxyError(Arc::new(failure)));
+        self.registry.emit(Event::ProxyError(Arc::new(failure)));
         (refusal, own)
     }
 
@@ -184,7 +199,7 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         self.limit(session);
         let (refusal, own) = match self.admit(session, exchange) {
-            Ok(()) if exchange.route.is_some() => return Ok(false),
+            Ok(()) if exchange.visit.is_some() => return Ok(false),
             Ok(()) => {
                 info!("{}: no route", summary(session, exchange));
                 self.fail(session, exchange, ProxyError::NotFound)
@@ -207,22 +222,27 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        if exchange.route.is_none()
+        if exchange.stale
             && let Ok(view) = View::of(session.req_header())
         {
             self.find(&view, exchange);
         }
-        let address = exchange
-            .route
-            .as_ref()
-            .and_then(|route| peer::address(route, exchange.attempt));
-        let (Some(route), Some(address)) = (&exchange.route, address) else {
+        let attempt = exchange.attempt;
+        let aimed = exchange.visit.as_mut().and_then(|visit| {
+            let (index, address) = peer::aim(visit.route(), visit.index(), attempt)?;
+            Some((visit, index, address))
+        });
+        let Some((visit, index, address)) = aimed else {
             return Err(Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up());
         };
+        let instance = visit.route().instance(index);
         let timeouts = &self.options.timeouts;
         let kind = Kind::of(session);
         let fresh = exchange.resent;
-        Ok(Box::new(peer::peer(route, address, timeouts, kind, fresh)))
+        exchange.aimed = index;
+        Ok(Box::new(peer::peer(
+            instance, address, timeouts, kind, fresh,
+        )))
     }
 
     /// Lets the origin's half take what is on its way before the body ends. If its queue is full at
@@ -231,10 +251,13 @@ impl ProxyHttp for Gateway {
     async fn request_body_filter(
         &self,
         session: &mut Session,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         is_end: bool,
-        _exchange: &mut Exchange,
+        exchange: &mut Exchange,
     ) -> Result<()> {
+        if let (Some(visit), Some(body)) = (&exchange.visit, body) {
+            visit.received(body.len());
+        }
         if is_end && !session.as_downstream_mut().is_body_empty() {
             tokio::task::yield_now().await;
         }
@@ -272,10 +295,12 @@ impl ProxyHttp for Gateway {
         _digest: Option<&pingora_core::protocols::Digest>,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        if let (false, Some(route), SocketAddr::Inet(address)) =
-            (reused, &exchange.route, &peer._address)
-        {
-            route.target.prefer(*address);
+        let Some(visit) = &mut exchange.visit else {
+            return Ok(());
+        };
+        visit.go_to(exchange.aimed);
+        if let (false, SocketAddr::Inet(address)) = (reused, &peer._address) {
+            visit.instance().target.prefer(*address);
         }
         Ok(())
     }
@@ -305,6 +330,9 @@ impl ProxyHttp for Gateway {
             connection.patience().begin_answer();
         }
         exchange.answered = true;
+        if let Some(visit) = &mut exchange.visit {
+            visit.answered(response.status);
+        }
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.
         response.set_version(http::Version::HTTP_11);
         session::close_if_body_is_left(session);
@@ -319,15 +347,29 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
         }
         if self.options.debug
-            && let Some(route) = &exchange.route
+            && let Some(visit) = &exchange.visit
         {
-            let served_by = format!("http://{}{}", route.target, route.prefix);
+            let prefix = &visit.route().prefix;
+            let served_by = format!("http://{}{prefix}", visit.instance().target);
             response.insert_header("x-served-by", served_by)?;
         }
         self.identify(response, exchange)
     }
 
-    /// The next address of the target, if there is one: nothing has been sent yet.
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _is_end: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<std::time::Duration>> {
+        if let (Some(visit), Some(body)) = (&exchange.visit, body) {
+            visit.sent(body.len());
+        }
+        Ok(None)
+    }
+
+    /// The next address, if there is one: nothing has been sent yet.
     fn fail_to_connect(
         &self,
         _session: &mut Session,
@@ -336,10 +378,9 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         exchange.attempt += 1;
-        let has_more = exchange
-            .route
-            .as_ref()
-            .is_some_and(|route| peer::address(route, exchange.attempt).is_some());
+        let has_more = exchange.visit.as_ref().is_some_and(|visit| {
+            peer::aim(visit.route(), visit.index(), exchange.attempt).is_some()
+        });
         error.set_retry(has_more);
         error
     }
@@ -371,7 +412,7 @@ impl ProxyHttp for Gateway {
                 summary(session, exchange)
             );
             exchange.resent = true;
-            exchange.route = None;
+            exchange.stale = true;
         }
         error.set_retry(resend);
         error
@@ -392,7 +433,7 @@ impl ProxyHttp for Gateway {
                     can_reuse_downstream: false,
                 };
             }
-            Fault::Origin(_) if exchange.route.is_none() => {
+            Fault::Origin(_) if exchange.visit.is_none() => {
                 info!("{summary}: the route went away meanwhile");
                 self.fail(session, exchange, ProxyError::NotFound)
             }
@@ -410,6 +451,11 @@ impl ProxyHttp for Gateway {
             }
         };
         let code = refusal.status.as_u16();
+        if let Some(visit) = &mut exchange.visit
+            && !session::is_answered(session)
+        {
+            visit.answered(own.as_ref().map_or(refusal.status, http::Response::status));
+        }
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);
         if !session::is_answered(session)

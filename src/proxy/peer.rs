@@ -8,12 +8,25 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
 use super::Timeouts;
-use crate::route::Route;
+use crate::route::{Instance, Route, Target};
 
-/// The address to try: the one that answered last, then the others in their order.
-pub(super) fn address(route: &Route, attempt: usize) -> Option<SocketAddr> {
-    let addresses = route.target.addresses();
-    let preferred = route.target.preferred();
+/// The instance and the address to try: of the chosen instance the address that answered last, then
+/// its others in their order, then those of the instances behind it.
+pub(super) fn aim(route: &Route, chosen: usize, mut attempt: usize) -> Option<(usize, SocketAddr)> {
+    let count = route.instance_count();
+    for index in (chosen..chosen + count).map(|index| index % count) {
+        let target = &route.instance(index).target;
+        if let Some(address) = address(target, attempt) {
+            return Some((index, address));
+        }
+        attempt = attempt.checked_sub(target.addresses().len())?;
+    }
+    None
+}
+
+fn address(target: &Target, attempt: usize) -> Option<SocketAddr> {
+    let addresses = target.addresses();
+    let preferred = target.preferred();
     match attempt {
         0 => addresses.get(preferred).copied(),
         _ => addresses
@@ -25,12 +38,12 @@ pub(super) fn address(route: &Route, attempt: usize) -> Option<SocketAddr> {
     }
 }
 
-/// The peer at an address of the route's target.
+/// The peer at an address of an instance's target.
 ///
-/// The pool is one per generation: a replaced target's idle connections are never used again. With
+/// The pool is one per instance: a replaced one's idle connections are never used again. With
 /// `fresh` it is one of its own, so that a request that is sent again meets a new connection.
 pub(super) fn peer(
-    route: &Route,
+    instance: &Instance,
     address: SocketAddr,
     timeouts: &Timeouts,
     kind: Kind,
@@ -41,7 +54,7 @@ pub(super) fn peer(
     peer.group_key = if fresh {
         fastrand::u64(..) | FRESH
     } else {
-        route.generation.0 & !FRESH
+        instance.serial & !FRESH
     };
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
@@ -83,7 +96,7 @@ impl Kind {
     }
 }
 
-/// Tells the pools of single requests from those of generations.
+/// Tells the pools of single requests from those of instances.
 const FRESH: u64 = 1 << 63;
 
 impl Timeouts {

@@ -100,9 +100,9 @@ pub(super) fn names(session: &Session) -> (String, String) {
 pub(super) fn summary(session: &Session, exchange: &Exchange) -> String {
     let (host, path) = names(session);
     let target = exchange
-        .route
+        .visit
         .as_ref()
-        .map(|route| format!(" -> {}", route.target));
+        .map(|visit| format!(" -> {}", visit.instance().target));
     format!(
         "{} {host}{}{}",
         session.req_header().method,

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::{ChangeError, TtlError};
 use crate::route::{HostError, PrefixError};
 
 /// Why a registration is refused. Nothing has changed when one of these comes back.
@@ -25,7 +26,8 @@ pub enum RegisterError {
     Incomplete(String),
     /// A field that is not part of a registration.
     #[error(
-        "unknown field `{field}`{}; a registration has prefix, port, host and reqHostNames",
+        "unknown field `{field}`{}; a registration has prefix, port, host, reqHostNames, \
+         instance, owner and ttl",
         nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
     )]
     UnknownField {
@@ -89,6 +91,21 @@ pub enum RegisterError {
         /// The target as it was registered.
         target: String,
     },
+    /// The instance's name is not one.
+    #[error("instance: {0}: an instance's id has 1 to 64 letters, digits, `-`, `_`, `.` or `~`")]
+    Instance(String),
+    /// The owner is not one.
+    #[error("owner: {0} is not an owner; write a name of 1 to 64 characters")]
+    Owner(String),
+    /// The lease is not one.
+    #[error("ttl: {0}")]
+    Ttl(#[from] TtlError),
+    /// The token that came along is not one, or one is needed.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// It was understood, but cannot be done.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// The body is larger than allowed.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
@@ -124,6 +141,11 @@ impl RegisterError {
             Self::TargetNotAllowed { .. } => "TARGET_NOT_ALLOWED",
             Self::TargetUnresolved { .. } => "TARGET_UNRESOLVED",
             Self::TargetIsProxy { .. } => "TARGET_IS_PROXY",
+            Self::Instance(_) => "INVALID_INSTANCE",
+            Self::Owner(_) => "INVALID_OWNER",
+            Self::Ttl(_) => "INVALID_TTL",
+            Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::Change(error) => error.code(),
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::TooSlow { .. } => "BODY_TIMEOUT",
         }

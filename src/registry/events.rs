@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::Method;
 use tokio::sync::broadcast;
 
-use super::RegisterError;
-use crate::route::Route;
+use super::{Counts, History, RegisterError};
+use crate::route::{Generation, Instance, Route, RouteKey};
 
 /// How many events a slow reader may lag behind before it is told that it missed some.
 const CAPACITY: usize = 1024;
@@ -23,6 +23,74 @@ pub enum Event {
     RegisterError(Arc<RegisterFailure>),
     /// A request could not be proxied.
     ProxyError(Arc<ProxyFailure>),
+    /// A route or one of its instances is not what it was, and every later request sees it.
+    Route(Arc<RouteEvent>),
+    /// Many routes at once are not what they were: one event for all of them.
+    Routes(RoutesEvent),
+}
+
+/// A change of one route.
+#[derive(Debug)]
+pub struct RouteEvent {
+    /// What has happened.
+    pub kind: RouteEventKind,
+    /// The route's key.
+    pub key: RouteKey,
+    /// The instance that it happened to, if to one.
+    pub instance: Option<Arc<Instance>>,
+    /// The route as it was before.
+    pub before: Option<Arc<Route>>,
+    /// The route as it is, unless it is gone.
+    pub after: Option<Arc<Route>>,
+    /// The table's generation with the change.
+    pub generation: Generation,
+}
+
+/// What has happened to a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RouteEventKind {
+    /// It is new.
+    Created,
+    /// Its instances are others.
+    Replaced,
+    /// It is gone.
+    Removed,
+    /// An instance has joined it.
+    InstanceJoined,
+    /// An instance is another under the same name.
+    InstanceReplaced,
+    /// An instance takes no more requests.
+    InstanceDraining,
+    /// An instance is gone.
+    InstanceLeft,
+    /// An instance is gone because its lease has ended.
+    LeaseExpired,
+}
+
+impl RouteEventKind {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "route_created",
+            Self::Replaced => "route_replaced",
+            Self::Removed => "route_removed",
+            Self::InstanceJoined => "instance_joined",
+            Self::InstanceReplaced => "instance_replaced",
+            Self::InstanceDraining => "instance_draining",
+            Self::InstanceLeft => "instance_left",
+            Self::LeaseExpired => "lease_expired",
+        }
+    }
+}
+
+/// A change of many routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutesEvent {
+    /// How many, by what became of them.
+    pub counts: Counts,
+    /// The table's generation with the change.
+    pub generation: Generation,
 }
 
 /// A registration that was refused.
@@ -88,23 +156,34 @@ pub struct ProxyFailure {
 
 /// Where events go out.
 #[derive(Debug)]
-pub(crate) struct Events(broadcast::Sender<Event>);
+pub(crate) struct Events {
+    live: broadcast::Sender<Event>,
+    history: Arc<History>,
+}
 
 impl Default for Events {
     fn default() -> Self {
-        Self(broadcast::Sender::new(CAPACITY))
+        Self {
+            live: broadcast::Sender::new(CAPACITY),
+            history: Arc::default(),
+        }
     }
 }
 
 impl Events {
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.0.subscribe()
+        self.live.subscribe()
     }
 
-    /// Tells whoever listens; an event that nobody listens to is never made.
-    pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
-        if self.0.receiver_count() > 0 && self.0.send(event()).is_err() {
+    pub(crate) fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// Tells whoever listens, and keeps the event for whoever comes back.
+    pub(crate) fn emit(&self, event: Event) {
+        if self.live.receiver_count() > 0 && self.live.send(event.clone()).is_err() {
             log::trace!("the last subscriber left before an event reached it");
         }
+        self.history.add(event);
     }
 }

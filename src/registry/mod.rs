@@ -1,30 +1,56 @@
-//! The live routes and their only writer: the rules of registration, generations, events.
+//! The live routes and their only writer: the rules of registration, leases, drains, generations,
+//! events, and the store behind them.
 //!
-//! Readers take [`Registry::lookup`]; it never waits for a writer. A registration is checked and
-//! resolved first and then applied as one change: when [`Registry::register`] returns, every later
-//! request on every thread sees it.
+//! Readers take [`Registry::lookup`]; it never waits for a writer. A change is checked and resolved
+//! first, then made as a whole (`attempt`), kept by the store, published (`writer`), and only then
+//! answered: when [`Registry::register`] returns, every later request sees it and it is on disk.
 
+mod attempt;
+mod audit;
+mod change;
+mod clock;
+mod effects;
 mod error;
 mod events;
+mod history;
+mod records;
 mod registration;
 mod resolve;
 mod rights;
+mod state;
 pub mod store;
+mod timers;
+mod ttl;
+mod writer;
 
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+pub use change::{
+    Change, ChangeError, Condition, Counts, Edit, EditResult, Edits, Expected, MAX_INSTANCES,
+    Outcome, Spec, What,
+};
+pub use clock::Clock;
 pub use error::RegisterError;
 pub(crate) use events::Events;
-pub use events::{Event, ProxyError, ProxyFailure, RegisterFailure};
-pub use registration::{Registration, UnknownFields};
+pub use events::{
+    Event, ProxyError, ProxyFailure, RegisterFailure, RouteEvent, RouteEventKind, RoutesEvent,
+};
+pub use history::{History, Reading};
+pub use registration::{Registration, UnknownFields, owner, target_host};
 pub use resolve::{AllowedTarget, TargetPolicy};
 pub use rights::{Action, Actor, Rights, Scope};
+pub use state::State;
+use store::{Memory, Store, StoreError};
+pub use ttl::{TtlError, parse_drain, parse_ttl};
+pub(crate) use writer::Cut;
+use writer::Writer;
 
-use crate::route::{
-    CaseSensitivity, Generation, LiveTable, PathPrefix, Route, RouteKey, Table, Target,
-};
+use crate::route::{CaseSensitivity, Generation, PathPrefix, Route, RouteKey, Target};
 
 /// The rules that registrations follow.
 #[derive(Clone, Debug, Default)]
@@ -47,34 +73,112 @@ pub struct Registered {
 }
 
 /// The live routes.
-#[derive(Debug)]
 pub struct Registry {
-    table: LiveTable,
+    writer: Writer,
     rules: Rules,
-    events: Events,
+    epoch: u32,
+    store: &'static str,
 }
 
 impl Registry {
-    /// A registry without routes.
+    /// A registry without routes, which keeps nothing.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
+        let clock = Clock::from(0);
+        let state = State::new(rules.case);
         Self {
-            table: LiveTable::new(Table::new(rules.case)),
+            writer: Writer::new(state, clock, Box::new(Memory)),
             rules,
-            events: Events::default(),
+            epoch: fastrand::u32(..),
+            store: "memory",
         }
+    }
+
+    /// A registry with the routes of a store, whose changes the store keeps. Leases go on from what
+    /// was left of them; a route that the rules no longer allow is left out, with a warning, and stays
+    /// in the store.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(rules: Rules, mut store: Box<dyn Store>) -> Result<Self, StoreError> {
+        let stored = store.load()?;
+        let clock = Clock::from(stored.meta.clock);
+        let mut state = State::new(rules.case);
+        let leases: HashMap<(&str, &str), u64> = stored
+            .leases
+            .iter()
+            .map(|(key, id, ends)| ((&**key, &**id), *ends))
+            .collect();
+        for (key, record) in &stored.routes {
+            let ends = |id: &str| leases.get(&(&**key, id)).copied();
+            let route = records::route(record, ends, clock.now());
+            match route.and_then(|route| rules.readmit(route)) {
+                Ok(route) => drop(state.routes.insert(Arc::new(route))),
+                Err(reason) => log::warn!("the stored route {key} is left out: {reason}"),
+            }
+        }
+        state.routes.resume(Generation(stored.meta.generation));
+        let name = store.name();
+        if !stored.routes.is_empty() {
+            log::info!("{} routes from the store", state.routes.len());
+        }
+        Ok(Self {
+            writer: Writer::new(state, clock, store),
+            rules,
+            epoch: stored.epoch,
+            store: name,
+        })
     }
 
     /// The route that takes a request: `host` lower-case and without port, `path` normalised.
     #[must_use]
     pub fn lookup(&self, host: &str, path: &str) -> Option<Arc<Route>> {
-        self.table.load().lookup(host, path).cloned()
+        self.writer
+            .shared
+            .live
+            .load()
+            .routes
+            .lookup(host, path)
+            .cloned()
     }
 
-    /// All routes, as of one generation.
+    /// Everything as it is now, to keep.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.writer.shared.live.snapshot()
+    }
+
+    /// All routes that take requests, as of one generation.
     #[must_use]
     pub fn routes(&self) -> Vec<Arc<Route>> {
-        self.table.load().iter().cloned().collect()
+        self.state().routes.iter().cloned().collect()
+    }
+
+    /// A number that tells this registry's generations from those of another store or process.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The clock of leases, drains and activity.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.writer.shared.clock
+    }
+
+    /// What the store is called.
+    #[must_use]
+    pub fn store_name(&self) -> &'static str {
+        self.store
+    }
+
+    /// Registers an app from this machine, with all rights; see [`register_as`](Self::register_as).
+    ///
+    /// # Errors
+    /// [`RegisterError`]; nothing has changed then.
+    pub async fn register(&self, registration: Registration) -> Result<Registered, RegisterError> {
+        self.register_as(registration, Actor::local("library"))
+            .await
     }
 
     /// Registers an app. The lookup of a name happens on a thread of its own, so that no other
@@ -82,25 +186,19 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegisterError`]; nothing has changed then.
-    pub async fn register(
-        self: &Arc<Self>,
+    pub async fn register_as(
+        &self,
         registration: Registration,
+        actor: Actor,
     ) -> Result<Registered, RegisterError> {
         let registration = self.admit(registration)?;
-        if is_resolved(&registration.host) {
-            return self.register_now(&registration);
-        }
-        let registry = Arc::clone(self);
-        let host = registration.host.clone();
-        tokio::task::spawn_blocking(move || registry.register_now(&registration))
-            .await
-            .map_err(|error| RegisterError::TargetUnresolved {
-                host,
-                reason: error.to_string(),
-            })?
+        let target = self.resolve(&registration.host, registration.port).await?;
+        let outcome = self.change(registration.change(target, actor)).await?;
+        Ok(self.registered(&outcome))
     }
 
-    /// Registers an app and blocks while a name is looked up: for the time before the server runs.
+    /// Registers an app and blocks while a name is looked up and the store writes: for the time before
+    /// the server runs.
     ///
     /// # Errors
     /// [`RegisterError`]; nothing has changed then.
@@ -108,7 +206,24 @@ impl Registry {
         &self,
         registration: Registration,
     ) -> Result<Registered, RegisterError> {
-        self.register_now(&self.admit(registration)?)
+        let change = self.resolved(registration, "library")?;
+        let outcome = self.writer.change_here(change, true)?;
+        Ok(self.registered(&outcome))
+    }
+
+    /// Adds a route that the configuration has, unless there is one of that key: the store does not
+    /// keep it, for the configuration does.
+    ///
+    /// # Errors
+    /// [`RegisterError`]; nothing has changed then.
+    pub fn add_configured(&self, registration: Registration) -> Result<(), RegisterError> {
+        let mut change = self.resolved(registration, "config")?;
+        let state = self.state();
+        if let Edits::Each(edits) = &mut change.edits {
+            edits.retain(|edit| state.routes.get(edit.key()).is_none());
+        }
+        self.writer.change_here(change, false)?;
+        Ok(())
     }
 
     /// Checks everything about a registration that `register` checks, and changes nothing.
@@ -116,78 +231,155 @@ impl Registry {
     /// # Errors
     /// [`RegisterError`].
     pub fn check(&self, registration: Registration) -> Result<(), RegisterError> {
-        let registration = self.admit(registration)?;
-        self.rules
-            .targets
-            .resolve(&registration.host, registration.port)
-            .map(|_target| ())
+        self.resolved(registration, "config").map(|_change| ())
     }
 
-    /// Removes a route; requests that are on their way to its target are not disturbed.
-    pub fn remove(&self, key: &RouteKey) -> Option<Arc<Route>> {
-        self.table.update(|table| table.remove(key))
+    /// Makes a change: once this returns, every later request sees it and the store has it.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed then.
+    pub async fn change(&self, change: Change) -> Result<Outcome, ChangeError> {
+        self.writer.change(change).await
+    }
+
+    /// The target at a host and a port, resolved and allowed.
+    ///
+    /// # Errors
+    /// [`RegisterError`]: it does not resolve, or is not allowed.
+    pub async fn resolve(&self, host: &str, port: NonZeroU16) -> Result<Target, RegisterError> {
+        if is_resolved(host) {
+            return self.rules.targets.resolve(host, port);
+        }
+        let (targets, name) = (self.rules.targets.clone(), host.to_owned());
+        tokio::task::spawn_blocking(move || targets.resolve(&name, port))
+            .await
+            .map_err(|error| RegisterError::TargetUnresolved {
+                host: host.to_owned(),
+                reason: error.to_string(),
+            })?
+    }
+
+    /// A prefix in the table's spelling, unless it is the proxy's own.
+    ///
+    /// # Errors
+    /// [`RegisterError::Reserved`].
+    pub fn admit_prefix(&self, prefix: PathPrefix) -> Result<PathPrefix, RegisterError> {
+        self.rules.admit(prefix)
+    }
+
+    /// Removes a route; requests that are on their way to its target are not disturbed. Blocks while
+    /// the store writes.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoSuchRoute`], or the store's.
+    pub fn remove(&self, key: &RouteKey) -> Result<Arc<Route>, ChangeError> {
+        let before = self.state().routes.get(key).cloned();
+        let change = Change {
+            edits: Edits::Each(vec![Edit::Leave(key.clone(), None, None)]),
+            conditions: Vec::new(),
+            dry_run: false,
+            actor: Actor::local("library"),
+        };
+        self.writer.change_here(change, true)?;
+        before.ok_or_else(|| ChangeError::NoSuchRoute { key: key.clone() })
     }
 
     /// Subscribes to the events from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        self.writer.shared.events.subscribe()
     }
 
-    pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
-        self.events.emit(event);
+    /// The last events, for readers that come back.
+    #[must_use]
+    pub fn history(&self) -> &Arc<History> {
+        self.writer.shared.events.history()
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        self.writer.shared.events.emit(event);
+    }
+
+    /// Starts the writer's thread: leases and drains end from now on. A change starts it as well.
+    pub(crate) fn start(&self) {
+        drop(self.writer.start());
+    }
+
+    /// Gives the store up: nothing is changed from now on, and another process may open it.
+    pub(crate) fn close(&self) {
+        self.writer.close();
+    }
+
+    /// What is called at the end of a drain with the serial number of an instance, to cut what is in
+    /// flight on it.
+    pub(crate) fn on_cut(&self, cut: Cut) {
+        *self.writer.shared.cut.lock() = Some(cut);
     }
 
     /// The registration with its prefix in the table's spelling, unless the prefix is taken.
     fn admit(&self, mut registration: Registration) -> Result<Registration, RegisterError> {
-        if self
-            .rules
-            .reserved
-            .iter()
-            .any(|own| registration.prefix.is_within(own))
-        {
-            return Err(RegisterError::Reserved {
-                prefix: registration.prefix.to_string(),
-            });
-        }
-        if self.rules.case == CaseSensitivity::Insensitive {
-            registration.prefix = registration.prefix.to_ascii_lowercase();
-        }
+        registration.prefix = self.rules.admit(registration.prefix)?;
         Ok(registration)
     }
 
-    fn register_now(&self, registration: &Registration) -> Result<Registered, RegisterError> {
-        let target = self
-            .rules
-            .targets
-            .resolve(&registration.host, registration.port)?;
-        let registered = self.apply(registration, &target);
-        for route in &registered.routes {
-            log::info!("registered {} -> {}", route.key(), route.target);
-            self.emit(|| Event::RouteRegistered(Arc::clone(route)));
-        }
-        Ok(registered)
+    fn resolved(&self, registration: Registration, from: &str) -> Result<Change, RegisterError> {
+        let registration = self.admit(registration)?;
+        let targets = &self.rules.targets;
+        let target = targets.resolve(&registration.host, registration.port)?;
+        Ok(registration.change(target, Actor::local(from)))
     }
 
-    fn apply(&self, registration: &Registration, target: &Target) -> Registered {
-        self.table.update(|table| {
-            let generation = table.advance();
-            let routes: Vec<Arc<Route>> = registration
-                .request_hosts
-                .iter()
-                .map(|host| {
-                    Arc::new(Route {
-                        host: host.clone(),
-                        prefix: registration.prefix.clone(),
-                        target: target.clone(),
-                        generation,
-                    })
-                })
-                .collect();
-            for route in &routes {
-                table.insert(Arc::clone(route));
+    /// Tells of a registration, which has been made.
+    fn registered(&self, outcome: &Outcome) -> Registered {
+        let routes: Vec<Arc<Route>> = outcome
+            .results
+            .iter()
+            .filter_map(|result| result.route.clone())
+            .collect();
+        for (route, result) in routes.iter().zip(&outcome.results) {
+            // A renewal is no news.
+            if result.what != What::Unchanged {
+                log::info!("registered {} -> {}", route.key(), route.target());
             }
-            Registered { routes, generation }
+            self.emit(Event::RouteRegistered(Arc::clone(route)));
+        }
+        Registered {
+            routes,
+            generation: outcome.generation,
+        }
+    }
+}
+
+impl Rules {
+    fn admit(&self, prefix: PathPrefix) -> Result<PathPrefix, RegisterError> {
+        if self.reserved.iter().any(|own| prefix.is_within(own)) {
+            let prefix = prefix.to_string();
+            return Err(RegisterError::Reserved { prefix });
+        }
+        Ok(match self.case {
+            CaseSensitivity::Insensitive => prefix.to_ascii_lowercase(),
+            CaseSensitivity::Sensitive => prefix,
         })
+    }
+
+    /// A stored route, unless the rules have changed against it.
+    fn readmit(&self, mut route: Route) -> Result<Route, String> {
+        route.prefix = self
+            .admit(route.prefix)
+            .map_err(|error| error.to_string())?;
+        for instance in route.instances() {
+            let allowed = self.targets.allow_resolved(&instance.target);
+            allowed.map_err(|error| error.to_string())?;
+        }
+        Ok(route)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("state", &self.state())
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,14 +1,27 @@
 //! A registration: from the JSON of `POST /register` to checked values.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::RegisterError;
-use crate::route::{HostPattern, PathPrefix};
+use super::{Actor, Change, Edit, Edits, RegisterError, Spec, TtlError, parse_ttl};
+use crate::route::{HostPattern, InstanceId, PathPrefix, RouteKey, Target};
 
 /// The fields of a registration, as the contract names them.
-const FIELDS: [&str; 4] = ["prefix", "port", "host", "reqHostNames"];
+const FIELDS: [&str; 7] = [
+    "prefix",
+    "port",
+    "host",
+    "reqHostNames",
+    "instance",
+    "owner",
+    "ttl",
+];
+
+/// The longest name of an owner, in characters.
+const MAX_OWNER: usize = 64;
 
 /// What a registration does not say.
 const DEFAULT_HOST: &str = "localhost";
@@ -34,6 +47,12 @@ pub struct Registration {
     pub host: String,
     /// The request hosts that the route holds for; [`HostPattern::Any`] alone for all.
     pub request_hosts: Vec<HostPattern>,
+    /// The instance that joins the route; `None` for the only one, which replaces what was there.
+    pub instance: Option<InstanceId>,
+    /// Whose it is.
+    pub owner: Option<Arc<str>>,
+    /// How long it is registered unless it registers again; `None` for good.
+    pub ttl: Option<Duration>,
 }
 
 impl Registration {
@@ -47,7 +66,54 @@ impl Registration {
             port: NonZeroU16::new(port).ok_or_else(|| RegisterError::Port(port.to_string()))?,
             host: DEFAULT_HOST.to_owned(),
             request_hosts: vec![HostPattern::Any],
+            instance: None,
+            owner: None,
+            ttl: None,
         })
+    }
+
+    /// The same registration as an instance of the route, beside others.
+    ///
+    /// # Errors
+    /// [`RegisterError::Instance`] if the name is none.
+    pub fn as_instance(mut self, id: &str) -> Result<Self, RegisterError> {
+        self.instance = Some(instance_id(id)?);
+        Ok(self)
+    }
+
+    /// The same registration with a lease: 1 second to 30 days.
+    ///
+    /// # Errors
+    /// [`RegisterError::Ttl`].
+    pub fn with_ttl(mut self, ttl: Duration) -> Result<Self, RegisterError> {
+        self.ttl = Some(parse_ttl(&humantime::format_duration(ttl).to_string())?);
+        Ok(self)
+    }
+
+    /// The change of the table that it asks for.
+    pub(super) fn change(&self, target: Target, actor: Actor) -> Change {
+        let spec = Spec {
+            id: self.instance.clone().unwrap_or_default(),
+            owner: self.owner.clone(),
+            target,
+            ttl: self.ttl,
+        };
+        let edit = |host: &HostPattern| {
+            let key = RouteKey {
+                host: host.clone(),
+                prefix: self.prefix.clone(),
+            };
+            match self.instance {
+                None => Edit::Register(key, spec.clone()),
+                Some(_) => Edit::Join(key, spec.clone(), true),
+            }
+        };
+        Change {
+            edits: Edits::Each(self.request_hosts.iter().map(edit).collect()),
+            conditions: Vec::new(),
+            dry_run: false,
+            actor,
+        }
     }
 
     /// The same registration with another target host.
@@ -117,6 +183,21 @@ impl Registration {
             port: port(object.get("port"))?,
             host,
             request_hosts,
+            instance: match object.get("instance") {
+                None | Some(Value::Null) => None,
+                Some(Value::String(id)) => Some(instance_id(id)?),
+                other => return Err(RegisterError::Instance(shown(other))),
+            },
+            owner: match object.get("owner") {
+                None | Some(Value::Null) => None,
+                Some(Value::String(name)) => Some(owner(name)?),
+                other => return Err(RegisterError::Owner(shown(other))),
+            },
+            ttl: match object.get("ttl") {
+                None | Some(Value::Null) => None,
+                Some(Value::String(ttl)) => Some(parse_ttl(ttl)?),
+                other => return Err(TtlError::NotATime(shown(other)).into()),
+            },
         })
     }
 }
@@ -191,8 +272,11 @@ fn port(value: Option<&Value>) -> Result<NonZeroU16, RegisterError> {
         .ok_or_else(|| RegisterError::Port(shown(value)))
 }
 
-/// A name or an address; the brackets of an IPv6 address are taken off.
-fn target_host(text: &str) -> Result<String, RegisterError> {
+/// A target's host: a name or an address; the brackets of an IPv6 address are taken off.
+///
+/// # Errors
+/// [`RegisterError::Host`].
+pub fn target_host(text: &str) -> Result<String, RegisterError> {
     let refused = || RegisterError::Host(format!("{:?}", clipped(text)));
     let host = text.trim();
     let bare = host
@@ -206,6 +290,23 @@ fn target_host(text: &str) -> Result<String, RegisterError> {
         Ok(HostPattern::Exact(name)) => Ok(name.to_string()),
         _ => Err(refused()),
     }
+}
+
+fn instance_id(text: &str) -> Result<InstanceId, RegisterError> {
+    InstanceId::parse(text)
+        .map_err(|_known| RegisterError::Instance(format!("{:?}", clipped(text))))
+}
+
+/// An owner's name.
+///
+/// # Errors
+/// [`RegisterError::Owner`].
+pub fn owner(text: &str) -> Result<Arc<str>, RegisterError> {
+    let count = text.chars().count();
+    if count == 0 || count > MAX_OWNER || text.chars().any(char::is_control) {
+        return Err(RegisterError::Owner(format!("{:?}", clipped(text))));
+    }
+    Ok(text.into())
 }
 
 fn request_hosts<'a>(

@@ -53,24 +53,26 @@ impl TargetPolicy {
     /// [`RegisterError::TargetUnresolved`], [`RegisterError::TargetNotAllowed`] or
     /// [`RegisterError::TargetIsProxy`].
     pub fn resolve(&self, host: &str, port: NonZeroU16) -> Result<Target, RegisterError> {
-        let addresses = addresses(host, port)?;
-        let target = Target::new(host, port, addresses);
+        let target = Target::new(host, port, addresses(host, port)?);
+        self.allow_resolved(&target)?;
+        Ok(target)
+    }
+
+    /// Checks a target that was resolved before.
+    ///
+    /// # Errors
+    /// [`RegisterError::TargetNotAllowed`] or [`RegisterError::TargetIsProxy`].
+    pub(super) fn allow_resolved(&self, target: &Target) -> Result<(), RegisterError> {
         let shown = || target.to_string();
-        if !target
-            .addresses()
-            .iter()
-            .all(|address| self.allows(host, address.ip()))
-        {
+        let mut addresses = target.addresses().iter();
+        if !addresses.all(|address| self.allows(target.host(), address.ip())) {
             return Err(RegisterError::TargetNotAllowed { target: shown() });
         }
-        if target
-            .addresses()
-            .iter()
-            .any(|address| self.is_own(*address))
-        {
+        let mut addresses = target.addresses().iter();
+        if addresses.any(|address| self.is_own(*address)) {
             return Err(RegisterError::TargetIsProxy { target: shown() });
         }
-        Ok(target)
+        Ok(())
     }
 
     fn allows(&self, host: &str, address: IpAddr) -> bool {

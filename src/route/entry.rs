@@ -1,20 +1,24 @@
 //! A route, and what identifies it.
 
 use std::fmt;
+use std::sync::Arc;
 
-use super::{HostPattern, PathPrefix, Target};
+use super::{Activity, HostPattern, Instance, InstanceId, PathPrefix, Target};
 
 /// A route: which requests it takes, and where they go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// The hosts that it holds for.
     pub host: HostPattern,
     /// The paths that it takes.
     pub prefix: PathPrefix,
-    /// Where its requests go.
-    pub target: Target,
-    /// The change that put it into the table.
+    /// The change that made it what it is.
     pub generation: Generation,
+    /// What has gone on behind it.
+    pub activity: Arc<Activity>,
+    /// The instances, of which there is always one: the usual case needs no list.
+    first: Arc<Instance>,
+    others: Box<[Arc<Instance>]>,
 }
 
 /// What identifies a route: registering the same key again replaces the target. Whether two
@@ -32,6 +36,38 @@ pub struct RouteKey {
 pub struct Generation(pub u64);
 
 impl Route {
+    /// A route to one instance.
+    #[must_use]
+    pub fn new(key: RouteKey, instance: Arc<Instance>, generation: Generation) -> Self {
+        Self {
+            host: key.host,
+            prefix: key.prefix,
+            generation,
+            activity: Arc::new(Activity::new(0)),
+            first: instance,
+            others: Box::default(),
+        }
+    }
+
+    /// A route to several instances; `None` without any.
+    #[must_use]
+    pub fn with_instances(
+        key: RouteKey,
+        instances: impl IntoIterator<Item = Arc<Instance>>,
+        generation: Generation,
+        activity: Arc<Activity>,
+    ) -> Option<Self> {
+        let mut instances = instances.into_iter();
+        Some(Self {
+            host: key.host,
+            prefix: key.prefix,
+            generation,
+            activity,
+            first: instances.next()?,
+            others: instances.collect(),
+        })
+    }
+
     /// What identifies this route.
     #[must_use]
     pub fn key(&self) -> RouteKey {
@@ -40,7 +76,75 @@ impl Route {
             prefix: self.prefix.clone(),
         }
     }
+
+    /// The target of the first instance: the only one, for most routes.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.first.target
+    }
+
+    /// The instances, at least one.
+    pub fn instances(&self) -> impl ExactSizeIterator<Item = &Arc<Instance>> {
+        Instances {
+            first: Some(&self.first),
+            others: self.others.iter(),
+        }
+    }
+
+    /// How many instances there are.
+    #[must_use]
+    pub fn instance_count(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    /// The instance at an index, counted on from the first again behind the last.
+    #[must_use]
+    pub fn instance(&self, index: usize) -> &Arc<Instance> {
+        match index % self.instance_count() {
+            0 => &self.first,
+            index => self.others.get(index - 1).unwrap_or(&self.first),
+        }
+    }
+
+    /// The instance with a name.
+    #[must_use]
+    pub fn instance_named(&self, id: &InstanceId) -> Option<&Arc<Instance>> {
+        self.instances().find(|instance| instance.id == *id)
+    }
 }
+
+/// The instances of a route.
+struct Instances<'r> {
+    first: Option<&'r Arc<Instance>>,
+    others: std::slice::Iter<'r, Arc<Instance>>,
+}
+
+impl<'r> Iterator for Instances<'r> {
+    type Item = &'r Arc<Instance>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.first.take().or_else(|| self.others.next())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let count = usize::from(self.first.is_some()) + self.others.len();
+        (count, Some(count))
+    }
+}
+
+impl ExactSizeIterator for Instances<'_> {}
+
+/// Equal in what was asked for, and in the change that made them; not in what goes on behind them.
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.generation == other.generation
+            && self.host == other.host
+            && self.prefix == other.prefix
+            && self.instances().eq(other.instances())
+    }
+}
+
+impl Eq for Route {}
 
 impl Generation {
     /// The number of the next change.

@@ -168,16 +168,17 @@ fn pattern(key: &str, at: usize) -> String {
 mod tests {
     use std::num::NonZeroU16;
 
-    use super::super::{Generation, HostPattern, PathPrefix, Target};
+    use super::super::{Generation, HostPattern, Instance, PathPrefix, RouteKey, Target};
     use super::*;
 
     fn item(key: &str) -> Item {
-        let route = Route {
+        let route_key = RouteKey {
             host: HostPattern::Any,
             prefix: PathPrefix::parse("/").unwrap(),
-            target: Target::new("localhost", NonZeroU16::MIN, []),
-            generation: Generation(0),
         };
+        let target = Target::new("localhost", NonZeroU16::MIN, []);
+        let instance = Arc::new(Instance::new(target));
+        let route = Route::new(route_key, instance, Generation(0));
         Item {
             key: key.into(),
             route: Arc::new(route),

@@ -8,46 +8,47 @@ use parking_lot::Mutex;
 
 use super::Table;
 
-/// The current [`Table`]. Readers take it without waiting, whatever writers do, and write nothing that
-/// another reader reads. Writers come one after the other.
-pub struct LiveTable {
-    current: ArcSwap<Table>,
+/// A value that is never changed once others see it, and the current one of it. Readers take it without
+/// waiting, whatever writers do, and write nothing that another reader reads. Writers come one after
+/// the other.
+pub struct Live<T> {
+    current: ArcSwap<T>,
     writer: Mutex<()>,
 }
 
-/// The table at one moment, for the time of a request.
-pub type TableGuard = arc_swap::Guard<Arc<Table>>;
+/// The current [`Table`].
+pub type LiveTable = Live<Table>;
 
-impl LiveTable {
-    /// Publishes a table.
+impl<T: Clone> Live<T> {
+    /// Publishes a value.
     #[must_use]
-    pub fn new(table: Table) -> Self {
+    pub fn new(value: T) -> Self {
         Self {
-            current: ArcSwap::from_pointee(table),
+            current: ArcSwap::from_pointee(value),
             writer: Mutex::new(()),
         }
     }
 
-    /// The table as it is now, to look up in. A thread should hold no more than a few at a time, each
+    /// The value as it is now, to look up in. A thread should hold no more than a few at a time, each
     /// for a short time; keep a [`snapshot`](Self::snapshot) instead.
     #[must_use]
-    pub fn load(&self) -> TableGuard {
+    pub fn load(&self) -> arc_swap::Guard<Arc<T>> {
         self.current.load()
     }
 
-    /// The table as it is now, to keep.
+    /// The value as it is now, to keep.
     #[must_use]
-    pub fn snapshot(&self) -> Arc<Table> {
+    pub fn snapshot(&self) -> Arc<T> {
         self.current.load_full()
     }
 
     /// Makes changes and publishes them all at once. Every `load` that begins after this returns sees
     /// them. Nothing is published if `change` panics.
-    pub fn update<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {
+    pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let _turn = self.writer.lock();
-        let mut table = Table::clone(&self.current.load());
-        let result = change(&mut table);
-        self.current.store(Arc::new(table));
+        let mut value = T::clone(&self.current.load());
+        let result = change(&mut value);
+        self.current.store(Arc::new(value));
         result
     }
 
@@ -55,21 +56,18 @@ impl LiveTable {
     ///
     /// # Errors
     /// What `change` returns; nothing is published then.
-    pub fn try_update<R, E>(
-        &self,
-        change: impl FnOnce(&mut Table) -> Result<R, E>,
-    ) -> Result<R, E> {
+    pub fn try_update<R, E>(&self, change: impl FnOnce(&mut T) -> Result<R, E>) -> Result<R, E> {
         let _turn = self.writer.lock();
-        let mut table = Table::clone(&self.current.load());
-        let result = change(&mut table)?;
-        self.current.store(Arc::new(table));
+        let mut value = T::clone(&self.current.load());
+        let result = change(&mut value)?;
+        self.current.store(Arc::new(value));
         Ok(result)
     }
 }
 
-impl fmt::Debug for LiveTable {
+impl<T: Clone + fmt::Debug> fmt::Debug for Live<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LiveTable").field(&**self.load()).finish()
+        f.debug_tuple("Live").field(&**self.load()).finish()
     }
 }
 
@@ -80,16 +78,17 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
-    use super::super::{Generation, HostPattern, PathPrefix, Route, Target};
+    use super::super::{Generation, HostPattern, Instance, PathPrefix, Route, RouteKey, Target};
     use super::*;
 
     fn route(prefix: &str, generation: u64) -> Arc<Route> {
-        Arc::new(Route {
+        let key = RouteKey {
             host: HostPattern::Any,
             prefix: PathPrefix::parse(prefix).unwrap(),
-            target: Target::new("localhost", NonZeroU16::MIN, []),
-            generation: Generation(generation),
-        })
+        };
+        let target = Target::new("localhost", NonZeroU16::MIN, []);
+        let instance = Arc::new(Instance::new(target));
+        Arc::new(Route::new(key, instance, Generation(generation)))
     }
 
     #[test]

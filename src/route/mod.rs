@@ -1,27 +1,34 @@
 //! Routing, pure: hosts, path prefixes, targets, and the table that says where a request goes. No I/O
 //! and no HTTP server is known here.
 //!
-//! A route has a key (host pattern, path prefix) and a target. A request is matched by its host and
+//! A route has a key (host pattern, path prefix) and instances, each with a target. A request is matched by its host and
 //! the one view of its path: an exact host before a wildcard (the longest first) before any host;
 //! within a host, the longest prefix of whole segments.
 
+mod activity;
+mod balance;
 mod entry;
 mod escape;
 mod host;
+mod instance;
 mod key;
 mod leaf;
 mod live;
 mod node;
 mod path;
+mod per_thread;
 mod prefix;
 mod request_target;
 mod table;
 mod target;
 mod tree;
 
+pub use activity::{Activity, OUTCOMES, Totals};
+pub use balance::{Balance, RoundRobin};
 pub use entry::{Generation, Route, RouteKey};
 pub use host::{Host, HostError, HostPattern, RequestHost, RequestHostError};
-pub use live::{LiveTable, TableGuard};
+pub use instance::{Instance, InstanceId, InstanceIdError, Lease};
+pub use live::{Live, LiveTable};
 pub use path::{PathError, RequestPath};
 pub use prefix::{MAX_PREFIX, PathPrefix, PrefixError};
 pub use request_target::{RequestTarget, TargetFormError};

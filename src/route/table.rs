@@ -76,6 +76,11 @@ impl<S: BuildHasher> Table<S> {
         self.generation
     }
 
+    /// Goes on from the number of a change that was made earlier.
+    pub fn resume(&mut self, generation: Generation) {
+        self.generation = generation;
+    }
+
     /// Begins a change: the number that it and its routes bear.
     pub fn advance(&mut self) -> Generation {
         self.generation = self.generation.next();

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora_core::server::configuration::ServerConf;
@@ -10,13 +10,13 @@ use pingora_core::services::listening::Service;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::sync::broadcast;
 
-use super::TrafficService;
+use super::{ControlService, TrafficService};
 use crate::control::{self, BodyLimits, Bridge, Control, RegisterErrorHandler};
 use crate::front::{Connections, Front, FrontOptions, HeadLimits};
 use crate::proxy::{Gateway, GatewayOptions, ProxyErrorHandler};
 use crate::registry::{
-    AllowedTarget, Event, ProxyFailure, RegisterError, RegisterFailure, Registered, Registration,
-    Registry, Rules, TargetPolicy, UnknownFields,
+    AllowedTarget, ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered,
+    Registration, Registry, Rules, TargetPolicy, UnknownFields,
 };
 use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
 
@@ -41,6 +41,13 @@ pub struct Options {
     pub allowed_targets: Vec<AllowedTarget>,
     /// The addresses that the proxy itself listens on, which are no targets.
     pub own_listeners: Vec<SocketAddr>,
+    /// Hosts, besides loopback and the listener's own address, that a request without a token to
+    /// the control API may be for; none by default.
+    pub control_hosts: Vec<String>,
+    /// The most bytes of a body for the control API; 64 MiB by default.
+    pub control_body_limit: usize,
+    /// The total time for a body for the control API; 60 s by default.
+    pub control_body_timeout: Duration,
     /// The most bytes of a request's head; 64 KiB by default.
     pub head_limit: usize,
     /// The most bytes of a request's target; 16 KiB by default.
@@ -64,6 +71,9 @@ impl Default for Options {
             case: CaseSensitivity::Insensitive,
             allowed_targets: Vec::new(),
             own_listeners: Vec::new(),
+            control_hosts: Vec::new(),
+            control_body_limit: 64 * 1024 * 1024,
+            control_body_timeout: Duration::from_mins(1),
             head_limit: 64 * 1024,
             target_limit: 16 * 1024,
             field_limit: 100,
@@ -81,6 +91,7 @@ pub struct DynamicProxy {
     registry: Arc<Registry>,
     connections: Arc<Connections>,
     options: Arc<Options>,
+    started: Instant,
     on_proxy_error: Option<ProxyErrorHandler>,
     on_register_error: Option<RegisterErrorHandler>,
 }
@@ -101,6 +112,7 @@ impl DynamicProxy {
             registry: Arc::new(Registry::new(rules)),
             connections: Arc::default(),
             options: Arc::new(options),
+            started: Instant::now(),
             on_proxy_error: None,
             on_register_error: None,
         }
@@ -149,8 +161,10 @@ impl DynamicProxy {
     }
 
     /// Removes a route; requests on their way to its target are not disturbed.
-    #[must_use = "says whether there was such a route"]
-    pub fn remove_route(&self, key: &RouteKey) -> Option<Arc<Route>> {
+    ///
+    /// # Errors
+    /// [`ChangeError`]: there is no such route, or the store cannot keep it.
+    pub fn remove_route(&self, key: &RouteKey) -> Result<Arc<Route>, ChangeError> {
         self.registry.remove(key)
     }
 
@@ -175,23 +189,39 @@ impl DynamicProxy {
     /// The whole proxy as a Pingora service: add listeners to it (`add_tcp`) and it to a server.
     #[must_use]
     pub fn service(&self, conf: &Arc<ServerConf>) -> TrafficService {
-        let options = &self.options;
         let front = Front::new(
             self.request_handler(conf),
             self.register_handler(),
-            FrontOptions {
-                limits: HeadLimits {
-                    head: options.head_limit,
-                    target: options.target_limit,
-                    fields: options.field_limit,
-                },
-                head_timeout: options.head_timeout,
-                idle_timeout: options.idle_timeout,
-                registration: options.registration_path.clone(),
-            },
+            self.front_options(),
             self.connections(),
         );
         Service::new("traffic".to_owned(), front)
+    }
+
+    /// The whole control API as a Pingora service: add listeners to it and it to a server. Who is
+    /// not on this machine needs one of [`Options::tokens`].
+    #[must_use]
+    pub fn control_service(&self) -> ControlService {
+        let options = FrontOptions {
+            registration: None,
+            ..self.front_options()
+        };
+        let front = Front::of_one(self.control_handler(), options, self.connections());
+        Service::new("control".to_owned(), front)
+    }
+
+    fn front_options(&self) -> FrontOptions {
+        let options = &self.options;
+        FrontOptions {
+            limits: HeadLimits {
+                head: options.head_limit,
+                target: options.target_limit,
+                fields: options.field_limit,
+            },
+            head_timeout: options.head_timeout,
+            idle_timeout: options.idle_timeout,
+            registration: options.registration_path.clone(),
+        }
     }
 
     /// The handler of proxied requests alone, a Pingora `HttpServerApp`. The limits on heads and
@@ -209,17 +239,31 @@ impl DynamicProxy {
     /// The handler of registrations alone, a Pingora `HttpServerApp`.
     #[must_use]
     pub fn register_handler(&self) -> Bridge {
-        let control = Control {
+        let router = control::registration(self.control());
+        Bridge::registration(router, self.options.registration_path.clone())
+    }
+
+    /// The handler of the whole control API alone, a Pingora `HttpServerApp`.
+    #[must_use]
+    pub fn control_handler(&self) -> Bridge {
+        Bridge::api(control::api(self.control()))
+    }
+
+    fn control(&self) -> Arc<Control> {
+        Arc::new(Control {
             registry: Arc::clone(&self.registry),
             unknown_fields: self.options.unknown_fields,
             body: BodyLimits {
                 size: self.options.registration_limit,
                 time: self.options.registration_timeout,
             },
+            api_body: BodyLimits {
+                size: self.options.control_body_limit,
+                time: self.options.control_body_timeout,
+            },
             on_register_error: self.on_register_error.clone(),
-        };
-        let router = control::registration(Arc::new(control));
-        Bridge::new(router, self.options.registration_path.clone())
+            started: self.started,
+        })
     }
 
     pub(super) fn check(&self, route: Registration) -> Result<(), RegisterError> {

@@ -16,12 +16,23 @@ const BACKLOG: i32 = 65_535;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {}", remedy(address, source))]
+#[error("cannot listen on {address}: {remedy}")]
 pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
+    /// The address, or `unix:` and a path.
+    pub address: String,
+    /// What to do about it.
+    pub remedy: String,
     /// What the kernel said.
     pub source: io::Error,
+}
+
+/// What a TCP listener is for, which decides the key that a remedy names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Traffic,
+    Control,
+    /// The control API where nothing says another place.
+    DefaultControl,
 }
 
 /// A socket that listens.
@@ -33,8 +44,8 @@ pub(super) struct BoundListener {
 }
 
 impl BoundListener {
-    pub(super) fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        listen(address).map_err(|source| BindError { address, source })
+    pub(super) fn bind(address: SocketAddr, purpose: Purpose) -> Result<Self, BindError> {
+        listen(address).map_err(|source| failed(address, purpose, source))
     }
 
     /// A second descriptor of the same socket, for another worker.
@@ -43,8 +54,16 @@ impl BoundListener {
         let copy = self
             .socket
             .try_clone()
-            .map_err(|source| BindError { address, source })?;
+            .map_err(|source| failed(address, Purpose::Traffic, source))?;
         Ok((address.to_string(), copy))
+    }
+}
+
+fn failed(address: SocketAddr, purpose: Purpose, source: io::Error) -> BindError {
+    BindError {
+        address: address.to_string(),
+        remedy: remedy(address, purpose, &source),
+        source,
     }
 }
 
@@ -81,13 +100,25 @@ pub(super) fn is_family_missing(error: &BindError) -> bool {
     )
 }
 
-fn remedy(address: &SocketAddr, error: &io::Error) -> String {
+fn remedy(address: SocketAddr, purpose: Purpose, error: &io::Error) -> String {
     let port = address.port();
     match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "port {port} is taken by another program (see `ss -ltnp sport = :{port}`); \
-             stop it, or choose another by `port:` in the configuration or PORT in the environment"
-        ),
+        io::ErrorKind::AddrInUse => {
+            let choice = match purpose {
+                Purpose::Traffic => {
+                    "choose another by `port:` in the configuration or PORT in the environment"
+                }
+                Purpose::Control => "choose another by `control.listen` in the configuration",
+                Purpose::DefaultControl => {
+                    "write `control.listen` in the configuration: the control API's port is the \
+                     one after the traffic's unless it says another, or off"
+                }
+            };
+            format!(
+                "port {port} is taken by another program (see `ss -ltnp sport = :{port}`); \
+                 stop it, or {choice}"
+            )
+        }
         io::ErrorKind::PermissionDenied => format!(
             "port {port} is privileged; choose one above 1023, or give the right to it: \
              `setcap cap_net_bind_service=+ep` on the binary"

@@ -3,11 +3,13 @@
 //! [`Server::bind`] does everything that can fail, so that a failure is an error with a remedy
 //! before anything runs; [`Server::run`] blocks until a signal has ended it.
 
+mod control_listener;
 mod dynamic_proxy;
 mod listener;
 mod service;
 mod settings;
 mod signals;
+mod unix_socket;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -23,14 +25,19 @@ use pingora_core::server::{RunArgs, Server as PingoraServer};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use control_listener::{ControlListener, ControlListeners};
 pub use dynamic_proxy::{DynamicProxy, Options};
 pub use listener::BindError;
-use listener::BoundListener;
-pub use service::TrafficService;
-use service::{Sockets, Worker};
+use listener::{BoundListener, Purpose};
+pub use service::{ControlService, TrafficService};
+use service::{SocketFiles, Sockets, Worker};
 use signals::Signals;
 
 use crate::config::{Config, ConfigError};
+use crate::control::Bridge;
+use crate::front::Front;
+use crate::proxy::Gateway;
+use pingora_proxy::HttpProxy;
 
 /// The client's writes are gathered up to this size before they go to the kernel, so that a head
 /// and a small body are one packet. Reads go through the front's own buffer.
@@ -81,7 +88,9 @@ pub struct Switches {
 /// A server that can run: its configuration is checked and its sockets are bound.
 pub struct Server {
     proxy: DynamicProxy,
-    workers: Vec<Worker>,
+    workers: Vec<Worker<Front<HttpProxy<Gateway>, Bridge>>>,
+    control: Option<Worker<Front<Bridge, Bridge>>>,
+    files: SocketFiles,
     stop: watch::Sender<bool>,
     armed: watch::Sender<bool>,
     pingora: PingoraServer,
@@ -119,10 +128,20 @@ impl Server {
         } else {
             listen(config)?
         };
+        let control = ControlListeners::of(config);
+        let control_bound = if switches.upgrade {
+            Vec::new()
+        } else {
+            control.bind()?
+        };
+        let mut addresses: Vec<SocketAddr> =
+            config.listen.iter().map(|listen| listen.address).collect();
         if !switches.upgrade {
-            options.own_listeners = listeners.iter().map(|listener| listener.address).collect();
+            addresses = listeners.iter().map(|listener| listener.address).collect();
+            options.own_listeners.clone_from(&addresses);
+            let bound = control_bound.iter().filter_map(|bound| bound.address);
+            options.own_listeners.extend(bound);
         }
-        let addresses = options.own_listeners.clone();
         let proxy = DynamicProxy::new(options);
         for route in &config.routes {
             let registration = settings::registration(route)?;
@@ -144,10 +163,14 @@ impl Server {
                 }
             }));
         }
+        let files = SocketFiles::default();
+        let control = control_worker(&proxy, control, control_bound, &stop, &files);
         let pingora = pingora(config.pingora(), switches);
         Ok(Self {
             proxy,
             workers,
+            control,
+            files,
             stop,
             armed,
             pingora,
@@ -169,10 +192,14 @@ impl Server {
             armed: self.armed,
             connections: self.proxy.connections(),
             grace: self.grace,
+            files: self.files,
         };
         self.pingora.bootstrap();
         for worker in self.workers {
             self.pingora.add_service(worker);
+        }
+        if let Some(control) = self.control {
+            self.pingora.add_service(control);
         }
         self.pingora.run(RunArgs {
             shutdown_signal: Box::new(signals),
@@ -189,7 +216,7 @@ fn workers(
     addresses: &[SocketAddr],
     listeners: &[BoundListener],
     stop: &watch::Sender<bool>,
-) -> Result<Vec<Worker>, StartError> {
+) -> Result<Vec<Worker<Front<HttpProxy<Gateway>, Bridge>>>, StartError> {
     let mut conf = config.pingora();
     let count = if conf.work_stealing { 1 } else { conf.threads };
     if !conf.work_stealing {
@@ -221,6 +248,53 @@ fn workers(
         .collect()
 }
 
+/// The worker of the control API, on one thread; none if it is off.
+fn control_worker(
+    proxy: &DynamicProxy,
+    wanted: ControlListeners,
+    bound: Vec<ControlListener>,
+    stop: &watch::Sender<bool>,
+    files: &SocketFiles,
+) -> Option<Worker<Front<Bridge, Bridge>>> {
+    if wanted.listen.is_empty() {
+        return None;
+    }
+    let mut service = proxy.control_service();
+    service.threads = Some(1);
+    let names: Vec<String> = if bound.is_empty() {
+        wanted.listen.iter().map(control_listener::name).collect()
+    } else {
+        bound.iter().map(|bound| bound.name.clone()).collect()
+    };
+    for name in &names {
+        let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
+        service.add_listener(control_listener::endpoint(name).l4_buffer(buffers));
+    }
+    if bound.is_empty() {
+        return Some(Worker {
+            service,
+            sockets: Sockets::Inherited(wanted, Arc::clone(files)),
+            stop: stop.clone(),
+            on_started: None,
+        });
+    }
+    files
+        .lock()
+        .extend(bound.iter().filter_map(|bound| bound.file.clone()));
+    let shown: Vec<String> = bound.iter().map(|bound| bound.shown.clone()).collect();
+    let sockets = bound.into_iter().map(|bound| (bound.name, bound.socket));
+    Some(Worker {
+        service,
+        sockets: Sockets::Known(sockets.collect()),
+        stop: stop.clone(),
+        on_started: Some(Box::pin(async move {
+            for shown in shown {
+                info!("control API on {shown}");
+            }
+        })),
+    })
+}
+
 fn named(listener: BoundListener) -> (String, OwnedFd) {
     (listener.address.to_string(), listener.socket)
 }
@@ -238,7 +312,7 @@ fn pingora(conf: ServerConf, switches: Switches) -> PingoraServer {
 fn listen(config: &Config) -> Result<Vec<BoundListener>, StartError> {
     let mut bound = Vec::with_capacity(config.listen.len());
     for listen in &config.listen {
-        match BoundListener::bind(listen.address) {
+        match BoundListener::bind(listen.address, Purpose::Traffic) {
             Ok(listener) => bound.push(listener),
             Err(error) if listen.optional && listener::is_family_missing(&error) => {
                 info!("not listening on {}: {}", listen.address, error.source);

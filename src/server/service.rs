@@ -1,18 +1,24 @@
-//! The traffic service: Pingora's listening service with our sockets and our stop signal.
+//! The services: Pingora's listening service with our sockets and our stop signal.
 
+use std::error::Error;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use log::{debug, error};
+use log::{debug, error, info};
 use parking_lot::Mutex;
+use pingora_core::apps::ServerApp;
 use pingora_core::server::{Fds, ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use pingora_core::services::{Service as Serve, ServiceReadyNotifier, ServiceWithDependents};
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 
+use super::BindError;
+use super::control_listener::{self, ControlListeners};
+use super::unix_socket::SocketFile;
+use crate::config::ControlListen;
 use crate::control::Bridge;
 use crate::front::Front;
 use crate::proxy::Gateway;
@@ -21,14 +27,18 @@ use crate::proxy::Gateway;
 /// registration service behind it.
 pub type TrafficService = Service<Front<HttpProxy<Gateway>, Bridge>>;
 
-/// One worker of a stand-alone server: the traffic service on its own thread, with its own pools of
-/// upstream connections, accepting from sockets that it shares with the other workers.
+/// The service that Pingora runs behind the control listeners: the front, with the whole control
+/// API behind it.
+pub type ControlService = Service<Front<Bridge, Bridge>>;
+
+/// One worker of a stand-alone server: a service on its own thread. The traffic's have their own
+/// pools of upstream connections, and accept from sockets that they share; the control API has one.
 ///
 /// A Pingora service with several threads accepts a connection on one and serves it on another,
 /// and takes idle upstream connections from a third (about one in six is then lost to a race:
 /// "failed to acquire reusable stream"). Workers share nothing but the routes.
-pub(super) struct Worker {
-    pub(super) service: TrafficService,
+pub(super) struct Worker<A> {
+    pub(super) service: Service<A>,
     pub(super) sockets: Sockets,
     /// Becomes true when the server is to stop.
     pub(super) stop: watch::Sender<bool>,
@@ -48,11 +58,23 @@ pub(super) enum Sockets {
     Copies(Vec<(String, OwnedFd)>),
     /// Copies, to be made of those that have come from the process before.
     CopiesOfKnown,
+    /// Those of the control API that have come from the process before; what that one did not
+    /// have is bound now.
+    Inherited(ControlListeners, SocketFiles),
+    /// None are left: the service has been started.
+    Taken,
 }
+
+/// The files of Unix sockets, which go away at an orderly stop.
+pub(super) type SocketFiles = Arc<Mutex<Vec<SocketFile>>>;
 
 impl Sockets {
     /// The table in which Pingora's listeners look for their sockets.
-    fn table(self, known: Option<ListenFds>) -> std::io::Result<Option<ListenFds>> {
+    fn table(
+        self,
+        known: Option<ListenFds>,
+        names: &[String],
+    ) -> Result<Option<ListenFds>, Box<dyn Error>> {
         match self {
             Self::Known(sockets) => {
                 if let Some(table) = &known {
@@ -61,7 +83,17 @@ impl Sockets {
                 Ok(known)
             }
             Self::Copies(sockets) => Ok(Some(private(sockets))),
-            Self::CopiesOfKnown => known.map(|table| copies(&table.lock())).transpose(),
+            Self::CopiesOfKnown => {
+                let table = known.map(|table| copies(&table.lock(), names));
+                Ok(table.transpose()?)
+            }
+            Self::Inherited(wanted, files) => {
+                if let Some(table) = &known {
+                    inherit(&mut table.lock(), &wanted, &files)?;
+                }
+                Ok(known)
+            }
+            Self::Taken => Err("it was started before".into()),
         }
     }
 }
@@ -72,23 +104,46 @@ fn fill(table: &mut Fds, sockets: Vec<(String, OwnedFd)>) {
     }
 }
 
+/// Takes the control listeners that came from the process before, and binds what is missing.
+fn inherit(
+    table: &mut Fds,
+    wanted: &ControlListeners,
+    files: &SocketFiles,
+) -> Result<(), BindError> {
+    for listen in &wanted.listen {
+        let name = control_listener::name(listen);
+        let mut shown = control_listener::shown(listen);
+        if table.get(&name).is_none() {
+            let bound = wanted.bind_one(listen)?;
+            shown = bound.shown;
+            table.add(name, bound.socket.into_raw_fd());
+        }
+        if let ControlListen::Unix(path) = listen {
+            files.lock().push(SocketFile::at(path));
+        }
+        info!("control API on {shown}");
+    }
+    Ok(())
+}
+
 fn private(sockets: Vec<(String, OwnedFd)>) -> ListenFds {
     let mut table = Fds::new();
     fill(&mut table, sockets);
     Arc::new(Mutex::new(table))
 }
 
-fn copies(known: &Fds) -> std::io::Result<ListenFds> {
+fn copies(known: &Fds, names: &[String]) -> std::io::Result<ListenFds> {
     let mut table = Fds::new();
-    let (names, sockets) = known.serialize();
-    for (name, socket) in names.into_iter().zip(sockets) {
-        table.add(name, nix::unistd::dup(socket)?);
+    for name in names {
+        if let Some(socket) = known.get(name) {
+            table.add(name.clone(), nix::unistd::dup(*socket)?);
+        }
     }
     Ok(Arc::new(Mutex::new(table)))
 }
 
 #[async_trait]
-impl ServiceWithDependents for Worker {
+impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Worker<A> {
     async fn start_service(
         &mut self,
         fds: Option<ListenFds>,
@@ -96,11 +151,13 @@ impl ServiceWithDependents for Worker {
         listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
-        let sockets = std::mem::replace(&mut self.sockets, Sockets::CopiesOfKnown);
-        let table = match sockets.table(fds) {
+        let sockets = std::mem::replace(&mut self.sockets, Sockets::Taken);
+        let names = self.listen_addresses().unwrap_or_default();
+        let table = match sockets.table(fds, &names) {
             Ok(table) => table,
             Err(error) => {
-                error!("a worker has no listening sockets and is not started: {error}");
+                let name = Serve::name(&self.service);
+                error!("{name}: a worker has no listening sockets and is not started: {error}");
                 return;
             }
         };

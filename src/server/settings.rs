@@ -1,9 +1,11 @@
 //! From the configuration file's values to the proxy's options: the one place that knows both.
 
+use std::net::SocketAddr;
+
 use http::StatusCode;
 
 use super::{Options, StartError};
-use crate::config::{self, Config, ConfigError, StaticRoute};
+use crate::config::{self, Config, ConfigError, ControlListen, StaticRoute};
 use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix};
@@ -28,13 +30,30 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
             CaseSensitivity::Insensitive
         },
         allowed_targets: config.targets.allow.iter().map(allowed).collect(),
-        own_listeners: config.listen.iter().map(|listen| listen.address).collect(),
+        own_listeners: own_listeners(config),
+        control_hosts: config.control.hosts.clone(),
+        control_body_limit: config.control.body_limit,
+        control_body_timeout: config.control.body_timeout,
         head_limit: config.limits.head,
         target_limit: config.limits.target,
         field_limit: config.limits.fields,
         head_timeout: config.timeouts.head,
         idle_timeout: config.timeouts.idle,
     })
+}
+
+/// The addresses of the traffic and of the control API; neither is a target.
+fn own_listeners(config: &Config) -> Vec<SocketAddr> {
+    let control = config
+        .control
+        .listen
+        .iter()
+        .filter_map(|listen| match listen {
+            ControlListen::Tcp(address) => Some(*address),
+            ControlListen::Unix(_) => None,
+        });
+    let traffic = config.listen.iter().map(|listen| listen.address);
+    traffic.chain(control).collect()
 }
 
 fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {

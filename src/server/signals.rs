@@ -13,6 +13,7 @@ use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use super::service::SocketFiles;
 use crate::front::Connections;
 
 /// Waits for the signal that ends the server.
@@ -22,6 +23,8 @@ pub(super) struct Signals {
     pub(super) armed: watch::Sender<bool>,
     pub(super) connections: Arc<Connections>,
     pub(super) grace: Duration,
+    /// Go away with the listeners; after an upgrade they are the new process's.
+    pub(super) files: SocketFiles,
 }
 
 /// What the process has been told.
@@ -64,6 +67,10 @@ impl Signals {
             "{name}: stopping; {open} connections open, at most {:?} to finish",
             self.grace
         );
+        // Before the listeners close: another process may want the path at once.
+        for file in self.files.lock().drain(..) {
+            file.remove();
+        }
         self.stop.send_replace(true);
         tokio::select! {
             () = self.connections.all_closed() => info!("all connections are closed"),

@@ -273,7 +273,8 @@ async fn the_port_that_is_announced_is_the_one_that_is_asked_for() {
         let mut check = command();
         check.args(["check"]).env("PORT", port.to_string());
         assert_eq!(output_of(check).await.status.code(), Some(0));
-        let proxy = with_environment(&[("PORT", &port.to_string())], "threads: 1").await;
+        let own_control = "threads: 1\ncontrol: {listen: 127.0.0.1:0}";
+        let proxy = with_environment(&[("PORT", &port.to_string())], own_control).await;
         assert_eq!(
             proxy.started(),
             format!("Reverse Proxy started, listening on port {port}")

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use proptest::prelude::*;
 
-use super::super::{Generation, PathPrefix, Target};
+use super::super::{Generation, Instance, PathPrefix, Target};
 use super::*;
 
 fn host(text: &str) -> HostPattern {
@@ -24,13 +24,8 @@ fn key(host_text: &str, prefix: &str) -> RouteKey {
 
 fn route(key: RouteKey, generation: u64) -> Arc<Route> {
     let target = Target::new("localhost", NonZeroU16::MIN, []);
-    let RouteKey { host, prefix } = key;
-    Arc::new(Route {
-        host,
-        prefix,
-        target,
-        generation: Generation(generation),
-    })
+    let instance = Arc::new(Instance::new(target));
+    Arc::new(Route::new(key, instance, Generation(generation)))
 }
 
 fn table_of(case: CaseSensitivity, keys: &[(&str, &str)]) -> Table {

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use dynamic_reverse_proxy::route::{
-    Generation, HostPattern, PathPrefix, RequestPath, Route, Table, Target,
+    Generation, HostPattern, Instance, PathPrefix, RequestPath, Route, RouteKey, Table, Target,
 };
 
 const HOSTS: [&str; 4] = ["", "a.com", "*.a.com", "*.com"];
@@ -44,15 +44,9 @@ fn route(host: &str, text: &[u8], number: u64) -> Option<(Route, (String, String
         host => HostPattern::parse(host).expect("a host"),
     };
     let target = Target::new("localhost", NonZeroU16::MIN, []);
-    Some((
-        Route {
-            host,
-            prefix,
-            target,
-            generation: Generation(number),
-        },
-        key,
-    ))
+    let instance = Arc::new(Instance::new(target));
+    let route = Route::new(RouteKey { host, prefix }, instance, Generation(number));
+    Some((route, key))
 }
 
 fn insert(table: &mut Table, list: &mut List, host: &str, text: &[u8], number: u64) {

@@ -1,5 +1,6 @@
 //! A client that sends what it is told to, byte for byte.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
@@ -182,4 +183,33 @@ pub(crate) async fn request(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Res
 /// One GET on a connection of its own.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Response {
     Client::connect(address).await.get(path).await
+}
+
+/// A request to the control API: a body of JSON, or none, and fields besides the usual ones.
+pub(crate) fn api_request(
+    method: &str,
+    target: &str,
+    fields: &[(&str, &str)],
+    body: Option<&Value>,
+) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\n");
+    if !fields
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
+        head.push_str("Host: localhost\r\n");
+    }
+    for (name, value) in fields {
+        write!(head, "{name}: {value}\r\n").expect("a string grows");
+    }
+    let text = body.map(Value::to_string);
+    if let Some(text) = &text {
+        let length = text.len();
+        write!(
+            head,
+            "Content-Type: application/json\r\nContent-Length: {length}\r\n"
+        )
+        .expect("a string grows");
+    }
+    (head + "\r\n" + text.as_deref().unwrap_or_default()).into_bytes()
 }

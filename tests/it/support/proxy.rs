@@ -6,12 +6,13 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use super::{Client, Response, in_time};
+use super::{Client, Response, api_request, eventually, in_time};
 
 /// What the proxy says once it accepts connections.
 const STARTED: &str = "Reverse Proxy started, listening on port ";
@@ -104,6 +105,40 @@ impl TestProxy {
     /// Where clients on this machine reach it.
     pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Where its (first) TCP listener of the control API is.
+    pub(crate) async fn control(&self) -> SocketAddr {
+        let mut address = None;
+        eventually("the control API is listened on", async || {
+            address = self
+                .control_listeners()
+                .find_map(|shown| shown.parse().ok());
+            address.is_some()
+        })
+        .await;
+        address.expect("an address")
+    }
+
+    /// The control listeners as the log names them, `127.0.0.1:3001` or `unix:/path`.
+    pub(crate) fn control_listeners(&self) -> impl Iterator<Item = String> + use<> {
+        let log = self.log();
+        let shown: Vec<_> = log
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .filter_map(|line| line.trim_end().split_once("control API on "))
+            .map(|(_, shown)| shown.to_owned())
+            .collect();
+        shown.into_iter()
+    }
+
+    /// A request to the control API with a body of JSON, or none.
+    pub(crate) async fn api(&self, method: &str, target: &str, body: Option<Value>) -> Response {
+        let request = api_request(method, target, &[], body.as_ref());
+        Client::connect(self.control().await)
+            .await
+            .exchange(request)
+            .await
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -228,7 +263,7 @@ pub(crate) fn registration(body: impl AsRef<[u8]>) -> Vec<u8> {
 /// The binary, in an environment that says nothing to it.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dynamic-reverse-proxy"));
-    for name in ["PORT", "port", "RUST_LOG"] {
+    for name in ["PORT", "port", "RUST_LOG", "STATE_DIRECTORY"] {
         command.env_remove(name);
     }
     command
@@ -258,6 +293,10 @@ fn with_defaults(configuration: &str) -> String {
     let mut text = String::new();
     if !has("port:") && !has("listen:") {
         text.push_str("port: 0\n");
+    }
+    if !has("control:") && (has("port:") || has("listen:")) {
+        // The port after the traffic's may be anybody's.
+        text.push_str("control:\n  listen: 127.0.0.1:0\n");
     }
     if !has("threads:") {
         text.push_str("threads: 1\n");

@@ -1,0 +1,173 @@
+//! Errors of the API as problem documents (RFC 9457).
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+/// The media type of a problem document.
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Why a request of the API is refused: its answer, for programs and for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The status of the answer.
+    pub(crate) status: StatusCode,
+    /// The reason for programs, in capitals: `NO_SUCH_ROUTE`.
+    pub(crate) code: &'static str,
+    /// The reason for people: a sentence that says what to do.
+    pub(crate) detail: Cow<'static, str>,
+    /// The field of the body that is at fault, if one is: a pointer into it (RFC 6901).
+    pub(crate) pointer: Option<String>,
+    /// The query parameter that is at fault, if one is.
+    pub(crate) parameter: Option<Cow<'static, str>>,
+    /// The value of `WWW-Authenticate`, which a 401 has (RFC 9110, 15.5.2).
+    pub(crate) challenge: Option<&'static str>,
+}
+
+/// The document.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
+}
+
+impl Problem {
+    /// A problem of the request as a whole.
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            pointer: None,
+            parameter: None,
+            challenge: None,
+        }
+    }
+
+    /// The same problem, at a field of the body (RFC 6901: `/changes/3/prefix`).
+    #[must_use]
+    pub(crate) fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.pointer = Some(pointer.into());
+        self
+    }
+
+    /// The same problem, in a query parameter.
+    #[must_use]
+    pub(crate) fn in_parameter(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.parameter = Some(name.into());
+        self
+    }
+
+    /// The same problem, with what the client has to prove.
+    #[must_use]
+    pub(crate) fn challenging(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    fn document(&self) -> Document<'_> {
+        Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            pointer: self.pointer.as_deref(),
+            parameter: self.parameter.as_deref(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let text = match serde_json::to_string(&self.document()) {
+            Ok(text) => text,
+            Err(error) => {
+                log::error!("a problem cannot be written as JSON: {error}");
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            }
+        };
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = self.status;
+        let fields = response.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = self.challenge {
+            fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+}
+
+/// A path that the API does not have.
+pub(super) fn no_such_path(path: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "NO_SUCH_PATH",
+        format!("The control API has no {path}; /openapi.json lists what it has."),
+    )
+}
+
+/// A method that the path does not have; the router adds `Allow`.
+pub(super) fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "METHOD_NOT_ALLOWED",
+        "This path does not take the method; the field Allow names those that it takes.",
+    )
+}
+
+/// A request target that is not one.
+pub(super) fn bad_target() -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "BAD_TARGET",
+        "The request target is not a path with a query; escape what is not allowed in a URI.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_has_what_is_known() {
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "INVALID_PREFIX", "No.");
+        let text = |problem: &Problem| serde_json::to_string(&problem.document()).unwrap();
+        assert_eq!(
+            text(&problem),
+            r#"{"type":"about:blank","title":"Bad Request","status":400,"code":"INVALID_PREFIX","detail":"No."}"#
+        );
+        assert!(
+            text(&problem.clone().at("/changes/3/prefix"))
+                .contains(r#""pointer":"/changes/3/prefix""#)
+        );
+        assert!(text(&problem.in_parameter("limit")).contains(r#""parameter":"limit""#));
+    }
+
+    #[test]
+    fn an_answer_is_not_kept() {
+        let response = Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "No.")
+            .challenging("Bearer")
+            .into_response();
+        assert_eq!(response.status(), 401);
+        assert_eq!(response.headers()[CONTENT_TYPE], MEDIA_TYPE);
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+    }
+}

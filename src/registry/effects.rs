@@ -1,0 +1,199 @@
+//! What follows once a change is public: timers, events, the audit.
+
+use std::sync::Arc;
+
+use super::attempt::{Cause, Move, Step};
+use super::events::{RouteEvent, RouteEventKind, RoutesEvent};
+use super::writer::{Core, Shared};
+use super::{Actor, Counts, Event, audit};
+use crate::route::{Generation, Instance, Route, RouteKey};
+
+/// A change of more routes than this is one event.
+const MOST_EVENTS: usize = 256;
+
+/// What follows a change.
+pub(super) struct Effects<'a> {
+    shared: &'a Shared,
+    core: &'a mut Core,
+    actor: &'a Actor,
+    generation: Generation,
+}
+
+impl<'a> Effects<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        core: &'a mut Core,
+        actor: &'a Actor,
+        generation: Generation,
+    ) -> Self {
+        Self {
+            shared,
+            core,
+            actor,
+            generation,
+        }
+    }
+
+    /// Lets everything follow the steps of one change.
+    pub(super) fn of(mut self, steps: Vec<Step>, counts: Counts) {
+        let is_large = steps.len() > MOST_EVENTS;
+        for step in steps {
+            match step {
+                Step::Move(moved) => self.moved(&moved, is_large),
+                Step::Renew(_, instance, ends) => {
+                    if let Some(lease) = &instance.lease {
+                        lease.extend(ends);
+                    }
+                }
+                Step::Drain(key, instance, ends) => self.drains(key, &instance, ends),
+                Step::Gone(key, instance, cut) => self.gone(key, &instance, cut),
+            }
+        }
+        if is_large {
+            let generation = self.generation;
+            self.shared
+                .events
+                .emit(Event::Routes(RoutesEvent { counts, generation }));
+        }
+    }
+
+    fn moved(&mut self, moved: &Move, is_large: bool) {
+        let (before, after) = (moved.before.as_ref(), moved.after.as_ref());
+        let Some(key) = moved.key() else { return };
+        for left in missing(before, after) {
+            self.core.leases.remove(left.serial);
+        }
+        for joined in missing(after, before) {
+            if let Some(lease) = &joined.lease {
+                self.core
+                    .leases
+                    .set(joined.serial, lease.ends(), key.clone());
+            }
+        }
+        audit::moved(
+            self.actor,
+            moved.cause,
+            &key,
+            before,
+            after,
+            self.generation,
+        );
+        if !is_large {
+            self.tell(moved, &key);
+        }
+    }
+
+    /// The events of a route that was changed.
+    fn tell(&self, moved: &Move, key: &RouteKey) {
+        use RouteEventKind as K;
+        let (before, after) = (moved.before.as_ref(), moved.after.as_ref());
+        let left = || missing(before, after);
+        match moved.cause {
+            // Each instance has an event of its own, when it begins and when it is gone.
+            Cause::Drain => return,
+            Cause::Expire => left().for_each(|i| self.emit(K::LeaseExpired, key, Some(i), moved)),
+            Cause::Join if before.is_some() => {
+                for joined in missing(after, before) {
+                    let is_known = before.is_some_and(|b| b.instance_named(&joined.id).is_some());
+                    let kind = if is_known {
+                        K::InstanceReplaced
+                    } else {
+                        K::InstanceJoined
+                    };
+                    self.emit(kind, key, Some(joined), moved);
+                }
+            }
+            Cause::Leave if after.is_some() => {
+                left().for_each(|i| self.emit(K::InstanceLeft, key, Some(i), moved));
+            }
+            Cause::Put | Cause::Register if before.is_some() && after.is_some() => {
+                self.emit(K::Replaced, key, None, moved);
+            }
+            _ => {}
+        }
+        match (before, after) {
+            (None, Some(_)) => self.emit(K::Created, key, None, moved),
+            (Some(_), None) => self.emit(K::Removed, key, None, moved),
+            _ => {}
+        }
+    }
+
+    fn drains(&mut self, key: RouteKey, instance: &Arc<Instance>, ends: u64) {
+        let is_new = instance.drain_ends().is_none();
+        instance.drain_until(ends);
+        self.core.drains.set(instance.serial, ends, key.clone());
+        if is_new {
+            let after = self.shared.live.load().routes.get(&key).cloned();
+            self.emit_event(RouteEvent {
+                kind: RouteEventKind::InstanceDraining,
+                key,
+                instance: Some(Arc::clone(instance)),
+                before: None,
+                after,
+                generation: self.generation,
+            });
+        }
+    }
+
+    fn gone(&mut self, key: RouteKey, instance: &Arc<Instance>, cut: bool) {
+        self.core.drains.remove(instance.serial);
+        if cut {
+            let count = match &*self.shared.cut.lock() {
+                Some(cut) => cut(instance.serial),
+                None => 0,
+            };
+            log::info!(
+                "{key}: the drain of {} is over, {count} requests cut",
+                instance.id
+            );
+        }
+        audit::drained(self.actor, &key, instance, self.generation);
+        let after = self.shared.live.load().get(&key).cloned();
+        let is_route_gone = after.is_none();
+        let event = |kind| RouteEvent {
+            kind,
+            key: key.clone(),
+            instance: Some(Arc::clone(instance)),
+            before: None,
+            after: after.clone(),
+            generation: self.generation,
+        };
+        self.emit_event(event(RouteEventKind::InstanceLeft));
+        if is_route_gone {
+            self.emit_event(event(RouteEventKind::Removed));
+        }
+    }
+
+    fn emit(
+        &self,
+        kind: RouteEventKind,
+        key: &RouteKey,
+        instance: Option<&Arc<Instance>>,
+        moved: &Move,
+    ) {
+        self.emit_event(RouteEvent {
+            kind,
+            key: key.clone(),
+            instance: instance.cloned(),
+            before: moved.before.clone(),
+            after: moved.after.clone(),
+            generation: self.generation,
+        });
+    }
+
+    fn emit_event(&self, event: RouteEvent) {
+        self.shared.events.emit(Event::Route(Arc::new(event)));
+    }
+}
+
+/// The instances that one route has and the other has not.
+pub(super) fn missing<'r>(
+    of: Option<&'r Arc<Route>>,
+    in_: Option<&'r Arc<Route>>,
+) -> impl Iterator<Item = &'r Arc<Instance>> {
+    of.into_iter()
+        .flat_map(|route| route.instances())
+        .filter(move |instance| {
+            !in_.is_some_and(|other| other.instances().any(|o| o.serial == instance.serial))
+        })
+}
