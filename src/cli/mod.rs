@@ -68,6 +68,12 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Status(status::StatusArgs),
     /// Run an app on a free port and keep it registered as long as it runs.
+    ///
+    /// The command gets its port in $PORT, and wherever an argument has {port}. It is registered
+    /// once it listens. On SIGTERM or ctrl-C it first loses its registration, its requests finish,
+    /// and only then it gets the signal; a second signal goes through at once. If it ends by itself
+    /// it is taken out at once. While the proxy is not there it runs on, and is registered when the
+    /// proxy is back.
     #[command(after_help = EXIT_CODES)]
     Run(run::RunArgs),
     /// Print a shell's completions.

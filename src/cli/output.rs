@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Row, Table, presets};
+use comfy_table::{
+    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, presets,
+};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
@@ -90,8 +92,12 @@ pub(super) fn table(
         });
         table.add_row(Row::from(cells.collect::<Vec<_>>()));
     }
-    for column in table.column_iter_mut() {
+    for (column, (_, align)) in table.column_iter_mut().zip(columns) {
         column.set_padding((0, 2));
+        if matches!(align, Align::Right) {
+            // A broken number is another number.
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     let mut out = BufWriter::new(io::stdout().lock());
     for line in table.lines() {

@@ -32,11 +32,6 @@ const DEFAULT: &str = "default";
 const HURRY: Duration = Duration::from_secs(2);
 
 /// `run`.
-///
-/// The command gets its port in $PORT, and wherever an argument has {port}. It is registered once it
-/// listens. On SIGTERM or ctrl-C it first loses its registration, its requests finish, and only then
-/// it gets the signal; a second signal goes through at once. If it ends by itself it is taken out at
-/// once. While the proxy is not there it runs on, and is registered when the proxy is back.
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
     /// The path prefix: /shop.
