@@ -12,6 +12,7 @@ mod run;
 mod serve;
 mod shell;
 mod status;
+mod token;
 mod wire;
 
 use std::io;
@@ -26,7 +27,7 @@ pub use routes::ImportError;
 pub use run::RunError;
 
 use crate::config::{Config, ConfigError};
-use crate::server::StartError;
+use crate::server::{NewTokenError, StartError};
 
 /// What the exit codes mean, at the end of the help.
 const EXIT_CODES: &str = "\
@@ -76,6 +77,8 @@ enum Command {
     /// proxy is back.
     #[command(after_help = EXIT_CODES)]
     Run(run::RunArgs),
+    /// Make a token for the control API.
+    Token(TokenArgs),
     /// Print a shell's completions.
     Completions(shell::CompletionsArgs),
     /// Print the manual page, in roff.
@@ -106,6 +109,13 @@ struct CheckArgs {
     conf: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+struct TokenArgs {
+    /// Who the token is for: shown in the log, and the owner of what is registered with it.
+    #[arg(long)]
+    name: String,
+}
+
 /// Why a command fails.
 #[derive(Debug, Error)]
 pub enum CliError {
@@ -118,6 +128,9 @@ pub enum CliError {
     /// The log cannot be started.
     #[error("the log cannot be started: {0}")]
     Log(#[from] log::SetLoggerError),
+    /// No token is made.
+    #[error(transparent)]
+    Token(#[from] NewTokenError),
     /// Standard output is closed.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -152,10 +165,11 @@ impl CliError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::Token(NewTokenError::Name(_)) => 2,
             Self::Start(error) if error.is_configuration() => 2,
             Self::Start(_)
             | Self::Log(_)
+            | Self::Token(_)
             | Self::Output(_)
             | Self::Write { .. }
             | Self::StillThere(_) => 1,
@@ -183,6 +197,7 @@ pub fn run() -> Result<ExitCode, CliError> {
         Some(Command::Drain(args)) => quiet(drain::run(&args)),
         Some(Command::Status(args)) => quiet(status::run(&args)),
         Some(Command::Run(args)) => return run::run(args).map_err(CliError::from),
+        Some(Command::Token(args)) => token::run(&args),
         Some(Command::Completions(args)) => quiet(shell::completions(&args)),
         Some(Command::Man) => quiet(shell::man()),
     };

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::answer::Refusal;
@@ -14,7 +14,7 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
     use RegisterError as E;
     let status = match error {
         E::Forbidden { .. } | E::TargetNotAllowed { .. } => StatusCode::FORBIDDEN,
-        E::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+        E::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
         E::Change(error) => of_change(error),
         E::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         E::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -74,6 +74,9 @@ pub(super) fn respond(refusal: &Refusal, fields: &HeaderMap) -> Response {
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if refusal.status == StatusCode::UNAUTHORIZED {
+        fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     if let Some(methods) = refusal.allow {
         fields.insert(ALLOW, HeaderValue::from_static(methods));
     }

@@ -31,7 +31,7 @@ impl Peer {
         }
     }
 
-    fn is_this_machine(self) -> bool {
+    pub(super) fn is_this_machine(self) -> bool {
         match self {
             Self::Inet(address) => address.ip().to_canonical().is_loopback(),
             Self::Unix => true,

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::error::refusal;
-use super::peer::{self, Peer};
+use super::peer::Peer;
 use super::{Control, GENERATION};
 use crate::registry::{Actor, Event, RegisterError, RegisterFailure, Registered, Registration};
 
@@ -60,7 +60,7 @@ async fn attempt(
     fields: &HeaderMap,
     body: Body,
 ) -> Result<Registered, RegisterError> {
-    peer::check(peer, fields)?;
+    let _actor = control.callers.on_registration(peer, fields).await?;
     if method != Method::POST {
         return Err(RegisterError::MethodNotAllowed);
     }

@@ -15,6 +15,12 @@ pub enum RegisterError {
         /// The rule that says so.
         reason: String,
     },
+    /// A token is missing or wrong.
+    #[error("{reason}")]
+    Unauthenticated {
+        /// What to send.
+        reason: String,
+    },
     /// Only `POST` registers.
     #[error("register with POST")]
     MethodNotAllowed,
@@ -100,9 +106,6 @@ pub enum RegisterError {
     /// The lease is not one.
     #[error("ttl: {0}")]
     Ttl(#[from] TtlError),
-    /// The token that came along is not one, or one is needed.
-    #[error("{0}")]
-    Unauthenticated(String),
     /// It was understood, but cannot be done.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -129,6 +132,7 @@ impl RegisterError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Forbidden { .. } => "FORBIDDEN",
+            Self::Unauthenticated { .. } => "UNAUTHENTICATED",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::NotJson(_) | Self::Truncated => "BAD_REQUEST",
             Self::Incomplete(_) => "INCOMPLETE_REQUEST",
@@ -144,7 +148,6 @@ impl RegisterError {
             Self::Instance(_) => "INVALID_INSTANCE",
             Self::Owner(_) => "INVALID_OWNER",
             Self::Ttl(_) => "INVALID_TTL",
-            Self::Unauthenticated(_) => "UNAUTHENTICATED",
             Self::Change(error) => error.code(),
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::TooSlow { .. } => "BODY_TIMEOUT",

@@ -142,3 +142,97 @@ impl fmt::Display for Action {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(host: &str, prefix: &str) -> RouteKey {
+        RouteKey {
+            host: pattern(host),
+            prefix: PathPrefix::parse(prefix).unwrap(),
+        }
+    }
+
+    fn pattern(host: &str) -> HostPattern {
+        match host {
+            "*" => HostPattern::Any,
+            host => HostPattern::parse(host).unwrap(),
+        }
+    }
+
+    fn scope(actions: &[Action]) -> Scope {
+        Scope {
+            actions: actions.to_vec(),
+            hosts: None,
+            prefixes: None,
+            ports: None,
+        }
+    }
+
+    #[test]
+    fn without_scopes_everything_is_allowed_and_with_none_nothing() {
+        let anywhere = key("*", "/");
+        for action in [Action::Read, Action::Write, Action::TakeOver] {
+            assert!(Rights::all().may(action));
+            assert!(Rights::all().allows(action, &anywhere, Some(1)));
+            assert!(!Rights::scoped([]).may(action));
+            assert!(!Rights::scoped([]).allows(action, &anywhere, None));
+        }
+        let actor = Actor::local("unix");
+        assert!(actor.name.is_none() && actor.rights.may(Action::TakeOver));
+    }
+
+    #[test]
+    fn an_action_is_allowed_where_one_scope_has_it_all() {
+        let shop = Scope {
+            prefixes: Some(vec![PathPrefix::parse("/shop").unwrap()]),
+            ports: Some(vec![4000..=4999, 8080..=8080]),
+            ..scope(&[Action::Write])
+        };
+        let rights = Rights::scoped([scope(&[Action::Read]), shop]);
+        assert!(rights.may(Action::Read) && rights.may(Action::Write));
+        assert!(!rights.may(Action::Events));
+        for (action, prefix, port, expected) in [
+            (Action::Read, "/other", Some(1), true),
+            (Action::Write, "/shop", Some(4000), true),
+            (Action::Write, "/SHOP/cart", Some(8080), true),
+            (Action::Write, "/shop", None, true),
+            (Action::Write, "/shop", Some(8081), false),
+            (Action::Write, "/shopping", Some(8080), false),
+            (Action::Write, "/", Some(8080), false),
+            (Action::Register, "/shop", Some(8080), false),
+        ] {
+            let allowed = rights.allows(action, &key("*", prefix), port);
+            assert_eq!(allowed, expected, "{action} {prefix} {port:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_covers_itself_and_a_wildcard_what_is_below_it() {
+        for (own, host, expected) in [
+            ("*", "*", true),
+            ("*", "example.com", true),
+            ("*", "*.example.com", true),
+            ("example.com", "example.com", true),
+            ("example.com", "a.example.com", false),
+            ("example.com", "*.example.com", false),
+            ("example.com", "*", false),
+            ("*.example.com", "*.example.com", true),
+            ("*.example.com", "*.a.example.com", true),
+            ("*.example.com", "a.b.example.com", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", "badexample.com", false),
+            ("*.example.com", "*.com", false),
+            ("*.example.com", "*", false),
+            ("*.a.example.com", "*.example.com", false),
+        ] {
+            let rights = Rights::scoped([Scope {
+                hosts: Some(vec![pattern(own)]),
+                ..scope(&[Action::Register])
+            }]);
+            let allowed = rights.allows(Action::Register, &key(host, "/"), None);
+            assert_eq!(allowed, expected, "{own} covers {host}");
+        }
+    }
+}

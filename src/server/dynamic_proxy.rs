@@ -11,7 +11,7 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::sync::broadcast;
 
 use super::{ControlService, TrafficService};
-use crate::control::{self, BodyLimits, Bridge, Control, RegisterErrorHandler};
+use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
 use crate::front::{Connections, Front, FrontOptions, HeadLimits};
 use crate::proxy::{Gateway, GatewayOptions, ProxyErrorHandler};
 use crate::registry::{
@@ -41,6 +41,11 @@ pub struct Options {
     pub allowed_targets: Vec<AllowedTarget>,
     /// The addresses that the proxy itself listens on, which are no targets.
     pub own_listeners: Vec<SocketAddr>,
+    /// The tokens of those who may use the control API over TCP; none by default, and whoever is on
+    /// this machine may.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Whether a registration over the traffic listener needs a token; by default it does not.
+    pub require_token: bool,
     /// Hosts, besides loopback and the listener's own address, that a request without a token to
     /// the control API may be for; none by default.
     pub control_hosts: Vec<String>,
@@ -71,6 +76,8 @@ impl Default for Options {
             case: CaseSensitivity::Insensitive,
             allowed_targets: Vec::new(),
             own_listeners: Vec::new(),
+            tokens: None,
+            require_token: false,
             control_hosts: Vec::new(),
             control_body_limit: 64 * 1024 * 1024,
             control_body_timeout: Duration::from_mins(1),
@@ -91,6 +98,7 @@ pub struct DynamicProxy {
     registry: Arc<Registry>,
     connections: Arc<Connections>,
     options: Arc<Options>,
+    callers: Arc<Callers>,
     started: Instant,
     on_proxy_error: Option<ProxyErrorHandler>,
     on_register_error: Option<RegisterErrorHandler>,
@@ -108,7 +116,13 @@ impl DynamicProxy {
             reserved: options.registration_path.iter().cloned().collect(),
             case: options.case,
         };
+        let callers = Callers::new(
+            options.tokens.clone(),
+            options.control_hosts.clone(),
+            options.require_token,
+        );
         Self {
+            callers: Arc::new(callers),
             registry: Arc::new(Registry::new(rules)),
             connections: Arc::default(),
             options: Arc::new(options),
@@ -257,6 +271,7 @@ impl DynamicProxy {
                 size: self.options.registration_limit,
                 time: self.options.registration_timeout,
             },
+            callers: Arc::clone(&self.callers),
             api_body: BodyLimits {
                 size: self.options.control_body_limit,
                 time: self.options.control_body_timeout,

@@ -35,6 +35,7 @@ use signals::Signals;
 
 use crate::config::{Config, ConfigError};
 use crate::control::Bridge;
+pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
 use crate::front::Front;
 use crate::proxy::Gateway;
 use pingora_proxy::HttpProxy;
@@ -56,6 +57,9 @@ pub enum StartError {
     /// An address cannot be listened on: exit code 1.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The tokens file is wrong: exit code 2.
+    #[error("control.tokens: {0}")]
+    Tokens(#[from] TokenFileError),
     /// A file that the configuration names cannot be read: exit code 1.
     #[error("{key}: cannot read {path}: {source}")]
     File {
@@ -72,7 +76,7 @@ impl StartError {
     /// Whether the operator's text is at fault, rather than the machine.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Setting(..))
+        matches!(self, Self::Config(_) | Self::Setting(..) | Self::Tokens(_))
     }
 }
 
@@ -122,6 +126,9 @@ impl Server {
         Self::check(config)?;
         raise_file_limit();
         let mut options = settings::options(config)?;
+        if let Some(tokens) = &options.tokens {
+            tokens.warn_of_mode();
+        }
         // With -u the running server has the sockets; Pingora fetches them.
         let listeners = if switches.upgrade {
             Vec::new()

@@ -1,11 +1,13 @@
 //! From the configuration file's values to the proxy's options: the one place that knows both.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::StatusCode;
 
 use super::{Options, StartError};
 use crate::config::{self, Config, ConfigError, ControlListen, StaticRoute};
+use crate::control::{Tokens, TokensError};
 use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix};
@@ -31,6 +33,8 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         },
         allowed_targets: config.targets.allow.iter().map(allowed).collect(),
         own_listeners: own_listeners(config),
+        tokens: tokens(config)?,
+        require_token: registration.require_token,
         control_hosts: config.control.hosts.clone(),
         control_body_limit: config.control.body_limit,
         control_body_timeout: config.control.body_timeout,
@@ -40,6 +44,22 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         head_timeout: config.timeouts.head,
         idle_timeout: config.timeouts.idle,
     })
+}
+
+/// The tokens of the file that the configuration names.
+fn tokens(config: &Config) -> Result<Option<Arc<Tokens>>, StartError> {
+    let Some(path) = &config.control.tokens else {
+        return Ok(None);
+    };
+    match Tokens::load(path) {
+        Ok(tokens) => Ok(Some(Arc::new(tokens))),
+        Err(TokensError::Wrong(error)) => Err(error.into()),
+        Err(TokensError::Unreadable { path, source }) => Err(StartError::File {
+            key: "control.tokens",
+            path: path.to_string_lossy().into_owned(),
+            source,
+        }),
+    }
 }
 
 /// The addresses of the traffic and of the control API; neither is a target.

@@ -11,6 +11,7 @@
 )]
 
 mod command_line;
+mod control_listener;
 mod descriptors;
 mod failures;
 mod fuzz;
@@ -29,7 +30,9 @@ mod run_command;
 mod smoke;
 mod starting;
 mod stopping;
+mod store;
 mod streaming;
 mod support;
+mod tokens;
 mod websocket;
 mod websocket_silence;

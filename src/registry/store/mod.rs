@@ -1,6 +1,7 @@
 //! Where the routes are kept beyond the process: behind one trait, so that the registry does not know
 //! whether there is a disk.
 
+mod embedded;
 mod memory;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use embedded::Embedded;
 pub use memory::Memory;
 
 /// What keeps the routes. Only the registry's writer calls it, one call at a time.

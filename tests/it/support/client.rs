@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::in_time;
 use super::wire::{Head, Wire};
@@ -212,4 +213,17 @@ pub(crate) fn api_request(
         .expect("a string grows");
     }
     (head + "\r\n" + text.as_deref().unwrap_or_default()).into_bytes()
+}
+
+/// One exchange over a Unix socket: the status, the head and the body.
+pub(crate) async fn over_unix(path: &Path, request: &[u8]) -> io::Result<(u16, String, String)> {
+    let mut stream = UnixStream::connect(path).await?;
+    stream.write_all(request).await?;
+    stream.shutdown().await?;
+    let mut answer = Vec::new();
+    in_time("an answer", stream.read_to_end(&mut answer)).await?;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+    Ok((status.expect("a status"), head.to_owned(), body.to_owned()))
 }

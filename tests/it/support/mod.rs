@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use app::App;
-pub(crate) use client::{Client, Response, api_request, get, request};
+pub(crate) use client::{Client, Response, api_request, get, over_unix, request};
 pub(crate) use closed_port::{ClosedPort, DeafPort};
 pub(crate) use habits::{ReservedPort, pattern, targets};
 pub(crate) use origin::{Origin, Visit, Visitors};

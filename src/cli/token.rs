@@ -1,0 +1,20 @@
+//! `token`: make a token for the control API.
+
+use std::io::Write as _;
+
+use super::{CliError, TokenArgs};
+use crate::server::NewToken;
+
+pub(super) fn run(args: &TokenArgs) -> Result<(), CliError> {
+    let new = NewToken::make(&args.name)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", new.token)?;
+    writeln!(out)?;
+    writeln!(
+        out,
+        "# The token is in the first line. It is shown once and kept nowhere. Its entry, below"
+    )?;
+    writeln!(out, "# `tokens:` in the file that `control.tokens` names:")?;
+    write!(out, "{}", new.entry)?;
+    Ok(())
+}

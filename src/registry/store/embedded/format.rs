@@ -1,0 +1,182 @@
+//! The tables of the file, and what is in them.
+
+use std::sync::Arc;
+
+use redb::{
+    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
+
+use super::super::{Meta, RouteRecord, Stored, Write};
+
+/// The format that is written.
+pub(super) const FORMAT: u32 = 1;
+
+/// Numbers by name. It has this type in every format, so that a later format is known as one.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// A route's key -> its `RouteRecord`, as JSON.
+const ROUTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("routes");
+/// A route's key, an instance's id -> when its lease ends, in milliseconds.
+const LEASES: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("leases");
+
+/// Why a file cannot be read or written.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// redb says no.
+    Redb(redb::Error),
+    /// It holds what was never written.
+    Content(String),
+    /// It has a later format.
+    Newer(u32),
+}
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Redb(error.into())
+    }
+}
+
+/// The tables of a new file.
+pub(super) fn create(transaction: &WriteTransaction, epoch: u32) -> Result<(), Fault> {
+    let mut meta = transaction.open_table(META)?;
+    meta.insert("format", u64::from(FORMAT))?;
+    meta.insert("epoch", u64::from(epoch))?;
+    for name in ["generation", "clock", "commits"] {
+        meta.insert(name, 0)?;
+    }
+    transaction.open_table(ROUTES)?;
+    transaction.open_table(LEASES)?;
+    Ok(())
+}
+
+/// Whether the file has a format that is known; and the number of its last commit.
+pub(super) fn check(transaction: &ReadTransaction) -> Result<u64, Fault> {
+    let meta = transaction.open_table(META)?;
+    let format = number(&meta, "format")?;
+    let format = u32::try_from(format).unwrap_or(u32::MAX);
+    if format == 0 {
+        return Err(Fault::Content("its format is 0".to_owned()));
+    }
+    if format > FORMAT {
+        return Err(Fault::Newer(format));
+    }
+    transaction.open_table(ROUTES)?;
+    transaction.open_table(LEASES)?;
+    number(&meta, "commits")
+}
+
+/// Everything in the file, and how many bytes that is.
+pub(super) fn load(transaction: &ReadTransaction) -> Result<(Stored, u64), Fault> {
+    let meta = transaction.open_table(META)?;
+    let epoch = number(&meta, "epoch")?;
+    let mut stored = Stored {
+        epoch: u32::try_from(epoch)
+            .map_err(|error| Fault::Content(format!("its epoch {epoch}: {error}")))?,
+        meta: Meta {
+            generation: number(&meta, "generation")?,
+            clock: number(&meta, "clock")?,
+        },
+        ..Stored::default()
+    };
+    let mut bytes = 0;
+    let routes = transaction.open_table(ROUTES)?;
+    stored
+        .routes
+        .reserve(usize::try_from(routes.len()?).unwrap_or(0));
+    for entry in routes.iter()? {
+        let (key, record) = entry?;
+        let key: Arc<str> = key.value().into();
+        bytes += key.len() + record.value().len();
+        let record: RouteRecord = serde_json::from_slice(record.value())
+            .map_err(|error| Fault::Content(format!("its record of the route {key}: {error}")))?;
+        stored.routes.push((key, record));
+    }
+    let leases = transaction.open_table(LEASES)?;
+    stored
+        .leases
+        .reserve(usize::try_from(leases.len()?).unwrap_or(0));
+    // Leases come in the order of their keys, so a route's key is copied once.
+    let mut last: Arc<str> = "".into();
+    for entry in leases.iter()? {
+        let (key, ends) = entry?;
+        let (route, instance) = key.value();
+        if *last != *route {
+            last = route.into();
+        }
+        bytes += route.len() + instance.len() + size_of::<u64>();
+        let lease = (Arc::clone(&last), instance.into(), ends.value());
+        stored.leases.push(lease);
+    }
+    let counted = (routes.len()?, leases.len()?);
+    if counted != (stored.routes.len() as u64, stored.leases.len() as u64) {
+        return Err(Fault::Content(format!(
+            "it should have {} routes and {} leases, and has {} and {}",
+            counted.0,
+            counted.1,
+            stored.routes.len(),
+            stored.leases.len()
+        )));
+    }
+    Ok((stored, bytes as u64))
+}
+
+/// A write, with its record as it is kept.
+pub(super) enum Encoded<'a> {
+    PutRoute(&'a str, Vec<u8>),
+    RemoveRoute(&'a str),
+    PutLease(&'a str, &'a str, u64),
+    RemoveLease(&'a str, &'a str),
+}
+
+/// The writes as they are kept.
+pub(super) fn encode(writes: &[Write]) -> Result<Vec<Encoded<'_>>, serde_json::Error> {
+    writes.iter().map(encode_one).collect()
+}
+
+fn encode_one(write: &Write) -> Result<Encoded<'_>, serde_json::Error> {
+    Ok(match write {
+        Write::PutRoute(key, record) => Encoded::PutRoute(key, serde_json::to_vec(record)?),
+        Write::RemoveRoute(key) => Encoded::RemoveRoute(key),
+        Write::PutLease(key, id, ends) => Encoded::PutLease(key, id, *ends),
+        Write::RemoveLease(key, id) => Encoded::RemoveLease(key, id),
+    })
+}
+
+/// Applies the writes, in their order.
+pub(super) fn apply(
+    transaction: &WriteTransaction,
+    writes: &[Encoded<'_>],
+    kept: Meta,
+    commits: u64,
+) -> Result<(), Fault> {
+    let mut meta = transaction.open_table(META)?;
+    meta.insert("generation", kept.generation)?;
+    meta.insert("clock", kept.clock)?;
+    meta.insert("commits", commits)?;
+    let mut routes = transaction.open_table(ROUTES)?;
+    let mut leases = transaction.open_table(LEASES)?;
+    for write in writes {
+        match write {
+            Encoded::PutRoute(key, record) => {
+                routes.insert(key, record.as_slice())?;
+            }
+            Encoded::RemoveRoute(key) => {
+                routes.remove(key)?;
+                // The least key behind all of the route's.
+                let next = format!("{key}\0");
+                leases.retain_in((*key, "")..(next.as_str(), ""), |_, _| false)?;
+            }
+            Encoded::PutLease(key, id, ends) => {
+                leases.insert((*key, *id), ends)?;
+            }
+            Encoded::RemoveLease(key, id) => {
+                leases.remove((*key, *id))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn number(meta: &impl ReadableTable<&'static str, u64>, name: &str) -> Result<u64, Fault> {
+    let found = meta.get(name)?.map(|value| value.value());
+    found.ok_or_else(|| Fault::Content(format!("it has no {name}")))
+}
