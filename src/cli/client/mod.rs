@@ -10,6 +10,8 @@ mod encode;
 mod endpoint;
 mod error;
 mod events;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::time::Duration;

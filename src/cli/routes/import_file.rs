@@ -160,7 +160,7 @@ mod tests {
             ),
             (
                 "{\"routes\":[{\"prefix\":\"/a\"}]}",
-                "FILE:1:27: missing field `instances`",
+                "FILE:1:26: missing field `instances`",
             ),
         ] {
             let message = message(text);
