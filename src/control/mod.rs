@@ -5,22 +5,33 @@
 
 mod bridge;
 mod caller;
+mod condition;
 mod error;
+mod events;
+mod input;
+mod matching;
+mod openapi;
 mod peer;
+mod place;
 mod problem;
 mod register;
+mod routes;
+mod set;
 mod status;
 mod token_file;
 mod tokens;
+mod view;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::State;
+use axum::middleware::{from_fn_with_state, map_response_with_state};
+use axum::response::Response;
 use axum::routing::{any, get};
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 pub use bridge::Bridge;
 pub(crate) use caller::Callers;
@@ -65,10 +76,31 @@ pub(crate) fn registration(control: Arc<Control>) -> Router {
 /// The whole API, which stands behind the control listeners. Its handlers find the request's
 /// [`Actor`](crate::registry::Actor) among its extensions.
 pub(crate) fn api(control: Arc<Control>) -> Router {
+    let one = get(routes::read).put(routes::put).delete(routes::remove);
     Router::new()
+        .route("/v1/routes", get(set::list).put(set::put).patch(set::patch))
+        .route("/v1/routes/{*route}", one)
+        .route("/v1/match", get(matching::find))
+        .route("/v1/events", get(events::follow))
         .route("/v1/status", get(status::status))
+        .route("/openapi.json", get(openapi::document))
         .fallback(|uri: Uri| async move { problem::no_such_path(uri.path()) })
         .method_not_allowed_fallback(|| async { problem::method_not_allowed() })
         .layer(from_fn_with_state(Arc::clone(&control), caller::identify))
+        .route(REGISTER, any(register::register))
+        .layer(map_response_with_state(
+            Arc::clone(&control),
+            with_generation,
+        ))
         .with_state(control)
+}
+
+/// Every answer says how late it is.
+async fn with_generation(State(control): State<Arc<Control>>, mut response: Response) -> Response {
+    let generation = control.registry.generation();
+    response
+        .headers_mut()
+        .entry(GENERATION)
+        .or_insert_with(|| HeaderValue::from(generation.0));
+    response
 }

@@ -3,7 +3,6 @@
 //! A loopback peer is not proof enough. Another proxy on this machine relays strangers, and a
 //! browser on this machine carries out what a web page wants; both are told apart here.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
@@ -36,17 +35,6 @@ impl Peer {
             Self::Inet(address) => address.ip().to_canonical().is_loopback(),
             Self::Unix => true,
             Self::Unknown => false,
-        }
-    }
-}
-
-/// The address, or `unix`.
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(address) => address.ip().to_canonical().fmt(f),
-            Self::Unix => f.write_str("unix"),
-            Self::Unknown => f.write_str("unknown"),
         }
     }
 }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The media type of a problem document.
 const MEDIA_TYPE: &str = "application/problem+json";
@@ -28,18 +29,23 @@ pub(crate) struct Problem {
     pub(crate) challenge: Option<&'static str>,
 }
 
-/// The document.
-#[derive(Serialize)]
-struct Document<'a> {
+/// Why a request is refused (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(super) struct Document {
     r#type: &'static str,
-    title: &'a str,
+    title: &'static str,
+    /// The status of the answer.
     status: u16,
-    code: &'a str,
-    detail: &'a str,
+    /// The reason for programs.
+    code: &'static str,
+    /// The reason for people: a sentence that says what to do.
+    detail: Cow<'static, str>,
+    /// The field of the body that is at fault (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pointer: Option<&'a str>,
+    pointer: Option<String>,
+    /// The query parameter that is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameter: Option<&'a str>,
+    parameter: Option<Cow<'static, str>>,
 }
 
 impl Problem {
@@ -80,15 +86,15 @@ impl Problem {
         self
     }
 
-    fn document(&self) -> Document<'_> {
+    fn document(&self) -> Document {
         Document {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             code: self.code,
-            detail: &self.detail,
-            pointer: self.pointer.as_deref(),
-            parameter: self.parameter.as_deref(),
+            detail: self.detail.clone(),
+            pointer: self.pointer.clone(),
+            parameter: self.parameter.clone(),
         }
     }
 }
@@ -129,6 +135,15 @@ pub(super) fn method_not_allowed() -> Problem {
         StatusCode::METHOD_NOT_ALLOWED,
         "METHOD_NOT_ALLOWED",
         "This path does not take the method; the field Allow names those that it takes.",
+    )
+}
+
+/// A fault of the proxy.
+pub(super) fn internal() -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "INTERNAL",
+        "The proxy could not do it; its log says more.",
     )
 }
 

@@ -9,19 +9,67 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::refusal;
 use super::peer::Peer;
 use super::{Control, GENERATION};
-use crate::registry::{Actor, Event, RegisterError, RegisterFailure, Registered, Registration};
+use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registration};
 
 /// The answer to a registration, in the original's words and order.
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Registered)]
+pub(super) struct Answer {
     message: &'static str,
-    host: &'a str,
+    /// The target's host.
+    host: String,
+    /// The target's port.
     port: u16,
-    prefix: &'a str,
+    /// The path prefix, normalised.
+    prefix: String,
+}
+
+/// A registration as it is sent: what the contract says, for its description.
+#[derive(ToSchema)]
+#[schema(as = Registration)]
+#[expect(
+    dead_code,
+    reason = "the description's; `Registration::from_json` reads the body"
+)]
+#[serde(rename_all = "camelCase")]
+struct Described {
+    /// The path prefix.
+    #[schema(example = "/shop")]
+    prefix: String,
+    /// The target's port.
+    #[schema(minimum = 1, maximum = 65535)]
+    port: u16,
+    /// The target's host.
+    #[schema(default = "localhost")]
+    host: Option<String>,
+    /// The request hosts that the route is for; any, if there is no list.
+    #[schema(min_items = 1)]
+    req_host_names: Option<Vec<String>>,
+    /// The instance that joins the route, under this name. Without it the registration replaces what
+    /// was there.
+    #[schema(pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    instance: Option<String>,
+    /// Whose it is.
+    owner: Option<String>,
+    /// How long it stays unless it registers again, with a unit: 1s to 30d.
+    #[schema(example = "30s")]
+    ttl: Option<String>,
+}
+
+/// Why a registration is refused.
+#[derive(ToSchema)]
+#[schema(as = RegistrationError)]
+#[expect(dead_code, reason = "the description's; `Refusal` writes the answer")]
+struct Refused {
+    /// The reason for programs.
+    error: String,
+    /// The reason for people.
+    message: String,
 }
 
 /// Limits on a registration's body.
@@ -33,6 +81,17 @@ pub(crate) struct BodyLimits {
     pub(crate) time: Duration,
 }
 
+/// Registers an app: the contract of the npm package, from the machine that the proxy runs on.
+#[utoipa::path(post, path = "/register", tag = "registration", request_body = Described, responses(
+    (status = 200, description = "Registered", body = Answer),
+    (status = 400, description = "It is not a registration", body = Refused),
+    (status = 401, description = "The token is wrong, or one is needed", body = Refused),
+    (status = 403, description = "Not allowed", body = Refused),
+    (status = 408, description = "The body did not come in time", body = Refused),
+    (status = 413, description = "The body is too large", body = Refused),
+    (status = 503, description = "The store fails", body = Refused),
+    (status = 507, description = "The disk is full", body = Refused),
+))]
 pub(super) async fn register(
     State(control): State<Arc<Control>>,
     Extension(peer): Extension<Peer>,
@@ -60,18 +119,17 @@ async fn attempt(
     fields: &HeaderMap,
     body: Body,
 ) -> Result<Registered, RegisterError> {
-    let _actor = control.callers.on_registration(peer, fields).await?;
+    let actor = control.callers.on_registration(peer, fields).await?;
     if method != Method::POST {
         return Err(RegisterError::MethodNotAllowed);
     }
     let body = collect(body, control.body).await?;
     let registration = Registration::from_json(&body, control.unknown_fields)?;
-    let actor = Actor::local(peer.to_string());
     control.registry.register_as(registration, actor).await
 }
 
 /// The whole body, within its limits.
-async fn collect(body: Body, limits: BodyLimits) -> Result<bytes::Bytes, RegisterError> {
+pub(super) async fn collect(body: Body, limits: BodyLimits) -> Result<bytes::Bytes, RegisterError> {
     let whole = Limited::new(body, limits.size).collect();
     match tokio::time::timeout(limits.time, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -92,9 +150,9 @@ fn answer(registered: &Registered) -> Response {
     };
     let answer = Answer {
         message: "Registered.",
-        host: route.target().host(),
+        host: route.target().host().to_owned(),
         port: route.target().port(),
-        prefix: route.prefix.as_str(),
+        prefix: route.prefix.to_string(),
     };
     let generation = HeaderValue::from(registered.generation.0);
     ([(GENERATION, generation)], axum::Json(answer)).into_response()

@@ -6,23 +6,44 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Control;
+use super::problem::Document;
 
-/// The answer.
-#[derive(Debug, Serialize)]
+/// What is running.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Status {
     version: &'static str,
+    /// The table's generation.
+    generation: u64,
+    /// How many routes take requests.
     routes: usize,
-    /// Since the proxy was made.
+    /// How many routes have instances that drain.
+    draining: usize,
+    /// Where routes are kept: `memory`, `embedded`.
+    store: &'static str,
+    /// Since the proxy started.
     uptime: String,
 }
 
+/// Says what is running.
+#[utoipa::path(get, path = "/v1/status", tag = "status", responses(
+    (status = 200, description = "What is running", body = Status),
+    (status = 401, description = "A token is needed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Document,
+        content_type = "application/problem+json"),
+))]
 pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> {
     let uptime = Duration::from_secs(control.started.elapsed().as_secs());
+    let state = control.registry.state();
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
-        routes: control.registry.routes().len(),
+        generation: state.generation().0,
+        routes: state.routes.len(),
+        draining: state.draining.len(),
+        store: control.registry.store_name(),
         uptime: humantime::format_duration(uptime).to_string(),
     })
 }

@@ -14,23 +14,20 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
-};
+use log::debug;
+use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::chunked::ChunkScan;
 use super::head::Framing;
+use super::leash::{Drained, Leash};
+use super::patience::{OriginSilent, Patience};
+use super::websocket::WebSocket;
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
 const MOST_AHEAD: usize = 64 * 1024;
@@ -44,7 +41,7 @@ thread_local! {
 
 /// A client's connection with the gate in front of its reads.
 pub(crate) struct Connection {
-    transport: Stream,
+    pub(super) transport: Stream,
     /// Bytes that came before their turn.
     ahead: BytesMut,
     gate: Framing,
@@ -58,62 +55,20 @@ pub(crate) struct Connection {
     last_write: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
     unflushed: bool,
-}
-
-/// How long the origin may keep this request waiting; shared with the proxy's phases, which see
-/// the connection only as `&dyn IO`. Milliseconds, 0 for no limit.
-#[derive(Debug, Default)]
-pub(crate) struct Patience {
-    first_byte: AtomicU32,
-    between_bytes: AtomicU32,
-    /// Whether the answer has begun; interim ones are none.
-    answered: AtomicBool,
-}
-
-impl Patience {
-    /// Sets both limits for the request in progress.
-    pub(crate) fn set(&self, first_byte: Option<Duration>, between_bytes: Option<Duration>) {
-        self.first_byte.store(millis(first_byte), Ordering::Relaxed);
-        self.between_bytes
-            .store(millis(between_bytes), Ordering::Relaxed);
-    }
-
-    /// From now on the pauses within the answer count.
-    pub(crate) fn begin_answer(&self) {
-        self.answered.store(true, Ordering::Relaxed);
-    }
-
-    /// Forgets the request before.
-    fn reset(&self) {
-        self.set(None, None);
-        self.answered.store(false, Ordering::Relaxed);
-    }
-
-    fn is_limited(&self) -> bool {
-        self.first_byte.load(Ordering::Relaxed) | self.between_bytes.load(Ordering::Relaxed) != 0
-    }
-
-    fn limit(&self) -> Option<Duration> {
-        let field = if self.answered.load(Ordering::Relaxed) {
-            &self.between_bytes
-        } else {
-            &self.first_byte
-        };
-        match field.load(Ordering::Relaxed) {
-            0 => None,
-            millis => Some(Duration::from_millis(millis.into())),
-        }
-    }
-}
-
-fn millis(limit: Option<Duration>) -> u32 {
-    limit.map_or(0, |limit| {
-        u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1)
-    })
+    /// Whether a byte of the answer has gone to the client; interim ones do not count.
+    begun: bool,
+    /// By what the exchange in progress can be ended.
+    leash: Arc<Leash>,
+    /// Whether the next answer opens a WebSocket.
+    is_switching: AtomicBool,
+    /// Whether the client sent bytes of another protocol before it was agreed to.
+    is_early: bool,
+    /// The frames, once a WebSocket is open.
+    websocket: Option<Box<WebSocket>>,
 }
 
 impl Connection {
-    pub(crate) fn new(transport: Stream) -> Self {
+    pub(crate) fn new(transport: Stream, leash: Arc<Leash>) -> Self {
         Self {
             transport,
             ahead: BytesMut::new(),
@@ -124,6 +79,11 @@ impl Connection {
             waiting_since: None,
             last_write: None,
             unflushed: false,
+            begun: false,
+            leash,
+            is_switching: AtomicBool::new(false),
+            is_early: false,
+            websocket: None,
         }
     }
 
@@ -142,19 +102,44 @@ impl Connection {
         &self.patience
     }
 
+    /// By what the exchange in progress can be ended.
+    pub(crate) fn leash(&self) -> &Leash {
+        &self.leash
+    }
+
+    /// The same, for as long as it takes.
+    pub(super) fn held(&self) -> Arc<Leash> {
+        Arc::clone(&self.leash)
+    }
+
+    /// The answer that comes next, a 101, opens a WebSocket.
+    pub(crate) fn begin_websocket(&self) {
+        self.is_switching.store(true, Ordering::Relaxed);
+    }
+
     /// Opens the gate for a new request: `early` are bytes behind its head, already read.
     ///
     /// Returns the part of them that belongs to the request; the rest waits for its turn.
     pub(crate) fn open(&mut self, framing: Framing, mut early: BytesMut) -> BytesMut {
+        self.close();
         self.patience.reset();
         self.timer = None;
         self.waiting_since = None;
         self.last_write = None;
         self.gate = framing;
+        self.is_early = framing == Framing::Upgrade && !early.is_empty();
         self.chunks = ChunkScan::default();
         let own = self.pass(&early);
         self.ahead = early.split_off(own);
         early
+    }
+
+    /// The exchange has ended: until the next one begins, nothing can be cut.
+    pub(super) fn close(&mut self) {
+        self.leash.reset();
+        self.begun = false;
+        self.websocket = None;
+        self.is_switching = AtomicBool::new(false);
     }
 
     /// How many of the next bytes belong to the request; the gate moves behind them.
@@ -262,41 +247,111 @@ impl Connection {
                 ended @ Poll::Ready(_) => ended,
             },
             Framing::Length(_) | Framing::Chunked => self.poll_body(context, buffer),
-            Framing::Upgrade => match Pin::new(&mut self.transport).poll_read(context, buffer) {
-                Poll::Pending => self.poll_patience(context),
-                read @ Poll::Ready(_) => {
-                    self.note_read();
-                    read
+            Framing::Upgrade => {
+                let before = buffer.filled().len();
+                match Pin::new(&mut self.transport).poll_read(context, buffer) {
+                    Poll::Pending => self.poll_patience(context),
+                    read @ Poll::Ready(_) => {
+                        self.note_read(buffer.filled().get(before..).unwrap_or_default());
+                        read
+                    }
                 }
-            },
+            }
         }
     }
 
     /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
-    fn note_read(&mut self) {
+    fn note_read(&mut self, bytes: &[u8]) {
+        match &mut self.websocket {
+            Some(websocket) => websocket.note_read(bytes),
+            None => self.is_early |= !bytes.is_empty(),
+        }
         if self.last_write.is_some() {
-            self.note_write();
+            self.note_activity();
+        }
+    }
+
+    /// Remembers what went to the client.
+    fn note_write<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>, written: usize) {
+        self.unflushed = true;
+        self.begun = self.begun || self.patience.is_answered();
+        self.note_activity();
+        if self.gate != Framing::Upgrade {
+            return;
+        }
+        if self.websocket.is_none() && self.is_switching.load(Ordering::Relaxed) {
+            self.websocket = Some(Box::new(WebSocket::new(self.is_early)));
+        }
+        if let Some(websocket) = &mut self.websocket {
+            let mut left = written;
+            for bytes in slices {
+                let own = bytes.get(..left).unwrap_or(bytes);
+                websocket.note_write(own);
+                left -= own.len();
+            }
+        }
+    }
+
+    /// What a read or a write meets once the exchange is cut, unless it is a WebSocket that can part
+    /// in good order.
+    ///
+    /// Before the answer has begun, this is said once: the proxy's own answer comes then.
+    #[cold]
+    fn drained(&mut self) -> io::Error {
+        if !self.begun {
+            self.leash.release();
+        }
+        Drained.into()
+    }
+
+    /// The WebSocket with its transport, if it can part in good order.
+    fn parting(&mut self) -> Option<(&mut WebSocket, &mut Stream)> {
+        let websocket = self.websocket.as_deref_mut()?;
+        (websocket.can_part() || websocket.is_parting()).then_some((websocket, &mut self.transport))
+    }
+
+    /// Waits for the last words of a WebSocket whose origin has closed before its client.
+    pub(super) async fn part(&mut self) {
+        let Some(websocket) = &mut self.websocket else {
+            return;
+        };
+        let transport = &mut self.transport;
+        let parted =
+            std::future::poll_fn(|context| websocket.poll_last_words(transport, context)).await;
+        if let Err(error) = parted {
+            debug!("a client left before it said its farewell: {error}");
+        }
+    }
+
+    #[cold]
+    fn poll_cut_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.parting() {
+            Some((websocket, transport)) => websocket.poll_read(transport, context, buffer),
+            None => Poll::Ready(Err(self.drained())),
+        }
+    }
+
+    #[cold]
+    fn poll_cut_write(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.parting() {
+            Some((websocket, transport)) => websocket.poll_write(transport, context, bytes),
+            None => Poll::Ready(Err(self.drained())),
         }
     }
 
     /// Remembers that the origin's answer goes on, if anybody asks for it.
-    fn note_write(&mut self) {
+    fn note_activity(&mut self) {
         if self.patience.is_limited() {
             self.last_write = Some(Instant::now());
         }
-    }
-}
-
-/// The origin has been silent for longer than the configuration allows.
-#[derive(Debug, thiserror::Error)]
-#[error("the origin was silent for {after:?}")]
-pub(crate) struct OriginSilent {
-    after: Duration,
-}
-
-impl OriginSilent {
-    pub(crate) fn new(after: Duration) -> Self {
-        Self { after }
     }
 }
 
@@ -307,6 +362,9 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.leash.is_cut() {
+            return this.poll_cut_read(context, buffer);
+        }
         match this.poll_request(context, buffer) {
             Poll::Pending => this.poll_unflushed(context),
             read @ Poll::Ready(_) => read,
@@ -321,10 +379,13 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = std::task::ready!(Pin::new(&mut this.transport).poll_write(context, bytes));
-        this.unflushed = true;
-        this.note_write();
-        Poll::Ready(written)
+        if this.leash.is_cut() {
+            return this.poll_cut_write(context, bytes);
+        }
+        let transport = Pin::new(&mut this.transport);
+        let written = std::task::ready!(transport.poll_write(context, bytes))?;
+        this.note_write(std::iter::once(bytes), written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -344,11 +405,14 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.leash.is_cut() {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return this.poll_cut_write(context, first.map_or(&[], |slice| slice));
+        }
         let transport = Pin::new(&mut this.transport);
-        let written = std::task::ready!(transport.poll_write_vectored(context, slices));
-        this.unflushed = true;
-        this.note_write();
-        Poll::Ready(written)
+        let written = std::task::ready!(transport.poll_write_vectored(context, slices))?;
+        this.note_write(slices.iter().map(|slice| &**slice), written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -366,70 +430,6 @@ impl fmt::Debug for Connection {
             .finish_non_exhaustive()
     }
 }
-
-#[async_trait]
-impl Shutdown for Connection {
-    async fn shutdown(&mut self) {
-        self.transport.shutdown().await;
-    }
-}
-
-impl UniqueID for Connection {
-    fn id(&self) -> UniqueIDType {
-        self.transport.id()
-    }
-}
-
-impl Ssl for Connection {
-    fn get_ssl(&self) -> Option<&pingora_core::protocols::tls::TlsRef> {
-        self.transport.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.transport.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.transport.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Connection {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.transport.get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.transport.get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.transport.get_write_pending_time()
-    }
-}
-
-impl GetProxyDigest for Connection {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.transport.get_proxy_digest()
-    }
-
-    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
-        self.transport.set_proxy_digest(digest);
-    }
-}
-
-impl GetSocketDigest for Connection {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.transport.get_socket_digest()
-    }
-
-    fn set_socket_digest(&mut self, digest: SocketDigest) {
-        self.transport.set_socket_digest(digest);
-    }
-}
-
-/// Peeking is not offered: the front has read the head before Pingora sees the connection.
-impl Peek for Connection {}
 
 /// One read through the thread's scratch buffer, appended to `buffer`.
 fn read_scratch(

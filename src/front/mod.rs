@@ -8,14 +8,19 @@
 mod chunked;
 mod connection;
 mod connections;
+mod frames;
 mod head;
+mod leash;
+mod patience;
+mod pingora_io;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
-use log::{debug, error};
+use log::{debug, error, warn};
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{Shutdown, Stream};
@@ -26,10 +31,12 @@ use crate::answer::Refusal;
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 use http::StatusCode;
 
-pub(crate) use connection::{Connection, OriginSilent};
+pub(crate) use connection::Connection;
 pub use connections::Connections;
 pub(crate) use head::HeadLimits;
 use head::{Head, HeadError, HeadScan};
+pub(crate) use leash::{Drained, FAREWELL};
+pub(crate) use patience::OriginSilent;
 
 /// How long a refused client may go on sending before the connection is closed under it, so that
 /// it can read the refusal (RFC 9112, 9.6).
@@ -111,9 +118,10 @@ where
         let front = Arc::clone(self);
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
-            front
-                .converse(Box::new(Connection::new(stream)), shutdown)
-                .await;
+            let leash = front.connections.leash(leash::task_waker().await);
+            let connection = Connection::new(stream, Arc::clone(&leash));
+            front.converse(Box::new(connection), shutdown).await;
+            drop(leash);
             drop(counted);
         });
         None
@@ -258,6 +266,7 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<Box<Connection>> {
         let is_control = self.is_registration(bytes.get(head.target.clone()).unwrap_or_default());
+        let leash = connection.held();
         let early = connection.open(head.framing, bytes.split_off(head.length));
         bytes.unsplit(early);
         let mut session = ServerSession::new_http1(connection);
@@ -271,17 +280,22 @@ where
                     .map_or(0, |idle| idle.as_secs().max(1)),
             )
         });
-        let reused = if is_control {
-            self.control.process_new_http(session, shutdown).await
+        let exchange = if is_control {
+            self.control.process_new_http(session, shutdown)
         } else {
-            self.proxy.process_new_http(session, shutdown).await
+            self.proxy.process_new_http(session, shutdown)
+        };
+        let Some(reused) = leash.hold(exchange).await else {
+            warn!("an exchange whose client and origin are both stuck is cut");
+            return None;
         };
         let (stream, _settings) = reused.map(ReusedHttpStream::consume)?;
-        let connection = Connection::reclaim(stream);
-        if connection.is_none() {
+        let Some(mut connection) = Connection::reclaim(stream) else {
             error!("a connection came back from Pingora as another type; it is closed");
-        }
-        connection
+            return None;
+        };
+        connection.close();
+        Some(connection)
     }
 
     /// Whether the target's path is the registration path, as a whole segment and in any case.
@@ -372,7 +386,9 @@ mod tests {
         let service = proxy.service(&default_pingora_conf());
         let front = service.app_logic().unwrap();
         let (transport, _client) = tokio::io::duplex(64);
-        let connection = Box::new(Connection::new(Box::new(transport)));
+        let leash = proxy.connections().leash(std::task::Waker::noop().clone());
+        let connection = Connection::new(Box::new(transport), Arc::clone(&leash));
+        let connection = Box::new(connection);
         let (_stop, shutdown) = tokio::sync::watch::channel(false);
         let size = size_of::<Connection>() + size_of_val(&front.converse(connection, shutdown));
         assert!(size <= 1280, "{size} bytes");

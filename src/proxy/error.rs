@@ -8,7 +8,7 @@ use pingora_core::{Error, ErrorSource, ErrorType};
 
 use super::ErrorStatuses;
 use crate::answer::Refusal;
-use crate::front::OriginSilent;
+use crate::front::{Drained, OriginSilent};
 use crate::registry::ProxyError;
 
 /// Whose fault a broken exchange is.
@@ -27,8 +27,11 @@ pub(super) enum Fault {
 impl Fault {
     /// Reads Pingora's error.
     pub(super) fn of(error: &Error) -> Self {
-        if is_origin_silent(error) {
+        if is_of_front::<OriginSilent>(error) {
             return Self::Origin(ProxyError::Timeout);
+        }
+        if is_of_front::<Drained>(error) {
+            return Self::Origin(ProxyError::Drained);
         }
         match error.esource() {
             ErrorSource::Upstream => Self::Origin(of_origin(error.etype())),
@@ -38,14 +41,14 @@ impl Fault {
     }
 }
 
-/// Whether the front gave up on a silent origin; Pingora takes that for an error of the client's
+/// Whether it was the front that ended the exchange; Pingora takes that for an error of the client's
 /// connection, on which the wait happens.
-fn is_origin_silent(error: &Error) -> bool {
+fn is_of_front<E: std::error::Error + 'static>(error: &Error) -> bool {
     let Some(error) = error.root_cause().downcast_ref::<io::Error>() else {
         return false;
     };
     match error.get_ref() {
-        Some(inner) => inner.is::<OriginSilent>(),
+        Some(inner) => inner.is::<E>(),
         None => false,
     }
 }
@@ -102,9 +105,10 @@ fn of_client(kind: &ErrorType) -> Fault {
 pub(super) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> Refusal {
     let status = match error {
         ProxyError::NotFound => statuses.no_route,
-        ProxyError::Unreachable | ProxyError::Broken | ProxyError::InvalidResponse => {
-            statuses.unreachable
-        }
+        ProxyError::Unreachable
+        | ProxyError::Broken
+        | ProxyError::InvalidResponse
+        | ProxyError::Drained => statuses.unreachable,
         ProxyError::Timeout => statuses.timeout,
     };
     Refusal::new(status, error.code(), error.to_string())
@@ -180,5 +184,8 @@ mod tests {
         let mut error = Error::because(ErrorType::ReadError, "while idle", cause);
         error.as_down();
         assert_eq!(Fault::of(&error), Fault::Origin(ProxyError::Timeout));
+        let mut error = Error::because(ErrorType::WriteError, "writing", io::Error::from(Drained));
+        error.as_down();
+        assert_eq!(Fault::of(&error), Fault::Origin(ProxyError::Drained));
     }
 }

@@ -236,6 +236,9 @@ impl ProxyHttp for Gateway {
             return Err(Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up());
         };
         let instance = visit.route().instance(index);
+        if let Some(connection) = session.stream().and_then(Connection::of) {
+            connection.leash().serve(instance.serial);
+        }
         let timeouts = &self.options.timeouts;
         let kind = Kind::of(session);
         let fresh = exchange.resent;
@@ -326,8 +329,13 @@ impl ProxyHttp for Gateway {
             // Refused: an answer like any other.
             self.be_patient(session, Kind::Upload);
         }
+        let is_websocket = response.status == StatusCode::SWITCHING_PROTOCOLS
+            && Kind::of(session) == Kind::Upgrade;
         if let Some(connection) = session.stream().and_then(Connection::of) {
             connection.patience().begin_answer();
+            if is_websocket {
+                connection.begin_websocket();
+            }
         }
         exchange.answered = true;
         if let Some(visit) = &mut exchange.visit {
@@ -437,6 +445,10 @@ impl ProxyHttp for Gateway {
                 info!("{summary}: the route went away meanwhile");
                 self.fail(session, exchange, ProxyError::NotFound)
             }
+            Fault::Origin(ProxyError::Drained) => {
+                info!("{summary}: {error}");
+                self.fail(session, exchange, ProxyError::Drained)
+            }
             Fault::Origin(reason) => {
                 warn!("{summary}: {reason}: {error}");
                 self.fail(session, exchange, reason)
@@ -458,6 +470,12 @@ impl ProxyHttp for Gateway {
         }
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);
+        if !session::is_answered(session)
+            && let Some(connection) = session.stream().and_then(Connection::of)
+        {
+            // What follows is the proxy's own answer, which no instance can be taken down under.
+            connection.leash().release();
+        }
         if !session::is_answered(session)
             && let Err(error) = self.answer(session, exchange, &refusal, own).await
         {

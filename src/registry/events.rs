@@ -121,6 +121,9 @@ pub enum ProxyError {
     /// The target is too slow.
     #[error("the app behind this path did not answer in time")]
     Timeout,
+    /// The app, or the proxy itself, was taken down while the request was on its way.
+    #[error("the app behind this path was taken down before it answered")]
+    Drained,
 }
 
 impl ProxyError {
@@ -133,6 +136,7 @@ impl ProxyError {
             Self::Broken => "UPSTREAM_CLOSED",
             Self::InvalidResponse => "INVALID_RESPONSE",
             Self::Timeout => "TIMEOUT",
+            Self::Drained => "DRAINED",
         }
     }
 }

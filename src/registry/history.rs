@@ -13,6 +13,7 @@ const KEPT: usize = 8192;
 /// The last events. Whoever adds one never waits for a reader, and a reader holds nothing but a number.
 #[derive(Debug)]
 pub struct History {
+    epoch: u32,
     kept: Mutex<Kept>,
     next: watch::Sender<u64>,
 }
@@ -42,6 +43,7 @@ impl Default for History {
             events: VecDeque::new(),
         };
         Self {
+            epoch: fastrand::u32(..),
             kept: Mutex::new(kept),
             next: watch::Sender::new(1),
         }
@@ -59,6 +61,12 @@ impl History {
         let next = kept.first + kept.events.len() as u64;
         drop(kept);
         self.next.send_replace(next);
+    }
+
+    /// A number that tells this history from one of another process.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// The number that the next event will have.

@@ -142,6 +142,12 @@ impl Registry {
             .cloned()
     }
 
+    /// The number of the last change.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.writer.shared.live.load().generation()
+    }
+
     /// Everything as it is now, to keep.
     #[must_use]
     pub fn state(&self) -> Arc<State> {

@@ -79,6 +79,12 @@ pub enum PrefixError {
 }
 
 impl PathPrefix {
+    /// `/`, which takes every path.
+    #[must_use]
+    pub fn root() -> Self {
+        Self("/".into())
+    }
+
     /// Reads a prefix: adds a missing leading slash, trims trailing ones and decodes unreserved
     /// escapes (RFC 3986, 6.2.2.2). Other escapes and double slashes stay.
     ///

@@ -36,7 +36,7 @@ use signals::Signals;
 use crate::config::{Config, ConfigError};
 use crate::control::Bridge;
 pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
-use crate::front::Front;
+use crate::front::{FAREWELL, Front};
 use crate::proxy::Gateway;
 use pingora_proxy::HttpProxy;
 
@@ -99,6 +99,8 @@ pub struct Server {
     armed: watch::Sender<bool>,
     pingora: PingoraServer,
     grace: Duration,
+    /// The same after the sockets have gone to a new process.
+    upgrade_grace: Duration,
 }
 
 impl Server {
@@ -172,7 +174,13 @@ impl Server {
         }
         let files = SocketFiles::default();
         let control = control_worker(&proxy, control, control_bound, &stop, &files);
-        let pingora = pingora(config.pingora(), switches);
+        let mut conf = config.pingora();
+        let upgrade_grace = conf
+            .grace_period_seconds
+            .map_or(config.shutdown_grace, Duration::from_secs);
+        // Pingora's own end comes after ours, which lets the connections say farewell.
+        conf.grace_period_seconds = Some(upgrade_grace.saturating_add(2 * FAREWELL).as_secs());
+        let pingora = pingora(conf, switches);
         Ok(Self {
             proxy,
             workers,
@@ -182,6 +190,7 @@ impl Server {
             armed,
             pingora,
             grace: config.shutdown_grace,
+            upgrade_grace,
         })
     }
 
@@ -200,6 +209,7 @@ impl Server {
             connections: self.proxy.connections(),
             grace: self.grace,
             files: self.files,
+            upgrade_grace: self.upgrade_grace,
         };
         self.pingora.bootstrap();
         for worker in self.workers {

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::service::SocketFiles;
-use crate::front::Connections;
+use crate::front::{Connections, FAREWELL};
 
 /// Waits for the signal that ends the server.
 pub(super) struct Signals {
@@ -25,6 +25,8 @@ pub(super) struct Signals {
     pub(super) grace: Duration,
     /// Go away with the listeners; after an upgrade they are the new process's.
     pub(super) files: SocketFiles,
+    /// The same after an upgrade.
+    pub(super) upgrade_grace: Duration,
 }
 
 /// What the process has been told.
@@ -74,9 +76,7 @@ impl Signals {
         self.stop.send_replace(true);
         tokio::select! {
             () = self.connections.all_closed() => info!("all connections are closed"),
-            () = tokio::time::sleep(self.grace) => {
-                warn!("{} connections cut at the end of the grace", self.connections.open());
-            }
+            () = cut_after(self.grace, &self.connections) => {}
             again = words.next() => {
                 let name = again.signal();
                 warn!("{name}: {} connections cut", self.connections.open());
@@ -88,14 +88,30 @@ impl Signals {
     fn exit_when_drained(&self) {
         let mut stop = self.stop.subscribe();
         let connections = Arc::clone(&self.connections);
+        let grace = self.upgrade_grace;
         tokio::spawn(async move {
             if stop.wait_for(|stop| *stop).await.is_ok() {
-                connections.all_closed().await;
-                info!("all connections are closed");
+                tokio::select! {
+                    () = connections.all_closed() => info!("all connections are closed"),
+                    () = cut_after(grace, &connections) => {}
+                }
                 log::logger().flush();
                 std::process::exit(0);
             }
         });
+    }
+}
+
+/// Ends what is in flight at the end of the grace, and gives it a moment to say so: a WebSocket
+/// with a Close frame, a request without an answer with one of the proxy's own.
+async fn cut_after(grace: Duration, connections: &Connections) {
+    tokio::time::sleep(grace).await;
+    let open = connections.open();
+    let cut = connections.cut_all();
+    warn!("{open} connections cut at the end of the grace, {cut} with something in flight");
+    let closed = tokio::time::timeout(FAREWELL, connections.all_closed()).await;
+    if closed.is_err() {
+        warn!("{} of them did not end by themselves", connections.open());
     }
 }
 

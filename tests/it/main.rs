@@ -12,6 +12,7 @@
 
 mod command_line;
 mod control_listener;
+mod cutting;
 mod descriptors;
 mod failures;
 mod fuzz;

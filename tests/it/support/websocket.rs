@@ -1,5 +1,7 @@
 //! WebSocket clients and origins.
 
+use std::net::SocketAddr;
+
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -19,7 +21,12 @@ impl Socket {
 
     /// Opens a WebSocket at a path.
     pub(crate) async fn try_open(proxy: &TestProxy, path: &str) -> Result<Self, Error> {
-        let stream = in_time("connecting", TcpStream::connect(proxy.address()))
+        Self::open_at(proxy.address(), path).await
+    }
+
+    /// Opens a WebSocket at an address and a path.
+    pub(crate) async fn open_at(address: SocketAddr, path: &str) -> Result<Self, Error> {
+        let stream = in_time("connecting", TcpStream::connect(address))
             .await
             .expect("the proxy accepts");
         stream.set_nodelay(true).expect("TCP_NODELAY");
@@ -33,6 +40,13 @@ impl Socket {
         in_time("sending a message", self.0.send(message))
             .await
             .expect("a message is sent");
+    }
+
+    /// Sends a message, if the connection is still there.
+    pub(crate) async fn offer(&mut self, message: Message) -> bool {
+        in_time("sending a message", self.0.send(message))
+            .await
+            .is_ok()
     }
 
     /// The next message; `None` at the end, whatever it looks like.

@@ -1,0 +1,112 @@
+//! Conditional requests (RFC 9110, 13): a state as an entity tag, and what is expected of one.
+
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::problem::Problem;
+use crate::registry::{Condition, Expected, Registry};
+use crate::route::{Generation, RouteKey};
+
+/// The tag of a generation: of one table, in one store.
+pub(super) fn tag(registry: &Registry, generation: Generation) -> HeaderValue {
+    let text = format!("\"{:08x}-{generation}\"", registry.epoch());
+    HeaderValue::from_str(&text).unwrap_or_else(|_never| HeaderValue::from_static("\"\""))
+}
+
+/// What a request expects of a route, or of the whole table.
+pub(super) fn conditions(
+    registry: &Registry,
+    fields: &HeaderMap,
+    on: Option<&RouteKey>,
+) -> Result<Vec<Condition>, Problem> {
+    let mut conditions = Vec::new();
+    if let Some(text) = joined(fields, &IF_MATCH)? {
+        let expected = match text.trim() {
+            "*" => Expected::Present,
+            tags => Expected::OneOf(generations(registry, tags, &IF_MATCH)?),
+        };
+        conditions.push(Condition {
+            on: on.cloned(),
+            expected,
+        });
+    }
+    if let Some(text) = joined(fields, &IF_NONE_MATCH)? {
+        if text.trim() != "*" {
+            return Err(bad(&IF_NONE_MATCH, "only `*` is understood here"));
+        }
+        conditions.push(Condition {
+            on: on.cloned(),
+            expected: Expected::Absent,
+        });
+    }
+    Ok(conditions)
+}
+
+/// All lines of a field as one.
+fn joined(fields: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
+    let mut lines = Vec::new();
+    for value in fields.get_all(name) {
+        lines.push(
+            value
+                .to_str()
+                .map_err(|_bytes| bad(name, "it is not ASCII"))?,
+        );
+    }
+    Ok((!lines.is_empty()).then(|| lines.join(",")))
+}
+
+/// The generations that the tags of this registry stand for; another's match nothing.
+fn generations(
+    registry: &Registry,
+    tags: &str,
+    name: &HeaderName,
+) -> Result<Vec<Generation>, Problem> {
+    let epoch = format!("{:08x}", registry.epoch());
+    let mut generations = Vec::new();
+    for tag in tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+        // A weak tag never matches here (RFC 9110, 13.1.1).
+        let is_weak = tag.starts_with("W/");
+        let opaque = tag
+            .trim_start_matches("W/")
+            .strip_prefix('"')
+            .and_then(|tag| tag.strip_suffix('"'))
+            .ok_or_else(|| bad(name, "an entity tag stands in quotes"))?;
+        let number = opaque
+            .split_once('-')
+            .filter(|(tagged, _)| *tagged == epoch && !is_weak)
+            .and_then(|(_, number)| number.parse().ok());
+        generations.extend(number.map(Generation));
+    }
+    Ok(generations)
+}
+
+fn bad(name: &HeaderName, why: &str) -> Problem {
+    let detail = format!("The field {name}: {why}.");
+    Problem::new(StatusCode::BAD_REQUEST, "INVALID_CONDITION", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Rules;
+
+    #[test]
+    fn tags_stand_for_generations_of_this_registry() {
+        let registry = Registry::new(Rules::default());
+        let own = tag(&registry, Generation(7));
+        let text = own.to_str().unwrap();
+        let read = |value: &str| {
+            let mut fields = HeaderMap::new();
+            fields.append(IF_MATCH, HeaderValue::from_str(value).unwrap());
+            conditions(&registry, &fields, None).map(|c| c[0].expected.clone())
+        };
+        assert_eq!(read(text), Ok(Expected::OneOf(vec![Generation(7)])));
+        assert_eq!(
+            read(&format!("\"x\", {text}")),
+            Ok(Expected::OneOf(vec![Generation(7)]))
+        );
+        assert_eq!(read("*"), Ok(Expected::Present));
+        assert_eq!(read(&format!("W/{text}")), Ok(Expected::OneOf(vec![])));
+        assert_eq!(read("7").unwrap_err().code, "INVALID_CONDITION");
+    }
+}

@@ -1,0 +1,238 @@
+//! `GET /v1/events`: what happens, as server-sent events (WHATWG HTML, 9.2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+
+use super::Control;
+use super::problem::{Document, Problem};
+use super::set::not_allowed;
+use super::view::Viewer;
+use crate::registry::{
+    Action, Actor, Event, History, ProxyFailure, RegisterFailure, Registry, RouteEvent, RoutesEvent,
+};
+use crate::route::{HostPattern, Route, RouteKey};
+
+/// How often a reader is shown that the connection lives, at least.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How many events are written at a time.
+const MOST: usize = 256;
+
+/// Follows what happens. A reader that comes back with `Last-Event-ID` gets what it missed; one that
+/// is too slow is told how much it missed, by an event `missed`.
+#[utoipa::path(get, path = "/v1/events", tag = "events", params(
+    ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was read"),
+), responses(
+    (status = 200, description = "The events, without end", body = String,
+        content_type = "text/event-stream"),
+    (status = 401, description = "A token is needed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Document,
+        content_type = "application/problem+json"),
+))]
+pub(super) async fn follow(
+    State(control): State<Arc<Control>>,
+    Extension(actor): Extension<Actor>,
+    fields: HeaderMap,
+) -> Result<Response, Problem> {
+    if !actor.rights.may(Action::Events) {
+        return Err(not_allowed(Action::Events));
+    }
+    let registry = Arc::clone(&control.registry);
+    let reader = Reader::new(registry, actor, fields.get("last-event-id"));
+    let fields = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((fields, Body::from_stream(reader.stream())).into_response())
+}
+
+/// One reader: where it is, and nothing else. What it does not take stays where it is.
+struct Reader {
+    registry: Arc<Registry>,
+    actor: Actor,
+    history: Arc<History>,
+    from: u64,
+    /// What is to be sent before the next event.
+    first: String,
+}
+
+impl Reader {
+    fn new(registry: Arc<Registry>, actor: Actor, last: Option<&HeaderValue>) -> Self {
+        let history = Arc::clone(registry.history());
+        let next = history.next();
+        let mut first = "retry: 1000\n\n".to_owned();
+        let from = match last.and_then(|value| value.to_str().ok()) {
+            None => next,
+            Some(id) => match after(&history, id) {
+                Some(from) => from.min(next),
+                None => {
+                    // The process of that event is gone, and what it saw since.
+                    first.push_str("event: missed\ndata: {\"missed\":null}\n\n");
+                    1
+                }
+            },
+        };
+        Self {
+            registry,
+            actor,
+            history,
+            from,
+            first,
+        }
+    }
+
+    fn stream(self) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
+        futures_util::stream::unfold(self, |mut reader| async move {
+            let piece = reader.piece().await;
+            Some((Ok(Bytes::from(piece)), reader))
+        })
+    }
+
+    async fn piece(&mut self) -> String {
+        let first = std::mem::take(&mut self.first);
+        if !first.is_empty() {
+            return first;
+        }
+        loop {
+            let waiting = self.history.wait_for(self.from);
+            if tokio::time::timeout(HEARTBEAT, waiting).await.is_err() {
+                return ":\n\n".to_owned();
+            }
+            let reading = self.history.read(self.from, MOST);
+            self.from = reading.next;
+            let mut text = String::new();
+            if reading.missed > 0 {
+                let data = json!({ "missed": reading.missed });
+                self.write(&mut text, reading.next.saturating_sub(1), "missed", &data);
+            }
+            for (number, event) in &reading.events {
+                if let Some((name, data)) = self.shown(event) {
+                    self.write(&mut text, *number, name, &data);
+                }
+            }
+            if !text.is_empty() {
+                return text;
+            }
+        }
+    }
+
+    fn write(&self, text: &mut String, number: u64, name: &str, data: &Value) {
+        let epoch = self.history.epoch();
+        text.push_str(&format!(
+            "id: {epoch:08x}-{number}\nevent: {name}\ndata: {data}\n\n"
+        ));
+    }
+
+    /// An event's name and what it says, if this reader may know of it.
+    fn shown(&self, event: &Event) -> Option<(&'static str, Value)> {
+        let (name, key, data) = match event {
+            Event::RouteRegistered(route) => (
+                "route_registered",
+                Some(route.key()),
+                self.registered(route),
+            ),
+            Event::RegisterError(failure) => ("register_error", None, register_error(failure)),
+            Event::ProxyError(failure) => {
+                let key = failure.route.as_ref().map(|route| route.key());
+                ("proxy_error", key, proxy_error(failure))
+            }
+            Event::Route(event) => (
+                event.kind.name(),
+                Some(event.key.clone()),
+                self.route_event(event),
+            ),
+            Event::Routes(event) => ("routes_changed", None, routes_event(*event)),
+        };
+        let key = key.unwrap_or_else(everything);
+        self.actor
+            .rights
+            .allows(Action::Events, &key, None)
+            .then_some((name, data))
+    }
+
+    fn registered(&self, route: &Arc<Route>) -> Value {
+        json!({
+            "generation": route.generation.0,
+            "host": route.host.to_string(),
+            "prefix": route.prefix.as_str(),
+            "target": { "host": route.target().host(), "port": route.target().port() },
+        })
+    }
+
+    fn route_event(&self, event: &RouteEvent) -> Value {
+        let state = self.registry.state();
+        let viewer = Viewer::new(&self.registry, &state);
+        let view = |route: &Arc<Route>| {
+            let instances: Vec<_> = route.instances().map(|i| viewer.instance(i)).collect();
+            json!({ "generation": route.generation.0, "instances": instances })
+        };
+        let mut data = json!({
+            "generation": event.generation.0,
+            "host": event.key.host.to_string(),
+            "prefix": event.key.prefix.as_str(),
+            "before": event.before.as_ref().map(view),
+            "after": event.after.as_ref().map(view),
+        });
+        if let (Some(instance), Some(data)) = (&event.instance, data.as_object_mut()) {
+            data.insert("instance".to_owned(), json!(viewer.instance(instance)));
+        }
+        data
+    }
+}
+
+/// A key that only who may follow everything may follow.
+fn everything() -> RouteKey {
+    RouteKey {
+        host: HostPattern::Any,
+        prefix: crate::route::PathPrefix::root(),
+    }
+}
+
+/// The number behind an id of this process.
+fn after(history: &History, id: &str) -> Option<u64> {
+    let (epoch, number) = id.split_once('-')?;
+    let is_ours = epoch == format!("{:08x}", history.epoch());
+    is_ours.then(|| number.parse::<u64>().ok())??.checked_add(1)
+}
+
+fn register_error(failure: &RegisterFailure) -> Value {
+    json!({
+        "error": failure.error.code(),
+        "message": failure.error.to_string(),
+        "peer": failure.peer.map(|peer| peer.to_string()),
+    })
+}
+
+fn proxy_error(failure: &ProxyFailure) -> Value {
+    json!({
+        "error": failure.error.code(),
+        "message": failure.error.to_string(),
+        "status": failure.status.as_u16(),
+        "method": failure.method.as_str(),
+        "host": failure.host,
+        "path": failure.path,
+        "route": failure.route.as_ref().map(|route| json!({
+            "host": route.host.to_string(),
+            "prefix": route.prefix.as_str(),
+        })),
+    })
+}
+
+fn routes_event(event: RoutesEvent) -> Value {
+    json!({
+        "generation": event.generation.0,
+        "created": event.counts.created,
+        "replaced": event.counts.replaced,
+        "unchanged": event.counts.unchanged,
+        "removed": event.counts.removed,
+    })
+}

@@ -1,0 +1,414 @@
+//! What clients of the API send, field by field, and its way to what the registry understands. What is
+//! wrong is said with a pointer to the field (RFC 6901).
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
+
+use super::Control;
+use super::error::refusal;
+use super::problem::Problem;
+use super::register::{BodyLimits, collect};
+use crate::registry::{
+    Edit, RegisterError, Registry, Spec, owner, parse_drain, parse_ttl, target_host,
+};
+use crate::route::{HostPattern, InstanceId, PathPrefix, RouteKey};
+
+/// An instance as it is asked for.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InstanceInput {
+    /// Its name within the route: 1 to 64 letters, digits, `-`, `_`, `.` or `~`.
+    #[schema(default = "default", pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    id: Option<String>,
+    /// The target's host: a name or an address.
+    #[schema(default = "localhost")]
+    host: Option<String>,
+    /// The target's port.
+    #[schema(value_type = u16, minimum = 1, maximum = 65535)]
+    port: NonZeroU16,
+    /// Whose it is; the token's name, if nobody is named.
+    #[schema(min_length = 1, max_length = 64)]
+    owner: Option<String>,
+    /// How long it stays unless it is renewed, with a unit: 1s to 30d. Without one it stays for good.
+    #[schema(example = "30s")]
+    ttl: Option<String>,
+}
+
+/// A route as it is asked for: its instances, or the one instance's own fields.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteInput {
+    /// The instances, at least one; not beside the fields of a single one.
+    #[schema(min_items = 1, max_items = 1000)]
+    instances: Option<Vec<InstanceInput>>,
+    /// Of a single instance: the target's host.
+    host: Option<String>,
+    /// Of a single instance: the target's port.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
+    port: Option<NonZeroU16>,
+    /// Of a single instance: whose it is.
+    owner: Option<String>,
+    /// Of a single instance: the length of its lease.
+    ttl: Option<String>,
+}
+
+/// The whole set of routes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetInput {
+    /// The routes; all others are removed.
+    pub(super) routes: Vec<EntryInput>,
+}
+
+/// A route of a set.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EntryInput {
+    /// The request hosts: `*`, `example.com` or `*.example.com`.
+    host: String,
+    /// The path prefix.
+    prefix: String,
+    /// The instances, at least one.
+    #[schema(min_items = 1, max_items = 1000)]
+    instances: Vec<InstanceInput>,
+}
+
+/// A list of changes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchInput {
+    /// The changes, made in their order, all or none.
+    pub(super) changes: Vec<ChangeInput>,
+}
+
+/// One change of a list.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeInput {
+    op: Op,
+    /// The request hosts: `*`, `example.com` or `*.example.com`.
+    host: String,
+    /// The path prefix.
+    prefix: String,
+    /// With `put`: the instances.
+    instances: Option<Vec<InstanceInput>>,
+    /// With `join`: the instance.
+    instance: Option<InstanceInput>,
+    /// With `leave`: the instance's name.
+    id: Option<String>,
+    /// With `remove` and `leave`: how long requests in flight may go on.
+    drain: Option<String>,
+}
+
+/// What a change of a list does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Op {
+    /// The route has these instances and no others.
+    Put,
+    /// The route is gone.
+    Remove,
+    /// The route has this instance too.
+    Join,
+    /// The route does not have this instance any more.
+    Leave,
+}
+
+type Result<T> = std::result::Result<T, Problem>;
+
+/// Reads a body as JSON of one shape.
+pub(super) async fn json<T: DeserializeOwned>(
+    control: &Control,
+    fields: &HeaderMap,
+    body: Body,
+) -> Result<T> {
+    is_json(fields)?;
+    let bytes = body_of(body, control.api_body).await?;
+    let mut text = serde_json::Deserializer::from_slice(&bytes);
+    let value = serde_path_to_error::deserialize(&mut text).map_err(|error| {
+        let pointer = pointer(error.path());
+        let inner = error.into_inner();
+        let code = if inner.is_data() {
+            "INVALID_BODY"
+        } else {
+            "NOT_JSON"
+        };
+        let problem = Problem::new(StatusCode::BAD_REQUEST, code, format!("The body: {inner}."));
+        if inner.is_data() {
+            problem.at(pointer)
+        } else {
+            problem
+        }
+    })?;
+    text.end().map_err(|error| {
+        let detail = format!("The body goes on behind its end: {error}.");
+        Problem::new(StatusCode::BAD_REQUEST, "NOT_JSON", detail)
+    })?;
+    Ok(value)
+}
+
+async fn body_of(body: Body, limits: BodyLimits) -> Result<bytes::Bytes> {
+    collect(body, limits)
+        .await
+        .map_err(|error| invalid(&error, ""))
+}
+
+fn is_json(fields: &HeaderMap) -> Result<()> {
+    let Some(given) = fields.get(http::header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let essence = given
+        .to_str()
+        .ok()
+        .and_then(|text| text.split(';').next())
+        .unwrap_or_default()
+        .trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "NOT_JSON",
+        "The body's type is not application/json; send it so (curl: --json).",
+    ))
+}
+
+/// A path into a body as a JSON pointer.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path.iter() {
+        let text = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Enum { .. } | Segment::Unknown => continue,
+        };
+        pointer.push('/');
+        pointer.push_str(&text);
+    }
+    pointer
+}
+
+/// A value that the registry's rules refuse, at its place in the body.
+pub(super) fn invalid(error: &RegisterError, pointer: &str) -> Problem {
+    let refusal = refusal(error);
+    let problem = Problem::new(refusal.status, refusal.code, refusal.message);
+    if pointer.is_empty() {
+        problem
+    } else {
+        problem.at(pointer)
+    }
+}
+
+/// The key of a route, by its texts.
+pub(super) fn key(registry: &Registry, host: &str, prefix: &str, at: &str) -> Result<RouteKey> {
+    let host = match host {
+        "*" => HostPattern::Any,
+        host => HostPattern::parse(host).map_err(|error| {
+            let detail = format!("The host: {error}.");
+            Problem::new(StatusCode::BAD_REQUEST, "INVALID_HOST_PATTERN", detail)
+                .at(format!("{at}/host"))
+        })?,
+    };
+    let prefix = PathPrefix::parse(prefix)
+        .map_err(RegisterError::from)
+        .and_then(|prefix| registry.admit_prefix(prefix))
+        .map_err(|error| invalid(&error, &format!("{at}/prefix")))?;
+    Ok(RouteKey { host, prefix })
+}
+
+/// How long a drain takes.
+pub(super) fn drain(text: Option<&str>) -> std::result::Result<Option<Duration>, RegisterError> {
+    text.map(|text| parse_drain(text).map_err(RegisterError::from))
+        .transpose()
+}
+
+impl InstanceInput {
+    /// The name, if one is given.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The same instance under this name.
+    pub(super) fn named(mut self, id: &InstanceId) -> Self {
+        self.id = Some(id.to_string());
+        self
+    }
+
+    /// Checks it and resolves its target; `at` is where it stands in the body.
+    pub(super) async fn spec(&self, registry: &Registry, at: &str) -> Result<Spec> {
+        let place = |field: &str| format!("{at}/{field}");
+        let id = match &self.id {
+            None => InstanceId::default(),
+            Some(id) => InstanceId::parse(id).map_err(|_known| {
+                invalid(&RegisterError::Instance(format!("{id:?}")), &place("id"))
+            })?,
+        };
+        let host = self.host.as_deref().unwrap_or("localhost");
+        let host = target_host(host).map_err(|error| invalid(&error, &place("host")))?;
+        let owner: Option<Arc<str>> = match &self.owner {
+            None => None,
+            Some(name) => Some(owner(name).map_err(|e| invalid(&e, &place("owner")))?),
+        };
+        let ttl = match &self.ttl {
+            None => None,
+            Some(ttl) => Some(parse_ttl(ttl).map_err(|e| invalid(&e.into(), &place("ttl")))?),
+        };
+        let target = registry
+            .resolve(&host, self.port)
+            .await
+            .map_err(|error| invalid(&error, &place("host")))?;
+        Ok(Spec {
+            id,
+            owner,
+            target,
+            ttl,
+        })
+    }
+}
+
+/// Checks the instances of a route.
+async fn specs(instances: &[InstanceInput], registry: &Registry, at: &str) -> Result<Vec<Spec>> {
+    let mut specs = Vec::with_capacity(instances.len());
+    for (index, instance) in instances.iter().enumerate() {
+        specs.push(instance.spec(registry, &format!("{at}/{index}")).await?);
+    }
+    Ok(specs)
+}
+
+impl RouteInput {
+    /// The instances that the route is to have.
+    pub(super) async fn specs(self, registry: &Registry) -> Result<Vec<Spec>> {
+        let Self {
+            instances,
+            host,
+            port,
+            owner,
+            ttl,
+        } = self;
+        let is_single = host.is_some() || port.is_some() || owner.is_some() || ttl.is_some();
+        let refuse = |detail: &'static str, at: &str| {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(at))
+        };
+        match (instances, port) {
+            (Some(_), _) if is_single => refuse(
+                "Give either `instances` or the fields of a single one, not both.",
+                "/instances",
+            ),
+            (Some(instances), _) => specs(&instances, registry, "/instances").await,
+            (None, Some(port)) => {
+                let single = InstanceInput {
+                    id: None,
+                    host,
+                    port,
+                    owner,
+                    ttl,
+                };
+                Ok(vec![single.spec(registry, "").await?])
+            }
+            (None, None) => refuse(
+                "The route has neither `instances` nor a `port`; send {\"port\": 4321}.",
+                "/port",
+            ),
+        }
+    }
+}
+
+impl SetInput {
+    /// The routes of the set.
+    pub(super) async fn routes(self, registry: &Registry) -> Result<Vec<(RouteKey, Vec<Spec>)>> {
+        let mut routes = Vec::with_capacity(self.routes.len());
+        for (index, entry) in self.routes.iter().enumerate() {
+            let at = format!("/routes/{index}");
+            let key = key(registry, &entry.host, &entry.prefix, &at)?;
+            let specs = specs(&entry.instances, registry, &format!("{at}/instances")).await?;
+            routes.push((key, specs));
+        }
+        Ok(routes)
+    }
+}
+
+impl BatchInput {
+    /// The edits of the list.
+    pub(super) async fn edits(self, registry: &Registry) -> Result<Vec<Edit>> {
+        let mut edits = Vec::with_capacity(self.changes.len());
+        for (index, change) in self.changes.iter().enumerate() {
+            edits.push(change.edit(registry, &format!("/changes/{index}")).await?);
+        }
+        Ok(edits)
+    }
+}
+
+impl ChangeInput {
+    async fn edit(&self, registry: &Registry, at: &str) -> Result<Edit> {
+        self.check(at)?;
+        let key = key(registry, &self.host, &self.prefix, at)?;
+        let drain = drain(self.drain.as_deref())
+            .map_err(|error| invalid(&error, &format!("{at}/drain")))?;
+        let missing = |field: &str| self.refuse("lacks", field, at);
+        Ok(match self.op {
+            Op::Put => {
+                let instances = self
+                    .instances
+                    .as_ref()
+                    .ok_or_else(|| missing("instances"))?;
+                Edit::Put(
+                    key,
+                    specs(instances, registry, &format!("{at}/instances")).await?,
+                )
+            }
+            Op::Join => {
+                let instance = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
+                let spec = instance.spec(registry, &format!("{at}/instance")).await?;
+                Edit::Join(key, spec, false)
+            }
+            Op::Remove => Edit::Leave(key, None, drain),
+            Op::Leave => {
+                let id = self.id.as_ref().ok_or_else(|| missing("id"))?;
+                let id = InstanceId::parse(id).map_err(|_known| {
+                    let error = RegisterError::Instance(format!("{id:?}"));
+                    invalid(&error, &format!("{at}/id"))
+                })?;
+                Edit::Leave(key, Some(id), drain)
+            }
+        })
+    }
+
+    /// Each operation has fields of its own, and no others.
+    fn check(&self, at: &str) -> Result<()> {
+        let has = [
+            ("instances", self.instances.is_some()),
+            ("instance", self.instance.is_some()),
+            ("id", self.id.is_some()),
+            ("drain", self.drain.is_some()),
+        ];
+        let own: &[&str] = match self.op {
+            Op::Put => &["instances"],
+            Op::Join => &["instance"],
+            Op::Remove => &["drain"],
+            Op::Leave => &["id", "drain"],
+        };
+        match has.iter().find(|(name, is)| *is && !own.contains(name)) {
+            None => Ok(()),
+            Some((name, _)) => Err(self.refuse("does not have", name, at)),
+        }
+    }
+
+    fn refuse(&self, verb: &str, field: &str, at: &str) -> Problem {
+        let op = match self.op {
+            Op::Put => "put",
+            Op::Remove => "remove",
+            Op::Join => "join",
+            Op::Leave => "leave",
+        };
+        let detail = format!("A change with the op `{op}` {verb} `{field}`.");
+        Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(format!("{at}/{field}"))
+    }
+}

@@ -1,0 +1,364 @@
+//! One route, or one instance of it: read, put, remove.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Query, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{ETAG, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Control;
+use super::condition::{conditions, tag};
+use super::input::{self, InstanceInput, RouteInput};
+use super::place::Place;
+use super::problem::{Document, Problem};
+use super::view::{RouteView, Viewer};
+use crate::registry::{Action, Actor, Change, ChangeError, Edit, Edits, Outcome, Registry, What};
+use crate::route::RouteKey;
+
+/// What every write can be asked.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WriteQuery {
+    /// Only say what would come of it.
+    #[serde(default)]
+    pub(super) dry_run: bool,
+}
+
+/// What a removal can be asked.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RemoveQuery {
+    /// Only say what would come of it.
+    #[serde(default)]
+    dry_run: bool,
+    /// How long requests in flight may go on: up to 24h. Without it they are not waited for, and not
+    /// cut either.
+    #[param(example = "30s")]
+    drain: Option<String>,
+}
+
+/// What came of a write of one route.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Written {
+    result: ResultName,
+    /// The table's generation with the change.
+    generation: u64,
+    /// Whether nothing was changed, since that was asked for.
+    dry_run: bool,
+    /// The route as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<RouteView>,
+}
+
+/// What became of a route or an instance.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ResultName {
+    /// It is new.
+    Created,
+    /// It is new beside others.
+    Joined,
+    /// It is not what it was.
+    Replaced,
+    /// It is as it was, and its lease has been renewed.
+    Renewed,
+    /// It is as it was.
+    Unchanged,
+    /// It is gone.
+    Removed,
+    /// It takes no more requests and will be gone.
+    Draining,
+}
+
+impl From<What> for ResultName {
+    fn from(what: What) -> Self {
+        match what {
+            What::Created => Self::Created,
+            What::Replaced => Self::Replaced,
+            What::Unchanged => Self::Unchanged,
+            What::Removed => Self::Removed,
+            What::Draining => Self::Draining,
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, Problem>;
+type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
+
+/// Reads a route, or an instance of it.
+#[utoipa::path(get, path = "/v1/routes/{host}/{prefix}", tag = "routes", params(
+    ("host" = String, Path, description = "The request hosts: `*`, `example.com`, `*.example.com`."),
+    ("prefix" = String, Path, description = "The path prefix, of as many segments as it has; \
+        with `/instances/{id}` behind it, one instance."),
+), responses(
+    (status = 200, description = "The route", body = RouteView),
+    (status = 400, description = "The path is not a route's", body = Document,
+        content_type = "application/problem+json"),
+    (status = 401, description = "A token is needed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 404, description = "No such route", body = Document,
+        content_type = "application/problem+json"),
+))]
+pub(super) async fn read(
+    State(control): State<Arc<Control>>,
+    Extension(actor): Extension<Actor>,
+    uri: Uri,
+) -> Result<Response> {
+    let registry = &control.registry;
+    let place = Place::of(registry, &uri)?;
+    may_read(&actor, &place.key)?;
+    let state = registry.state();
+    let viewer = Viewer::new(registry, &state);
+    let (Some(route), Some(view)) = (state.get(&place.key), viewer.route(&place.key)) else {
+        return Err(no_route(&place.key));
+    };
+    let etag = [(ETAG, tag(registry, route.generation))];
+    let Some(id) = &place.instance else {
+        return Ok((etag, Json(view)).into_response());
+    };
+    let draining = state.draining.get(&place.key);
+    let instance = route
+        .instance_named(id)
+        .or_else(|| draining.and_then(|route| route.instance_named(id)));
+    match instance {
+        Some(instance) => Ok((etag, Json(viewer.instance(instance))).into_response()),
+        None => Err(problem(
+            &ChangeError::NoSuchInstance {
+                key: place.key,
+                id: id.clone(),
+            },
+            "",
+        )),
+    }
+}
+
+/// Puts a route: it has these instances afterwards, and no others.
+#[utoipa::path(put, path = "/v1/routes/{host}/{prefix}", tag = "routes", params(
+    ("host" = String, Path, description = "The request hosts: `*`, `example.com`, `*.example.com`."),
+    ("prefix" = String, Path, description = "The path prefix, of as many segments as it has."),
+    WriteQuery,
+    ("If-Match" = Option<String>, Header, description = "The route's entity tag, or `*`"),
+    ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none"),
+), request_body = RouteInput, responses(
+    (status = 200, description = "Replaced, or unchanged", body = Written),
+    (status = 201, description = "Created", body = Written),
+    (status = 400, description = "The route is not one", body = Document,
+        content_type = "application/problem+json"),
+    (status = 401, description = "A token is needed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 404, description = "No such path", body = Document,
+        content_type = "application/problem+json"),
+    (status = 408, description = "The body did not come in time", body = Document,
+        content_type = "application/problem+json"),
+    (status = 412, description = "Somebody was faster", body = Document,
+        content_type = "application/problem+json"),
+    (status = 413, description = "The body is too large", body = Document,
+        content_type = "application/problem+json"),
+    (status = 415, description = "The body is not JSON", body = Document,
+        content_type = "application/problem+json"),
+    (status = 503, description = "The store fails", body = Document,
+        content_type = "application/problem+json"),
+    (status = 507, description = "The disk is full", body = Document,
+        content_type = "application/problem+json"),
+))]
+pub(super) async fn put(
+    State(control): State<Arc<Control>>,
+    Extension(actor): Extension<Actor>,
+    asked: Asked<WriteQuery>,
+    uri: Uri,
+    fields: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let registry = &control.registry;
+    let dry_run = query(asked)?.dry_run;
+    let place = Place::of(registry, &uri)?;
+    let (edit, is_instance) = match &place.instance {
+        None => {
+            let input: RouteInput = input::json(&control, &fields, body).await?;
+            (
+                Edit::Put(place.key.clone(), input.specs(registry).await?),
+                false,
+            )
+        }
+        Some(id) => {
+            let input: InstanceInput = input::json(&control, &fields, body).await?;
+            if input.id().is_some_and(|given| given != id.as_str()) {
+                let detail = "The id is not the one in the path; leave it out.";
+                let problem = Problem::new(StatusCode::BAD_REQUEST, "INVALID_INSTANCE", detail);
+                return Err(problem.at("/id"));
+            }
+            let spec = input.named(id).spec(registry, "").await?;
+            (Edit::Join(place.key.clone(), spec, false), true)
+        }
+    };
+    let conditions = conditions(registry, &fields, Some(&place.key))?;
+    let outcome = make(registry, vec![edit], conditions, dry_run, actor).await?;
+    Ok(written(registry, &outcome, is_instance))
+}
+
+/// Removes a route, or an instance of it.
+#[utoipa::path(delete, path = "/v1/routes/{host}/{prefix}", tag = "routes", params(
+    ("host" = String, Path, description = "The request hosts: `*`, `example.com`, `*.example.com`."),
+    ("prefix" = String, Path, description = "The path prefix, of as many segments as it has; \
+        with `/instances/{id}` behind it, one instance."),
+    RemoveQuery,
+    ("If-Match" = Option<String>, Header, description = "The route's entity tag, or `*`"),
+), responses(
+    (status = 200, description = "Removed, or draining", body = Written),
+    (status = 400, description = "The request is not one", body = Document,
+        content_type = "application/problem+json"),
+    (status = 401, description = "A token is needed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 404, description = "No such route", body = Document,
+        content_type = "application/problem+json"),
+    (status = 412, description = "Somebody was faster", body = Document,
+        content_type = "application/problem+json"),
+    (status = 503, description = "The store fails", body = Document,
+        content_type = "application/problem+json"),
+    (status = 507, description = "The disk is full", body = Document,
+        content_type = "application/problem+json"),
+))]
+pub(super) async fn remove(
+    State(control): State<Arc<Control>>,
+    Extension(actor): Extension<Actor>,
+    asked: Asked<RemoveQuery>,
+    uri: Uri,
+    fields: HeaderMap,
+) -> Result<Response> {
+    let registry = &control.registry;
+    let query = query(asked)?;
+    let place = Place::of(registry, &uri)?;
+    let drain: Option<Duration> = input::drain(query.drain.as_deref())
+        .map_err(|error| input::invalid(&error, "").in_parameter("drain"))?;
+    let conditions = conditions(registry, &fields, Some(&place.key))?;
+    let edit = Edit::Leave(place.key, place.instance, drain);
+    let outcome = make(registry, vec![edit], conditions, query.dry_run, actor).await?;
+    let Some(result) = outcome.results.first() else {
+        return Err(super::problem::internal());
+    };
+    let written = Written {
+        result: result.what.into(),
+        generation: outcome.generation.0,
+        dry_run: outcome.dry_run,
+        route: None,
+    };
+    Ok(Json(written).into_response())
+}
+
+/// Has the registry make a change.
+pub(super) async fn make(
+    registry: &Registry,
+    edits: Vec<Edit>,
+    conditions: Vec<crate::registry::Condition>,
+    dry_run: bool,
+    actor: Actor,
+) -> Result<Outcome> {
+    let change = Change {
+        edits: Edits::Each(edits),
+        conditions,
+        dry_run,
+        actor,
+    };
+    registry
+        .change(change)
+        .await
+        .map_err(|error| problem(&error, "/changes"))
+}
+
+fn written(registry: &Registry, outcome: &Outcome, is_instance: bool) -> Response {
+    let Some(result) = outcome.results.first() else {
+        return super::problem::internal().into_response();
+    };
+    let state = registry.state();
+    let viewer = Viewer::new(registry, &state);
+    let name = match (result.what, &result.route) {
+        (What::Created, _) if is_instance => ResultName::Joined,
+        (What::Unchanged, Some(route)) if route.instances().any(|i| i.lease.is_some()) => {
+            ResultName::Renewed
+        }
+        (what, _) => what.into(),
+    };
+    let written = Written {
+        result: name,
+        generation: outcome.generation.0,
+        dry_run: outcome.dry_run,
+        route: result.route.as_ref().map(|route| viewer.of(route)),
+    };
+    let mut response = Json(written).into_response();
+    if result.what == What::Created && !outcome.dry_run {
+        *response.status_mut() = StatusCode::CREATED;
+        if let Ok(location) = HeaderValue::from_str(&Place::path(&result.key)) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+    }
+    if let Some(route) = &result.route
+        && !outcome.dry_run
+    {
+        let tag = tag(registry, route.generation);
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+/// The query, or what is wrong with it.
+pub(super) fn query<T>(asked: Asked<T>) -> Result<T> {
+    match asked {
+        Ok(Query(query)) => Ok(query),
+        Err(error) => {
+            let detail = format!("The query: {}.", error.body_text());
+            Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "INVALID_QUERY",
+                detail,
+            ))
+        }
+    }
+}
+
+pub(super) fn may_read(actor: &Actor, key: &RouteKey) -> Result<()> {
+    if actor.rights.allows(Action::Read, key, None) {
+        return Ok(());
+    }
+    Err(problem(
+        &ChangeError::Scope {
+            action: Action::Read,
+            key: key.clone(),
+            port: None,
+        },
+        "",
+    ))
+}
+
+pub(super) fn no_route(key: &RouteKey) -> Problem {
+    problem(&ChangeError::NoSuchRoute { key: key.clone() }, "")
+}
+
+/// A change that was refused; `list` is where its entries stand in the body.
+pub(super) fn problem(error: &ChangeError, list: &str) -> Problem {
+    let (entry, inner) = error.entry();
+    let mut text = inner.to_string();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text.push('.');
+    let problem = Problem::new(super::error::of_change(error), error.code(), text);
+    match entry {
+        Some(index) => problem.at(format!("{list}/{index}")),
+        None => problem,
+    }
+}

@@ -1,0 +1,429 @@
+//! The set of routes: listed, put as a whole, changed in one go.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Query, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, ETAG};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Control;
+use super::condition::{conditions, tag};
+use super::input::{self, BatchInput, SetInput};
+use super::problem::{Document, Problem};
+use super::routes::{ResultName, WriteQuery, make, problem, query};
+use super::view::{RouteView, Viewer};
+use crate::registry::{Action, Actor, Change, Edits, Outcome, Registry, State as Snapshot};
+use crate::route::{HostPattern, PathPrefix, Route};
+
+/// How many routes are written at a time.
+const CHUNK: usize = 256;
+
+/// The largest page.
+const MAX_PAGE: usize = 10_000;
+
+/// Which routes are listed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Of these request hosts: `*`, `example.com` or `*.example.com`.
+    host: Option<String>,
+    /// Of this prefix, or below it.
+    prefix: Option<String>,
+    /// With an instance of this owner.
+    owner: Option<String>,
+    /// Without a request or a byte since then: a time (RFC 3339), or how long ago it was (`30m`).
+    inactive_since: Option<String>,
+    /// At most so many: a page. Without it all are listed.
+    #[param(minimum = 1, maximum = 10000)]
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// Routes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct List {
+    /// The table's generation.
+    generation: u64,
+    /// How many routes are meant, on all pages.
+    total: usize,
+    /// The routes, by host and prefix.
+    routes: Vec<RouteView>,
+    /// Where the next page begins.
+    next: Option<String>,
+}
+
+/// What came of a set, or of a list of changes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Changed {
+    /// The table's generation with the change.
+    generation: u64,
+    /// Whether nothing was changed, since that was asked for.
+    dry_run: bool,
+    /// Routes or instances that are new.
+    created: usize,
+    /// Those that are not what they were.
+    replaced: usize,
+    /// Those that are as they were.
+    unchanged: usize,
+    /// Those that are gone, or drain.
+    removed: usize,
+    /// What came of each change of a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<Vec<ChangedEntry>>,
+}
+
+/// What came of one change of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ChangedEntry {
+    host: String,
+    prefix: String,
+    result: ResultName,
+}
+
+type Result<T> = std::result::Result<T, Problem>;
+type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
+
+/// Lists routes. Without a limit the answer streams from one moment's state, and holds nobody up.
+#[utoipa::path(get, path = "/v1/routes", tag = "routes", params(ListQuery), responses(
+    (status = 200, description = "The routes", body = List),
+    (status = 400, description = "The query is not one", body = Document,
+        content_type = "application/problem+json"),
+    (status = 401, description = "A token is needed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Document,
+        content_type = "application/problem+json"),
+))]
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    Extension(actor): Extension<Actor>,
+    asked: Asked<ListQuery>,
+) -> Result<Response> {
+    let query = query(asked)?;
+    if !actor.rights.may(Action::Read) {
+        return Err(not_allowed(Action::Read));
+    }
+    let filter = Filter::of(&control.registry, &query, actor)?;
+    let registry = Arc::clone(&control.registry);
+    let limit = query.limit;
+    let listing = tokio::task::spawn_blocking(move || Listing::new(registry, &filter, limit))
+        .await
+        .map_err(|error| {
+            log::error!("routes cannot be listed: {error}");
+            super::problem::internal()
+        })?;
+    let etag = tag(&control.registry, listing.state.generation());
+    let json = (
+        CONTENT_TYPE,
+        "application/json"
+            .parse()
+            .map_err(|_| super::problem::internal())?,
+    );
+    let fields: [(http::HeaderName, http::HeaderValue); 2] = [json, (ETAG, etag)];
+    Ok((fields, Body::from_stream(listing.stream())).into_response())
+}
+
+/// Puts the whole set: afterwards there are these routes and no others.
+#[utoipa::path(put, path = "/v1/routes", tag = "routes", params(
+    WriteQuery,
+    ("If-Match" = Option<String>, Header, description = "The set's entity tag"),
+), request_body = SetInput, responses(
+    (status = 200, description = "The set is this one", body = Changed),
+    (status = 400, description = "An entry is not a route: nothing was changed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 401, description = "A token is needed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 408, description = "The body did not come in time", body = Document,
+        content_type = "application/problem+json"),
+    (status = 412, description = "Somebody was faster", body = Document,
+        content_type = "application/problem+json"),
+    (status = 413, description = "The body is too large", body = Document,
+        content_type = "application/problem+json"),
+    (status = 415, description = "The body is not JSON", body = Document,
+        content_type = "application/problem+json"),
+    (status = 503, description = "The store fails", body = Document,
+        content_type = "application/problem+json"),
+    (status = 507, description = "The disk is full", body = Document,
+        content_type = "application/problem+json"),
+))]
+pub(super) async fn put(
+    State(control): State<Arc<Control>>,
+    Extension(actor): Extension<Actor>,
+    asked: Asked<WriteQuery>,
+    fields: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let dry_run = query(asked)?.dry_run;
+    let registry = &control.registry;
+    let input: SetInput = input::json(&control, &fields, body).await?;
+    let change = Change {
+        edits: Edits::All(input.routes(registry).await?),
+        conditions: conditions(registry, &fields, None)?,
+        dry_run,
+        actor,
+    };
+    let outcome = registry
+        .change(change)
+        .await
+        .map_err(|error| problem(&error, "/routes"))?;
+    Ok(changed(registry, &outcome, false))
+}
+
+/// Makes a list of changes, all or none.
+#[utoipa::path(patch, path = "/v1/routes", tag = "routes", params(
+    WriteQuery,
+    ("If-Match" = Option<String>, Header, description = "The set's entity tag"),
+), request_body = BatchInput, responses(
+    (status = 200, description = "All changes are made", body = Changed),
+    (status = 400, description = "A change is not one: none was made", body = Document,
+        content_type = "application/problem+json"),
+    (status = 401, description = "A token is needed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Not allowed", body = Document,
+        content_type = "application/problem+json"),
+    (status = 404, description = "What is to go is not there", body = Document,
+        content_type = "application/problem+json"),
+    (status = 408, description = "The body did not come in time", body = Document,
+        content_type = "application/problem+json"),
+    (status = 412, description = "Somebody was faster", body = Document,
+        content_type = "application/problem+json"),
+    (status = 413, description = "The body is too large", body = Document,
+        content_type = "application/problem+json"),
+    (status = 415, description = "The body is not JSON", body = Document,
+        content_type = "application/problem+json"),
+    (status = 503, description = "The store fails", body = Document,
+        content_type = "application/problem+json"),
+    (status = 507, description = "The disk is full", body = Document,
+        content_type = "application/problem+json"),
+))]
+pub(super) async fn patch(
+    State(control): State<Arc<Control>>,
+    Extension(actor): Extension<Actor>,
+    asked: Asked<WriteQuery>,
+    fields: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let dry_run = query(asked)?.dry_run;
+    let registry = &control.registry;
+    let input: BatchInput = input::json(&control, &fields, body).await?;
+    let edits = input.edits(registry).await?;
+    let is_one = edits.len() == 1;
+    let conditions = conditions(registry, &fields, None)?;
+    let outcome = make(registry, edits, conditions, dry_run, actor)
+        .await
+        .map_err(|problem| match problem.pointer {
+            None if is_one && problem.code != "PRECONDITION_FAILED" => problem.at("/changes/0"),
+            _ => problem,
+        })?;
+    Ok(changed(registry, &outcome, true))
+}
+
+fn changed(registry: &Registry, outcome: &Outcome, with_results: bool) -> Response {
+    let entries = || {
+        let entry = |result: &crate::registry::EditResult| ChangedEntry {
+            host: result.key.host.to_string(),
+            prefix: result.key.prefix.to_string(),
+            result: result.what.into(),
+        };
+        outcome.results.iter().map(entry).collect()
+    };
+    let counts = outcome.counts;
+    let body = Changed {
+        generation: outcome.generation.0,
+        dry_run: outcome.dry_run,
+        created: counts.created,
+        replaced: counts.replaced,
+        unchanged: counts.unchanged,
+        removed: counts.removed,
+        results: with_results.then(entries),
+    };
+    let mut response = Json(body).into_response();
+    if !outcome.dry_run {
+        let tag = tag(registry, outcome.generation);
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+pub(super) fn not_allowed(action: Action) -> Problem {
+    let detail = format!("No scope of the token allows {action}.");
+    Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN_SCOPE", detail)
+}
+
+/// Which routes are meant.
+struct Filter {
+    host: Option<HostPattern>,
+    prefix: Option<PathPrefix>,
+    owner: Option<String>,
+    inactive_since: Option<u64>,
+    after: Option<(HostPattern, PathPrefix)>,
+    actor: Actor,
+}
+
+impl Filter {
+    fn of(registry: &Registry, query: &ListQuery, actor: Actor) -> Result<Self> {
+        let bad = |name: &'static str, detail: String| {
+            Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", detail).in_parameter(name)
+        };
+        if query
+            .limit
+            .is_some_and(|limit| !(1..=MAX_PAGE).contains(&limit))
+        {
+            return Err(bad("limit", format!("A page has 1 to {MAX_PAGE} routes.")));
+        }
+        let host = query.host.as_deref().map(host_pattern).transpose();
+        let prefix = query.prefix.as_deref().map(PathPrefix::parse).transpose();
+        let after = match &query.cursor {
+            None => None,
+            Some(cursor) => {
+                let key = cursor.find('/').map(|slash| cursor.split_at(slash));
+                let key = key.and_then(|(host, prefix)| {
+                    Some((host_pattern(host).ok()?, PathPrefix::parse(prefix).ok()?))
+                });
+                let detail = || "The cursor is not the `next` of a page.".to_owned();
+                Some(key.ok_or_else(|| bad("cursor", detail()))?)
+            }
+        };
+        let inactive_since = match &query.inactive_since {
+            None => None,
+            Some(text) => Some(moment(registry, text).ok_or_else(|| {
+                let detail = "inactive_since is neither a time such as 2026-01-31T12:00:00Z nor a \
+                              length of time such as 30m.";
+                bad("inactive_since", detail.to_owned())
+            })?),
+        };
+        Ok(Self {
+            host: host.map_err(|error| bad("host", format!("The host: {error}.")))?,
+            prefix: prefix.map_err(|error| bad("prefix", format!("The prefix: {error}.")))?,
+            owner: query.owner.clone(),
+            inactive_since,
+            after,
+            actor,
+        })
+    }
+
+    fn takes(&self, route: &Route) -> bool {
+        let prefix = |own: &PathPrefix| {
+            let (own, route) = (own.to_ascii_lowercase(), route.prefix.to_ascii_lowercase());
+            route.is_within(&own)
+        };
+        let owner = |own: &String| {
+            let mut instances = route.instances();
+            instances.any(|instance| instance.owner.as_deref() == Some(own))
+        };
+        self.host.as_ref().is_none_or(|own| *own == route.host)
+            && self.prefix.as_ref().is_none_or(prefix)
+            && self.owner.as_ref().is_none_or(owner)
+            && self.inactive_since.is_none_or(|since| {
+                let totals = route.activity.totals();
+                totals.last_activity < since
+            })
+            && self.actor.rights.allows(Action::Read, &route.key(), None)
+    }
+}
+
+fn host_pattern(text: &str) -> std::result::Result<HostPattern, crate::route::HostError> {
+    match text {
+        "*" => Ok(HostPattern::Any),
+        text => HostPattern::parse(text),
+    }
+}
+
+/// A time, or how long ago it was, on the registry's clock.
+fn moment(registry: &Registry, text: &str) -> Option<u64> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        let ago = u64::try_from(ago.as_millis()).ok()?;
+        return Some(registry.clock().now().saturating_sub(ago));
+    }
+    let date: SystemTime = humantime::parse_rfc3339_weak(text).ok()?;
+    Some(registry.clock().moment(date))
+}
+
+/// The routes that are meant, as of one moment.
+struct Listing {
+    registry: Arc<Registry>,
+    state: Arc<Snapshot>,
+    total: usize,
+    routes: Vec<Arc<Route>>,
+    next: Option<String>,
+}
+
+impl Listing {
+    fn new(registry: Arc<Registry>, filter: &Filter, limit: Option<usize>) -> Self {
+        let state = registry.state();
+        let only_draining = state.draining.iter().filter(|route| {
+            let key = route.key();
+            state.routes.get(&key).is_none()
+        });
+        let all = state.routes.iter().chain(only_draining);
+        let mut routes: Vec<Arc<Route>> =
+            all.filter(|route| filter.takes(route)).cloned().collect();
+        let total = routes.len();
+        let key = |route: &Arc<Route>| (route.host.clone(), route.prefix.clone());
+        if let Some(after) = &filter.after {
+            routes.retain(|route| (&route.host, &route.prefix) > (&after.0, &after.1));
+        }
+        routes.sort_unstable_by(|a, b| (&a.host, &a.prefix).cmp(&(&b.host, &b.prefix)));
+        let limit = limit.unwrap_or(usize::MAX);
+        let next = (routes.len() > limit)
+            .then(|| routes.get(limit - 1).map(key))
+            .flatten()
+            .map(|(host, prefix)| format!("{host}{prefix}"));
+        routes.truncate(limit);
+        Self {
+            registry,
+            state,
+            total,
+            routes,
+            next,
+        }
+    }
+
+    /// The whole document, piece by piece, as the client takes it.
+    fn stream(self) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
+        futures_util::stream::unfold((self, Some(0)), |(listing, at)| async move {
+            let at = at?;
+            let piece = listing.piece(at);
+            let done = at + CHUNK >= listing.routes.len();
+            Some((piece, (listing, (!done).then_some(at + CHUNK))))
+        })
+    }
+
+    fn piece(&self, at: usize) -> std::io::Result<Bytes> {
+        let viewer = Viewer::new(&self.registry, &self.state);
+        let mut text = Vec::new();
+        if at == 0 {
+            let head = format!(
+                "{{\"generation\":{},\"total\":{},\"routes\":[",
+                self.state.generation(),
+                self.total
+            );
+            text.extend_from_slice(head.as_bytes());
+        }
+        let end = (at + CHUNK).min(self.routes.len());
+        let routes = self.routes.get(at..end).unwrap_or_default();
+        for (index, route) in routes.iter().enumerate() {
+            if at + index > 0 {
+                text.push(b',');
+            }
+            serde_json::to_writer(&mut text, &viewer.of(route))?;
+        }
+        if end == self.routes.len() {
+            text.extend_from_slice(b"],\"next\":");
+            serde_json::to_writer(&mut text, &self.next)?;
+            text.push(b'}');
+        }
+        Ok(text.into())
+    }
+}

@@ -1,0 +1,188 @@
+//! Routes as clients of the API see them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use humantime::{format_duration, format_rfc3339_millis};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::registry::{Registry, State};
+use crate::route::{Activity, Instance, Route, RouteKey};
+
+/// A route.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RouteView {
+    /// The request hosts: `*`, `example.com` or `*.example.com`.
+    host: String,
+    /// The path prefix.
+    prefix: String,
+    /// The change that made it what it is.
+    generation: u64,
+    /// Its instances, those that drain last.
+    instances: Vec<InstanceView>,
+    activity: ActivityView,
+}
+
+/// One instance of a route.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InstanceView {
+    /// Its name within the route.
+    id: String,
+    /// The target's host.
+    host: String,
+    /// The target's port.
+    port: u16,
+    /// Whose it is.
+    owner: Option<String>,
+    /// The length of its lease.
+    ttl: Option<String>,
+    state: InstanceState,
+    /// What is left of its lease.
+    expires_in: Option<String>,
+    /// What is left of its drain.
+    drain_ends_in: Option<String>,
+    /// Requests on their way.
+    in_flight: u64,
+    /// When it joined (RFC 3339).
+    since: String,
+}
+
+/// Whether an instance takes requests.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum InstanceState {
+    /// It does.
+    Ready,
+    /// It does not any more.
+    Draining,
+}
+
+/// What has gone on behind a route since it was made, or since the proxy started.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ActivityView {
+    /// When a request began or ended or a byte passed (RFC 3339); when the route was made, before.
+    last_activity: String,
+    /// Requests on their way.
+    in_flight: u64,
+    requests: RequestsView,
+    bytes: BytesView,
+}
+
+/// Requests that have ended, by the class of their status.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RequestsView {
+    #[serde(rename = "1xx")]
+    informational: u64,
+    #[serde(rename = "2xx")]
+    successful: u64,
+    #[serde(rename = "3xx")]
+    redirection: u64,
+    #[serde(rename = "4xx")]
+    client_error: u64,
+    #[serde(rename = "5xx")]
+    server_error: u64,
+    /// Without an answer.
+    aborted: u64,
+}
+
+/// Bytes of bodies.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BytesView {
+    /// From clients.
+    received: u64,
+    /// To clients.
+    sent: u64,
+}
+
+/// Makes views of routes as of one moment.
+pub(super) struct Viewer<'a> {
+    registry: &'a Registry,
+    state: &'a State,
+    now: u64,
+}
+
+impl<'a> Viewer<'a> {
+    pub(super) fn new(registry: &'a Registry, state: &'a State) -> Self {
+        Self {
+            registry,
+            state,
+            now: registry.clock().now(),
+        }
+    }
+
+    /// The route with a key, with what drains of it.
+    pub(super) fn route(&self, key: &RouteKey) -> Option<RouteView> {
+        let route = self.state.get(key)?;
+        Some(self.of(route))
+    }
+
+    /// A route that takes requests, or drains, with what drains of it.
+    pub(super) fn of(&self, route: &Arc<Route>) -> RouteView {
+        let key = route.key();
+        let draining = self.state.draining.get(&key);
+        let draining = draining.filter(|draining| !Arc::ptr_eq(draining, route));
+        let instances = route.instances();
+        let instances = instances.chain(draining.into_iter().flat_map(|d| d.instances()));
+        RouteView {
+            host: key.host.to_string(),
+            prefix: key.prefix.to_string(),
+            generation: route.generation.0,
+            instances: instances.map(|instance| self.instance(instance)).collect(),
+            activity: self.activity(&route.activity),
+        }
+    }
+
+    pub(super) fn instance(&self, instance: &Instance) -> InstanceView {
+        let drain_ends = instance.drain_ends();
+        InstanceView {
+            id: instance.id.to_string(),
+            host: instance.target.host().to_owned(),
+            port: instance.target.port(),
+            owner: instance.owner.as_deref().map(str::to_owned),
+            ttl: instance.ttl().map(|ttl| format_duration(ttl).to_string()),
+            state: match drain_ends {
+                None => InstanceState::Ready,
+                Some(_) => InstanceState::Draining,
+            },
+            expires_in: instance.lease.as_ref().map(|lease| self.left(lease.ends())),
+            drain_ends_in: drain_ends.map(|ends| self.left(ends)),
+            in_flight: instance.in_flight(),
+            since: format_rfc3339_millis(instance.since).to_string(),
+        }
+    }
+
+    fn activity(&self, activity: &Activity) -> ActivityView {
+        let totals = activity.totals();
+        let [
+            informational,
+            successful,
+            redirection,
+            client_error,
+            server_error,
+            aborted,
+        ] = totals.ended;
+        let last = self.registry.clock().date(totals.last_activity);
+        ActivityView {
+            last_activity: format_rfc3339_millis(last).to_string(),
+            in_flight: totals.in_flight,
+            requests: RequestsView {
+                informational,
+                successful,
+                redirection,
+                client_error,
+                server_error,
+                aborted,
+            },
+            bytes: BytesView {
+                received: totals.received,
+                sent: totals.sent,
+            },
+        }
+    }
+
+    fn left(&self, ends: u64) -> String {
+        let left = Duration::from_millis(ends.saturating_sub(self.now));
+        format_duration(left).to_string()
+    }
+}

@@ -1,0 +1,235 @@
+//! Where one WebSocket frame ends and the next begins (RFC 6455, 5.2), in one direction of a
+//! connection: between two frames a Close frame of the proxy's own may stand, within one it may not.
+//!
+//! Only the heads are looked at; payloads are skipped by their length.
+
+use std::io::Cursor;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, OpCode};
+
+/// The longest head: two bytes, eight of length, four of mask.
+const LONGEST_HEAD: usize = 14;
+
+/// The longest payload of a control frame (RFC 6455, 5.5).
+const LONGEST_CONTROL: u64 = 125;
+
+/// Who sends the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// Its frames are masked (RFC 6455, 5.1).
+    Client,
+    /// Its frames are not.
+    Server,
+}
+
+/// Follows the frames of one direction, piece by piece.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrameScan {
+    sender: Sender,
+    state: State,
+    /// The head of a frame as far as it has come.
+    head: [u8; LONGEST_HEAD],
+    length: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Between two frames, or within a head.
+    Head,
+    /// Within a frame: so many bytes of its payload are left.
+    Payload { left: u64, is_close: bool },
+    /// Behind a Close frame, after which nothing counts.
+    Closed,
+    /// In something that is no WebSocket.
+    Odd,
+}
+
+impl FrameScan {
+    pub(super) fn new(sender: Sender) -> Self {
+        Self {
+            sender,
+            state: State::Head,
+            head: [0; LONGEST_HEAD],
+            length: 0,
+        }
+    }
+
+    /// Gives up: frames have passed unseen.
+    pub(super) fn lose(&mut self) {
+        self.state = State::Odd;
+    }
+
+    /// Whether nothing is known any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.state == State::Odd
+    }
+
+    /// Whether a whole Close frame has passed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Whether the next byte begins a frame.
+    pub(super) fn is_between(&self) -> bool {
+        self.state == State::Head && self.length == 0
+    }
+
+    /// Where the frame in progress ends, at most behind the bytes; nothing moves.
+    pub(super) fn end_within(mut self, bytes: &[u8]) -> usize {
+        self.frame_end(bytes).unwrap_or(bytes.len())
+    }
+
+    /// Moves over all of the bytes.
+    pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = self.frame_end(bytes) {
+            bytes = bytes.get(end..).unwrap_or_default();
+        }
+    }
+
+    /// Moves to the end of the frame that is in progress or begins; how many bytes that were.
+    /// `None` if the bytes end before the frame does, or no more frames are to come.
+    pub(super) fn frame_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        if self.state == State::Head {
+            at = self.take_head(bytes)?;
+        }
+        let State::Payload { left, is_close } = self.state else {
+            return None;
+        };
+        let here = bytes.len() - at;
+        let taken = usize::try_from(left).map_or(here, |left| left.min(here));
+        let left = left - taken as u64;
+        self.state = match (left, is_close) {
+            (1.., _) => State::Payload { left, is_close },
+            (0, true) => State::Closed,
+            (0, false) => State::Head,
+        };
+        (left == 0).then_some(at + taken)
+    }
+
+    /// Takes the rest of a head; how many bytes that were. `None` if it is not complete.
+    fn take_head(&mut self, bytes: &[u8]) -> Option<usize> {
+        let before = self.length;
+        for (to, from) in self.head.iter_mut().skip(before).zip(bytes) {
+            *to = *from;
+            self.length += 1;
+        }
+        let known = self.head.get(..self.length).unwrap_or_default();
+        let mut cursor = Cursor::new(known);
+        let Ok(parsed) = FrameHeader::parse(&mut cursor) else {
+            self.lose();
+            return None;
+        };
+        let (header, payload) = parsed?;
+        let length = usize::try_from(cursor.position()).unwrap_or(LONGEST_HEAD);
+        if !self.is_allowed(&header, payload) {
+            self.lose();
+            return None;
+        }
+        self.length = 0;
+        self.state = State::Payload {
+            left: payload,
+            is_close: header.opcode == OpCode::Control(Control::Close),
+        };
+        // What was taken beyond the head is the payload's, or the next frame's.
+        Some(length.saturating_sub(before))
+    }
+
+    fn is_allowed(&self, header: &FrameHeader, payload: u64) -> bool {
+        let is_control = matches!(header.opcode, OpCode::Control(_));
+        header.mask.is_some() == (self.sender == Sender::Client)
+            && (!is_control || (header.is_final && payload <= LONGEST_CONTROL))
+            && payload >> 63 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(first: u8, length: usize, is_masked: bool) -> Vec<u8> {
+        let mask = if is_masked { 0x80 } else { 0 };
+        let mut bytes = vec![first];
+        match length {
+            0..126 => bytes.push(mask | u8::try_from(length).unwrap()),
+            126..65_536 => {
+                bytes.push(mask | 0x7E);
+                bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
+            }
+            _ => {
+                bytes.push(mask | 0x7F);
+                bytes.extend((length as u64).to_be_bytes());
+            }
+        }
+        if is_masked {
+            bytes.extend([1, 2, 3, 4]);
+        }
+        bytes.resize(bytes.len() + length, 0x88);
+        bytes
+    }
+
+    #[test]
+    fn the_ends_are_found_wherever_the_pieces_cut() {
+        for (sender, is_masked) in [(Sender::Client, true), (Sender::Server, false)] {
+            let frames = [
+                frame(0x81, 0, is_masked),
+                frame(0x01, 5, is_masked),
+                frame(0x89, 0, is_masked),
+                frame(0x80, 125, is_masked),
+                frame(0xC2, 126, is_masked),
+                frame(0x82, 70_000, is_masked),
+                frame(0x8A, 3, is_masked),
+            ];
+            let text = frames.concat();
+            let mut ends = vec![0];
+            for frame in &frames {
+                ends.push(ends.last().unwrap() + frame.len());
+            }
+            for piece in [1, 2, 3, 7, 13, 14, 15, 1000, text.len()] {
+                let mut scan = FrameScan::new(sender);
+                let mut at = 0;
+                for bytes in text.chunks(piece) {
+                    scan.pass(bytes);
+                    at += bytes.len();
+                    assert_eq!(scan.is_between(), ends.contains(&at), "{piece} {at}");
+                }
+                assert!(!scan.is_lost() && !scan.is_closed());
+            }
+            let mut scan = FrameScan::new(sender);
+            let mut at = 0;
+            for end in &ends[1..] {
+                at += scan.frame_end(&text[at..]).unwrap();
+                assert_eq!(at, *end);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_counts_behind_a_close() {
+        let mut scan = FrameScan::new(Sender::Server);
+        scan.pass(&[0x88, 2, 3]);
+        assert!(!scan.is_closed());
+        scan.pass(&[0xE8, 0xFF, 0xFF]);
+        assert!(scan.is_closed() && !scan.is_lost() && !scan.is_between());
+    }
+
+    #[test]
+    fn what_is_no_websocket_is_told_apart() {
+        let odd: [(&[u8], Sender); 7] = [
+            (b"hi", Sender::Server),
+            (b"ping", Sender::Client),
+            (&[0x83, 0], Sender::Server),
+            (&[0x82, 0x80, 0, 0, 0, 0], Sender::Server),
+            (&[0x82, 0], Sender::Client),
+            (&[0x89, 126, 0, 126], Sender::Server),
+            (&[0x82, 127, 255, 0, 0, 0, 0, 0, 0, 0], Sender::Server),
+        ];
+        for (bytes, sender) in odd {
+            let mut scan = FrameScan::new(sender);
+            scan.pass(bytes);
+            scan.pass(&frame(0x82, 1, sender == Sender::Client));
+            assert!(scan.is_lost(), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! A WebSocket on its way through the front, and how it ends when its instance is taken down: with
+//! a Close frame to either side (RFC 6455, 7.4.1), between two frames of what goes there.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pingora_core::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::frames::{FrameScan, Sender};
+use super::leash::{Drained, FAREWELL, poll_timer};
+
+/// A Close frame for the client: the status 1001, "going away".
+const CLOSE: [u8; 4] = [0x88, 0x02, 0x03, 0xE9];
+
+/// The same for the origin, which is told by a client: masked.
+const MASKED_CLOSE: usize = 8;
+
+/// One read of what a client still sends.
+const PIECE: usize = 2048;
+
+/// The frames of both directions.
+#[derive(Debug)]
+pub(super) struct WebSocket {
+    head: SwitchScan,
+    to_client: FrameScan,
+    to_origin: FrameScan,
+    farewell: Option<Farewell>,
+}
+
+/// The end of a WebSocket, once it is cut.
+#[derive(Debug, Default)]
+struct Farewell {
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What goes to the client.
+    client: Word,
+    /// What goes to the origin, as if it came from the client.
+    origin: OriginsWord,
+    /// Whether the client's end of the stream has come.
+    is_client_gone: bool,
+}
+
+/// How far the Close frame for the client is.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Word {
+    /// A frame of the origin's comes first.
+    #[default]
+    Due,
+    /// So many bytes are written.
+    Begun(usize),
+    /// It is written; the transport may still hold it.
+    Written,
+    /// The client has it, or one of the origin's own.
+    Said,
+}
+
+/// How far the Close frame for the origin is.
+#[derive(Debug, Default)]
+enum OriginsWord {
+    /// A frame of the client's comes first.
+    #[default]
+    Due,
+    /// The frame, and how much of it is handed out.
+    Begun([u8; MASKED_CLOSE], usize),
+    /// The origin has it, or one of the client's own.
+    Said,
+}
+
+impl WebSocket {
+    /// A WebSocket whose handshake is about to be answered; `is_early` if the client has already
+    /// sent something behind its request.
+    pub(super) fn new(is_early: bool) -> Self {
+        let mut to_origin = FrameScan::new(Sender::Client);
+        if is_early {
+            to_origin.lose();
+        }
+        Self {
+            head: SwitchScan::default(),
+            to_client: FrameScan::new(Sender::Server),
+            to_origin,
+            farewell: None,
+        }
+    }
+
+    /// Notes what has gone to the client.
+    pub(super) fn note_write(&mut self, bytes: &[u8]) {
+        let frames = self.head.rest(bytes);
+        self.to_client.pass(frames);
+    }
+
+    /// Notes what has been handed out to the origin.
+    pub(super) fn note_read(&mut self, bytes: &[u8]) {
+        self.to_origin.pass(bytes);
+    }
+
+    /// Whether there is a way to say farewell: the handshake is through, and both sides speak in
+    /// frames.
+    pub(super) fn can_part(&self) -> bool {
+        self.head.is_over() && !self.to_client.is_lost() && !self.to_origin.is_lost()
+    }
+
+    /// Whether the farewell has begun.
+    pub(super) fn is_parting(&self) -> bool {
+        self.farewell.is_some()
+    }
+
+    /// Takes what the origin still sends: the rest of a frame goes to the client, nothing else.
+    pub(super) fn poll_write(
+        &mut self,
+        transport: &mut Stream,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let farewell = self.farewell.get_or_insert_default();
+        if farewell.poll_over(context).is_ready() || self.to_client.is_lost() {
+            return Poll::Ready(Err(Drained.into()));
+        }
+        if farewell.client == Word::Due && !is_at_end(&self.to_client) {
+            let end = self.to_client.end_within(bytes);
+            let own = bytes.get(..end).unwrap_or(bytes);
+            let written = ready!(Pin::new(transport).poll_write(context, own))?;
+            self.to_client.pass(own.get(..written).unwrap_or_default());
+            return Poll::Ready(Ok(written));
+        }
+        ready!(farewell.poll_client(&self.to_client, transport, context))?;
+        self.to_client.pass(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Hands out what still goes to the origin: the rest of a frame and a Close frame. Then waits
+    /// for the Close frames of both sides; ready without a byte when all is said.
+    pub(super) fn poll_read(
+        &mut self,
+        transport: &mut Stream,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let farewell = self.farewell.get_or_insert_default();
+        let told = farewell.poll_client(&self.to_client, transport, context)?;
+        let before = buffer.filled().len();
+        while matches!(farewell.origin, OriginsWord::Due) {
+            if is_at_end(&self.to_origin) {
+                farewell.origin = OriginsWord::after(&self.to_origin);
+                break;
+            }
+            match Pin::new(&mut *transport).poll_read(context, buffer) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => return farewell.poll_end(told.is_ready(), context),
+            }
+            let read = buffer.filled().get(before..).unwrap_or_default();
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let end = self.to_origin.end_within(read);
+            let (own, rest) = read.split_at_checked(end).unwrap_or((read, &[]));
+            self.to_origin.pass(own);
+            if is_at_end(&self.to_origin) {
+                farewell.origin = OriginsWord::after(&self.to_origin);
+            }
+            self.to_origin.pass(rest);
+            buffer.set_filled(before + own.len());
+            if self.to_origin.is_lost() {
+                return Poll::Ready(Err(Drained.into()));
+            }
+            if end > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        if farewell.origin.hand_out(buffer) {
+            return Poll::Ready(Ok(()));
+        }
+        let heard = farewell.poll_hear(&mut self.to_origin, transport, context)?;
+        if told.is_ready() && heard.is_ready() && self.to_client.is_closed() {
+            return Poll::Ready(Ok(()));
+        }
+        farewell.poll_end(told.is_ready(), context)
+    }
+
+    /// Waits for the client's Close frame when the origin has closed already.
+    pub(super) fn poll_last_words(
+        &mut self,
+        transport: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(farewell) = &mut self.farewell else {
+            return Poll::Ready(Ok(()));
+        };
+        let told = farewell.poll_client(&self.to_client, transport, context)?;
+        let heard = farewell.poll_hear(&mut self.to_origin, transport, context)?;
+        if told.is_ready() && heard.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        farewell.poll_over(context).map(Ok)
+    }
+}
+
+impl Farewell {
+    /// Ready when the time is up.
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        poll_timer(&mut self.timer, FAREWELL, context)
+    }
+
+    /// Ready when the time is up: a clean end for who has been told, a hard one else.
+    fn poll_end(&mut self, is_told: bool, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_over(context));
+        if is_told {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(Err(Drained.into()))
+    }
+
+    /// Sends the client its Close frame, once the origin's frames allow it; pending without a waker
+    /// until then, since the rest of the frame comes by a write.
+    fn poll_client(
+        &mut self,
+        frames: &FrameScan,
+        transport: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            self.client = match self.client {
+                // A Close frame of the origin's own may still be in the transport's buffer.
+                Word::Due if frames.is_closed() => Word::Written,
+                Word::Due if frames.is_between() => Word::Begun(0),
+                Word::Due => return Poll::Pending,
+                Word::Begun(count) => {
+                    let left = CLOSE.get(count..).unwrap_or_default();
+                    let written = ready!(Pin::new(&mut *transport).poll_write(context, left))?;
+                    match count + written {
+                        CLOSE_LENGTH.. => Word::Written,
+                        _ if written == 0 => return Poll::Ready(Err(Drained.into())),
+                        count => Word::Begun(count),
+                    }
+                }
+                Word::Written => {
+                    ready!(Pin::new(&mut *transport).poll_flush(context))?;
+                    Word::Said
+                }
+                Word::Said => return Poll::Ready(Ok(())),
+            };
+        }
+    }
+
+    /// Reads what the client still sends, up to its Close frame or its end.
+    fn poll_hear(
+        &mut self,
+        frames: &mut FrameScan,
+        transport: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut piece = [0; PIECE];
+        while !frames.is_closed() && !self.is_client_gone {
+            let mut read = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut *transport).poll_read(context, &mut read))?;
+            self.is_client_gone = read.filled().is_empty();
+            frames.pass(read.filled());
+            if frames.is_lost() {
+                return Poll::Ready(Err(Drained.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+const CLOSE_LENGTH: usize = CLOSE.len();
+
+/// Whether nothing of the sender's frames stands in the way of a Close frame.
+fn is_at_end(frames: &FrameScan) -> bool {
+    frames.is_between() || frames.is_closed()
+}
+
+impl OriginsWord {
+    fn after(frames: &FrameScan) -> Self {
+        if frames.is_closed() {
+            return Self::Said;
+        }
+        // The mask protects nothing here: what it covers is known to everybody.
+        let mask = fastrand::u32(..).to_be_bytes();
+        let [first, second, high, low] = CLOSE;
+        let [a, b, c, d] = mask;
+        let frame = [first, second | 0x80, a, b, c, d, high ^ a, low ^ b];
+        Self::Begun(frame, 0)
+    }
+
+    /// Whether bytes were put into the buffer.
+    fn hand_out(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let Self::Begun(frame, count) = self else {
+            return false;
+        };
+        let left = frame.get(*count..).unwrap_or_default();
+        let own = left.get(..buffer.remaining()).unwrap_or(left);
+        buffer.put_slice(own);
+        *count += own.len();
+        if *count == MASKED_CLOSE {
+            *self = Self::Said;
+        }
+        true
+    }
+}
+
+/// Looks for the end of the answer that switches the protocol, behind interim ones.
+#[derive(Clone, Copy, Debug, Default)]
+struct SwitchScan {
+    /// How much of the head's first bytes has been seen, up to the status.
+    line: usize,
+    /// Whether they are those of a 101.
+    is_other: bool,
+    /// How much of the head's end has been seen.
+    end: usize,
+    is_over: bool,
+}
+
+impl SwitchScan {
+    fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// What of the next bytes comes behind the head.
+    fn rest<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        const LINE: &[u8] = b"HTTP/1.1 101";
+        const END: &[u8] = b"\r\n\r\n";
+        if self.is_over {
+            return bytes;
+        }
+        for (index, byte) in bytes.iter().enumerate() {
+            if let Some(expected) = LINE.get(self.line) {
+                self.line += 1;
+                self.is_other |= byte != expected;
+            }
+            self.end = match END.get(self.end) {
+                Some(expected) if byte == expected => self.end + 1,
+                _ => usize::from(*byte == b'\r'),
+            };
+            if self.end < END.len() {
+                continue;
+            }
+            if !self.is_other {
+                self.is_over = true;
+                return bytes.get(index + 1..).unwrap_or_default();
+            }
+            *self = Self::default();
+        }
+        &[]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_switch_is_found_wherever_the_pieces_cut() {
+        let heads = "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n\
+            HTTP/1.1 101 Switching Protocols\r\nA: \r\r\nUpgrade: websocket\r\n\r\n";
+        let text = format!("{heads}frames\r\n\r\n");
+        for piece in 1..text.len() {
+            let mut scan = SwitchScan::default();
+            let rest: Vec<u8> = text
+                .as_bytes()
+                .chunks(piece)
+                .flat_map(|bytes| scan.rest(bytes).to_vec())
+                .collect();
+            assert!(scan.is_over());
+            assert_eq!(rest, b"frames\r\n\r\n", "{piece}");
+        }
+    }
+}
