@@ -1,9 +1,10 @@
 //! A route's key as it is written: `/shop`, `example.com/shop`, `*.example.com/shop`, `*/shop`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use super::client::segment;
+use super::client::{prefix, segment};
 
 /// The host pattern of a route for any host.
 pub(super) const ANY: &str = "*";
@@ -28,9 +29,13 @@ impl Key {
     /// The route's path in the API.
     pub(super) fn path(&self) -> String {
         let host = segment(&self.host);
-        // Escapes of the prefix are part of it, so they are escaped once more.
-        let prefix: Vec<String> = self.prefix.split('/').map(segment).collect();
-        format!("/v1/routes/{host}{}", prefix.join("/"))
+        // The API takes `/instances/` as the end of the prefix, unless it has an escape.
+        let segments = self.prefix.split('/').map(|segment| match segment {
+            "instances" => Cow::from("%69nstances"),
+            other => Cow::from(prefix(other)),
+        });
+        let segments: Vec<_> = segments.collect();
+        format!("/v1/routes/{host}{}", segments.join("/"))
     }
 
     /// The path of one of its instances.
@@ -87,7 +92,8 @@ mod tests {
             ("example.com/", "example.com/", "/v1/routes/example.com/"),
             ("*.a.com/b/c", "*.a.com/b/c", "/v1/routes/*.a.com/b/c"),
             ("/a b", "/a b", "/v1/routes/*/a%20b"),
-            ("/a%2Fb", "/a%2Fb", "/v1/routes/*/a%252Fb"),
+            ("/a%2Fb", "/a%2Fb", "/v1/routes/*/a%2Fb"),
+            ("/instances/a", "/instances/a", "/v1/routes/*/%69nstances/a"),
         ] {
             let key: Key = text.parse().unwrap();
             assert_eq!(

@@ -30,7 +30,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), CliError> {
         ("uptime", status.uptime),
         ("generation", status.generation.to_string()),
         ("routes", status.routes.to_string()),
-        ("instances", status.instances.to_string()),
+        ("draining", status.draining.to_string()),
         ("store", status.store),
     ];
     output::table(

@@ -104,7 +104,8 @@ pub(super) struct Status {
     pub(super) version: String,
     pub(super) generation: u64,
     pub(super) routes: u64,
-    pub(super) instances: u64,
+    /// Routes with instances that drain.
+    pub(super) draining: u64,
     pub(super) store: String,
     pub(super) uptime: String,
 }

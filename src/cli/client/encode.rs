@@ -17,6 +17,14 @@ pub(in super::super) fn segment(text: &str) -> String {
     encoded(text, |byte| is_unreserved(byte) || byte == b'*')
 }
 
+/// A prefix in a path: its own escapes and separators stay, and so does all that a path may hold
+/// (RFC 3986, 3.3).
+pub(in super::super) fn prefix(text: &str) -> String {
+    encoded(text, |byte| {
+        is_unreserved(byte) || b"/%!$&'()*+,;=:@".contains(&byte)
+    })
+}
+
 fn encoded(text: &str, stays: impl Fn(u8) -> bool) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -44,5 +52,6 @@ mod tests {
         assert_eq!(segment("*.example.com"), "*.example.com");
         assert_eq!(segment("a/b"), "a%2Fb");
         assert_eq!(segment("%41"), "%2541");
+        assert_eq!(prefix("/a%2Fb/c d?e@"), "/a%2Fb/c%20d%3Fe@");
     }
 }

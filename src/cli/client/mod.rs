@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 pub(super) use args::{API, ConnectionArgs};
 pub(super) use call::Call;
-pub(super) use encode::segment;
+pub(super) use encode::{prefix, segment};
 pub use error::{ClientError, Refusal};
 pub(super) use events::Event;
 
