@@ -14,6 +14,7 @@ use super::{ControlService, TrafficService};
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
 use crate::front::{Connections, Front, FrontOptions, HeadLimits};
 use crate::proxy::{Gateway, GatewayOptions, ProxyErrorHandler};
+use crate::registry::store::{Store, StoreError};
 use crate::registry::{
     AllowedTarget, ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered,
     Registration, Registry, Rules, TargetPolicy, UnknownFields,
@@ -105,26 +106,35 @@ pub struct DynamicProxy {
 }
 
 impl DynamicProxy {
-    /// A proxy without routes.
+    /// A proxy without routes, which keeps them for as long as it lives.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let rules = Rules {
-            targets: TargetPolicy {
-                allow: options.allowed_targets.clone(),
-                own: options.own_listeners.clone(),
-            },
-            reserved: options.registration_path.iter().cloned().collect(),
-            case: options.case,
-        };
+        let registry = Registry::new(rules(&options));
+        Self::with_registry(options, registry)
+    }
+
+    /// A proxy with the routes of a store, where its changes are kept.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the store cannot be used.
+    pub fn open(options: Options, store: Box<dyn Store>) -> Result<Self, StoreError> {
+        let registry = Registry::open(rules(&options), store)?;
+        Ok(Self::with_registry(options, registry))
+    }
+
+    fn with_registry(options: Options, registry: Registry) -> Self {
         let callers = Callers::new(
             options.tokens.clone(),
             options.control_hosts.clone(),
             options.require_token,
         );
+        let connections = Arc::<Connections>::default();
+        let cut = Arc::clone(&connections);
+        registry.on_cut(Box::new(move |serial| cut.cut(serial)));
         Self {
             callers: Arc::new(callers),
-            registry: Arc::new(Registry::new(rules)),
-            connections: Arc::default(),
+            registry: Arc::new(registry),
+            connections,
             options: Arc::new(options),
             started: Instant::now(),
             on_proxy_error: None,
@@ -281,7 +291,33 @@ impl DynamicProxy {
         })
     }
 
+    /// Adds a route of the configuration.
+    pub(super) fn add_configured(&self, route: Registration) -> Result<(), RegisterError> {
+        self.registry.add_configured(route)
+    }
+
+    /// What ends by itself ends from now on.
+    pub(super) fn start(&self) {
+        self.registry.start();
+    }
+
+    /// Gives the store up; nothing is changed from now on.
+    pub(super) fn close(&self) {
+        self.registry.close();
+    }
+
     pub(super) fn check(&self, route: Registration) -> Result<(), RegisterError> {
         self.registry.check(route)
+    }
+}
+
+fn rules(options: &Options) -> Rules {
+    Rules {
+        targets: TargetPolicy {
+            allow: options.allowed_targets.clone(),
+            own: options.own_listeners.clone(),
+        },
+        reserved: options.registration_path.iter().cloned().collect(),
+        case: options.case,
     }
 }

@@ -38,6 +38,7 @@ use crate::control::Bridge;
 pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
 use crate::front::{FAREWELL, Front};
 use crate::proxy::Gateway;
+use crate::registry::store::StoreError;
 use pingora_proxy::HttpProxy;
 
 /// The client's writes are gathered up to this size before they go to the kernel, so that a head
@@ -60,6 +61,9 @@ pub enum StartError {
     /// The tokens file is wrong: exit code 2.
     #[error("control.tokens: {0}")]
     Tokens(#[from] TokenFileError),
+    /// The store cannot be used: exit code 1.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
     /// A file that the configuration names cannot be read: exit code 1.
     #[error("{key}: cannot read {path}: {source}")]
     File {
@@ -151,11 +155,17 @@ impl Server {
             let bound = control_bound.iter().filter_map(|bound| bound.address);
             options.own_listeners.extend(bound);
         }
-        let proxy = DynamicProxy::new(options);
+        // With -u this waits until the running server has given its sockets, and its store.
+        let mut pingora = pingora(conf(config), switches);
+        pingora.bootstrap();
+        let proxy = match settings::store(config)? {
+            Some(store) => DynamicProxy::open(options, store)?,
+            None => DynamicProxy::new(options),
+        };
         for route in &config.routes {
             let registration = settings::registration(route)?;
             proxy
-                .add_routes([registration])
+                .add_configured(registration)
                 .map_err(|error| settings::refused(route, &error))?;
         }
         let (stop, armed) = (watch::Sender::new(false), watch::Sender::new(false));
@@ -174,13 +184,7 @@ impl Server {
         }
         let files = SocketFiles::default();
         let control = control_worker(&proxy, control, control_bound, &stop, &files);
-        let mut conf = config.pingora();
-        let upgrade_grace = conf
-            .grace_period_seconds
-            .map_or(config.shutdown_grace, Duration::from_secs);
-        // Pingora's own end comes after ours, which lets the connections say farewell.
-        conf.grace_period_seconds = Some(upgrade_grace.saturating_add(2 * FAREWELL).as_secs());
-        let pingora = pingora(conf, switches);
+        let upgrade_grace = upgrade_grace(config);
         Ok(Self {
             proxy,
             workers,
@@ -210,8 +214,8 @@ impl Server {
             grace: self.grace,
             files: self.files,
             upgrade_grace: self.upgrade_grace,
+            proxy: self.proxy.clone(),
         };
-        self.pingora.bootstrap();
         for worker in self.workers {
             self.pingora.add_service(worker);
         }
@@ -314,6 +318,20 @@ fn control_worker(
 
 fn named(listener: BoundListener) -> (String, OwnedFd) {
     (listener.address.to_string(), listener.socket)
+}
+
+/// How long requests may go on here once another process has the sockets.
+fn upgrade_grace(config: &Config) -> Duration {
+    let seconds = config.pingora().grace_period_seconds;
+    seconds.map_or(config.shutdown_grace, Duration::from_secs)
+}
+
+fn conf(config: &Config) -> ServerConf {
+    let mut conf = config.pingora();
+    // Pingora's own end comes after ours, which lets the connections say farewell.
+    let grace = upgrade_grace(config).saturating_add(2 * FAREWELL);
+    conf.grace_period_seconds = Some(grace.as_secs());
+    conf
 }
 
 fn pingora(conf: ServerConf, switches: Switches) -> PingoraServer {

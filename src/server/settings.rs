@@ -9,6 +9,7 @@ use super::{Options, StartError};
 use crate::config::{self, Config, ConfigError, ControlListen, StaticRoute};
 use crate::control::{Tokens, TokensError};
 use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
+use crate::registry::store::{Embedded, Store, StoreError};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix};
 
@@ -59,6 +60,14 @@ fn tokens(config: &Config) -> Result<Option<Arc<Tokens>>, StartError> {
             path: path.to_string_lossy().into_owned(),
             source,
         }),
+    }
+}
+
+/// The store that a configuration asks for, open; `None` for the memory alone.
+pub(super) fn store(config: &Config) -> Result<Option<Box<dyn Store>>, StoreError> {
+    match &config.store {
+        config::Store::Memory => Ok(None),
+        config::Store::Embedded { path } => Ok(Some(Box::new(Embedded::open(path)?))),
     }
 }
 

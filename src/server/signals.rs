@@ -13,6 +13,7 @@ use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use super::DynamicProxy;
 use super::service::SocketFiles;
 use crate::front::{Connections, FAREWELL};
 
@@ -25,6 +26,8 @@ pub(super) struct Signals {
     pub(super) grace: Duration,
     /// Go away with the listeners; after an upgrade they are the new process's.
     pub(super) files: SocketFiles,
+    /// Whose store is given up at the end.
+    pub(super) proxy: DynamicProxy,
     /// The same after an upgrade.
     pub(super) upgrade_grace: Duration,
 }
@@ -46,15 +49,19 @@ impl ShutdownSignalWatch for Signals {
                 return ShutdownSignal::FastShutdown;
             }
         };
+        self.proxy.start();
         self.armed.send_replace(true);
         match words.next().await {
             Word::Upgrade => {
                 info!("SIGQUIT: the listening sockets go to the new process");
+                // The new process opens it once it has the sockets.
+                self.proxy.close();
                 self.exit_when_drained();
                 ShutdownSignal::GracefulUpgrade
             }
             Word::Stop(name) => {
                 self.drain(name, &mut words).await;
+                self.proxy.close();
                 ShutdownSignal::FastShutdown
             }
         }
