@@ -64,20 +64,17 @@ async fn every_kind_of_key_has_its_route() {
         ("/a/b", "*", "/a/b"),
         ("example.com/a", "example.com", "/a"),
         ("*.example.com/", "*.example.com", "/"),
-        ("/a%2Fb", "*", "/a%2Fb"),
-        ("/caf\u{e9}", "*", "/caf%C3%A9"),
+        ("/a%2fb", "*", "/a%2fb"),
+        ("/instances/a", "*", "/instances/a"),
+        ("/caf\u{e9}", "*", "/caf%c3%a9"),
     ] {
         let put = edge
             .json(&["routes", "put", key, "--port", "4321", "--json"])
             .await;
         assert_eq!(put["route"]["host"], host, "{key}");
-        let stored = put["route"]["prefix"].as_str().expect("a prefix");
-        assert!(
-            stored == prefix || key.contains('\u{e9}'),
-            "{key}: {stored}"
-        );
+        assert_eq!(put["route"]["prefix"], prefix, "{key}");
         let got = edge.json(&["routes", "get", key, "--json"]).await;
-        assert_eq!(got["prefix"], stored, "{key}");
+        assert_eq!(got["prefix"], prefix, "{key}");
         // One instance more, and away again.
         edge.ok(&["routes", "put", key, "--port", "4322", "--id", "b"])
             .await;
@@ -280,13 +277,12 @@ async fn a_drain_waits_for_what_is_in_flight() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("it runs");
-    let address = edge.proxy.address();
-    eventually("no new requests", async || {
-        get(address, "/").await.status == 501
+    eventually("the route drains", async || {
+        let shown = edge.run(&["routes", "get", "/"]).await.out;
+        shown.contains("draining")
     })
     .await;
-    let shown = edge.ok(&["routes", "get", "/"]).await.out;
-    assert!(shown.contains("draining"), "{shown}");
+    assert_eq!(get(edge.proxy.address(), "/").await.status, 501);
     assert!(draining.try_wait().expect("a status").is_none());
     visit.answer(200, "done").await;
     assert_eq!(client.response().await.text(), "done");
@@ -320,10 +316,7 @@ async fn what_happens_is_watched_across_a_restart() {
             let Ok(line) = line else { continue };
             let line: Value =
                 serde_json::from_str(&line.expect("text").expect("a line")).expect("JSON");
-            assert!(
-                line["id"].is_string() && line["event"].is_string(),
-                "{line}"
-            );
+            assert!(line["event"].is_string(), "{line}");
             if line["data"].to_string().contains(prefix) {
                 return;
             }
