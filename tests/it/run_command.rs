@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
 
-use crate::support::cli::{Done, Edge, api, client, configuration};
+use crate::support::cli::{Done, Edge, api, client, configuration, token};
 use crate::support::{Client, TestProxy, eventually, get, in_time, output_of};
 
 /// An app: `/slow` is answered when the file `go` is there, `/exit` ends it with 7.
@@ -304,4 +304,41 @@ async fn a_wrong_address_starts_nothing() {
         &["run", "--prefix", "/app", "--", "touch", "/no"],
     );
     Done::from(output_of(command).await).is(2, "DYNAMIC_REVERSE_PROXY_API");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_may_register_is_enough() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (token, entry) = token("shop", "register").await;
+    let tokens = place.path().join("tokens.yaml");
+    std::fs::write(&tokens, format!("tokens:\n{entry}")).expect("a file");
+    let file = place.path().join("token");
+    std::fs::write(&file, format!("{token}\n")).expect("a file");
+    let configuration = format!(
+        "control:\n  listen: 127.0.0.1:0\n  tokens: {}\n",
+        tokens.display()
+    );
+    let proxy = TestProxy::start(&configuration).await;
+    let api = format!("http://{}", proxy.control().await);
+
+    Done::from(output_of(client(&api, &["routes", "list"])).await).is(5, "--token-file");
+    let mut list = client(&api, &["routes", "list", "--token-file"]);
+    list.arg(&file);
+    Done::from(output_of(list).await).is(5, "FORBIDDEN");
+    let mut wrong = client(&api, &["status"]);
+    wrong.env("DYNAMIC_REVERSE_PROXY_TOKEN", "drp_wrong");
+    Done::from(output_of(wrong).await).is(5, "UNAUTHENTICATED");
+
+    let file = file.to_str().expect("text");
+    let options = ["--token-file", file, "--ttl", "1s", "--drain", "1s"];
+    let run = Run::spawn(client(&api, &[]), place.path().to_owned(), &options);
+    serves(&proxy, "app").await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    serves(&proxy, "app").await;
+    run.signal("TERM", false);
+    let done = run.ended().await;
+    assert_eq!(done.code, Some(143), "{done:?}");
+    assert!(!done.err.contains("drp_"), "{done:?}");
+    assert!(!done.err.contains("drained"), "{done:?}");
+    is_gone(&proxy).await;
 }

@@ -169,14 +169,14 @@ impl Lease {
         Ok(None)
     }
 
-    /// The instance of our name. A token that may register may not be one that may read: then there
+    /// The instance of our name that takes requests. A token that may register may not be one that may read: then there
     /// is nothing to be seen.
     async fn place(&mut self, key: &Key) -> Result<Option<Instance>, ClientError> {
         match self.client.call(Call::get(key.path())).await {
             Ok(answer) => {
                 let route: Route = answer.read()?;
                 let mut instances = route.instances.into_iter();
-                Ok(instances.find(|instance| instance.id == self.instance))
+                Ok(instances.find(|found| found.id == self.instance && !found.is_draining()))
             }
             Err(error) => match error.status() {
                 Some(StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) => Ok(None),
@@ -198,7 +198,7 @@ impl Lease {
                     let instance = self.instance.clone();
                     let left = drain::draining(&mut self.client, &key, Some(&instance)).await;
                     let is_gone = match left {
-                        Ok(left) => left.is_empty(),
+                        Ok(left) => left.iter().all(|left| left.port != self.registration.port),
                         // It may register, and not look.
                         Err(error) if error.status() == Some(StatusCode::FORBIDDEN) => {
                             sleep(within).await;

@@ -106,3 +106,15 @@ pub(crate) fn client(api: &str, arguments: &[&str]) -> Command {
 pub(crate) fn configuration(directory: &Path) -> String {
     format!("port: 0\ncontrol:\n  listen: {}\n", api(directory))
 }
+
+/// A token that may do some things, and its place in a file for tokens.
+pub(crate) async fn token(name: &str, actions: &str) -> (String, String) {
+    let mut make = command();
+    make.args(["token", "--name", name]);
+    let made = Done::from(output_of(make).await).out;
+    let token = made.lines().next().expect("a token").to_owned();
+    let entry = made.lines().filter(|line| line.starts_with("  "));
+    let entry: String = entry.map(|line| format!("{line}\n")).collect();
+    let scopes = format!("    scopes:\n      - actions: [{actions}]\n");
+    (token, entry + &scopes)
+}
