@@ -14,11 +14,10 @@ use serde_json::{Value, json};
 use super::Control;
 use super::problem::{Document, Problem};
 use super::set::not_allowed;
-use super::view::Viewer;
 use crate::registry::{
     Action, Actor, Event, History, ProxyFailure, RegisterFailure, Registry, RouteEvent, RoutesEvent,
 };
-use crate::route::{HostPattern, Route, RouteKey};
+use crate::route::{HostPattern, Instance, PathPrefix, Route, RouteKey};
 
 /// How often a reader is shown that the connection lives, at least.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -46,8 +45,7 @@ pub(super) async fn follow(
     if !actor.rights.may(Action::Events) {
         return Err(not_allowed(Action::Events));
     }
-    let registry = Arc::clone(&control.registry);
-    let reader = Reader::new(registry, actor, fields.get("last-event-id"));
+    let reader = Reader::new(&control.registry, actor, fields.get("last-event-id"));
     let fields = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -57,7 +55,6 @@ pub(super) async fn follow(
 
 /// One reader: where it is, and nothing else. What it does not take stays where it is.
 struct Reader {
-    registry: Arc<Registry>,
     actor: Actor,
     history: Arc<History>,
     from: u64,
@@ -66,23 +63,22 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(registry: Arc<Registry>, actor: Actor, last: Option<&HeaderValue>) -> Self {
+    fn new(registry: &Registry, actor: Actor, last: Option<&HeaderValue>) -> Self {
         let history = Arc::clone(registry.history());
         let next = history.next();
         let mut first = "retry: 1000\n\n".to_owned();
         let from = match last.and_then(|value| value.to_str().ok()) {
             None => next,
-            Some(id) => match after(&history, id) {
-                Some(from) => from.min(next),
-                None => {
+            Some(id) => after(&history, id).map_or_else(
+                || {
                     // The process of that event is gone, and what it saw since.
                     first.push_str("event: missed\ndata: {\"missed\":null}\n\n");
                     1
-                }
-            },
+                },
+                |from| from.min(next),
+            ),
         };
         Self {
-            registry,
             actor,
             history,
             from,
@@ -127,19 +123,16 @@ impl Reader {
 
     fn write(&self, text: &mut String, number: u64, name: &str, data: &Value) {
         let epoch = self.history.epoch();
-        text.push_str(&format!(
-            "id: {epoch:08x}-{number}\nevent: {name}\ndata: {data}\n\n"
-        ));
+        let event = format!("id: {epoch:08x}-{number}\nevent: {name}\ndata: {data}\n\n");
+        text.push_str(&event);
     }
 
     /// An event's name and what it says, if this reader may know of it.
     fn shown(&self, event: &Event) -> Option<(&'static str, Value)> {
         let (name, key, data) = match event {
-            Event::RouteRegistered(route) => (
-                "route_registered",
-                Some(route.key()),
-                self.registered(route),
-            ),
+            Event::RouteRegistered(route) => {
+                ("route_registered", Some(route.key()), registered(route))
+            }
             Event::RegisterError(failure) => ("register_error", None, register_error(failure)),
             Event::ProxyError(failure) => {
                 let key = failure.route.as_ref().map(|route| route.key());
@@ -148,7 +141,7 @@ impl Reader {
             Event::Route(event) => (
                 event.kind.name(),
                 Some(event.key.clone()),
-                self.route_event(event),
+                route_event(event),
             ),
             Event::Routes(event) => ("routes_changed", None, routes_event(*event)),
         };
@@ -158,42 +151,51 @@ impl Reader {
             .allows(Action::Events, &key, None)
             .then_some((name, data))
     }
+}
 
-    fn registered(&self, route: &Arc<Route>) -> Value {
-        json!({
-            "generation": route.generation.0,
-            "host": route.host.to_string(),
-            "prefix": route.prefix.as_str(),
-            "target": { "host": route.target().host(), "port": route.target().port() },
-        })
-    }
+/// An instance as it was asked for: what changes without an event does not stand in one.
+fn instance(instance: &Arc<Instance>) -> Value {
+    json!({
+        "id": instance.id.as_str(),
+        "host": instance.target.host(),
+        "port": instance.target.port(),
+        "owner": instance.owner.as_deref(),
+        "ttl": instance.ttl().map(|ttl| humantime::format_duration(ttl).to_string()),
+    })
+}
 
-    fn route_event(&self, event: &RouteEvent) -> Value {
-        let state = self.registry.state();
-        let viewer = Viewer::new(&self.registry, &state);
-        let view = |route: &Arc<Route>| {
-            let instances: Vec<_> = route.instances().map(|i| viewer.instance(i)).collect();
-            json!({ "generation": route.generation.0, "instances": instances })
-        };
-        let mut data = json!({
-            "generation": event.generation.0,
-            "host": event.key.host.to_string(),
-            "prefix": event.key.prefix.as_str(),
-            "before": event.before.as_ref().map(view),
-            "after": event.after.as_ref().map(view),
-        });
-        if let (Some(instance), Some(data)) = (&event.instance, data.as_object_mut()) {
-            data.insert("instance".to_owned(), json!(viewer.instance(instance)));
-        }
-        data
+fn registered(route: &Route) -> Value {
+    json!({
+        "generation": route.generation.0,
+        "host": route.host.to_string(),
+        "prefix": route.prefix.as_str(),
+        "target": { "host": route.target().host(), "port": route.target().port() },
+    })
+}
+
+fn route_event(event: &RouteEvent) -> Value {
+    let view = |route: &Arc<Route>| {
+        let instances: Vec<_> = route.instances().map(instance).collect();
+        json!({ "generation": route.generation.0, "instances": instances })
+    };
+    let mut data = json!({
+        "generation": event.generation.0,
+        "host": event.key.host.to_string(),
+        "prefix": event.key.prefix.as_str(),
+        "before": event.before.as_ref().map(view),
+        "after": event.after.as_ref().map(view),
+    });
+    if let (Some(one), Some(data)) = (&event.instance, data.as_object_mut()) {
+        data.insert("instance".to_owned(), instance(one));
     }
+    data
 }
 
 /// A key that only who may follow everything may follow.
 fn everything() -> RouteKey {
     RouteKey {
         host: HostPattern::Any,
-        prefix: crate::route::PathPrefix::root(),
+        prefix: PathPrefix::root(),
     }
 }
 

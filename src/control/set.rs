@@ -10,7 +10,7 @@ use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -122,13 +122,10 @@ pub(super) async fn list(
             super::problem::internal()
         })?;
     let etag = tag(&control.registry, listing.state.generation());
-    let json = (
-        CONTENT_TYPE,
-        "application/json"
-            .parse()
-            .map_err(|_| super::problem::internal())?,
-    );
-    let fields: [(http::HeaderName, http::HeaderValue); 2] = [json, (ETAG, etag)];
+    let fields = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (ETAG, etag),
+    ];
     Ok((fields, Body::from_stream(listing.stream())).into_response())
 }
 

@@ -175,7 +175,9 @@ impl<'a> Attempt<'a> {
         }
         let is_same = |b: &Arc<Route>| kept == specs.len() && kept == b.instance_count();
         if before.as_ref().is_some_and(is_same) {
-            instances.iter().for_each(|same| self.renew(key, same));
+            for same in &instances {
+                self.renew(key, same);
+            }
             return Ok(What::Unchanged);
         }
         if let Some(before) = &before {
@@ -192,7 +194,9 @@ impl<'a> Attempt<'a> {
             .cloned()
             .collect();
         let what = self.replace(key, before, instances, cause);
-        kept.iter().for_each(|kept| self.renew(key, kept));
+        for kept in &kept {
+            self.renew(key, kept);
+        }
         Ok(what)
     }
 
@@ -299,20 +303,16 @@ impl<'a> Attempt<'a> {
         for instance in &meant {
             self.may_take(key, instance)?;
         }
-        match drain {
-            Some(drain) => {
-                let ends = self.now.saturating_add(millis(drain));
-                let steps = meant.into_iter().map(|i| Step::Drain(key.clone(), i, ends));
-                self.steps.extend(steps);
-                Ok(What::Draining)
-            }
-            None => {
-                for instance in meant {
-                    self.gone(key, &instance, true);
-                }
-                Ok(What::Removed)
-            }
+        if let Some(drain) = drain {
+            let ends = self.now.saturating_add(millis(drain));
+            let steps = meant.into_iter().map(|i| Step::Drain(key.clone(), i, ends));
+            self.steps.extend(steps);
+            return Ok(What::Draining);
         }
+        for instance in meant {
+            self.gone(key, &instance, true);
+        }
+        Ok(What::Removed)
     }
 
     fn begin_drain(&mut self, route: &Arc<Route>, leaving: &[Arc<Instance>], drain: Duration) {

@@ -46,7 +46,7 @@ impl<'a> Effects<'a> {
                     }
                 }
                 Step::Drain(key, instance, ends) => self.drains(key, &instance, ends),
-                Step::Gone(key, instance, cut) => self.gone(key, &instance, cut),
+                Step::Gone(key, instance, cut) => self.gone(&key, &instance, cut),
             }
         }
         if is_large {
@@ -135,7 +135,7 @@ impl<'a> Effects<'a> {
         }
     }
 
-    fn gone(&mut self, key: RouteKey, instance: &Arc<Instance>, cut: bool) {
+    fn gone(&mut self, key: &RouteKey, instance: &Arc<Instance>, cut: bool) {
         self.core.drains.remove(instance.serial);
         if cut {
             let count = match &*self.shared.cut.lock() {
@@ -147,8 +147,8 @@ impl<'a> Effects<'a> {
                 instance.id
             );
         }
-        audit::drained(self.actor, &key, instance, self.generation);
-        let after = self.shared.live.load().get(&key).cloned();
+        audit::drained(self.actor, key, instance, self.generation);
+        let after = self.shared.live.load().get(key).cloned();
         let is_route_gone = after.is_none();
         let event = |kind| RouteEvent {
             kind,

@@ -246,7 +246,7 @@ impl Shared {
         }
         if keep {
             let writes = records::writes(made.iter().flat_map(|(_, steps)| steps));
-            let kept = self.keep(core, &writes, &state, now);
+            let kept = core.keep(&writes, &state, now);
             if let (Err(error), false) = (&kept, anyway) {
                 for (index, _) in &made {
                     if let Some(answer) = answers.get_mut(*index) {
@@ -270,37 +270,6 @@ impl Shared {
         self.live.update(|current| *current = state);
     }
 
-    /// Has the store keep the writes.
-    fn keep(
-        &self,
-        core: &mut Core,
-        writes: &[Write],
-        state: &State,
-        now: u64,
-    ) -> Result<(), StoreError> {
-        let meta = Meta {
-            generation: state.generation().0,
-            clock: now,
-        };
-        let Some(store) = &mut core.store else {
-            return Err(StoreError::Closed);
-        };
-        let kept = store.commit(writes, meta);
-        match &kept {
-            Ok(()) => {
-                core.told = now;
-                if std::mem::take(&mut core.is_failing) {
-                    warn!("the store works again");
-                }
-            }
-            Err(error) => {
-                core.is_failing = true;
-                error!("the store fails: {error}");
-            }
-        }
-        kept
-    }
-
     /// Lets the store know how late it is.
     fn tell_time(&self, core: &mut Core) {
         if !core.is_durable || core.store.is_none() {
@@ -308,7 +277,7 @@ impl Shared {
         }
         let now = self.clock.now();
         let state = self.live.snapshot();
-        if self.keep(core, &[], &state, now).is_err() {
+        if core.keep(&[], &state, now).is_err() {
             // Said already; not again at once.
             core.told = now;
         }
@@ -386,6 +355,33 @@ impl Shared {
             let counts = super::Counts::default();
             Effects::new(self, core, &actor, generation).of(steps, counts);
         }
+    }
+}
+
+impl Core {
+    /// Has the store keep the writes.
+    fn keep(&mut self, writes: &[Write], state: &State, now: u64) -> Result<(), StoreError> {
+        let meta = Meta {
+            generation: state.generation().0,
+            clock: now,
+        };
+        let Some(store) = &mut self.store else {
+            return Err(StoreError::Closed);
+        };
+        let kept = store.commit(writes, meta);
+        match &kept {
+            Ok(()) => {
+                self.told = now;
+                if std::mem::take(&mut self.is_failing) {
+                    warn!("the store works again");
+                }
+            }
+            Err(error) => {
+                self.is_failing = true;
+                error!("the store fails: {error}");
+            }
+        }
+        kept
     }
 }
 

@@ -84,6 +84,7 @@ impl Route {
     }
 
     /// The instances, at least one.
+    #[must_use]
     pub fn instances(&self) -> impl ExactSizeIterator<Item = &Arc<Instance>> {
         Instances {
             first: Some(&self.first),
