@@ -111,9 +111,9 @@ pub(crate) fn configuration(directory: &Path) -> String {
 pub(crate) async fn token(name: &str, actions: &str) -> (String, String) {
     let mut make = command();
     make.args(["token", "--name", name]);
-    let made = Done::from(output_of(make).await).out;
-    let token = made.lines().next().expect("a token").to_owned();
-    let entry = made.lines().filter(|line| line.starts_with("  "));
+    let printed = Done::from(output_of(make).await).out;
+    let token = printed.lines().next().expect("a token").to_owned();
+    let entry = printed.lines().filter(|line| line.starts_with("  "));
     let entry: String = entry.map(|line| format!("{line}\n")).collect();
     let scopes = format!("    scopes:\n      - actions: [{actions}]\n");
     (token, entry + &scopes)
