@@ -9,9 +9,11 @@ use tokio::process::{Child, Command};
 use crate::support::cli::{Done, Edge, api, client, configuration, token};
 use crate::support::{Client, TestProxy, eventually, get, in_time, output_of};
 
-/// An app: `/slow` is answered when the file `go` is there, `/exit` ends it with 7.
+/// An app: `/slow` is answered when the file `go` is there, `/exit` ends it with 7, `SIGUSR1` with 9.
 const APP: &str = r#"
-import http.server, os, sys, time
+import http.server, os, signal, sys, time
+
+signal.signal(signal.SIGUSR1, lambda *arguments: os._exit(9))
 
 class App(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -172,6 +174,19 @@ async fn an_app_that_ends_is_taken_out_and_its_code_passed_on() {
     get(edge.proxy.address(), "/app/exit").await;
     assert_eq!(run.ended().await.code, Some(7));
     is_gone(&edge.proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_signals_are_passed_on_at_once() {
+    for (signal, code) in [("USR1", 9), ("HUP", 129), ("QUIT", 131)] {
+        let edge = Edge::start().await;
+        let run = Run::start(&edge, &["--ttl", "1h", "--drain", "60s"]);
+        serves(&edge.proxy, "app").await;
+        run.signal(signal, false);
+        let done = run.ended().await;
+        assert_eq!(done.code, Some(code), "{signal}: {done:?}");
+        is_gone(&edge.proxy).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
