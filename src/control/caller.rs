@@ -239,9 +239,10 @@ pub(super) async fn identify(
 fn credentials(fields: &HeaderMap) -> Credentials<'_> {
     let mut values = fields.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return match fields.contains_key(AUTHORIZATION) {
-            true => Credentials::Other,
-            false => Credentials::None,
+        return if fields.contains_key(AUTHORIZATION) {
+            Credentials::Other
+        } else {
+            Credentials::None
         };
     };
     let token = value
