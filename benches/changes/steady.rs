@@ -9,6 +9,9 @@ use crate::{Plan, Report, Result, app, routes};
 /// Requests a second: far less than would keep the machine busy.
 const RATE: f64 = 2000.0;
 const CHANGES: f64 = 1000.0;
+/// The routes that the requests are for: few enough that the connections to their apps are kept. The
+/// others change.
+const ASKED: usize = 64;
 
 pub(crate) fn run(plan: Plan, store: StoreKind, report: &mut Report) -> Result<()> {
     let size = plan.size(BATCH);
@@ -17,14 +20,18 @@ pub(crate) fn run(plan: Plan, store: StoreKind, report: &mut Report) -> Result<(
     routes::load(&proxy.control(), size, app, "")?;
     let mut clients = Client::many(&proxy.traffic(), 32)?;
     let mut controls = Client::many(&proxy.control(), 8)?;
-    let request = || get(&path(fastrand::usize(0..size)));
+    let asked = std::env::var("ASKED")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(ASKED);
+    let request = || get(&path(fastrand::usize(0..asked)));
     let change = || {
         let host = if fastrand::bool() {
             "localhost"
         } else {
             "127.0.0.1"
         };
-        let place = format!("/v1/routes/*{}", prefix(fastrand::usize(0..size)));
+        let place = format!("/v1/routes/*{}", prefix(fastrand::usize(ASKED..size)));
         json(
             "PUT",
             &place,
@@ -33,16 +40,22 @@ pub(crate) fn run(plan: Plan, store: StoreKind, report: &mut Report) -> Result<(
     };
     steady_for(&mut clients, RATE, plan.time(2.0), request)?;
     let (mut without, mut with, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut spent = [0.0; 2];
     let time = plan.time(2.0);
     for _ in 0..plan.rounds(9) {
+        let cpu = [proxy.cpu()?, 0.0, 0.0];
         let times = steady_for(&mut clients, RATE, time, request)?;
         without.push(times.quantile(0.99));
+        let cpu = [cpu[0], proxy.cpu()?, 0.0];
         let (made, times) = during(
             |done| steady(&mut controls, CHANGES, done, change),
             || steady_for(&mut clients, RATE, time, request),
         )?;
         with.push(times.quantile(0.99));
         changes.push(made);
+        let cpu = [cpu[0], cpu[1], proxy.cpu()?];
+        spent[0] += cpu[1] - cpu[0];
+        spent[1] += cpu[2] - cpu[1];
         eprintln!(
             "  p99 {:.3} ms, {:.3} ms with {} changes",
             without.last().unwrap_or(&f64::NAN),
@@ -70,6 +83,11 @@ pub(crate) fn run(plan: Plan, store: StoreKind, report: &mut Report) -> Result<(
     report.tell(
         format!("  p99 without, with, {name}"),
         format!("{:.3}, {:.3} ms", middle(&without), middle(&with)),
+    );
+    let count: usize = changes.iter().map(crate::pace::Times::len).sum();
+    report.tell(
+        format!("  CPU time of a change, {name}"),
+        format!("{:.0} us", (spent[1] - spent[0]) / count as f64 * 1e6),
     );
     report.tell(
         format!("  p50 of a change, {name}"),
