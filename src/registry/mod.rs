@@ -48,6 +48,7 @@ pub use resolve::{AllowedTarget, TargetPolicy};
 pub use rights::{Action, Actor, Rights, Scope};
 pub use state::State;
 use store::{Memory, Store, StoreError};
+use timers::Timers;
 pub use ttl::{TtlError, parse_drain, parse_ttl};
 pub(crate) use writer::Cut;
 use writer::Writer;
@@ -89,7 +90,7 @@ impl Registry {
         let clock = Clock::from(0);
         let state = State::new(rules.case);
         Self {
-            writer: Writer::new(state, clock, Box::new(Memory)),
+            writer: Writer::new(state, Timers::default(), clock, Box::new(Memory)),
             rules,
             epoch: fastrand::u32(..),
             store: "memory",
@@ -106,26 +107,32 @@ impl Registry {
         let stored = store.load()?;
         let clock = Clock::from(stored.meta.clock);
         let mut state = State::new(rules.case);
-        let leases: HashMap<(&str, &str), u64> = stored
+        let kept: HashMap<(&str, &str), u64> = stored
             .leases
             .iter()
             .map(|(key, id, ends)| ((&**key, &**id), *ends))
             .collect();
-        for (key, record) in &stored.routes {
-            let ends = |id: &str| leases.get(&(&**key, id)).copied();
-            let route = records::route(record, ends, clock.now());
+        let mut leases = Timers::default();
+        let mut routes = Vec::with_capacity(stored.routes.len());
+        for (key, record) in stored.routes {
+            let ends = |id: &str| kept.get(&(&*key, id)).copied();
+            let route = records::route(&record, ends, clock.now());
             match route.and_then(|route| rules.readmit(route)) {
-                Ok(route) => drop(state.routes.insert(Arc::new(route))),
+                Ok(route) => {
+                    leases.begin(&route);
+                    routes.push(Arc::new(route));
+                }
                 Err(reason) => log::warn!("the stored route {key} is left out: {reason}"),
             }
         }
+        state.routes.fill(routes);
         state.routes.resume(Generation(stored.meta.generation));
         let name = store.name();
-        if !stored.routes.is_empty() {
+        if !state.routes.is_empty() {
             log::info!("{} routes from the store", state.routes.len());
         }
         Ok(Self {
-            writer: Writer::new(state, clock, store),
+            writer: Writer::new(state, leases, clock, store),
             rules,
             epoch: stored.epoch,
             store: name,

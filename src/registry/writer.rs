@@ -78,16 +78,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(state: State, clock: Clock, store: Box<dyn Store>) -> Self {
+    pub(super) fn new(state: State, leases: Timers, clock: Clock, store: Box<dyn Store>) -> Self {
         let now = clock.now();
-        let mut leases = Timers::default();
-        for route in state.routes.iter() {
-            for instance in route.instances() {
-                if let Some(lease) = &instance.lease {
-                    leases.set(instance.serial, lease.ends(), route.key());
-                }
-            }
-        }
         let core = Core {
             is_durable: store.name() != "memory",
             store: Some(store),
