@@ -25,10 +25,11 @@ test: ## Run every test
 	@scripts/prerequisites build test
 	$(CARGO) test --locked
 
-bench: ## Measure the route table and what an idle connection costs
+bench: ## Measure the route table, an idle connection, and changes beside traffic
 	@scripts/prerequisites build
 	$(CARGO) bench --locked --bench route_table
 	$(CARGO) bench --locked --bench idle_connections
+	$(CARGO) bench --locked --bench changes
 
 check: ## Run every check that CI runs, the tests among them
 	@.ci/run

@@ -20,42 +20,29 @@ pub(crate) fn run(plan: Plan, store: StoreKind, report: &mut Report) -> Result<(
     routes::load(&proxy.control(), size, app, "")?;
     let mut clients = Client::many(&proxy.traffic(), 32)?;
     let mut controls = Client::many(&proxy.control(), 8)?;
-    let asked = std::env::var("ASKED")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(ASKED);
-    let request = || get(&path(fastrand::usize(0..asked)));
+    let request = || get(&path(fastrand::usize(0..ASKED)));
     let change = || {
-        let host = if fastrand::bool() {
-            "localhost"
-        } else {
-            "127.0.0.1"
-        };
-        let place = format!("/v1/routes/*{}", prefix(fastrand::usize(ASKED..size)));
-        json(
-            "PUT",
-            &place,
-            &format!(r#"{{"host":"{host}","port":{app}}}"#),
-        )
+        // Another owner each time, so that each is a change.
+        let body = format!(r#"{{"port":{app},"owner":"{}"}}"#, fastrand::u32(..));
+        let place = prefix(fastrand::usize(ASKED..size));
+        json("PUT", &format!("/v1/routes/*{place}"), &body)
     };
     steady_for(&mut clients, RATE, plan.time(2.0), request)?;
     let (mut without, mut with, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut spent = [0.0; 2];
+    let mut spent = 0.0;
     let time = plan.time(2.0);
     for _ in 0..plan.rounds(9) {
-        let cpu = [proxy.cpu()?, 0.0, 0.0];
+        let before = proxy.cpu()?;
         let times = steady_for(&mut clients, RATE, time, request)?;
         without.push(times.quantile(0.99));
-        let cpu = [cpu[0], proxy.cpu()?, 0.0];
+        let between = proxy.cpu()?;
         let (made, times) = during(
             |done| steady(&mut controls, CHANGES, done, change),
             || steady_for(&mut clients, RATE, time, request),
         )?;
         with.push(times.quantile(0.99));
         changes.push(made);
-        let cpu = [cpu[0], cpu[1], proxy.cpu()?];
-        spent[0] += cpu[1] - cpu[0];
-        spent[1] += cpu[2] - cpu[1];
+        spent += (proxy.cpu()? - between) - (between - before);
         eprintln!(
             "  p99 {:.3} ms, {:.3} ms with {} changes",
             without.last().unwrap_or(&f64::NAN),
@@ -87,7 +74,7 @@ pub(crate) fn run(plan: Plan, store: StoreKind, report: &mut Report) -> Result<(
     let count: usize = changes.iter().map(crate::pace::Times::len).sum();
     report.tell(
         format!("  CPU time of a change, {name}"),
-        format!("{:.0} us", (spent[1] - spent[0]) / count as f64 * 1e6),
+        format!("{:.0} us", spent / count as f64 * 1e6),
     );
     report.tell(
         format!("  p50 of a change, {name}"),
