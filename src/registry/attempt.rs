@@ -1,6 +1,5 @@
 //! A change tried on a copy of the state, which costs nothing to make and nothing to throw away.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -76,18 +75,13 @@ impl<'a> Attempt<'a> {
         match &change.edits {
             Edits::Each(edits) => {
                 let is_batch = edits.len() > 1;
-                results.reserve(edits.len());
                 for (index, edit) in edits.iter().enumerate() {
-                    let steps = self.steps.len();
                     let what = self
                         .edit(edit)
                         .map_err(|error| at(is_batch, index, error))?;
                     counts.count(what);
                     let key = edit.key().clone();
-                    let route = match self.moved_since(steps) {
-                        Some(moved) => moved.after.clone(),
-                        None => self.state.routes.get(&key).cloned(),
-                    };
+                    let route = self.state.routes.get(&key).cloned();
                     results.push(EditResult { key, what, route });
                 }
             }
@@ -98,15 +92,6 @@ impl<'a> Attempt<'a> {
             counts,
             generation: self.state.routes.generation(),
             dry_run: change.dry_run,
-        })
-    }
-
-    /// How an edit has moved its route, if it has: the steps before it were `steps`.
-    fn moved_since(&self, steps: usize) -> Option<&Move> {
-        let own = self.steps.get(steps..)?;
-        own.iter().rev().find_map(|step| match step {
-            Step::Move(moved) => Some(moved),
-            _ => None,
         })
     }
 
@@ -144,9 +129,9 @@ impl<'a> Attempt<'a> {
 
     /// These routes and no others.
     fn all(&mut self, routes: &[(RouteKey, Vec<Spec>)], counts: &mut Counts) -> Result<()> {
-        let mut wanted: HashMap<&RouteKey, usize> = HashMap::with_capacity(routes.len());
+        let mut wanted: HashMap<RouteKey, usize> = HashMap::with_capacity(routes.len());
         for (index, (key, specs)) in routes.iter().enumerate() {
-            if let Some(first) = wanted.insert(key, index) {
+            if let Some(first) = wanted.insert(key.clone(), index) {
                 let key = key.clone();
                 return Err(at(true, index, ChangeError::DuplicateRoute { key, first }));
             }
@@ -445,11 +430,10 @@ impl<'a> Attempt<'a> {
     }
 
     /// The instance with its owner: the actor, unless another is named and may be.
-    fn owned<'s>(&self, key: &RouteKey, spec: &'s Spec) -> Result<Cow<'s, Spec>> {
-        let mut spec = Cow::Borrowed(spec);
+    fn owned(&self, key: &RouteKey, spec: &Spec) -> Result<Spec> {
+        let mut spec = spec.clone();
         match &spec.owner {
-            None if self.actor.name.is_none() => {}
-            None => spec.to_mut().owner.clone_from(&self.actor.name),
+            None => spec.owner.clone_from(&self.actor.name),
             Some(owner) => {
                 let is_own = self.actor.name.as_ref() == Some(owner);
                 if !is_own && !self.actor.rights.allows(Action::TakeOver, key, None) {
@@ -523,9 +507,6 @@ fn distinct(specs: &[Spec]) -> Result<()> {
     let count = specs.len();
     if count == 0 || count > MAX_INSTANCES {
         return Err(ChangeError::InstanceCount { count });
-    }
-    if count == 1 {
-        return Ok(());
     }
     let mut ids: Vec<&InstanceId> = specs.iter().map(|spec| &spec.id).collect();
     ids.sort_unstable();
