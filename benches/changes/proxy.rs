@@ -133,14 +133,13 @@ fn launch(folder: &TempDir) -> Result<(Child, u16)> {
     let mut line = String::new();
     let out = child.stdout.take().ok_or("no standard output")?;
     BufReader::new(out).read_line(&mut line)?;
-    match line.trim().rsplit(' ').next().and_then(|p| p.parse().ok()) {
-        Some(port) => Ok((child, port)),
-        None => {
-            child.wait()?;
-            let log = fs::read_to_string(folder.path().join("log"))?;
-            Err(format!("the proxy has not started: {log}").into())
-        }
+    let port = line.trim().rsplit(' ').next();
+    if let Some(port) = port.and_then(|port| port.parse().ok()) {
+        return Ok((child, port));
     }
+    child.wait()?;
+    let log = fs::read_to_string(folder.path().join("log"))?;
+    Err(format!("the proxy has not started: {log}").into())
 }
 
 impl Drop for Proxy {
