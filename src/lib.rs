@@ -73,7 +73,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`cli`] | the commands and the exit codes |
+//! | [`cli`] | the commands, most of them clients of the control API, and the exit codes |
 //! | [`server`] | the stand-alone [`Server`](server::Server): sockets, signals, the wiring; and the [`DynamicProxy`](server::DynamicProxy) for programs |
 //! | [`front`] | a connection between its requests, the check of a request's head, the end of what is in flight |
 //! | [`control`] | the REST API: registration, routes, events; who may do what; the bridge from Pingora to it |

@@ -19,6 +19,8 @@ mod resolve;
 mod rights;
 mod state;
 pub mod store;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod ttl;
 mod writer;

@@ -10,6 +10,7 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod command_line;
 mod control_listener;
 mod cutting;
 mod descriptors;
@@ -27,6 +28,7 @@ mod registration_bodies;
 mod registration_effect;
 mod registration_peers;
 mod routing;
+mod run_command;
 mod smoke;
 mod starting;
 mod stopping;

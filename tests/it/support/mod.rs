@@ -2,6 +2,7 @@
 //! client ([`Client`]). Everything that waits has a deadline; nothing sleeps for luck.
 
 mod app;
+pub(crate) mod cli;
 mod client;
 mod closed_port;
 mod embedded;
