@@ -25,7 +25,7 @@ use crate::route::{HostPattern, InstanceId, PathPrefix, RouteKey};
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InstanceInput {
-    /// Its name within the route: 1 to 64 letters, digits, `-`, `_`, `.` or `~`.
+    /// Its name within the route: 1 to 64 letters, digits, `-`, `_`, `.` or `~`; not `.` or `..`.
     #[schema(value_type = Option<texts::InstanceId>, default = "default")]
     id: Option<String>,
     /// The target's host: a name or an address.

@@ -31,6 +31,7 @@ use crate::route::RouteKey;
 #[into_params(parameter_in = Query)]
 pub(super) struct WriteQuery {
     /// Only say what would come of it.
+    #[param(example = false)]
     #[serde(default)]
     pub(super) dry_run: bool,
 }

@@ -98,7 +98,10 @@ pub enum RegisterError {
         target: String,
     },
     /// The instance's name is not one.
-    #[error("instance: {0}: an instance's id has 1 to 64 letters, digits, `-`, `_`, `.` or `~`")]
+    #[error(
+        "instance: {0}: an instance's id has 1 to 64 letters, digits, `-`, `_`, `.` or `~`, and is \
+         not `.` or `..`"
+    )]
     Instance(String),
     /// The owner is not one.
     #[error("owner: {0} is not an owner; write a name of 1 to 64 characters")]

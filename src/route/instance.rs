@@ -18,7 +18,9 @@ pub struct InstanceId(Arc<str>);
 
 /// Why a text is not an instance's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("an instance's id has 1 to 64 letters, digits, `-`, `_`, `.` or `~`")]
+#[error(
+    "an instance's id has 1 to 64 letters, digits, `-`, `_`, `.` or `~`, and is not `.` or `..`"
+)]
 pub struct InstanceIdError;
 
 /// One target of a route, from the time it joined.

@@ -4,7 +4,9 @@ Formats of our own: strings that cannot be told by a pattern. And lists whose en
 in a part of them only.
 """
 
+import ipaddress
 import itertools
+import urllib.parse
 
 import schemathesis
 from hypothesis import strategies as st
@@ -59,8 +61,20 @@ def written(value):
         return value
     value = {name: written(item) for name, item in value.items()}
     differ(value, "instances", lambda item: item.get("id") or "default")
-    differ(value, "routes", lambda item: (item["host"].lower(), item["prefix"].strip("/").lower()))
+    differ(value, "routes", lambda item: (host(item["host"]), prefix(item["prefix"])))
     return value
+
+
+def host(text):
+    """The same for what is the same host."""
+    if text.startswith("["):
+        return ipaddress.ip_address(text[1:-1])
+    return text.lower().removesuffix(".")
+
+
+def prefix(text):
+    """The same for what is the same prefix, and for some that are not."""
+    return urllib.parse.unquote(text, errors="surrogateescape").strip("/").lower()
 
 
 def differ(value, name, key):

@@ -30,7 +30,7 @@ pub(in crate::control) struct RoutePath {
 #[into_params(parameter_in = Path)]
 pub(in crate::control) struct InstancePath {
     /// The instance.
-    #[param(value_type = texts::InstanceId, example = "a")]
+    #[param(value_type = texts::InstanceId)]
     id: String,
 }
 

@@ -50,17 +50,16 @@ texts! {
     Prefix: "A path prefix of whole segments, as it is kept.",
         |text| text.pattern(Some(path("[^/]|"))).max_length(Some(2048)).examples(["/shop"]);
 
-    AskedPrefix: "A path prefix of whole segments. A missing slash at the front is added, one at the \
-        end dropped.",
-        |text| text.pattern(Some(path(""))).max_length(Some(2047)).examples(["/shop"]);
+    AskedPrefix: "A path prefix of whole segments, up to 2048 bytes. A missing slash at the front is \
+        added, one at the end dropped, an escape of an unreserved character decoded.",
+        |text| text.pattern(Some(path(""))).examples(["/shop"]);
 
     PathOfPrefix: "A path prefix without its first slash, as it stands in a path of this API. Between \
         segments the slash is written as it is: as `%2F` it would be another prefix.",
-        |text| text.pattern(Some(r"^(?!\.\.?$)[^\u0000-\u001F\u007F]+$")).max_length(Some(2047))
-            .examples(["shop"]);
+        |text| text.pattern(Some(r"^(?!\.\.?$)[^\u0000-\u001F\u007F]+$")).examples(["shop"]);
 
     InstanceId: "The name of an instance within its route.",
-        |text| text.pattern(Some("^[A-Za-z0-9._~-]{1,64}$")).examples(["default"]);
+        |text| text.pattern(Some(r"^(?!\.\.?$)[A-Za-z0-9._~-]{1,64}$")).examples(["default"]);
 
     Owner: "Whose an instance is.",
         |text| text.pattern(Some(r"^[^\u0000-\u001F\u007F-\u009F]{1,64}$")).examples(["team-a"]);
