@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::registry::{Registry, State};
-use crate::route::{Activity, Instance, Route, RouteKey};
+use crate::route::{Activity, Instance, Protocol, Route, RouteKey};
 
 /// A route.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,9 +30,20 @@ pub(super) struct InstanceView {
     /// Its name within the route.
     id: String,
     /// The target's host.
-    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
     /// The target's port.
-    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    /// The target's Unix socket, instead of a host and a port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<String>,
+    /// What is spoken there, if it is not HTTP/1.1: `h2c`, `h2` or `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
+    /// How the connection is secured, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsView>,
     /// Whose it is.
     owner: Option<String>,
     /// The length of its lease.
@@ -46,6 +57,16 @@ pub(super) struct InstanceView {
     in_flight: u64,
     /// When it joined (RFC 3339).
     since: String,
+}
+
+/// How the connection to a target is secured.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TlsView {
+    /// The name that the target's certificate has to be for.
+    server_name: String,
+    /// The configuration's name for a certificate authority and a client certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
 }
 
 /// Whether an instance takes requests.
@@ -135,10 +156,17 @@ impl<'a> Viewer<'a> {
 
     pub(super) fn instance(&self, instance: &Instance) -> InstanceView {
         let drain_ends = instance.drain_ends();
+        let target = &instance.target;
         InstanceView {
             id: instance.id.to_string(),
-            host: instance.target.host().to_owned(),
-            port: instance.target.port(),
+            host: target.host().map(str::to_owned),
+            port: target.port(),
+            unix: target.unix().map(str::to_owned),
+            protocol: (target.protocol != Protocol::Http1).then(|| target.protocol.name()),
+            tls: target.tls.as_ref().map(|tls| TlsView {
+                server_name: tls.server_name.to_string(),
+                profile: tls.profile.as_deref().map(str::to_owned),
+            }),
             owner: instance.owner.as_deref().map(str::to_owned),
             ttl: instance.ttl().map(|ttl| format_duration(ttl).to_string()),
             state: match drain_ends {
