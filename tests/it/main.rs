@@ -34,6 +34,7 @@ mod stopping;
 mod store;
 mod streaming;
 mod support;
+mod targets;
 mod tokens;
 mod websocket;
 mod websocket_silence;
