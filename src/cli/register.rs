@@ -46,7 +46,7 @@ pub(super) fn run(args: &RegisterArgs) -> Result<(), CliError> {
         port: args.target.port(),
         unix: args.target.unix(),
         protocol: args.target.protocol(),
-        tls: args.target.tls(),
+        https: args.target.https(),
         host: args.host.clone(),
         req_host_names: args.req_host_name.clone(),
         ttl: args.ttl.map(duration::written),

@@ -24,7 +24,7 @@ pub(super) struct TargetArgs {
     protocol: Option<String>,
     /// Connect to the app over TLS, and verify its certificate.
     #[arg(long)]
-    tls: bool,
+    https: bool,
     /// Over TLS: the name that its certificate has to be for; the app's host by default.
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
@@ -46,10 +46,10 @@ impl TargetArgs {
         self.protocol.clone()
     }
 
-    /// `tls` as the API takes it.
-    pub(super) fn tls(&self) -> Option<Value> {
+    /// `https` as the API takes it.
+    pub(super) fn https(&self) -> Option<Value> {
         if self.server_name.is_none() && self.tls_profile.is_none() {
-            return self.tls.then_some(Value::Bool(true));
+            return self.https.then_some(Value::Bool(true));
         }
         let mut wish = json!({});
         for (name, value) in [

@@ -35,7 +35,7 @@ pub(super) struct Instance {
     pub(super) port: Option<u16>,
     pub(super) unix: Option<String>,
     pub(super) protocol: Option<String>,
-    pub(super) tls: Option<Value>,
+    pub(super) https: Option<Value>,
     pub(super) owner: Option<String>,
     pub(super) ttl: Option<String>,
     #[serde(default)]
@@ -138,7 +138,7 @@ pub(super) struct NewInstance {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) protocol: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) tls: Option<Value>,
+    pub(super) https: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,7 +176,7 @@ pub(super) struct Registration {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) protocol: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) tls: Option<Value>,
+    pub(super) https: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) req_host_names: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -36,7 +36,7 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         | E::Ttl(_)
         | E::Unix(_)
         | E::Protocol(_)
-        | E::Tls(_)
+        | E::Https(_)
         | E::TargetUnresolved { .. }
         | E::TargetIsProxy { .. }
         | E::Truncated => StatusCode::BAD_REQUEST,

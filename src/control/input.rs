@@ -16,7 +16,7 @@ use super::error::refusal;
 use super::problem::Problem;
 use super::register::{BodyLimits, collect};
 use crate::registry::{
-    Destination, Edit, Place, RegisterError, Registry, Spec, TlsInput, owner, parse_drain,
+    Destination, Edit, HttpsInput, Place, RegisterError, Registry, Spec, owner, parse_drain,
     parse_ttl, protocol, target_host, unix_path,
 };
 use crate::route::{HostPattern, InstanceId, PathPrefix, Protocol, RouteKey};
@@ -41,7 +41,7 @@ pub(super) struct InstanceInput {
     #[schema(default = "http1", pattern = "^(http1|h2c|h2|auto)$")]
     protocol: Option<String>,
     /// Whether, or how, the connection to the target is secured.
-    tls: Option<TlsInput>,
+    https: Option<HttpsInput>,
     /// Whose it is; the token's name, if nobody is named.
     #[schema(min_length = 1, max_length = 64)]
     owner: Option<String>,
@@ -67,7 +67,7 @@ pub(super) struct RouteInput {
     /// Of a single instance: what is spoken there.
     protocol: Option<String>,
     /// Of a single instance: whether, or how, the connection is secured.
-    tls: Option<TlsInput>,
+    https: Option<HttpsInput>,
     /// Of a single instance: whose it is.
     owner: Option<String>,
     /// Of a single instance: the length of its lease.
@@ -317,12 +317,12 @@ impl InstanceInput {
             None => Protocol::Http1,
             Some(name) => protocol(name).map_err(bad("protocol"))?,
         };
-        let tls = self.tls.clone().and_then(TlsInput::wish);
+        let tls = self.https.clone().and_then(HttpsInput::wish);
         Destination::at(place)
             .speaking(spoken, tls)
             .map_err(|error| {
-                let field = if matches!(error, RegisterError::Tls(_)) {
-                    "tls"
+                let field = if matches!(error, RegisterError::Https(_)) {
+                    "https"
                 } else {
                     "protocol"
                 };
@@ -349,7 +349,7 @@ impl RouteInput {
             port,
             unix,
             protocol,
-            tls,
+            https,
             owner,
             ttl,
         } = self;
@@ -357,7 +357,7 @@ impl RouteInput {
         let is_single = is_placed
             || host.is_some()
             || protocol.is_some()
-            || tls.is_some()
+            || https.is_some()
             || owner.is_some()
             || ttl.is_some();
         let refuse = |detail: &'static str, at: &str| {
@@ -376,7 +376,7 @@ impl RouteInput {
                     port,
                     unix,
                     protocol,
-                    tls,
+                    https,
                     owner,
                     ttl,
                 };

@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 use super::error::refusal;
 use super::peer::Peer;
 use super::{Control, GENERATION};
-use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registration, TlsInput};
+use crate::registry::{
+    Event, HttpsInput, RegisterError, RegisterFailure, Registered, Registration,
+};
 
 /// The answer to a registration, in the original's words and order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,7 +61,7 @@ struct Described {
     #[schema(default = "http1")]
     protocol: Option<String>,
     /// Whether, or how, the connection to the target is secured.
-    tls: Option<TlsInput>,
+    https: Option<HttpsInput>,
     /// The request hosts that the route is for; any, if there is no list.
     #[schema(min_items = 1)]
     req_host_names: Option<Vec<String>>,

@@ -43,7 +43,7 @@ pub(super) struct InstanceView {
     protocol: Option<&'static str>,
     /// How the connection is secured, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    tls: Option<TlsView>,
+    https: Option<TlsView>,
     /// Whose it is.
     owner: Option<String>,
     /// The length of its lease.
@@ -163,7 +163,7 @@ impl<'a> Viewer<'a> {
             port: target.port(),
             unix: target.unix().map(str::to_owned),
             protocol: (target.protocol != Protocol::Http1).then(|| target.protocol.name()),
-            tls: target.tls.as_ref().map(|tls| TlsView {
+            https: target.tls.as_ref().map(|tls| TlsView {
                 server_name: tls.server_name.to_string(),
                 profile: tls.profile.as_deref().map(str::to_owned),
             }),

@@ -44,20 +44,20 @@ pub struct TlsWish {
     pub profile: Option<String>,
 }
 
-/// `tls` as it is sent: whether, or how.
+/// `https` as it is sent: whether, or how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(
     untagged,
-    expecting = "`tls` is true, false, or an object with server_name and profile"
+    expecting = "`https` is true, false, or an object with server_name and profile"
 )]
-pub enum TlsInput {
+pub enum HttpsInput {
     /// Whether the connection is secured.
     Whether(bool),
     /// How it is.
     How(TlsWish),
 }
 
-impl TlsInput {
+impl HttpsInput {
     /// What is asked for, if anything.
     #[must_use]
     pub fn wish(self) -> Option<TlsWish> {
@@ -89,7 +89,7 @@ impl Destination {
     /// The same destination, secured and spoken to in another way.
     ///
     /// # Errors
-    /// [`RegisterError::Protocol`] or [`RegisterError::Tls`] if the two do not go together, or if
+    /// [`RegisterError::Protocol`] or [`RegisterError::Https`] if the two do not go together, or if
     /// there is no name to verify.
     pub fn speaking(
         mut self,
@@ -99,13 +99,13 @@ impl Destination {
         match (protocol, &tls) {
             (Protocol::H2, None) => {
                 return Err(RegisterError::Protocol(
-                    "h2 is HTTP/2 over TLS; add \"tls\": true, or write h2c for HTTP/2 without TLS"
+                    "h2 is HTTP/2 over TLS; add \"https\": true, or write h2c for HTTP/2 without TLS"
                         .to_owned(),
                 ));
             }
             (Protocol::H2c, Some(_)) => {
                 return Err(RegisterError::Protocol(
-                    "h2c is HTTP/2 without TLS; write h2, or leave tls out".to_owned(),
+                    "h2c is HTTP/2 without TLS; write h2, or leave https out".to_owned(),
                 ));
             }
             _ => {}
@@ -121,7 +121,7 @@ impl Destination {
     pub(super) fn name_to_verify(&self, wish: &TlsWish) -> Result<String, RegisterError> {
         let name = match (&wish.server_name, &self.place) {
             (Some(name), _) => target_host(name).map_err(|_not_a_host| {
-                RegisterError::Tls(format!(
+                RegisterError::Https(format!(
                     "server_name: {:?} is not a host name",
                     clipped(name)
                 ))
@@ -130,9 +130,9 @@ impl Destination {
             (None, Place::Unix(_)) => String::new(),
         };
         if name.is_empty() || name.parse::<IpAddr>().is_ok() {
-            return Err(RegisterError::Tls(
+            return Err(RegisterError::Https(
                 "there is no name that the target's certificate could be verified for; \
-                 add \"tls\": {\"server_name\": \"app.internal\"}"
+                 add \"https\": {\"server_name\": \"app.internal\"}"
                     .to_owned(),
             ));
         }
@@ -221,17 +221,17 @@ mod tests {
             ),
             (
                 at("127.0.0.1").speaking(Protocol::Http1, plain.clone()),
-                "INVALID_TLS",
+                "INVALID_HTTPS",
             ),
             (
                 at("127.0.0.1").speaking(Protocol::Http1, named("::1")),
-                "INVALID_TLS",
+                "INVALID_HTTPS",
             ),
             (
                 at("a").speaking(Protocol::Http1, named("a b")),
-                "INVALID_TLS",
+                "INVALID_HTTPS",
             ),
-            (unix.speaking(Protocol::Http1, plain), "INVALID_TLS"),
+            (unix.speaking(Protocol::Http1, plain), "INVALID_HTTPS"),
         ] {
             assert_eq!(refused.unwrap_err().code(), code);
         }

@@ -33,7 +33,7 @@ pub enum RegisterError {
     /// A field that is not part of a registration.
     #[error(
         "unknown field `{field}`{}; a registration has prefix, port, host, unix, \
-         protocol, tls, reqHostNames, instance, owner and ttl",
+         protocol, https, reqHostNames, instance, owner and ttl",
         nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
     )]
     UnknownField {
@@ -116,8 +116,8 @@ pub enum RegisterError {
     #[error("protocol: {0}")]
     Protocol(String),
     /// What is asked for about TLS cannot be.
-    #[error("tls: {0}")]
-    Tls(String),
+    #[error("https: {0}")]
+    Https(String),
     /// The Unix socket is outside what the configuration allows.
     #[error(
         "the target unix:{path} is not allowed; to allow it, put `unix:` and its folder or itself \
@@ -169,7 +169,7 @@ impl RegisterError {
             Self::Change(error) => error.code(),
             Self::Unix(_) => "INVALID_UNIX",
             Self::Protocol(_) => "INVALID_PROTOCOL",
-            Self::Tls(_) => "INVALID_TLS",
+            Self::Https(_) => "INVALID_HTTPS",
             Self::UnixNotAllowed { .. } => "TARGET_NOT_ALLOWED",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::TooSlow { .. } => "BODY_TIMEOUT",

@@ -37,7 +37,7 @@ pub use change::{
     Outcome, Spec, What,
 };
 pub use clock::Clock;
-pub use destination::{Destination, Place, TlsInput, TlsWish, protocol, unix_path};
+pub use destination::{Destination, HttpsInput, Place, TlsWish, protocol, unix_path};
 pub use error::RegisterError;
 pub(crate) use events::Events;
 pub use events::{

@@ -76,7 +76,7 @@ fn instance_record(instance: &Instance) -> InstanceRecord {
         addresses: target.addresses().to_vec(),
         unix: target.unix().map(str::to_owned),
         protocol: (target.protocol != Protocol::Http1).then(|| target.protocol.name().to_owned()),
-        tls: target.tls.as_ref().map(|tls| TlsRecord {
+        https: target.tls.as_ref().map(|tls| TlsRecord {
             server_name: tls.server_name.to_string(),
             profile: tls.profile.as_deref().map(str::to_owned),
         }),
@@ -116,7 +116,7 @@ fn restored(record: &InstanceRecord, ends: Option<u64>, now: u64) -> Result<Inst
     if let Some(name) = &record.protocol {
         target.protocol = protocol(name).map_err(|error| error.to_string())?;
     }
-    target.tls = record.tls.as_ref().map(|tls| {
+    target.tls = record.https.as_ref().map(|tls| {
         Box::new(TargetTls {
             server_name: tls.server_name.as_str().into(),
             profile: tls.profile.as_deref().map(Box::from),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::destination::{Destination, Place, TlsInput, protocol, unix_path};
+use super::destination::{Destination, HttpsInput, Place, protocol, unix_path};
 use super::{Actor, Change, Edit, Edits, RegisterError, Spec, TtlError, parse_ttl};
 use crate::route::{HostPattern, InstanceId, PathPrefix, Protocol, RouteKey, Target};
 
@@ -18,7 +18,7 @@ const FIELDS: [&str; 10] = [
     "host",
     "unix",
     "protocol",
-    "tls",
+    "https",
     "reqHostNames",
     "instance",
     "owner",
@@ -235,10 +235,10 @@ fn destination(object: &Map<String, Value>) -> Result<Destination, RegisterError
         Some(name) => protocol(name)?,
         None => Protocol::Http1,
     };
-    let tls = match object.get("tls") {
+    let tls = match object.get("https") {
         None | Some(Value::Null) => None,
-        Some(value) => TlsInput::deserialize(value)
-            .map_err(|error| RegisterError::Tls(error.to_string()))?
+        Some(value) => HttpsInput::deserialize(value)
+            .map_err(|error| RegisterError::Https(error.to_string()))?
             .wish(),
     };
     Destination::at(place).speaking(spoken, tls)
@@ -451,7 +451,7 @@ mod tests {
         let unix = read(r#""unix": "/run/x.sock""#).unwrap();
         let place = Place::Unix("/run/x.sock".to_owned());
         assert_eq!(unix.destination, Destination::at(place));
-        let secured = read(r#""port": 1, "protocol": "h2", "tls": true"#).unwrap();
+        let secured = read(r#""port": 1, "protocol": "h2", "https": true"#).unwrap();
         assert_eq!(
             secured.destination.tls,
             Some(super::super::TlsWish::default())
@@ -462,13 +462,13 @@ mod tests {
             (r#""unix": "x""#, "INVALID_UNIX"),
             (r#""port": 1, "protocol": "h3""#, "INVALID_PROTOCOL"),
             (r#""port": 1, "protocol": "h2""#, "INVALID_PROTOCOL"),
-            (r#""port": 1, "tls": "yes""#, "INVALID_TLS"),
-            (r#""port": 1, "tls": {"sni": "x"}"#, "INVALID_TLS"),
+            (r#""port": 1, "https": "yes""#, "INVALID_HTTPS"),
+            (r#""port": 1, "https": {"sni": "x"}"#, "INVALID_HTTPS"),
             (
-                r#""port": 1, "host": "10.0.0.1", "tls": true"#,
-                "INVALID_TLS",
+                r#""port": 1, "host": "10.0.0.1", "https": true"#,
+                "INVALID_HTTPS",
             ),
-            (r#""tls": true"#, "INCOMPLETE_REQUEST"),
+            (r#""https": true"#, "INCOMPLETE_REQUEST"),
         ] {
             assert_eq!(read(fields).unwrap_err().code(), code, "{fields}");
         }

@@ -67,7 +67,7 @@ impl TargetPolicy {
     /// # Errors
     /// [`RegisterError::TargetUnresolved`], [`RegisterError::TargetNotAllowed`],
     /// [`RegisterError::UnixNotAllowed`], [`RegisterError::TargetIsProxy`] or, for a profile that
-    /// the configuration does not have, [`RegisterError::Tls`].
+    /// the configuration does not have, [`RegisterError::Https`].
     pub fn resolve(&self, destination: &Destination) -> Result<Target, RegisterError> {
         let mut target = match &destination.place {
             Place::Tcp(host, port) => Target::new(host, *port, addresses(host, *port)?),
@@ -94,7 +94,7 @@ impl TargetPolicy {
         if let Some(profile) = profile
             && !self.profiles.iter().any(|known| known == profile)
         {
-            return Err(RegisterError::Tls(format!(
+            return Err(RegisterError::Https(format!(
                 "the profile {profile:?} is none of `targets.tls` of the proxy's configuration"
             )));
         }

@@ -214,7 +214,7 @@ async fn an_https_target_is_verified_by_name_and_authority() {
     .await;
     let named = |profile: Option<&str>, name: &str| {
         json!({ "prefix": "/", "port": secured,
-                "tls": { "server_name": name, "profile": profile } })
+                "https": { "server_name": name, "profile": profile } })
     };
     for (profile, name, expected) in [
         (Some("own"), "app.internal", 200),
@@ -239,7 +239,7 @@ async fn an_https_target_is_verified_by_name_and_authority() {
     let (status, text) = registered(&proxy, named(Some("none"), "app.internal")).await;
     assert_eq!(status, 400);
     assert!(
-        text.contains("INVALID_TLS") && text.contains("targets.tls"),
+        text.contains("INVALID_HTTPS") && text.contains("targets.tls"),
         "{text}"
     );
 }
@@ -262,7 +262,7 @@ async fn a_target_that_asks_for_a_certificate_gets_the_profiles() {
     ))
     .await;
     for (profile, expected) in [("known", 200), ("anonymous", 500), ("known", 200)] {
-        let wish = json!({ "prefix": "/", "port": port, "tls": { "profile": profile } });
+        let wish = json!({ "prefix": "/", "port": port, "https": { "profile": profile } });
         assert_eq!(registered(&proxy, wish).await.0, 200);
         let (status, text) = get(&proxy, "/").await;
         assert_eq!(status, expected, "{profile}: {text}");
@@ -292,7 +292,7 @@ async fn http2_is_spoken_where_it_is_asked_for() {
         (only_http1, "auto", own.clone(), "http1"),
         (only_http1, "http1", own, "http1"),
     ] {
-        let wish = json!({ "prefix": "/", "port": port, "protocol": protocol, "tls": tls });
+        let wish = json!({ "prefix": "/", "port": port, "protocol": protocol, "https": tls });
         let (status, text) = registered(&proxy, wish).await;
         assert_eq!(status, 200, "{text}");
         for _ in 0..3 {

@@ -72,7 +72,7 @@ pub(super) fn put(args: &PutArgs) -> Result<(), CliError> {
         port: args.target.port(),
         unix: args.target.unix(),
         protocol: args.target.protocol(),
-        tls: args.target.tls(),
+        https: args.target.https(),
         owner: args.owner.clone(),
         ttl: args.ttl.map(duration::written),
     };

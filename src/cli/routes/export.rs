@@ -49,7 +49,7 @@ fn exported(route: Route) -> Option<NewRoute> {
             port: instance.port,
             unix: instance.unix,
             protocol: instance.protocol,
-            tls: instance.tls,
+            https: instance.https,
             owner: instance.owner,
             ttl: instance.ttl,
         })

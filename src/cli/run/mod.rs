@@ -91,7 +91,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, RunError> {
             host: None,
             unix: None,
             protocol: None,
-            tls: None,
+            https: None,
             req_host_names: args.req_host_name,
             ttl: Some(duration::written(args.ttl)),
             instance: Some(args.instance.clone()),

@@ -105,7 +105,7 @@ pub struct InstanceRecord {
     pub protocol: Option<String>,
     /// How the connection is secured, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsRecord>,
+    pub https: Option<TlsRecord>,
     /// The length of its lease, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
