@@ -63,6 +63,7 @@ fn generations(
 ) -> Result<Vec<Generation>, Problem> {
     let epoch = format!("{:08x}", registry.epoch());
     let mut generations = Vec::new();
+    let mut is_empty = true;
     for tag in tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
         // A weak tag never matches here (RFC 9110, 13.1.1).
         let is_weak = tag.starts_with("W/");
@@ -76,6 +77,13 @@ fn generations(
             .filter(|(tagged, _)| *tagged == epoch && !is_weak)
             .and_then(|(_, number)| number.parse().ok());
         generations.extend(number.map(Generation));
+        is_empty = false;
+    }
+    if is_empty {
+        return Err(bad(
+            name,
+            "it is empty; send an entity tag, or leave it out",
+        ));
     }
     Ok(generations)
 }
@@ -107,6 +115,8 @@ mod tests {
         );
         assert_eq!(read("*"), Ok(Expected::Present));
         assert_eq!(read(&format!("W/{text}")), Ok(Expected::OneOf(vec![])));
-        assert_eq!(read("7").unwrap_err().code, "INVALID_CONDITION");
+        for bad in ["7", "", " , "] {
+            assert_eq!(read(bad).unwrap_err().code, "INVALID_CONDITION", "{bad}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::Control;
 use super::error::refusal;
+use super::openapi::{requests, texts};
 use super::problem::Problem;
 use super::register::{BodyLimits, collect};
 use crate::registry::{
@@ -26,10 +27,10 @@ use crate::route::{HostPattern, InstanceId, PathPrefix, Protocol, RouteKey};
 #[serde(deny_unknown_fields)]
 pub(super) struct InstanceInput {
     /// Its name within the route: 1 to 64 letters, digits, `-`, `_`, `.` or `~`.
-    #[schema(default = "default", pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    #[schema(value_type = Option<texts::InstanceId>, default = "default")]
     id: Option<String>,
     /// The target's host: a name or an address.
-    #[schema(default = "localhost")]
+    #[schema(value_type = Option<texts::TargetHost>)]
     host: Option<String>,
     /// The target's port; needed unless there is a Unix socket.
     #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
@@ -43,24 +44,22 @@ pub(super) struct InstanceInput {
     /// Whether, or how, the connection to the target is secured.
     https: Option<HttpsInput>,
     /// Whose it is; the token's name, if nobody is named.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(value_type = Option<texts::Owner>)]
     owner: Option<String>,
     /// How long it stays unless it is renewed, with a unit: 1s to 30d. Without one it stays for good.
-    #[schema(example = "30s")]
+    #[schema(value_type = Option<texts::Lease>)]
     ttl: Option<String>,
 }
 
 /// A route as it is asked for: its instances, or the one instance's own fields.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteInput {
     /// The instances, at least one; not beside the fields of a single one.
-    #[schema(min_items = 1, max_items = 1000)]
     instances: Option<Vec<InstanceInput>>,
     /// Of a single instance: the target's host.
     host: Option<String>,
     /// Of a single instance: the target's port.
-    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
     port: Option<NonZeroU16>,
     /// Of a single instance: the target's Unix socket.
     unix: Option<String>,
@@ -76,6 +75,7 @@ pub(super) struct RouteInput {
 
 /// The whole set of routes.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"routes": [{"host": "*", "prefix": "/shop", "instances": [{"port": 4321}]}]}))]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetInput {
     /// The routes; all others are removed.
@@ -87,24 +87,31 @@ pub(super) struct SetInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct EntryInput {
     /// The request hosts: `*`, `example.com` or `*.example.com`.
+    #[schema(value_type = texts::HostPattern)]
     host: String,
     /// The path prefix.
+    #[schema(value_type = texts::AskedPrefix)]
     prefix: String,
-    /// The instances, at least one.
+    /// The instances, each with a name of its own.
     #[schema(min_items = 1, max_items = 1000)]
     instances: Vec<InstanceInput>,
 }
 
 /// A list of changes.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"changes": [
+    {"op": "join", "host": "*", "prefix": "/shop", "instance": {"id": "a", "port": 4321, "ttl": "30s"}},
+    {"op": "leave", "host": "*", "prefix": "/shop", "id": "a", "drain": "30s"}
+]}))]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchInput {
     /// The changes, made in their order, all or none.
+    #[schema(value_type = Vec<requests::Change>)]
     pub(super) changes: Vec<ChangeInput>,
 }
 
 /// One change of a list.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeInput {
     op: Op,
@@ -123,7 +130,7 @@ pub(super) struct ChangeInput {
 }
 
 /// What a change of a list does.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Op {
     /// The route has these instances and no others.

@@ -7,6 +7,7 @@ use humantime::{format_duration, format_rfc3339_millis};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::openapi::texts;
 use crate::registry::{Registry, State};
 use crate::route::{Activity, Instance, Protocol, Route, RouteKey};
 
@@ -14,8 +15,10 @@ use crate::route::{Activity, Instance, Protocol, Route, RouteKey};
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RouteView {
     /// The request hosts: `*`, `example.com` or `*.example.com`.
+    #[schema(value_type = texts::HostPattern)]
     host: String,
     /// The path prefix.
+    #[schema(value_type = texts::Prefix)]
     prefix: String,
     /// The change that made it what it is.
     generation: u64,
@@ -28,12 +31,14 @@ pub(super) struct RouteView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct InstanceView {
     /// Its name within the route.
+    #[schema(value_type = texts::InstanceId)]
     id: String,
     /// The target's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
     /// The target's port.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
     port: Option<u16>,
     /// The target's Unix socket, instead of a host and a port.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,17 +50,22 @@ pub(super) struct InstanceView {
     #[serde(skip_serializing_if = "Option::is_none")]
     https: Option<TlsView>,
     /// Whose it is.
+    #[schema(value_type = Option<texts::Owner>, required)]
     owner: Option<String>,
     /// The length of its lease.
+    #[schema(value_type = Option<texts::Duration>, required)]
     ttl: Option<String>,
     state: InstanceState,
     /// What is left of its lease.
+    #[schema(value_type = Option<texts::Duration>, required)]
     expires_in: Option<String>,
     /// What is left of its drain.
+    #[schema(value_type = Option<texts::Duration>, required)]
     drain_ends_in: Option<String>,
     /// Requests on their way.
     in_flight: u64,
-    /// When it joined (RFC 3339).
+    /// When it joined.
+    #[schema(value_type = texts::Time)]
     since: String,
 }
 
@@ -82,7 +92,8 @@ pub(super) enum InstanceState {
 /// What has gone on behind a route since it was made, or since the proxy started.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ActivityView {
-    /// When a request began or ended or a byte passed (RFC 3339); when the route was made, before.
+    /// When a request began or ended or a byte passed; when the route was made, before.
+    #[schema(value_type = texts::Time)]
     last_activity: String,
     /// Requests on their way.
     in_flight: u64,

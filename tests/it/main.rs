@@ -18,6 +18,7 @@ mod failures;
 mod fuzz;
 mod heads;
 mod load;
+mod openapi;
 mod proxying;
 mod proxying_fields;
 mod proxying_oddities;
