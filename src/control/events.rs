@@ -157,6 +157,7 @@ fn instance(instance: &Arc<Instance>) -> Value {
         "id": instance.id.as_str(),
         "host": instance.target.host(),
         "port": instance.target.port(),
+        "unix": instance.target.unix(),
         "owner": instance.owner.as_deref(),
         "ttl": instance.ttl().map(|ttl| humantime::format_duration(ttl).to_string()),
     })
@@ -167,7 +168,11 @@ fn registered(route: &Route) -> Value {
         "generation": route.generation.0,
         "host": route.host.to_string(),
         "prefix": route.prefix.as_str(),
-        "target": { "host": route.target().host(), "port": route.target().port() },
+        "target": {
+            "host": route.target().host(),
+            "port": route.target().port(),
+            "unix": route.target().unix(),
+        },
     })
 }
 

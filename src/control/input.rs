@@ -17,9 +17,10 @@ use super::openapi::{requests, texts};
 use super::problem::Problem;
 use super::register::{BodyLimits, collect};
 use crate::registry::{
-    Edit, RegisterError, Registry, Spec, owner, parse_drain, parse_ttl, target_host,
+    Destination, Edit, HttpsInput, Place, RegisterError, Registry, Spec, owner, parse_drain,
+    parse_ttl, protocol, target_host, unix_path,
 };
-use crate::route::{HostPattern, InstanceId, PathPrefix, RouteKey};
+use crate::route::{HostPattern, InstanceId, PathPrefix, Protocol, RouteKey};
 
 /// An instance as it is asked for.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -31,9 +32,17 @@ pub(super) struct InstanceInput {
     /// The target's host: a name or an address.
     #[schema(value_type = Option<texts::TargetHost>)]
     host: Option<String>,
-    /// The target's port.
-    #[schema(value_type = u16, minimum = 1, maximum = 65535)]
-    port: NonZeroU16,
+    /// The target's port; needed unless there is a Unix socket.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
+    port: Option<NonZeroU16>,
+    /// The target's Unix socket, by its absolute path, instead of a port.
+    #[schema(example = "/run/apps/shop.sock")]
+    unix: Option<String>,
+    /// What is spoken there: `http1`, `h2c` (HTTP/2 without TLS), `h2` (with), or `auto`.
+    #[schema(default = "http1", pattern = "^(http1|h2c|h2|auto)$")]
+    protocol: Option<String>,
+    /// Whether, or how, the connection to the target is secured.
+    https: Option<HttpsInput>,
     /// Whose it is; the token's name, if nobody is named.
     #[schema(value_type = Option<texts::Owner>)]
     owner: Option<String>,
@@ -52,6 +61,12 @@ pub(super) struct RouteInput {
     host: Option<String>,
     /// Of a single instance: the target's port.
     port: Option<NonZeroU16>,
+    /// Of a single instance: the target's Unix socket.
+    unix: Option<String>,
+    /// Of a single instance: what is spoken there.
+    protocol: Option<String>,
+    /// Of a single instance: whether, or how, the connection is secured.
+    https: Option<HttpsInput>,
     /// Of a single instance: whose it is.
     owner: Option<String>,
     /// Of a single instance: the length of its lease.
@@ -258,8 +273,7 @@ impl InstanceInput {
                 invalid(&RegisterError::Instance(format!("{id:?}")), &place("id"))
             })?,
         };
-        let host = self.host.as_deref().unwrap_or("localhost");
-        let host = target_host(host).map_err(|error| invalid(&error, &place("host")))?;
+        let destination = self.destination(at)?;
         let owner: Option<Arc<str>> = match &self.owner {
             None => None,
             Some(name) => Some(owner(name).map_err(|e| invalid(&e, &place("owner")))?),
@@ -269,7 +283,7 @@ impl InstanceInput {
             Some(ttl) => Some(parse_ttl(ttl).map_err(|e| invalid(&e.into(), &place("ttl")))?),
         };
         let target = registry
-            .resolve(&host, self.port)
+            .resolve(&destination)
             .await
             .map_err(|error| invalid(&error, &place("host")))?;
         Ok(Spec {
@@ -278,6 +292,49 @@ impl InstanceInput {
             target,
             ttl,
         })
+    }
+}
+
+impl InstanceInput {
+    /// Where it is.
+    fn destination(&self, at: &str) -> Result<Destination> {
+        let bad = |field: &str| {
+            let place = format!("{at}/{field}");
+            move |error: RegisterError| invalid(&error, &place)
+        };
+        let place = match (&self.unix, self.port) {
+            (Some(_), Some(_)) => {
+                let detail = "give either a port or a Unix socket, not both".to_owned();
+                return Err(bad("unix")(RegisterError::Unix(detail)));
+            }
+            (Some(path), None) => Place::Unix(unix_path(path).map_err(bad("unix"))?),
+            (None, Some(port)) => {
+                let host = self.host.as_deref().unwrap_or("localhost");
+                Place::Tcp(target_host(host).map_err(bad("host"))?, port)
+            }
+            (None, None) => {
+                let detail = "The instance has neither a `port` nor a `unix` socket.";
+                return Err(
+                    Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail)
+                        .at(format!("{at}/port")),
+                );
+            }
+        };
+        let spoken = match &self.protocol {
+            None => Protocol::Http1,
+            Some(name) => protocol(name).map_err(bad("protocol"))?,
+        };
+        let tls = self.https.clone().and_then(HttpsInput::wish);
+        Destination::at(place)
+            .speaking(spoken, tls)
+            .map_err(|error| {
+                let field = if matches!(error, RegisterError::Https(_)) {
+                    "https"
+                } else {
+                    "protocol"
+                };
+                bad(field)(error)
+            })
     }
 }
 
@@ -297,30 +354,42 @@ impl RouteInput {
             instances,
             host,
             port,
+            unix,
+            protocol,
+            https,
             owner,
             ttl,
         } = self;
-        let is_single = host.is_some() || port.is_some() || owner.is_some() || ttl.is_some();
+        let is_placed = port.is_some() || unix.is_some();
+        let is_single = is_placed
+            || host.is_some()
+            || protocol.is_some()
+            || https.is_some()
+            || owner.is_some()
+            || ttl.is_some();
         let refuse = |detail: &'static str, at: &str| {
             Err(Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(at))
         };
-        match (instances, port) {
+        match (instances, is_placed) {
             (Some(_), _) if is_single => refuse(
                 "Give either `instances` or the fields of a single one, not both.",
                 "/instances",
             ),
             (Some(instances), _) => specs(&instances, registry, "/instances").await,
-            (None, Some(port)) => {
+            (None, true) => {
                 let single = InstanceInput {
                     id: None,
                     host,
                     port,
+                    unix,
+                    protocol,
+                    https,
                     owner,
                     ttl,
                 };
                 Ok(vec![single.spec(registry, "").await?])
             }
-            (None, None) => refuse(
+            (None, false) => refuse(
                 "The route has neither `instances` nor a `port`; send {\"port\": 4321}.",
                 "/port",
             ),

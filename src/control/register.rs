@@ -16,7 +16,9 @@ use super::openapi::refusals::RegistrationRefused;
 use super::openapi::texts;
 use super::peer::Peer;
 use super::{Control, GENERATION};
-use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registration};
+use crate::registry::{
+    Event, HttpsInput, RegisterError, RegisterFailure, Registered, Registration,
+};
 
 /// The answer to a registration, in the original's words and order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,10 +26,15 @@ use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registr
 pub(super) struct Answer {
     message: &'static str,
     /// The target's host.
-    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
     /// The target's port.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 65535)]
-    port: u16,
+    port: Option<u16>,
+    /// The target's Unix socket, instead of a host and a port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<String>,
     /// The path prefix, normalised.
     prefix: String,
 }
@@ -44,11 +51,19 @@ struct Described {
     /// The path prefix.
     #[schema(value_type = texts::AskedPrefix)]
     prefix: String,
-    /// The target's port; a string of digits will do.
-    port: Port,
+    /// The target's port; a string of digits will do. Needed unless there is a Unix socket.
+    port: Option<Port>,
     /// The target's host.
     #[schema(value_type = Option<texts::TargetHost>)]
     host: Option<String>,
+    /// The target's Unix socket, by its absolute path, instead of a port.
+    #[schema(example = "/run/apps/shop.sock")]
+    unix: Option<String>,
+    /// What is spoken there: `http1`, `h2c`, `h2` or `auto`.
+    #[schema(default = "http1")]
+    protocol: Option<String>,
+    /// Whether, or how, the connection to the target is secured.
+    https: Option<HttpsInput>,
     /// The request hosts that the route is for; any, if there is no list.
     #[schema(value_type = Option<Vec<texts::RequestHost>>, min_items = 1)]
     req_host_names: Option<Vec<String>>,
@@ -159,8 +174,9 @@ fn answer(registered: &Registered) -> Response {
     };
     let answer = Answer {
         message: "Registered.",
-        host: route.target().host().to_owned(),
+        host: route.target().host().map(str::to_owned),
         port: route.target().port(),
+        unix: route.target().unix().map(str::to_owned),
         prefix: route.prefix.to_string(),
     };
     let generation = HeaderValue::from(registered.generation.0);

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::openapi::texts;
 use crate::registry::{Registry, State};
-use crate::route::{Activity, Instance, Route, RouteKey};
+use crate::route::{Activity, Instance, Protocol, Route, RouteKey};
 
 /// A route.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,10 +34,21 @@ pub(super) struct InstanceView {
     #[schema(value_type = texts::InstanceId)]
     id: String,
     /// The target's host.
-    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
     /// The target's port.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 65535)]
-    port: u16,
+    port: Option<u16>,
+    /// The target's Unix socket, instead of a host and a port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<String>,
+    /// What is spoken there, if it is not HTTP/1.1: `h2c`, `h2` or `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
+    /// How the connection is secured, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    https: Option<TlsView>,
     /// Whose it is.
     #[schema(value_type = Option<texts::Owner>, required)]
     owner: Option<String>,
@@ -56,6 +67,16 @@ pub(super) struct InstanceView {
     /// When it joined.
     #[schema(value_type = texts::Time)]
     since: String,
+}
+
+/// How the connection to a target is secured.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TlsView {
+    /// The name that the target's certificate has to be for.
+    server_name: String,
+    /// The configuration's name for a certificate authority and a client certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
 }
 
 /// Whether an instance takes requests.
@@ -146,10 +167,17 @@ impl<'a> Viewer<'a> {
 
     pub(super) fn instance(&self, instance: &Instance) -> InstanceView {
         let drain_ends = instance.drain_ends();
+        let target = &instance.target;
         InstanceView {
             id: instance.id.to_string(),
-            host: instance.target.host().to_owned(),
-            port: instance.target.port(),
+            host: target.host().map(str::to_owned),
+            port: target.port(),
+            unix: target.unix().map(str::to_owned),
+            protocol: (target.protocol != Protocol::Http1).then(|| target.protocol.name()),
+            https: target.tls.as_ref().map(|tls| TlsView {
+                server_name: tls.server_name.to_string(),
+                profile: tls.profile.as_deref().map(str::to_owned),
+            }),
             owner: instance.owner.as_deref().map(str::to_owned),
             ttl: instance.ttl().map(|ttl| format_duration(ttl).to_string()),
             state: match drain_ends {

@@ -35,6 +35,7 @@ mod stopping;
 mod store;
 mod streaming;
 mod support;
+mod targets;
 mod tokens;
 mod websocket;
 mod websocket_silence;
