@@ -48,6 +48,9 @@ enum Paths {
 /// How long a client of the API may take to take a piece of an answer.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// How long a reader of events may take to take the end of them when the server stops.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// The media type of server-sent events.
 const EVENTS: &str = "text/event-stream";
 
@@ -325,11 +328,19 @@ async fn stream_events(
         };
         tokio::select! {
             sent = send(session, frame) => sent?,
-            // A reader that reads nothing is not waited for.
-            () = stopping(&mut shutdown) => return Ok(()),
+            // A reader that reads nothing is not waited for, nor would its connection be of any use.
+            () = stopping(&mut shutdown) => return not_read(),
         }
     }
-    session.write_response_body(Bytes::new(), true).await
+    let end = tokio::time::timeout(LAST_WORD, session.finish_body());
+    end.await.unwrap_or_else(|_elapsed| not_read())
+}
+
+fn not_read() -> Result<()> {
+    Error::e_explain(
+        ErrorType::WriteTimedout,
+        "the reader of the events does not read",
+    )
 }
 
 /// Returns when the server begins to stop.
