@@ -10,13 +10,25 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod activity;
+mod activity_ends;
+mod commits;
 mod control_listener;
 mod cutting;
 mod descriptors;
+mod drain_ends;
+mod drains;
+mod events;
+mod events_readers;
 mod failures;
 mod fuzz;
 mod heads;
+mod instances;
+mod kills;
+mod leases;
 mod load;
+mod persistence;
+mod persistence_faults;
 mod proxying;
 mod proxying_fields;
 mod proxying_oddities;
