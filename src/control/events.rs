@@ -106,7 +106,14 @@ impl Reader {
             let mut text = String::new();
             if reading.missed > 0 {
                 let data = json!({ "missed": reading.missed });
-                self.write(&mut text, reading.next.saturating_sub(1), "missed", &data);
+                // The id of the last one that is missed: whoever comes back with it gets the rest.
+                let rest = reading.events.len() as u64 + 1;
+                self.write(
+                    &mut text,
+                    reading.next.saturating_sub(rest),
+                    "missed",
+                    &data,
+                );
             }
             for (number, event) in &reading.events {
                 if let Some((name, data)) = self.shown(event) {

@@ -39,7 +39,7 @@ pub use target_tls::{TargetTlsError, TargetTlsOptions};
 use visit::Visit;
 
 use crate::answer::Refusal;
-use crate::front::Connection;
+use crate::front::{Connection, Drained};
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
 use crate::route::{Balance, RoundRobin};
 
@@ -86,7 +86,7 @@ impl Gateway {
 
     /// Asks the table.
     fn find(&self, view: &View<'_>, exchange: &mut Exchange) {
-        let found = self.registry.lookup(&view.host, &view.path);
+        let mut found = self.registry.lookup(&view.host, &view.path);
         if self.options.debug {
             let shown = found.as_ref().map_or_else(
                 || "no route".to_owned(),
@@ -100,9 +100,17 @@ impl Gateway {
             (Some(found), Some(before)) => Arc::ptr_eq(found, before),
             _ => false,
         };
-        if !is_same {
-            let clock = *self.registry.clock();
-            exchange.visit = found.map(|route| Visit::begin(route, &*self.balance, clock));
+        if is_same {
+            return;
+        }
+        let clock = *self.registry.clock();
+        exchange.visit = None;
+        while let Some(route) = found {
+            exchange.visit = Visit::begin(route, &*self.balance, clock);
+            if exchange.visit.is_some() {
+                return;
+            }
+            found = self.registry.lookup(&view.host, &view.path);
         }
     }
 
@@ -243,6 +251,12 @@ impl ProxyHttp for Gateway {
         let instance = visit.route().instance(index);
         if let Some(connection) = session.stream().and_then(Connection::of) {
             connection.leash().serve(instance.serial);
+            if instance.is_over() {
+                // Before that call nobody could have cut it.
+                let drained = std::io::Error::from(Drained);
+                let error = Error::because(ErrorType::ConnectError, "the drain is over", drained);
+                return Err(error.into_up());
+            }
         }
         let timeouts = &self.options.timeouts;
         let (kind, fresh) = (Kind::of(session), exchange.resent);

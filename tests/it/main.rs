@@ -10,15 +10,27 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod activity;
+mod activity_ends;
 mod command_line;
+mod commits;
 mod control_listener;
 mod cutting;
 mod descriptors;
+mod drain_ends;
+mod drains;
+mod events;
+mod events_readers;
 mod failures;
 mod fuzz;
 mod heads;
+mod instances;
+mod kills;
+mod leases;
 mod load;
 mod openapi;
+mod persistence;
+mod persistence_faults;
 mod proxying;
 mod proxying_fields;
 mod proxying_oddities;
