@@ -36,10 +36,10 @@ pub(super) struct InstanceInput {
     #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
     port: Option<NonZeroU16>,
     /// The target's Unix socket, by its absolute path, instead of a port.
-    #[schema(example = "/run/apps/shop.sock")]
+    #[schema(value_type = Option<texts::UnixPath>)]
     unix: Option<String>,
     /// What is spoken there: `http1`, `h2c` (HTTP/2 without TLS), `h2` (with), or `auto`.
-    #[schema(default = "http1", pattern = "^(http1|h2c|h2|auto)$")]
+    #[schema(value_type = Option<texts::Protocol>)]
     protocol: Option<String>,
     /// Whether, or how, the connection to the target is secured.
     https: Option<HttpsInput>,

@@ -57,10 +57,10 @@ struct Described {
     #[schema(value_type = Option<texts::TargetHost>)]
     host: Option<String>,
     /// The target's Unix socket, by its absolute path, instead of a port.
-    #[schema(example = "/run/apps/shop.sock")]
+    #[schema(value_type = Option<texts::UnixPath>)]
     unix: Option<String>,
     /// What is spoken there: `http1`, `h2c`, `h2` or `auto`.
-    #[schema(default = "http1")]
+    #[schema(value_type = Option<texts::Protocol>)]
     protocol: Option<String>,
     /// Whether, or how, the connection to the target is secured.
     https: Option<HttpsInput>,

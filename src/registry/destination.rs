@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::RegisterError;
@@ -54,7 +56,13 @@ pub enum HttpsInput {
     /// Whether the connection is secured.
     Whether(bool),
     /// How it is.
-    How(TlsWish),
+    How(#[serde(deserialize_with = "object")] TlsWish),
+}
+
+/// An object alone: the derived code would take a list of its values, too.
+fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TlsWish, D::Error> {
+    let object = serde_json::Map::deserialize(deserializer)?;
+    TlsWish::deserialize(Value::Object(object)).map_err(D::Error::custom)
 }
 
 impl HttpsInput {
@@ -234,6 +242,17 @@ mod tests {
             (unix.speaking(Protocol::Http1, plain), "INVALID_HTTPS"),
         ] {
             assert_eq!(refused.unwrap_err().code(), code);
+        }
+    }
+
+    #[test]
+    fn https_is_said_or_described() {
+        let read = |text| serde_json::from_str::<HttpsInput>(text).map(HttpsInput::wish);
+        assert_eq!(read("true").unwrap(), Some(TlsWish::default()));
+        let named = read(r#"{"server_name": "a"}"#).unwrap().unwrap();
+        assert_eq!(named.server_name.as_deref(), Some("a"));
+        for bad in ["[null, null]", r#"{"name": "a"}"#, "1"] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 

@@ -60,9 +60,28 @@ def written(value):
     if not isinstance(value, dict):
         return value
     value = {name: written(item) for name, item in value.items()}
+    if FIELDS_OF_A_TARGET & value.keys():
+        target(value)
     differ(value, "instances", lambda item: item.get("id") or "default")
     differ(value, "routes", lambda item: (host(item["host"]), prefix(item["prefix"])))
     return value
+
+
+FIELDS_OF_A_TARGET = {"port", "unix"}
+
+
+def target(value):
+    """A target has a port or a Unix socket, and h2 goes with TLS, which has a name to verify."""
+    if value.get("unix"):
+        value.pop("port", None)
+        value.pop("host", None)
+    else:
+        value["port"] = value.get("port") or 4321
+    is_secure = value.get("https") not in (None, False)
+    if is_secure:
+        value["https"] = {"server_name": "app.internal"}
+    if value.get("protocol") == ("h2c" if is_secure else "h2"):
+        del value["protocol"]
 
 
 def host(text):

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use serde_json::json;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{OpenApi as Document, RefOr, Response};
+use utoipa::openapi::{OpenApi as Document, RefOr, Response, Schema};
 use utoipa::{Modify, OpenApi};
 
 use self::refusals::{BadBody, NotMade, NotThere, Refused};
@@ -159,6 +160,13 @@ impl Modify for Everywhere {
             ));
         let components = document.components.get_or_insert_default();
         components.add_security_scheme(TOKEN, SecurityScheme::Http(scheme.build()));
+        for name in ["InstanceInput", "NamedInstance", "Registration"] {
+            if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
+                // The builder has no name for it.
+                let either = json!([{ "required": ["port"] }, { "required": ["unix"] }]);
+                object.extensions = Some(Extensions::from_iter([("anyOf", either)]));
+            }
+        }
         for item in document.paths.paths.values_mut() {
             for operation in operations(item) {
                 add_links(operation);

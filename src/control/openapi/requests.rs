@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::texts;
 use crate::control::input::InstanceInput;
+use crate::registry::HttpsInput;
 
 /// Where a route is.
 #[derive(IntoParams)]
@@ -90,9 +91,17 @@ pub(in crate::control) struct NamedInstance {
     /// The target's host.
     #[schema(value_type = Option<texts::TargetHost>)]
     host: Option<String>,
-    /// The target's port.
+    /// The target's port; needed unless there is a Unix socket.
     #[schema(minimum = 1, maximum = 65535)]
-    port: u16,
+    port: Option<u16>,
+    /// The target's Unix socket, instead of a host and a port.
+    #[schema(value_type = Option<texts::UnixPath>)]
+    unix: Option<String>,
+    /// What is spoken there.
+    #[schema(value_type = Option<texts::Protocol>)]
+    protocol: Option<String>,
+    /// Whether, or how, the connection to the target is secured.
+    https: Option<HttpsInput>,
     /// Whose it is; the token's name, if nobody is named.
     #[schema(value_type = Option<texts::Owner>)]
     owner: Option<String>,

@@ -74,6 +74,14 @@ texts! {
     PortDigits: "The port that the app listens on, as digits.",
         |text| text.pattern(Some(PORT_DIGITS));
 
+    UnixPath: "The absolute path of a Unix socket, up to 107 bytes, without `.`, `..` and `//`.",
+        |text| text.pattern(Some(r"^(/(?!\.\.?(/|$))[ -.0-~]+)+$")).max_length(Some(107))
+            .examples(["/run/apps/shop.sock"]);
+
+    Protocol: "What is spoken with the app: HTTP/1.1, HTTP/2 without TLS, HTTP/2 with TLS (which needs \
+        `https`), or what it chooses.",
+        |text| text.enum_values(Some(["http1", "h2c", "h2", "auto"])).default(Some("http1".into()));
+
     Lease: "The length of a lease, with a unit, from `1s` to `30d`: `30s`, `1h30m`.",
         |text| custom(text, "lease").examples(["30s"]);
 
