@@ -163,7 +163,7 @@ impl RegisterError {
             Self::Port(_) => "INVALID_PORT",
             Self::Host(_) => "INVALID_HOST",
             Self::RequestHost { .. } | Self::RequestHosts(_) => "INVALID_REQ_HOST_NAMES",
-            Self::TargetNotAllowed { .. } => "TARGET_NOT_ALLOWED",
+            Self::TargetNotAllowed { .. } | Self::UnixNotAllowed { .. } => "TARGET_NOT_ALLOWED",
             Self::TargetUnresolved { .. } => "TARGET_UNRESOLVED",
             Self::TargetIsProxy { .. } => "TARGET_IS_PROXY",
             Self::Instance(_) => "INVALID_INSTANCE",
@@ -173,7 +173,6 @@ impl RegisterError {
             Self::Unix(_) => "INVALID_UNIX",
             Self::Protocol(_) => "INVALID_PROTOCOL",
             Self::Https(_) => "INVALID_HTTPS",
-            Self::UnixNotAllowed { .. } => "TARGET_NOT_ALLOWED",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::TooSlow { .. } => "BODY_TIMEOUT",
         }

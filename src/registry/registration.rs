@@ -216,20 +216,17 @@ fn destination(object: &Map<String, Value>) -> Result<Destination, RegisterError
         Some(Value::String(text)) => Ok(Some(text.as_str())),
         other => Err(shown(other)),
     };
-    let place = match text("unix").map_err(RegisterError::Unix)? {
-        Some(path) => {
-            if object.contains_key("port") || object.contains_key("host") {
-                return Err(RegisterError::Unix(
-                    "give either a port or a Unix socket, not both".to_owned(),
-                ));
-            }
-            Place::Unix(unix_path(path)?)
+    let place = if let Some(path) = text("unix").map_err(RegisterError::Unix)? {
+        if object.contains_key("port") || object.contains_key("host") {
+            return Err(RegisterError::Unix(
+                "give either a port or a Unix socket, not both".to_owned(),
+            ));
         }
-        None => {
-            let host = text("host").map_err(RegisterError::Host)?;
-            let host = target_host(host.unwrap_or(DEFAULT_HOST))?;
-            Place::Tcp(host, port(object.get("port"))?)
-        }
+        Place::Unix(unix_path(path)?)
+    } else {
+        let host = text("host").map_err(RegisterError::Host)?;
+        let host = target_host(host.unwrap_or(DEFAULT_HOST))?;
+        Place::Tcp(host, port(object.get("port"))?)
     };
     let spoken = match text("protocol").map_err(RegisterError::Protocol)? {
         Some(name) => protocol(name)?,

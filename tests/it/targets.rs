@@ -146,12 +146,12 @@ fn tls(identity: Identity, clients: Option<&Authority>, alpn: &[&str]) -> Server
 
 async fn registered(proxy: &TestProxy, body: Value) -> (u16, String) {
     let response = proxy.register_json(body.to_string()).await;
-    (response.status, response.text().to_owned())
+    (response.status, response.text().clone())
 }
 
 async fn get(proxy: &TestProxy, path: &str) -> (u16, String) {
     let response = proxy.client().await.get(path).await;
-    (response.status, response.text().to_owned())
+    (response.status, response.text().clone())
 }
 
 #[tokio::test]
