@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::Control;
 use super::error::refusal;
+use super::object::Object;
 use super::problem::Problem;
 use super::register::{BodyLimits, collect};
 use crate::registry::{
@@ -46,8 +47,8 @@ pub(super) struct InstanceInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteInput {
     /// The instances, at least one; not beside the fields of a single one.
-    #[schema(min_items = 1, max_items = 1000)]
-    instances: Option<Vec<InstanceInput>>,
+    #[schema(value_type = Option<Vec<InstanceInput>>, min_items = 1, max_items = 1000)]
+    instances: Option<Vec<Object<InstanceInput>>>,
     /// Of a single instance: the target's host.
     host: Option<String>,
     /// Of a single instance: the target's port.
@@ -64,7 +65,8 @@ pub(super) struct RouteInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct SetInput {
     /// The routes; all others are removed.
-    pub(super) routes: Vec<EntryInput>,
+    #[schema(value_type = Vec<EntryInput>)]
+    pub(super) routes: Vec<Object<EntryInput>>,
 }
 
 /// A route of a set.
@@ -76,8 +78,8 @@ pub(super) struct EntryInput {
     /// The path prefix.
     prefix: String,
     /// The instances, at least one.
-    #[schema(min_items = 1, max_items = 1000)]
-    instances: Vec<InstanceInput>,
+    #[schema(value_type = Vec<InstanceInput>, min_items = 1, max_items = 1000)]
+    instances: Vec<Object<InstanceInput>>,
 }
 
 /// A list of changes.
@@ -85,7 +87,8 @@ pub(super) struct EntryInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchInput {
     /// The changes, made in their order, all or none.
-    pub(super) changes: Vec<ChangeInput>,
+    #[schema(value_type = Vec<ChangeInput>)]
+    pub(super) changes: Vec<Object<ChangeInput>>,
 }
 
 /// One change of a list.
@@ -98,9 +101,11 @@ pub(super) struct ChangeInput {
     /// The path prefix.
     prefix: String,
     /// With `put`: the instances.
-    instances: Option<Vec<InstanceInput>>,
+    #[schema(value_type = Option<Vec<InstanceInput>>)]
+    instances: Option<Vec<Object<InstanceInput>>>,
     /// With `join`: the instance.
-    instance: Option<InstanceInput>,
+    #[schema(value_type = Option<InstanceInput>)]
+    instance: Option<Object<InstanceInput>>,
     /// With `leave`: the instance's name.
     id: Option<String>,
     /// With `remove` and `leave`: how long requests in flight may go on.
@@ -132,7 +137,7 @@ pub(super) async fn json<T: DeserializeOwned>(
     is_json(fields)?;
     let bytes = body_of(body, control.api_body).await?;
     let mut text = serde_json::Deserializer::from_slice(&bytes);
-    let value = serde_path_to_error::deserialize(&mut text).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut text).map_err(|error| {
         let pointer = pointer(error.path());
         let inner = error.into_inner();
         let code = if inner.is_data() {
@@ -261,10 +266,13 @@ impl InstanceInput {
             None => None,
             Some(ttl) => Some(parse_ttl(ttl).map_err(|e| invalid(&e.into(), &place("ttl")))?),
         };
-        let target = registry
-            .resolve(&host, self.port)
-            .await
-            .map_err(|error| invalid(&error, &place("host")))?;
+        let target = registry.resolve(&host, self.port).await.map_err(|error| {
+            let field = match error {
+                RegisterError::TargetIsProxy { .. } => "port",
+                _ => "host",
+            };
+            invalid(&error, &place(field))
+        })?;
         Ok(Spec {
             id,
             owner,
@@ -275,9 +283,13 @@ impl InstanceInput {
 }
 
 /// Checks the instances of a route.
-async fn specs(instances: &[InstanceInput], registry: &Registry, at: &str) -> Result<Vec<Spec>> {
+async fn specs(
+    instances: &[Object<InstanceInput>],
+    registry: &Registry,
+    at: &str,
+) -> Result<Vec<Spec>> {
     let mut specs = Vec::with_capacity(instances.len());
-    for (index, instance) in instances.iter().enumerate() {
+    for (index, Object(instance)) in instances.iter().enumerate() {
         specs.push(instance.spec(registry, &format!("{at}/{index}")).await?);
     }
     Ok(specs)
@@ -325,7 +337,7 @@ impl SetInput {
     /// The routes of the set.
     pub(super) async fn routes(self, registry: &Registry) -> Result<Vec<(RouteKey, Vec<Spec>)>> {
         let mut routes = Vec::with_capacity(self.routes.len());
-        for (index, entry) in self.routes.iter().enumerate() {
+        for (index, Object(entry)) in self.routes.iter().enumerate() {
             let at = format!("/routes/{index}");
             let key = key(registry, &entry.host, &entry.prefix, &at)?;
             let specs = specs(&entry.instances, registry, &format!("{at}/instances")).await?;
@@ -339,7 +351,7 @@ impl BatchInput {
     /// The edits of the list.
     pub(super) async fn edits(self, registry: &Registry) -> Result<Vec<Edit>> {
         let mut edits = Vec::with_capacity(self.changes.len());
-        for (index, change) in self.changes.iter().enumerate() {
+        for (index, Object(change)) in self.changes.iter().enumerate() {
             edits.push(change.edit(registry, &format!("/changes/{index}")).await?);
         }
         Ok(edits)
@@ -365,7 +377,7 @@ impl ChangeInput {
                 )
             }
             Op::Join => {
-                let instance = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
+                let Object(instance) = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
                 let spec = instance.spec(registry, &format!("{at}/instance")).await?;
                 Edit::Join(key, spec, false)
             }

@@ -220,7 +220,13 @@ pub(super) async fn patch(
     let outcome = make(registry, edits, conditions, dry_run, actor)
         .await
         .map_err(|problem| match problem.pointer {
-            None if is_one && problem.code != "PRECONDITION_FAILED" => problem.at("/changes/0"),
+            // What the store or a condition says is not about the entry.
+            None if is_one
+                && problem.code != "PRECONDITION_FAILED"
+                && !problem.status.is_server_error() =>
+            {
+                problem.at("/changes/0")
+            }
             _ => problem,
         })?;
     Ok(changed(registry, &outcome, true))
