@@ -22,6 +22,11 @@ use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, ChangeError, Edit, Edits, Outcome, Registry, What};
 use crate::route::{InstanceId, RouteKey};
 
+/// What a reading of one route can be asked: nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadQuery {}
+
 /// What every write can be asked.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -113,8 +118,10 @@ type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
 pub(super) async fn read(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
+    asked: Asked<ReadQuery>,
     uri: Uri,
 ) -> Result<Response> {
+    let ReadQuery {} = query(asked)?;
     let registry = &control.registry;
     let place = Place::of(registry, &uri)?;
     may_read(&actor, &place.key)?;
@@ -202,7 +209,14 @@ pub(super) async fn put(
         }
     };
     let conditions = conditions(registry, &fields, Some(&place.key))?;
-    let outcome = make(registry, vec![edit], conditions, dry_run, actor).await?;
+    let outcome = make(registry, vec![edit], conditions, dry_run, actor)
+        .await
+        .map_err(|problem| match problem.code {
+            "INSTANCE_COUNT" | "DUPLICATE_INSTANCE" if place.instance.is_none() => {
+                problem.at("/instances")
+            }
+            _ => problem,
+        })?;
     Ok(written(registry, &outcome, place.instance.as_ref()))
 }
 

@@ -10,7 +10,20 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod control_audit;
+mod control_bad_bodies;
+mod control_bad_input;
+mod control_conditions;
+mod control_dry_run;
+mod control_instances;
+mod control_list;
 mod control_listener;
+mod control_match;
+mod control_owners;
+mod control_register;
+mod control_rights;
+mod control_routes;
+mod control_sets;
 mod cutting;
 mod descriptors;
 mod failures;
