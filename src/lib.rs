@@ -44,31 +44,43 @@
 //!        |
 //!        |-- the registration path --> control   who asks? what for?
 //!        |                                |
-//!        |                             registry  resolves the target, changes the table, tells
-//!        |                                       subscribers; only then is the call answered
+//!        |                             registry  resolves the target, has the store keep the change,
+//!        |                                       publishes it, tells subscribers; only then is the
+//!        |                                       call answered
 //!        |
 //!        `-- any other path ---------> proxy     reads host and path into one view
 //!                                         |
 //!                                      registry::lookup -> route::Table
 //!                                         |
-//!                                      the target: the same path, byte for byte
+//!                                      one of the route's instances: the same path, byte for byte
 //! ```
 //!
 //! A request takes its route from the table once and keeps it: a change of the table touches no
 //! request that is on its way, and no WebSocket. Readers of the table never wait for a writer.
 //!
+//! # The way of a change
+//!
+//! ```text
+//! registry::Change   edits of some routes, or the whole set; conditions; who asks
+//!   -> writer        a thread of its own takes all changes that wait
+//!   -> attempt       each is tried on a copy of the table, which costs nothing, and makes steps or fails
+//!   -> store         one commit for all that are possible
+//!   -> publish       one pointer; every later request sees them
+//!   -> effects       timers of leases and drains, events, the audit
+//! ```
+//!
 //! # The modules
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`cli`] | the commands and the exit codes |
+//! | [`cli`] | the commands, most of them clients of the control API, and the exit codes |
 //! | [`server`] | the stand-alone [`Server`](server::Server): sockets, signals, the wiring; and the [`DynamicProxy`](server::DynamicProxy) for programs |
 //! | [`front`] | a connection between its requests, the check of a request's head, the end of what is in flight |
-//! | [`control`] | the REST API: who may register, and the answers; the bridge from Pingora to it |
+//! | [`control`] | the REST API: registration, routes, events; who may do what; the bridge from Pingora to it |
 //! | [`proxy`] | the data path: `ProxyHttp`, the fields that are added, failures and their statuses |
 //! | [`telemetry`] | the log |
-//! | [`registry`] | the live routes and their only writer: registrations, targets, events |
-//! | [`route`] | routing, pure: hosts, prefixes, request paths, the table |
+//! | [`registry`] | the live routes and their only writer: changes, leases, drains, events; the store behind it |
+//! | [`route`] | routing, pure: hosts, prefixes, request paths, instances, what goes on behind them, the table |
 //! | [`config`] | the configuration file |
 //! | [`answer`] | what the proxy says itself, as JSON or as HTML |
 //!

@@ -119,6 +119,7 @@ pub(super) fn check_keys(keys: &ControlKeys, source: &Source<'_>) -> Result<(), 
 pub(super) fn check(
     control: &Control,
     traffic: &[Listen],
+    user: Option<&str>,
     variable: Option<&'static str>,
     source: &Source<'_>,
 ) -> Result<(), ConfigError> {
@@ -138,6 +139,11 @@ pub(super) fn check(
             return refuse(index, "is in the list twice; keep one".to_owned());
         }
         let ControlListen::Tcp(address) = address else {
+            if user.is_some() {
+                let problem = "is a Unix socket, which would belong to the user before `user`; \
+                               remove that key, and start the proxy as its user";
+                return refuse(index, problem.to_owned());
+            }
             continue;
         };
         if let Some(other) = traffic.iter().find(|other| meet(other.address, *address)) {

@@ -165,7 +165,8 @@ impl Config {
         }
         let config = Self::resolve(file, &source.file, env);
         let variable = port.map(|(variable, _)| variable);
-        control::check(&config.control, &config.listen, variable, &source)?;
+        let user = config.server.user.as_deref();
+        control::check(&config.control, &config.listen, user, variable, &source)?;
         rules::check_tokens(&config, &source)?;
         rules::check_pingora(config.server.clone(), &source)?;
         Ok(config)

@@ -51,6 +51,9 @@ const SEND_TIMEOUT: Duration = Duration::from_mins(1);
 /// The media type of server-sent events.
 const EVENTS: &str = "text/event-stream";
 
+/// How long the end of the events may take to be sent.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A piece of a request's body, or the news that it broke off.
 type Piece = std::io::Result<Frame<Bytes>>;
 
@@ -187,10 +190,11 @@ impl HttpServerApp for Bridge {
 
 /// The peer as the kernel knows it.
 fn peer(session: &ServerSession) -> Peer {
-    match session.client_addr() {
-        Some(SocketAddr::Inet(address)) => Peer::Inet(*address),
-        Some(SocketAddr::Unix(_)) => Peer::Unix,
-        None => Peer::Unknown,
+    match (session.client_addr(), session.server_addr()) {
+        (Some(SocketAddr::Inet(address)), _) => Peer::Inet(*address),
+        // A client's end of a Unix socket has no name, and no address; ours has.
+        (Some(SocketAddr::Unix(_)), _) | (None, Some(SocketAddr::Unix(_))) => Peer::Unix,
+        (None, _) => Peer::Unknown,
     }
 }
 
@@ -254,6 +258,8 @@ async fn download(
         _ if !has_body(head.status) => {}
         // The answer to a HEAD has the length of the one to a GET.
         Some(_) if is_head && head.headers.contains_key(http::header::CONTENT_LENGTH) => {}
+        // The router has taken the body off; how long it would be is not known.
+        Some(0) if is_head => {}
         Some(length) => header.insert_header(http::header::CONTENT_LENGTH, length)?,
         None if is_old => session.set_keepalive(None),
         None => header.insert_header(http::header::TRANSFER_ENCODING, "chunked")?,
@@ -262,12 +268,21 @@ async fn download(
         // It ends with the client or with the server, not before.
         session.set_keepalive(None);
     }
-    session.write_response_header(Box::new(header)).await?;
+    let mut shutdown = shutdown.clone();
+    if is_endless {
+        // A reader that reads nothing is not waited for.
+        tokio::select! {
+            sent = session.write_response_header(Box::new(header)) => sent?,
+            () = stopping(&mut shutdown) => return gone("the server stops"),
+        }
+    } else {
+        session.write_response_header(Box::new(header)).await?;
+    }
     if is_head {
         return Ok(());
     }
     if is_endless {
-        return stream_events(session, body, shutdown.clone()).await;
+        return stream_events(session, body, shutdown).await;
     }
     send_whole(session, body).await
 }
@@ -316,7 +331,7 @@ async fn stream_events(
             // Nothing more is expected of the client: whatever is read here is its end.
             left = session.read_body_or_idle(true) => {
                 debug!("a reader of the events has left: {:?}", left.err());
-                return Ok(());
+                return gone("the reader of the events has left");
             }
             () = stopping(&mut shutdown) => None,
         };
@@ -326,10 +341,19 @@ async fn stream_events(
         tokio::select! {
             sent = send(session, frame) => sent?,
             // A reader that reads nothing is not waited for.
-            () = stopping(&mut shutdown) => return Ok(()),
+            () = stopping(&mut shutdown) => return gone("the server stops"),
         }
     }
-    session.write_response_body(Bytes::new(), true).await
+    let end = session.write_response_body(Bytes::new(), true);
+    match tokio::time::timeout(LAST_WORDS, end).await {
+        Ok(sent) => sent,
+        Err(_elapsed) => gone("the reader of the events does not read"),
+    }
+}
+
+/// The end of an answer whose connection is dropped as it is.
+fn gone(why: &'static str) -> Result<()> {
+    Error::e_explain(ErrorType::ConnectionClosed, why)
 }
 
 /// Returns when the server begins to stop.
@@ -339,3 +363,6 @@ async fn stopping(shutdown: &mut ShutdownWatch) {
         debug!("the server's shutdown watch is gone");
     }
 }
+
+#[cfg(test)]
+mod tests;

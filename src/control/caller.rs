@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::Control;
+use super::input;
 use super::peer::{self, Local, Peer};
 use super::problem::Problem;
 use super::tokens::Tokens;
@@ -90,7 +91,7 @@ impl Callers {
             return Err(forbidden(detail.to_owned()));
         }
         self.check_host(local, fields)?;
-        peer::check(peer, fields).map_err(|error| forbidden(error.to_string()))?;
+        peer::check(peer, fields).map_err(|error| input::invalid(&error, ""))?;
         Ok(Actor::local(from(peer)))
     }
 
@@ -239,9 +240,10 @@ pub(super) async fn identify(
 fn credentials(fields: &HeaderMap) -> Credentials<'_> {
     let mut values = fields.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return match fields.contains_key(AUTHORIZATION) {
-            true => Credentials::Other,
-            false => Credentials::None,
+        return if fields.contains_key(AUTHORIZATION) {
+            Credentials::Other
+        } else {
+            Credentials::None
         };
     };
     let token = value

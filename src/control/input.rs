@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use utoipa::ToSchema;
 
 use super::Control;
@@ -140,16 +140,16 @@ pub(super) async fn json<T: DeserializeOwned>(
     let Object(value) = serde_path_to_error::deserialize(&mut text).map_err(|error| {
         let pointer = pointer(error.path());
         let inner = error.into_inner();
-        let code = if inner.is_data() {
-            "INVALID_BODY"
-        } else {
-            "NOT_JSON"
+        // A word in the wrong place is a fault of the syntax to the parser.
+        let is_json = inner.is_data() || serde_json::from_slice::<IgnoredAny>(&bytes).is_ok();
+        let problem = |code| {
+            let detail = format!("The body: {inner}.");
+            Problem::new(StatusCode::BAD_REQUEST, code, detail)
         };
-        let problem = Problem::new(StatusCode::BAD_REQUEST, code, format!("The body: {inner}."));
-        if inner.is_data() {
-            problem.at(pointer)
+        if is_json {
+            problem("INVALID_BODY").at(pointer)
         } else {
-            problem
+            problem("NOT_JSON")
         }
     })?;
     text.end().map_err(|error| {

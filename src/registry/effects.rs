@@ -36,7 +36,10 @@ impl<'a> Effects<'a> {
 
     /// Lets everything follow the steps of one change.
     pub(super) fn of(mut self, steps: Vec<Step>, counts: Counts) {
-        let is_large = steps.len() > MOST_EVENTS;
+        // Leases end one by one for whoever waits for them, however many end at a time.
+        let is_news =
+            |step: &&Step| matches!(step, Step::Move(moved) if moved.cause != Cause::Expire);
+        let is_large = steps.iter().filter(is_news).count() > MOST_EVENTS;
         for step in steps {
             match step {
                 Step::Move(moved) => self.moved(&moved, is_large),

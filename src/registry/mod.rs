@@ -19,6 +19,8 @@ mod resolve;
 mod rights;
 mod state;
 pub mod store;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod ttl;
 mod writer;
@@ -273,6 +275,12 @@ impl Registry {
         self.rules.admit(prefix)
     }
 
+    /// A prefix in the table's spelling.
+    #[must_use]
+    pub fn spelt(&self, prefix: PathPrefix) -> PathPrefix {
+        self.rules.spelt(prefix)
+    }
+
     /// Removes a route; requests that are on their way to its target are not disturbed. Blocks while
     /// the store writes.
     ///
@@ -361,10 +369,14 @@ impl Rules {
             let prefix = prefix.to_string();
             return Err(RegisterError::Reserved { prefix });
         }
-        Ok(match self.case {
+        Ok(self.spelt(prefix))
+    }
+
+    fn spelt(&self, prefix: PathPrefix) -> PathPrefix {
+        match self.case {
             CaseSensitivity::Insensitive => prefix.to_ascii_lowercase(),
             CaseSensitivity::Sensitive => prefix,
-        })
+        }
     }
 
     /// A stored route, unless the rules have changed against it.

@@ -63,6 +63,12 @@ impl Rights {
         Self(Some(scopes.into()))
     }
 
+    /// Whether everything is allowed.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether the action is allowed on any route at all.
     #[must_use]
     pub fn may(&self, action: Action) -> bool {

@@ -159,6 +159,12 @@ impl Writer {
         }
     }
 
+    /// Holds the writer up for as long as the guard lives.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> parking_lot::MutexGuard<'_, Core> {
+        self.shared.core.lock()
+    }
+
     /// Gives the store up: what was answered is kept, and nothing is changed from now on.
     pub(super) fn close(&self) {
         let mut core = self.shared.core.lock();

@@ -30,16 +30,13 @@ pub use dynamic_proxy::{DynamicProxy, Options};
 pub use listener::BindError;
 use listener::{BoundListener, Purpose};
 pub use service::{ControlService, TrafficService};
-use service::{SocketFiles, Sockets, Worker};
+use service::{ControlWorker, SocketFiles, Sockets, TrafficWorker, Worker};
 use signals::Signals;
 
 use crate::config::{Config, ConfigError};
-use crate::control::Bridge;
 pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
-use crate::front::{FAREWELL, Front};
-use crate::proxy::Gateway;
+use crate::front::FAREWELL;
 use crate::registry::store::StoreError;
-use pingora_proxy::HttpProxy;
 
 /// The client's writes are gathered up to this size before they go to the kernel, so that a head
 /// and a small body are one packet. Reads go through the front's own buffer.
@@ -96,8 +93,8 @@ pub struct Switches {
 /// A server that can run: its configuration is checked and its sockets are bound.
 pub struct Server {
     proxy: DynamicProxy,
-    workers: Vec<Worker<Front<HttpProxy<Gateway>, Bridge>>>,
-    control: Option<Worker<Front<Bridge, Bridge>>>,
+    workers: Vec<TrafficWorker>,
+    control: Option<ControlWorker>,
     files: SocketFiles,
     stop: watch::Sender<bool>,
     armed: watch::Sender<bool>,
@@ -237,7 +234,7 @@ fn workers(
     addresses: &[SocketAddr],
     listeners: &[BoundListener],
     stop: &watch::Sender<bool>,
-) -> Result<Vec<Worker<Front<HttpProxy<Gateway>, Bridge>>>, StartError> {
+) -> Result<Vec<TrafficWorker>, StartError> {
     let mut conf = config.pingora();
     let count = if conf.work_stealing { 1 } else { conf.threads };
     if !conf.work_stealing {
@@ -276,7 +273,7 @@ fn control_worker(
     bound: Vec<ControlListener>,
     stop: &watch::Sender<bool>,
     files: &SocketFiles,
-) -> Option<Worker<Front<Bridge, Bridge>>> {
+) -> Option<ControlWorker> {
     if wanted.listen.is_empty() {
         return None;
     }

@@ -31,6 +31,12 @@ pub type TrafficService = Service<Front<HttpProxy<Gateway>, Bridge>>;
 /// API behind it.
 pub type ControlService = Service<Front<Bridge, Bridge>>;
 
+/// A worker of the traffic.
+pub(super) type TrafficWorker = Worker<Front<HttpProxy<Gateway>, Bridge>>;
+
+/// The worker of the control API.
+pub(super) type ControlWorker = Worker<Front<Bridge, Bridge>>;
+
 /// One worker of a stand-alone server: a service on its own thread. The traffic's have their own
 /// pools of upstream connections, and accept from sockets that they share; the control API has one.
 ///

@@ -109,7 +109,7 @@ async fn another_shape_is_refused_at_its_place() {
     }
     for (body, pointer) in [
         (r#"{"port": 1, "prot": 1}"#, "/prot"),
-        (r#"{"port": 1, "port": 2}"#, "/port"),
+        (r#"{"port": 1, "port": 2}"#, ""),
         (r#"{"port": 1e300}"#, "/port"),
         (r#"{"port": 123456789012345678901234567890}"#, "/port"),
         (r#"{"port": -1}"#, "/port"),
@@ -120,7 +120,7 @@ async fn another_shape_is_refused_at_its_place() {
         (r#"{"port": [1]}"#, "/port"),
         (r#"{"port": 1, "host": 1}"#, "/host"),
         (r#"{"port": 1, "owner": {}}"#, "/owner"),
-        (r#"{"port": 1, "host": "a", "host": "a"}"#, "/host"),
+        (r#"{"port": 1, "host": "a", "host": "a"}"#, ""),
     ] {
         for write in [WRITES[2], WRITES[3]] {
             cases.push((write, body.to_owned(), pointer.to_owned()));
@@ -143,7 +143,7 @@ async fn another_shape_is_refused_at_its_place() {
             (format!("{{\"{name}\": [{{}}]}}"), format!("/{name}/0")),
             (
                 format!("{{\"{name}\": [], \"{name}\": []}}"),
-                format!("/{name}"),
+                String::new(),
             ),
             (
                 format!("{{\"{name}\": [], \"more\": 1}}"),
@@ -256,6 +256,7 @@ async fn a_body_that_is_too_large_is_not_kept() {
     body.pop();
     answer(&send(&proxy, WRITES[2], None, &body).await, 201);
     drop(body);
+    eprintln!("{} KiB more", proxy.resident_kib() - before);
     eventually("the memory is given back", async || {
         proxy.resident_kib() < before + (48 << 10)
     })

@@ -192,7 +192,7 @@ async fn a_socket_of_a_killed_process_is_replaced_and_a_file_is_not() {
 async fn web_pages_and_relays_are_refused() {
     let configuration = "control:\n  listen: 127.0.0.1:0\n  hosts: [proxy.internal]";
     let proxy = TestProxy::start(configuration).await;
-    let cases: [(&[(&str, &str)], u16, &str); 10] = [
+    let cases = [
         (&[("Host", "127.0.0.1")], 200, ""),
         (&[("Host", "[::1]:3001")], 200, ""),
         (&[("Host", "Proxy.Internal:3001")], 200, ""),
@@ -276,7 +276,6 @@ async fn an_upgrade_keeps_the_control_listeners() {
     let mut new = command();
     new.args(["-u", "-c"]).arg(&file);
     let new = tokio::spawn(TestProxy::spawn(new, tempfile::tempdir().unwrap()));
-    tokio::time::sleep(Duration::from_millis(200)).await;
     old.signal("QUIT");
     let mut new = new.await.unwrap();
     assert!(old.ended().await.status.success());
@@ -298,4 +297,38 @@ async fn an_upgrade_keeps_the_control_listeners() {
     );
     assert!(new.stop().await.status.success());
     assert!(!path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_upgrade_there_is_what_the_old_process_did_not_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let traffic = ReservedPort::new();
+    let configuration = |control: &str| {
+        format!(
+            "threads: 1\nlisten: ['127.0.0.1:{}']\nupgrade_sock: {}\ncontrol:\n  listen: {control}\n",
+            traffic.port(),
+            folder.path().join("upgrade.sock").display(),
+        )
+    };
+    let (before, after) = (
+        configuration("off"),
+        configuration(&format!("unix:{}", path.display())),
+    );
+    drop(traffic);
+    let mut old = TestProxy::start(&before).await;
+    let file = folder.path().join("proxy.yaml");
+    std::fs::write(&file, &after).unwrap();
+    let mut new = command();
+    new.args(["-u", "-c"]).arg(&file);
+    let new = tokio::spawn(TestProxy::spawn(new, tempfile::tempdir().unwrap()));
+    old.signal("QUIT");
+    let new = new.await.unwrap();
+    eventually("the socket is named", async || {
+        new.control_listeners().count() == 1
+    })
+    .await;
+    let request = status_request(&[("Connection", "close")]);
+    assert_eq!(over_unix(&path, &request).await.unwrap().0, 200);
+    assert!(old.ended().await.status.success());
 }

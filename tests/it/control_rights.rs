@@ -78,7 +78,9 @@ async fn each_action_is_a_right_of_its_own() {
                 if *needed != "events" {
                     let response = guarded.call(name, method, target, body.clone()).await;
                     assert!(
-                        response.status < 300 || response.status == 404,
+                        response.status < 300
+                            || response.status == 404
+                            || response.json()["code"] == "OWNED",
                         "{name} {method} {target}: {}",
                         response.text()
                     );

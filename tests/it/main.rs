@@ -10,41 +10,4 @@
     reason = "a test ends with what went wrong"
 )]
 
-mod control_audit;
-mod control_bad_bodies;
-mod control_bad_input;
-mod control_conditions;
-mod control_dry_run;
-mod control_instances;
-mod control_list;
-mod control_listener;
-mod control_match;
-mod control_owners;
-mod control_register;
-mod control_rights;
-mod control_routes;
-mod control_sets;
-mod cutting;
-mod descriptors;
-mod failures;
-mod fuzz;
-mod heads;
-mod load;
-mod proxying;
-mod proxying_fields;
-mod proxying_oddities;
-mod proxying_pool;
-mod registration;
-mod registration_bodies;
-mod registration_effect;
-mod registration_peers;
-mod routing;
-mod smoke;
-mod starting;
-mod stopping;
-mod store;
-mod streaming;
-mod support;
-mod tokens;
-mod websocket;
-mod websocket_silence;
+mod command_line;

@@ -21,7 +21,7 @@ async fn make(name: &str) -> Made {
     let text = String::from_utf8(output.stdout).unwrap();
     let token = text.lines().next().unwrap().to_owned();
     let entry = text.lines().filter(|line| line.starts_with("  "));
-    let entry: String = entry.map(|line| format!("{line}\n")).collect();
+    let entry = entry.collect::<Vec<_>>().join("\n") + "\n";
     assert!(token.starts_with("drp_") && token.len() == 47, "{text}");
     assert!(
         entry.contains("hash: sha256:") && !entry.contains(&token),

@@ -50,7 +50,7 @@ impl Embedded {
     pub(crate) async fn register(&self, prefix: &str, port: u16) -> u64 {
         let registration = Registration::new(prefix, port).expect("a registration");
         let registered = self.proxy.register_route(registration).await;
-        registered.expect("a route").generation.0
+        registered.expect("a route").routes[0].instance(0).serial
     }
 
     /// Cuts what is in flight on an instance, which has to be so much.

@@ -1,0 +1,67 @@
+//! `register`: what an app does itself when it starts, for one that does not.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use clap::Args;
+use http::Method;
+
+use super::client::{Call, ConnectionArgs, block_on};
+use super::wire::{Registered, Registration, target};
+use super::{CliError, duration, output};
+
+/// `register`.
+#[derive(Args, Debug)]
+pub(super) struct RegisterArgs {
+    /// The path prefix: /shop.
+    #[arg(long)]
+    prefix: String,
+    /// The app's port.
+    #[arg(long, value_name = "N")]
+    port: NonZeroU16,
+    /// Where the app is; localhost by default.
+    #[arg(long)]
+    host: Option<String>,
+    /// The request hosts that the route is for; any, if there is none.
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    req_host_name: Vec<String>,
+    /// How long the registration holds unless it is repeated.
+    #[arg(long, value_name = "DURATION", value_parser = duration::lease)]
+    ttl: Option<Duration>,
+    /// Join the route as this instance, instead of replacing it.
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
+    /// Whose it is.
+    #[arg(long)]
+    owner: Option<String>,
+    /// Print the proxy's answer as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+pub(super) fn run(args: &RegisterArgs) -> Result<(), CliError> {
+    let registration = Registration {
+        prefix: args.prefix.clone(),
+        port: args.port.get(),
+        host: args.host.clone(),
+        req_host_names: args.req_host_name.clone(),
+        ttl: args.ttl.map(duration::written),
+        instance: args.instance.clone(),
+        owner: args.owner.clone(),
+    };
+    let mut client = args.connection.client()?;
+    let call = Call::json(Method::POST, "/register", &registration)?;
+    let answer = block_on(client.call(call))?;
+    if args.json {
+        return output::document(&answer.body);
+    }
+    let registered: Registered = answer.read()?;
+    output::line(format_args!(
+        "registered: {} -> {} (generation {})",
+        output::clean(&registered.prefix),
+        output::clean(&target(&registered.host, registered.port)),
+        output::clean(answer.field("x-route-generation").unwrap_or("unknown")),
+    ))
+}

@@ -1,0 +1,205 @@
+//! What the API answers, as its clients see it. A field that is not needed here is not read, so
+//! that a newer proxy can say more.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::key::Key;
+
+/// `GET /v1/routes`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Routes {
+    pub(super) routes: Vec<Route>,
+}
+
+/// One route.
+#[derive(Debug, Deserialize)]
+pub(super) struct Route {
+    pub(super) host: String,
+    pub(super) prefix: String,
+    #[serde(default)]
+    pub(super) generation: u64,
+    #[serde(default)]
+    pub(super) instances: Vec<Instance>,
+    #[serde(default)]
+    pub(super) activity: Activity,
+}
+
+/// One instance of a route.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Instance {
+    pub(super) id: String,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) owner: Option<String>,
+    pub(super) ttl: Option<String>,
+    #[serde(default)]
+    pub(super) state: String,
+    pub(super) expires_in: Option<String>,
+    pub(super) drain_ends_in: Option<String>,
+    #[serde(default)]
+    pub(super) in_flight: u64,
+    pub(super) since: Option<String>,
+}
+
+/// What a route has served.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Activity {
+    #[serde(rename = "last_activity")]
+    pub(super) last: Option<String>,
+    pub(super) in_flight: u64,
+    pub(super) requests: BTreeMap<String, u64>,
+    pub(super) bytes: BTreeMap<String, u64>,
+}
+
+/// The answer to a change of one route or instance.
+#[derive(Debug, Deserialize)]
+pub(super) struct Changed {
+    pub(super) result: String,
+    pub(super) generation: u64,
+    #[serde(default)]
+    pub(super) dry_run: bool,
+}
+
+/// The answer to a change of many routes.
+#[derive(Debug, Deserialize)]
+pub(super) struct Applied {
+    pub(super) generation: u64,
+    #[serde(default)]
+    pub(super) dry_run: bool,
+    pub(super) created: u64,
+    pub(super) replaced: u64,
+    pub(super) unchanged: u64,
+    pub(super) removed: u64,
+}
+
+/// `GET /v1/match`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Match {
+    pub(super) host: Option<String>,
+    pub(super) path: String,
+    pub(super) route: Option<Route>,
+    #[serde(default)]
+    pub(super) considered: Vec<Considered>,
+    #[serde(default)]
+    pub(super) why: String,
+}
+
+/// A route that was looked at for a URL.
+#[derive(Debug, Deserialize)]
+pub(super) struct Considered {
+    pub(super) host: String,
+    pub(super) prefix: String,
+    pub(super) taken: bool,
+    #[serde(default)]
+    pub(super) why: String,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    pub(super) version: String,
+    pub(super) generation: u64,
+    pub(super) routes: u64,
+    /// Routes with instances that drain.
+    pub(super) draining: u64,
+    pub(super) store: String,
+    pub(super) uptime: String,
+}
+
+/// The answer of `POST /register`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Registered {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) prefix: String,
+}
+
+/// An instance as it is asked for.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewInstance {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<String>,
+    pub(super) port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ttl: Option<String>,
+}
+
+/// A route as it is asked for, beside others.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRoute {
+    #[serde(default = "any")]
+    pub(super) host: String,
+    pub(super) prefix: String,
+    pub(super) instances: Vec<NewInstance>,
+}
+
+/// A set of routes: the form of an export.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteSet {
+    pub(super) routes: Vec<NewRoute>,
+}
+
+/// The body of `POST /register`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Registration {
+    pub(super) prefix: String,
+    pub(super) port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) req_host_names: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ttl: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) instance: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<String>,
+}
+
+fn any() -> String {
+    super::key::ANY.to_owned()
+}
+
+impl Route {
+    pub(super) fn key(&self) -> Key {
+        Key::new(&self.host, &self.prefix)
+    }
+}
+
+impl Instance {
+    pub(super) fn is_draining(&self) -> bool {
+        self.state == "draining"
+    }
+
+    /// Host and port.
+    pub(super) fn target(&self) -> String {
+        target(&self.host, self.port)
+    }
+}
+
+/// Host and port, with brackets around an IPv6 address.
+pub(super) fn target(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+impl NewRoute {
+    pub(super) fn key(&self) -> Key {
+        Key::new(&self.host, &self.prefix)
+    }
+}
