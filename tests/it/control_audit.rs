@@ -22,8 +22,8 @@ async fn lines(proxy: &TestProxy, count: usize) -> Vec<Value> {
     found
 }
 
-fn one(port: u16) -> Option<Value> {
-    Some(json!({ "port": port }))
+fn one(port: u16) -> Value {
+    json!({ "port": port })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,14 +57,19 @@ async fn every_change_has_its_line() {
         assert_eq!(line[field], value, "{field}");
     }
     assert!(line["time"].as_str().unwrap().ends_with('Z'), "{line}");
-    guarded.done("alice", "PUT", target, one(2)).await;
+    guarded.done("alice", "PUT", target, Some(one(2))).await;
     let line = lines(proxy, 2).await.remove(1);
     assert_eq!(
         (&line["before"], &line["after"]),
         (&json!([leased]), &json!([entry(2)]))
     );
     guarded
-        .done("alice", "PUT", &format!("{target}/instances/y"), one(3))
+        .done(
+            "alice",
+            "PUT",
+            &format!("{target}/instances/y"),
+            Some(one(3)),
+        )
         .await;
     guarded
         .done("alice", "DELETE", &format!("{target}/instances/y"), None)
@@ -153,7 +158,7 @@ async fn what_changes_nothing_has_none() {
     proxy.write("PUT", target, leased.clone(), 201).await;
     proxy.write("PUT", target, leased, 200).await;
     proxy
-        .write("PUT", &format!("{target}?dry_run=true"), one(2), 200)
+        .write("PUT", &format!("{target}?dry_run=true"), Some(one(2)), 200)
         .await;
     proxy
         .write("DELETE", &format!("{target}?dry_run=true"), None, 200)
@@ -162,14 +167,11 @@ async fn what_changes_nothing_has_none() {
         .refused("DELETE", "/v1/routes/*/b", None, (404, "NO_SUCH_ROUTE"))
         .await;
     proxy
-        .refused("PUT", target, one(0), (400, "INVALID_BODY"))
+        .refused("PUT", target, Some(one(0)), (400, "INVALID_BODY"))
         .await;
     let late = [("If-None-Match", "*")];
     assert_eq!(
-        proxy
-            .call("PUT", target, &late, one(2).as_ref())
-            .await
-            .status,
+        proxy.call("PUT", target, &late, Some(&one(2))).await.status,
         412
     );
     let batch = json!({"changes": [
@@ -190,7 +192,9 @@ async fn what_changes_nothing_has_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_can_be_silenced_alone() {
     let mut proxy = TestProxy::start("log: info,audit=off").await;
-    proxy.write("PUT", "/v1/routes/*/a", one(1), 201).await;
+    proxy
+        .write("PUT", "/v1/routes/*/a", Some(one(1)), 201)
+        .await;
     proxy.register("/b", 1).await;
     proxy.stop().await;
     let log = proxy.log();

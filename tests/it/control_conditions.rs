@@ -145,7 +145,10 @@ async fn the_set_is_written_only_as_it_was_read() {
     proxy.register("/b", 2).await;
     let document = problem(&with("PUT", "If-Match", &read, set(2)).await, FAILED);
     assert!(
-        document["detail"].as_str().unwrap().contains("The set of routes"),
+        document["detail"]
+            .as_str()
+            .unwrap()
+            .contains("The set of routes"),
         "{document}"
     );
     assert_eq!(document.get("pointer"), None);

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Origin, TestProxy, answer, etag, generation, get, problem};
 
-fn port(port: u16) -> Option<Value> {
-    Some(json!({ "port": port }))
+fn port(port: u16) -> Value {
+    json!({ "port": port })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -13,7 +13,7 @@ async fn an_instance_joins_is_replaced_renewed_and_leaves() {
     let (a, b) = (Origin::saying("a").await, Origin::saying("b").await);
     let proxy = TestProxy::plain().await;
     let (first, second) = ("/v1/routes/*/x/instances/a", "/v1/routes/*/x/instances/b");
-    let joined = proxy.api("PUT", first, port(a.port())).await;
+    let joined = proxy.api("PUT", first, Some(port(a.port()))).await;
     let document = answer(&joined, 201);
     assert_eq!(document["result"], "joined");
     assert_eq!(joined.field("location"), Some(first));
@@ -29,7 +29,7 @@ async fn an_instance_joins_is_replaced_renewed_and_leaves() {
     assert_eq!(document["route"]["instances"][1]["ttl"], "30s");
 
     // Whether it is renewed is a matter of its own lease alone.
-    let same = proxy.api("PUT", first, port(a.port())).await;
+    let same = proxy.api("PUT", first, Some(port(a.port()))).await;
     assert_eq!(answer(&same, 200)["result"], "unchanged");
     let renewed = proxy.api("PUT", second, Some(leased)).await;
     assert_eq!(answer(&renewed, 200)["result"], "renewed");
@@ -52,7 +52,7 @@ async fn an_instance_joins_is_replaced_renewed_and_leaves() {
     );
     assert_eq!(etag(&read), etag(&joined));
 
-    let replaced = proxy.api("PUT", second, port(a.port())).await;
+    let replaced = proxy.api("PUT", second, Some(port(a.port()))).await;
     let document = answer(&replaced, 200);
     assert_eq!(document["result"], "replaced");
     assert_eq!(document["route"]["instances"][1]["ttl"], Value::Null);
@@ -94,7 +94,7 @@ async fn places_of_instances_can_be_followed() {
         ),
     ] {
         let joined = proxy
-            .api("PUT", &format!("/v1/routes/{path}"), port(4321))
+            .api("PUT", &format!("/v1/routes/{path}"), Some(port(4321)))
             .await;
         answer(&joined, 201);
         assert_eq!(joined.field("location"), Some(location));
@@ -177,7 +177,7 @@ async fn several_instances_are_put_at_once() {
         .refused(
             "PUT",
             &format!("{target}/instances/x"),
-            port(4000),
+            Some(port(4000)),
             (400, "INSTANCE_COUNT"),
         )
         .await;

@@ -1,5 +1,7 @@
 //! `GET /v1/match`: what it says of a URL is what becomes of a request for it.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::support::{Origin, TestProxy, request};
@@ -12,7 +14,7 @@ fn escaped(url: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b':' | b'-' => {
                 text.push(char::from(byte));
             }
-            byte => text.push_str(&format!("%{byte:02X}")),
+            byte => write!(text, "%{byte:02X}").unwrap(),
         }
     }
     text

@@ -19,8 +19,8 @@ async fn two() -> Guarded {
     .await
 }
 
-fn one(id: &str, port: u16) -> Option<Value> {
-    Some(json!({"instances": [{"id": id, "port": port}]}))
+fn one(id: &str, port: u16) -> Value {
+    json!({"instances": [{"id": id, "port": port}]})
 }
 
 async fn owners(guarded: &Guarded, target: &str) -> Vec<Value> {
@@ -35,7 +35,9 @@ async fn owners(guarded: &Guarded, target: &str) -> Vec<Value> {
 async fn what_is_somebodys_is_left_alone_by_others() {
     let guarded = two().await;
     let target = "/v1/routes/*/a";
-    guarded.done("alice", "PUT", target, one("x", 1)).await;
+    guarded
+        .done("alice", "PUT", target, Some(one("x", 1)))
+        .await;
     assert_eq!(owners(&guarded, target).await, ["alice"]);
     let route =
         |port: u16| json!({"host": "*", "prefix": "/a", "instances": [{"id": "x", "port": port}]});
@@ -51,9 +53,9 @@ async fn what_is_somebodys_is_left_alone_by_others() {
         Some(json!({"changes": [first, change]}))
     };
     for (method, path, body, pointer) in [
-        ("PUT", target, one("x", 2), None),
-        ("PUT", target, one("x", 1), None),
-        ("PUT", target, one("other", 2), None),
+        ("PUT", target, Some(one("x", 2)), None),
+        ("PUT", target, Some(one("x", 1)), None),
+        ("PUT", target, Some(one("other", 2)), None),
         (
             "PUT",
             "/v1/routes/*/a/instances/x",
@@ -162,7 +164,7 @@ async fn what_is_somebodys_is_left_alone_by_others() {
     assert_eq!(registered.status, 200, "{}", registered.text());
     assert_eq!(owners(&guarded, target).await, ["alice"]);
     guarded.done("alice", "DELETE", target, None).await;
-    guarded.done("bob", "PUT", target, one("x", 1)).await;
+    guarded.done("bob", "PUT", target, Some(one("x", 1))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +203,7 @@ async fn nobody_registers_in_anothers_name() {
 async fn who_may_take_over_does() {
     let guarded = two().await;
     for (method, path, body) in [
-        ("PUT", "/v1/routes/*/a", one("x", 2)),
+        ("PUT", "/v1/routes/*/a", Some(one("x", 2))),
         (
             "PUT",
             "/v1/routes/*/a/instances/y",
@@ -212,7 +214,7 @@ async fn who_may_take_over_does() {
         ("DELETE", "/v1/routes/*/a", None),
     ] {
         guarded
-            .done("alice", "PUT", "/v1/routes/*/a", one("x", 1))
+            .done("alice", "PUT", "/v1/routes/*/a", Some(one("x", 1)))
             .await;
         guarded.done("root", method, path, body).await;
         guarded
@@ -220,15 +222,15 @@ async fn who_may_take_over_does() {
             .await;
     }
     guarded
-        .done("alice", "PUT", "/v1/routes/*/a", one("x", 1))
+        .done("alice", "PUT", "/v1/routes/*/a", Some(one("x", 1)))
         .await;
     guarded
-        .done("root", "PUT", "/v1/routes/*/a", one("x", 2))
+        .done("root", "PUT", "/v1/routes/*/a", Some(one("x", 2)))
         .await;
     assert_eq!(owners(&guarded, "/v1/routes/*/a").await, ["root"]);
     // It may be a right on some routes alone.
     guarded
-        .done("alice", "PUT", "/v1/routes/*/shop/x", one("x", 1))
+        .done("alice", "PUT", "/v1/routes/*/shop/x", Some(one("x", 1)))
         .await;
     guarded
         .refused("shop", "DELETE", "/v1/routes/*/a", None, "OWNED")

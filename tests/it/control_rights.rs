@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Guarded, answer, problem};
 
-fn port(port: u16) -> Option<Value> {
-    Some(json!({ "port": port }))
+fn port(port: u16) -> Value {
+    json!({ "port": port })
 }
 
 fn entry(host: &str, prefix: &str, port: u16) -> Value {
@@ -50,8 +50,13 @@ async fn each_action_is_a_right_of_its_own() {
         ("read", "GET", "/v1/routes/*/none", None),
         ("read", "GET", "/v1/match?url=/a", None),
         ("events", "GET", "/v1/events", None),
-        ("write", "PUT", "/v1/routes/*/new", port(1)),
-        ("write", "PUT", "/v1/routes/*/new?dry_run=true", port(1)),
+        ("write", "PUT", "/v1/routes/*/new", Some(port(1))),
+        (
+            "write",
+            "PUT",
+            "/v1/routes/*/new?dry_run=true",
+            Some(port(1)),
+        ),
         ("write", "PATCH", "/v1/routes", Some(put("/new"))),
         (
             "write",
@@ -61,7 +66,12 @@ async fn each_action_is_a_right_of_its_own() {
         ),
         ("write", "DELETE", "/v1/routes/*/new", None),
         ("write", "DELETE", "/v1/routes/*/none", None),
-        ("register", "PUT", "/v1/routes/*/b/instances/x", port(1)),
+        (
+            "register",
+            "PUT",
+            "/v1/routes/*/b/instances/x",
+            Some(port(1)),
+        ),
         ("register", "DELETE", "/v1/routes/*/b/instances/x", None),
         ("register", "DELETE", "/v1/routes/*/none/instances/x", None),
     ];
@@ -107,9 +117,14 @@ async fn a_scope_has_hosts_prefixes_and_ports() {
     )])
     .await;
     let inside = "/v1/routes/www.example.com/shop/cart";
-    guarded.done("shop", "PUT", inside, port(4000)).await;
+    guarded.done("shop", "PUT", inside, Some(port(4000))).await;
     guarded
-        .done("shop", "PUT", &format!("{inside}/instances/x"), port(4999))
+        .done(
+            "shop",
+            "PUT",
+            &format!("{inside}/instances/x"),
+            Some(port(4999)),
+        )
         .await;
     let none = guarded
         .call("shop", "GET", "/v1/routes/*.a.example.com/SHOP", None)
@@ -125,7 +140,7 @@ async fn a_scope_has_hosts_prefixes_and_ports() {
     ] {
         for target in [target.to_owned(), format!("{target}/instances/x")] {
             let document = guarded
-                .refused("shop", "PUT", &target, port(number), SCOPE)
+                .refused("shop", "PUT", &target, Some(port(number)), SCOPE)
                 .await;
             let detail = document["detail"].as_str().unwrap();
             assert!(detail.contains(what), "{detail}");
@@ -226,16 +241,16 @@ async fn rights_are_kept_apart() {
     )])
     .await;
     guarded
-        .done("mixed", "PUT", "/v1/routes/*/a", port(1))
+        .done("mixed", "PUT", "/v1/routes/*/a", Some(port(1)))
         .await;
     guarded
-        .done("mixed", "PUT", "/v1/routes/*/b", port(2))
+        .done("mixed", "PUT", "/v1/routes/*/b", Some(port(2)))
         .await;
     guarded
-        .refused("mixed", "PUT", "/v1/routes/*/a", port(2), SCOPE)
+        .refused("mixed", "PUT", "/v1/routes/*/a", Some(port(2)), SCOPE)
         .await;
     guarded
-        .refused("mixed", "PUT", "/v1/routes/*/b", port(1), SCOPE)
+        .refused("mixed", "PUT", "/v1/routes/*/b", Some(port(1)), SCOPE)
         .await;
 }
 
@@ -267,8 +282,8 @@ async fn without_a_token_there_is_only_the_unix_socket() {
             Some(json!({"port": 2, "owner": "y"})),
             200,
         ),
-        ("PUT", "/v1/routes/*/a/instances/z", port(3), 201),
-        ("GET", "/v1/routes", None, 200),
+        ("PUT", "/v1/routes/*/a/instances/z", Some(port(3)), 201),
+        ("GET", "/v1/routes/*/a", None, 200),
         ("PUT", "/v1/routes", Some(json!({"routes": []})), 200),
         ("DELETE", "/v1/routes/*/a", None, 404),
     ] {

@@ -6,8 +6,8 @@ use crate::support::{
     Client, Origin, TestProxy, answer, api_request, etag, eventually, generation, problem, request,
 };
 
-fn port(port: u16) -> Option<Value> {
-    Some(json!({ "port": port }))
+fn port(port: u16) -> Value {
+    json!({ "port": port })
 }
 
 /// What a client gets for a host and a path.
@@ -30,7 +30,7 @@ async fn a_route_is_put_read_replaced_and_removed() {
         (404, "NO_SUCH_ROUTE"),
     );
 
-    let created = proxy.api("PUT", target, port(first.port())).await;
+    let created = proxy.api("PUT", target, Some(port(first.port()))).await;
     let document = answer(&created, 201);
     assert_eq!(document["result"], "created");
     assert_eq!(document["dry_run"], false);
@@ -72,13 +72,13 @@ async fn a_route_is_put_read_replaced_and_removed() {
     .await;
 
     // The same again changes nothing, and says so.
-    let same = proxy.api("PUT", target, port(first.port())).await;
+    let same = proxy.api("PUT", target, Some(port(first.port()))).await;
     let document = answer(&same, 200);
     assert_eq!(document["result"], "unchanged");
     assert_eq!((generation(&same), etag(&same)), (1, etag(&created)));
     assert_eq!(same.field("location"), None);
 
-    let replaced = proxy.api("PUT", target, port(second.port())).await;
+    let replaced = proxy.api("PUT", target, Some(port(second.port()))).await;
     let document = answer(&replaced, 200);
     assert_eq!(document["result"], "replaced");
     assert_eq!(document["route"]["generation"], 2);
@@ -175,7 +175,7 @@ async fn paths_stand_for_routes() {
         ),
     ] {
         let target = format!("/v1/routes/{path}");
-        let created = proxy.api("PUT", &target, port(4321)).await;
+        let created = proxy.api("PUT", &target, Some(port(4321))).await;
         let document = answer(&created, 201);
         let route = &document["route"];
         assert_eq!(
@@ -202,10 +202,10 @@ async fn with_regard_to_case_two_spellings_are_two_routes() {
     let (upper, lower) = (Origin::saying("upper").await, Origin::saying("lower").await);
     let proxy = TestProxy::start("routing:\n  case_sensitive: true").await;
     proxy
-        .write("PUT", "/v1/routes/*/Shop", port(upper.port()), 201)
+        .write("PUT", "/v1/routes/*/Shop", Some(port(upper.port())), 201)
         .await;
     proxy
-        .write("PUT", "/v1/routes/*/shop", port(lower.port()), 201)
+        .write("PUT", "/v1/routes/*/shop", Some(port(lower.port())), 201)
         .await;
     assert_eq!(said(&proxy, "a", "/Shop/x").await.1, "upper");
     assert_eq!(said(&proxy, "a", "/shop/x").await.1, "lower");
@@ -228,7 +228,9 @@ async fn hosts_are_told_apart() {
         .zip(&origins)
     {
         let target = format!("/v1/routes/{host}/shop");
-        proxy.write("PUT", &target, port(origin.port()), 201).await;
+        proxy
+            .write("PUT", &target, Some(port(origin.port())), 201)
+            .await;
     }
     for (host, text) in [
         ("other.example", "any"),
@@ -267,7 +269,7 @@ async fn a_bad_path_is_refused_and_no_field_of_the_body_blamed() {
         ("*/a/instances/a%20b", "INVALID_INSTANCE"),
     ] {
         let target = format!("/v1/routes/{path}");
-        for (method, body) in [("GET", None), ("PUT", port(4321)), ("DELETE", None)] {
+        for (method, body) in [("GET", None), ("PUT", Some(port(4321))), ("DELETE", None)] {
             let document = proxy.refused(method, &target, body, (400, code)).await;
             assert_eq!(document.get("pointer"), None, "{document}");
         }
@@ -280,7 +282,9 @@ async fn activity_goes_on_over_a_replacement_and_begins_anew_after_a_removal() {
     let origin = Origin::saying("twelve bytes").await;
     let proxy = TestProxy::plain().await;
     let target = "/v1/routes/*/a";
-    proxy.write("PUT", target, port(origin.port()), 201).await;
+    proxy
+        .write("PUT", target, Some(port(origin.port())), 201)
+        .await;
     for _ in 0..3 {
         assert_eq!(said(&proxy, "x", "/a").await.0, 200);
     }
@@ -292,7 +296,9 @@ async fn activity_goes_on_over_a_replacement_and_begins_anew_after_a_removal() {
     })
     .await;
     proxy.write("DELETE", target, None, 200).await;
-    proxy.write("PUT", target, port(origin.port()), 201).await;
+    proxy
+        .write("PUT", target, Some(port(origin.port())), 201)
+        .await;
     let activity = proxy.look(target).await["activity"].clone();
     assert_eq!(activity["requests"]["2xx"], 0, "{activity}");
 }

@@ -25,6 +25,7 @@ mod control_register;
 mod control_rights;
 mod control_routes;
 mod control_sets;
+mod control_sets_bad;
 mod cutting;
 mod descriptors;
 mod failures;
