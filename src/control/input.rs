@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, IgnoredAny, IntoDeserializer};
+use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::Control;
@@ -95,6 +95,7 @@ pub(super) struct BatchInput {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeInput {
+    #[serde(deserialize_with = "word")]
     op: Op,
     /// The request hosts: `*`, `example.com` or `*.example.com`.
     host: String,
@@ -124,6 +125,12 @@ enum Op {
     Join,
     /// The route does not have this instance any more.
     Leave,
+}
+
+/// Reads one of some words, and nothing that only stands for one (`{"put": null}`).
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Op, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Op::deserialize(word.into_deserializer())
 }
 
 type Result<T> = std::result::Result<T, Problem>;

@@ -326,11 +326,16 @@ async fn heads_that_cannot_be_read_are_problems_too() {
         client.send(&bytes).await;
         let response = client.response().await;
         assert_eq!(response.status, status, "{bytes:?}: {}", response.text());
+        assert_eq!(
+            response.field("content-type"),
+            Some("application/problem+json")
+        );
         let document = response.json();
-        // Some are found before there is a request, by what both listeners share.
-        let code = document["code"].as_str().or(document["error"].as_str());
+        let code = document["code"].as_str().unwrap();
+        assert_eq!(code, code.to_uppercase(), "{document}");
+        assert_eq!(document["status"], status, "{document}");
         assert!(
-            code.is_some_and(|code| code == code.to_uppercase()),
+            document["detail"].as_str().unwrap().ends_with('.'),
             "{document}"
         );
     }
