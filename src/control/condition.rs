@@ -67,6 +67,10 @@ fn generations(
     let epoch = format!("{:08x}", registry.epoch());
     let mut generations = Vec::new();
     let mut rest = tags.trim_start_matches(BETWEEN);
+    if rest.is_empty() {
+        let why = "it is empty; send an entity tag, or leave it out";
+        return Err(bad(name, why));
+    }
     while !rest.is_empty() {
         let tag = rest.strip_prefix("W/");
         // A weak tag never matches here (RFC 9110, 13.1.1).
@@ -117,8 +121,9 @@ mod tests {
         assert_eq!(read(&format!("W/{text}")), Ok(Expected::OneOf(vec![])));
         let listed = format!("W/\"a,b\" ,,\t\"c, d\",{text}, ");
         assert_eq!(read(&listed), Ok(Expected::OneOf(vec![Generation(7)])));
-        assert_eq!(read(""), Ok(Expected::OneOf(vec![])));
         for bad in [
+            "",
+            " , ",
             "7",
             "\"7",
             "7\"",

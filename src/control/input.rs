@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
@@ -142,7 +143,7 @@ pub(super) async fn json<T: DeserializeOwned>(
     body: Body,
 ) -> Result<T> {
     is_json(fields)?;
-    let bytes = body_of(body, control.api_body).await?;
+    let bytes = body_of(fields, body, control.api_body).await?;
     let mut text = serde_json::Deserializer::from_slice(&bytes);
     let Object(value) = serde_path_to_error::deserialize(&mut text).map_err(|error| {
         let pointer = pointer(error.path());
@@ -166,10 +167,17 @@ pub(super) async fn json<T: DeserializeOwned>(
     Ok(value)
 }
 
-async fn body_of(body: Body, limits: BodyLimits) -> Result<bytes::Bytes> {
-    collect(body, limits)
-        .await
-        .map_err(|error| invalid(&error, ""))
+async fn body_of(fields: &HeaderMap, body: Body, limits: BodyLimits) -> Result<bytes::Bytes> {
+    let length = fields.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    let length: Option<u64> = length.and_then(|text| text.parse().ok());
+    let body = if length.is_some_and(|length| length > limits.size as u64) {
+        // Nothing of it is waited for.
+        let limit = limits.size;
+        Err(RegisterError::TooLarge { limit })
+    } else {
+        collect(body, limits).await
+    };
+    body.map_err(|error| invalid(&error, ""))
 }
 
 fn is_json(fields: &HeaderMap) -> Result<()> {

@@ -307,6 +307,11 @@ async fn a_client_may_wait_for_a_word() {
     client.send(body).await;
     answer(&client.response().await, 201);
     // Who is refused in any case need not send it.
+    let mut other = Client::connect(proxy.control().await).await;
+    other.send(head("/v1/routes/*/a", 1 << 30)).await;
+    let refused = other.response().await;
+    problem(&refused, (413, "PAYLOAD_TOO_LARGE"));
+    assert!(refused.interim.is_empty());
     client.send(head("/v1/routes/*/a?x=1", 1 << 30)).await;
     let refused = client.response().await;
     problem(&refused, (400, "INVALID_QUERY"));

@@ -52,14 +52,7 @@ async fn a_route_is_written_only_as_it_was_read() {
     answer(&second, 200);
     let second = etag(&second);
     assert_ne!(first, second);
-    for stale in [
-        &*first,
-        "\"\"",
-        "\"x\"",
-        "\"0-2\"",
-        &format!("W/{second}"),
-        "",
-    ] {
+    for stale in [&*first, "\"\"", "\"x\"", "\"0-2\"", &format!("W/{second}")] {
         for (method, target, body) in [
             ("PUT", ROUTE, Some(port(3))),
             ("DELETE", ROUTE, None),
@@ -72,6 +65,7 @@ async fn a_route_is_written_only_as_it_was_read() {
         }
     }
     for garbage in [
+        "",
         "x",
         "2",
         "\"x",
