@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ use super::object::Object;
 use super::problem::Problem;
 use super::register::{BodyLimits, collect};
 use crate::registry::{
-    Edit, RegisterError, Registry, Spec, owner, parse_drain, parse_ttl, target_host,
+    Edit, RegisterError, Registry, Spec, instance_id, owner, parse_drain, parse_ttl, target_host,
 };
 use crate::route::{HostPattern, InstanceId, PathPrefix, RouteKey};
 
@@ -181,23 +181,28 @@ async fn body_of(fields: &HeaderMap, body: Body, limits: BodyLimits) -> Result<b
 }
 
 fn is_json(fields: &HeaderMap) -> Result<()> {
-    let Some(given) = fields.get(http::header::CONTENT_TYPE) else {
-        return Ok(());
+    let refused = |detail: &'static str| {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Err(Problem::new(status, "NOT_JSON", detail))
     };
-    let essence = given
-        .to_str()
-        .ok()
-        .and_then(|text| text.split(';').next())
-        .unwrap_or_default()
-        .trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
+    let essence = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        let essence = text.split(';').next().unwrap_or_default();
+        essence.trim().to_ascii_lowercase()
+    };
+    let mut types = fields.get_all(CONTENT_TYPE).iter();
+    if !types.all(|value| essence(value) == "application/json") {
+        return refused(
+            "The body's type is not application/json; send it so, or without a type (curl: --json).",
+        );
     }
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "NOT_JSON",
-        "The body's type is not application/json; send it so (curl: --json).",
-    ))
+    let mut codings = fields.get_all(CONTENT_ENCODING).iter();
+    if !codings.all(|value| essence(value) == "identity") {
+        return refused(
+            "The body has a content coding; send it as it is, without Content-Encoding.",
+        );
+    }
+    Ok(())
 }
 
 /// A path into a body as a JSON pointer.
@@ -267,9 +272,7 @@ impl InstanceInput {
         let place = |field: &str| format!("{at}/{field}");
         let id = match &self.id {
             None => InstanceId::default(),
-            Some(id) => InstanceId::parse(id).map_err(|_known| {
-                invalid(&RegisterError::Instance(format!("{id:?}")), &place("id"))
-            })?,
+            Some(id) => instance_id(id).map_err(|e| invalid(&e, &place("id")))?,
         };
         let host = self.host.as_deref().unwrap_or("localhost");
         let host = target_host(host).map_err(|error| invalid(&error, &place("host")))?;
@@ -399,10 +402,7 @@ impl ChangeInput {
             Op::Remove => Edit::Leave(key, None, drain),
             Op::Leave => {
                 let id = self.id.as_ref().ok_or_else(|| missing("id"))?;
-                let id = InstanceId::parse(id).map_err(|_known| {
-                    let error = RegisterError::Instance(format!("{id:?}"));
-                    invalid(&error, &format!("{at}/id"))
-                })?;
+                let id = instance_id(id).map_err(|error| invalid(&error, &format!("{at}/id")))?;
                 Edit::Leave(key, Some(id), drain)
             }
         })

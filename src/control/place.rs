@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::input;
 use super::problem::Problem;
-use crate::registry::{RegisterError, Registry};
+use crate::registry::{Registry, instance_id};
 use crate::route::{InstanceId, RouteKey};
 
 /// The set of routes.
@@ -50,9 +50,7 @@ impl Place {
             None => None,
             Some(id) => {
                 let id = decoded(id)?;
-                Some(InstanceId::parse(&id).map_err(|_known| {
-                    input::invalid(&RegisterError::Instance(format!("{id:?}")), "")
-                })?)
+                Some(instance_id(&id).map_err(|error| input::invalid(&error, ""))?)
             }
         };
         Ok(Self {

@@ -43,7 +43,7 @@ pub use events::{
     Event, ProxyError, ProxyFailure, RegisterFailure, RouteEvent, RouteEventKind, RoutesEvent,
 };
 pub use history::{History, Reading};
-pub use registration::{Registration, UnknownFields, owner, target_host};
+pub use registration::{Registration, UnknownFields, instance_id, owner, target_host};
 pub use resolve::{AllowedTarget, TargetPolicy};
 pub use rights::{Action, Actor, Rights, Scope};
 pub use state::State;

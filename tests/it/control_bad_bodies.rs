@@ -193,6 +193,16 @@ async fn the_type_is_json_or_not_said() {
             );
         }
     }
+    // Every one of several counts, and a coding would have to be undone.
+    for field in [
+        ("Content-Type", "application/xml"),
+        ("Content-Encoding", "gzip"),
+        ("Content-Encoding", "identity, br"),
+    ] {
+        let body = json!({"port": 1});
+        let response = proxy.call("PUT", WRITES[2].1, &[field], Some(&body)).await;
+        problem(&response, (415, "NOT_JSON"));
+    }
     let body = br#"{"port": 1}"#;
     for kind in [
         None,

@@ -196,6 +196,15 @@ async fn the_id_stands_in_the_path() {
         .refused("PUT", target, other, (400, "INVALID_INSTANCE"))
         .await;
     assert_eq!(document["pointer"], "/id");
+    // What is quoted is short, however long it was.
+    let long = format!("/v1/routes/*/x/instances/{}", "x".repeat(2000));
+    let document = proxy
+        .refused("PUT", &long, Some(port(1)), (400, "INVALID_INSTANCE"))
+        .await;
+    assert!(
+        document["detail"].as_str().unwrap().len() < 300,
+        "{document}"
+    );
     let same = Some(json!({"id": "a", "port": 1}));
     proxy.write("PUT", target, same, 201).await;
 }
