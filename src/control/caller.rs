@@ -69,6 +69,16 @@ impl Callers {
         }
     }
 
+    /// Whether the API needs a token, other than on a Unix socket.
+    pub(super) fn need_token(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Whether a registration needs one.
+    pub(super) fn need_token_to_register(&self) -> bool {
+        self.require_token
+    }
+
     /// Who asks on a control listener.
     async fn on_control(
         &self,

@@ -15,46 +15,60 @@ use utoipa::ToSchema;
 use super::Control;
 use super::error::refusal;
 use super::object::Object;
+use super::openapi::{requests, texts};
 use super::problem::Problem;
 use super::register::{BodyLimits, collect};
 use crate::registry::{
-    Edit, RegisterError, Registry, Spec, instance_id, owner, parse_drain, parse_ttl, target_host,
+    Destination, Edit, HttpsInput, Place, RegisterError, Registry, Spec, instance_id, owner,
+    parse_drain, parse_ttl, protocol, target_host, unix_path,
 };
-use crate::route::{HostPattern, InstanceId, PathPrefix, RouteKey};
+use crate::route::{HostPattern, InstanceId, PathPrefix, Protocol, RouteKey};
 
 /// An instance as it is asked for.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InstanceInput {
     /// Its name within the route: 1 to 64 letters, digits, `-`, `_`, `.` or `~`.
-    #[schema(default = "default", pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    #[schema(value_type = Option<texts::InstanceId>, default = "default")]
     id: Option<String>,
     /// The target's host: a name or an address.
-    #[schema(default = "localhost")]
+    #[schema(value_type = Option<texts::TargetHost>)]
     host: Option<String>,
-    /// The target's port.
-    #[schema(value_type = u16, minimum = 1, maximum = 65535)]
-    port: NonZeroU16,
+    /// The target's port; needed unless there is a Unix socket.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
+    port: Option<NonZeroU16>,
+    /// The target's Unix socket, by its absolute path, instead of a port.
+    #[schema(example = "/run/apps/shop.sock")]
+    unix: Option<String>,
+    /// What is spoken there: `http1`, `h2c` (HTTP/2 without TLS), `h2` (with), or `auto`.
+    #[schema(default = "http1", pattern = "^(http1|h2c|h2|auto)$")]
+    protocol: Option<String>,
+    /// Whether, or how, the connection to the target is secured.
+    https: Option<HttpsInput>,
     /// Whose it is; the token's name, if nobody is named.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(value_type = Option<texts::Owner>)]
     owner: Option<String>,
     /// How long it stays unless it is renewed, with a unit: 1s to 30d. Without one it stays for good.
-    #[schema(example = "30s")]
+    #[schema(value_type = Option<texts::Lease>)]
     ttl: Option<String>,
 }
 
 /// A route as it is asked for: its instances, or the one instance's own fields.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteInput {
     /// The instances, at least one; not beside the fields of a single one.
-    #[schema(value_type = Option<Vec<InstanceInput>>, min_items = 1, max_items = 1000)]
     instances: Option<Vec<Object<InstanceInput>>>,
     /// Of a single instance: the target's host.
     host: Option<String>,
     /// Of a single instance: the target's port.
-    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
     port: Option<NonZeroU16>,
+    /// Of a single instance: the target's Unix socket.
+    unix: Option<String>,
+    /// Of a single instance: what is spoken there.
+    protocol: Option<String>,
+    /// Of a single instance: whether, or how, the connection is secured.
+    https: Option<HttpsInput>,
     /// Of a single instance: whose it is.
     owner: Option<String>,
     /// Of a single instance: the length of its lease.
@@ -63,6 +77,7 @@ pub(super) struct RouteInput {
 
 /// The whole set of routes.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"routes": [{"host": "*", "prefix": "/shop", "instances": [{"port": 4321}]}]}))]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetInput {
     /// The routes; all others are removed.
@@ -75,25 +90,31 @@ pub(super) struct SetInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct EntryInput {
     /// The request hosts: `*`, `example.com` or `*.example.com`.
+    #[schema(value_type = texts::HostPattern)]
     host: String,
     /// The path prefix.
+    #[schema(value_type = texts::AskedPrefix)]
     prefix: String,
-    /// The instances, at least one.
+    /// The instances, each with a name of its own.
     #[schema(value_type = Vec<InstanceInput>, min_items = 1, max_items = 1000)]
     instances: Vec<Object<InstanceInput>>,
 }
 
 /// A list of changes.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"changes": [
+    {"op": "join", "host": "*", "prefix": "/shop", "instance": {"id": "a", "port": 4321, "ttl": "30s"}},
+    {"op": "leave", "host": "*", "prefix": "/shop", "id": "a", "drain": "30s"}
+]}))]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchInput {
     /// The changes, made in their order, all or none.
-    #[schema(value_type = Vec<ChangeInput>)]
+    #[schema(value_type = Vec<requests::Change>)]
     pub(super) changes: Vec<Object<ChangeInput>>,
 }
 
 /// One change of a list.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeInput {
     #[serde(deserialize_with = "word")]
@@ -103,10 +124,8 @@ pub(super) struct ChangeInput {
     /// The path prefix.
     prefix: String,
     /// With `put`: the instances.
-    #[schema(value_type = Option<Vec<InstanceInput>>)]
     instances: Option<Vec<Object<InstanceInput>>>,
     /// With `join`: the instance.
-    #[schema(value_type = Option<InstanceInput>)]
     instance: Option<Object<InstanceInput>>,
     /// With `leave`: the instance's name.
     id: Option<String>,
@@ -115,7 +134,7 @@ pub(super) struct ChangeInput {
 }
 
 /// What a change of a list does.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Op {
     /// The route has these instances and no others.
@@ -274,8 +293,7 @@ impl InstanceInput {
             None => InstanceId::default(),
             Some(id) => instance_id(id).map_err(|e| invalid(&e, &place("id")))?,
         };
-        let host = self.host.as_deref().unwrap_or("localhost");
-        let host = target_host(host).map_err(|error| invalid(&error, &place("host")))?;
+        let destination = self.destination(at)?;
         let owner: Option<Arc<str>> = match &self.owner {
             None => None,
             Some(name) => Some(owner(name).map_err(|e| invalid(&e, &place("owner")))?),
@@ -284,8 +302,9 @@ impl InstanceInput {
             None => None,
             Some(ttl) => Some(parse_ttl(ttl).map_err(|e| invalid(&e.into(), &place("ttl")))?),
         };
-        let target = registry.resolve(&host, self.port).await.map_err(|error| {
+        let target = registry.resolve(&destination).await.map_err(|error| {
             let field = match error {
+                _ if self.unix.is_some() => "unix",
                 RegisterError::TargetIsProxy { .. } => "port",
                 _ => "host",
             };
@@ -297,6 +316,49 @@ impl InstanceInput {
             target,
             ttl,
         })
+    }
+}
+
+impl InstanceInput {
+    /// Where it is.
+    fn destination(&self, at: &str) -> Result<Destination> {
+        let bad = |field: &str| {
+            let place = format!("{at}/{field}");
+            move |error: RegisterError| invalid(&error, &place)
+        };
+        let place = match (&self.unix, self.port) {
+            (Some(_), Some(_)) => {
+                let detail = "give either a port or a Unix socket, not both".to_owned();
+                return Err(bad("unix")(RegisterError::Unix(detail)));
+            }
+            (Some(path), None) => Place::Unix(unix_path(path).map_err(bad("unix"))?),
+            (None, Some(port)) => {
+                let host = self.host.as_deref().unwrap_or("localhost");
+                Place::Tcp(target_host(host).map_err(bad("host"))?, port)
+            }
+            (None, None) => {
+                let detail = "The instance has neither a `port` nor a `unix` socket.";
+                return Err(
+                    Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail)
+                        .at(format!("{at}/port")),
+                );
+            }
+        };
+        let spoken = match &self.protocol {
+            None => Protocol::Http1,
+            Some(name) => protocol(name).map_err(bad("protocol"))?,
+        };
+        let tls = self.https.clone().and_then(HttpsInput::wish);
+        Destination::at(place)
+            .speaking(spoken, tls)
+            .map_err(|error| {
+                let field = if matches!(error, RegisterError::Https(_)) {
+                    "https"
+                } else {
+                    "protocol"
+                };
+                bad(field)(error)
+            })
     }
 }
 
@@ -320,30 +382,42 @@ impl RouteInput {
             instances,
             host,
             port,
+            unix,
+            protocol,
+            https,
             owner,
             ttl,
         } = self;
-        let is_single = host.is_some() || port.is_some() || owner.is_some() || ttl.is_some();
+        let is_placed = port.is_some() || unix.is_some();
+        let is_single = is_placed
+            || host.is_some()
+            || protocol.is_some()
+            || https.is_some()
+            || owner.is_some()
+            || ttl.is_some();
         let refuse = |detail: &'static str, at: &str| {
             Err(Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(at))
         };
-        match (instances, port) {
+        match (instances, is_placed) {
             (Some(_), _) if is_single => refuse(
                 "Give either `instances` or the fields of a single one, not both.",
                 "/instances",
             ),
             (Some(instances), _) => specs(&instances, registry, "/instances").await,
-            (None, Some(port)) => {
+            (None, true) => {
                 let single = InstanceInput {
                     id: None,
                     host,
                     port,
+                    unix,
+                    protocol,
+                    https,
                     owner,
                     ttl,
                 };
                 Ok(vec![single.spec(registry, "").await?])
             }
-            (None, None) => refuse(
+            (None, false) => refuse(
                 "The route has neither `instances` nor a `port`; send {\"port\": 4321}.",
                 "/port",
             ),

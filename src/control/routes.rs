@@ -16,8 +16,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::Control;
 use super::condition::{conditions, tag};
 use super::input::{self, InstanceInput, RouteInput};
+use super::openapi::refusals::{BadBody, NotMade, NotThere, Refused};
+use super::openapi::requests::{self, IfMatch, IfNoneMatch, RoutePath};
+use super::openapi::texts;
 use super::place::Place;
-use super::problem::{Document, Problem};
+use super::problem::Problem;
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, ChangeError, Edit, Edits, Outcome, Registry, What};
 use crate::route::{InstanceId, RouteKey};
@@ -47,7 +50,7 @@ pub(super) struct RemoveQuery {
     dry_run: bool,
     /// How long requests in flight may go on: up to 24h. Without it they are not waited for, and not
     /// cut either.
-    #[param(example = "30s")]
+    #[param(value_type = texts::Drain, required = false)]
     drain: Option<String>,
 }
 
@@ -59,9 +62,19 @@ pub(super) struct Written {
     generation: u64,
     /// Whether nothing was changed, since that was asked for.
     dry_run: bool,
-    /// The route as it is now.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The route as it is now, or would be.
+    #[schema(value_type = RouteView, required)]
     route: Option<RouteView>,
+}
+
+/// What came of a removal.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Removed {
+    result: ResultName,
+    /// The table's generation with the change.
+    generation: u64,
+    /// Whether nothing was changed, since that was asked for.
+    dry_run: bool,
 }
 
 /// What became of a route or an instance.
@@ -100,21 +113,13 @@ type Result<T> = std::result::Result<T, Problem>;
 type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
 
 /// Reads a route, or an instance of it.
-#[utoipa::path(get, path = "/v1/routes/{host}/{prefix}", tag = "routes", params(
-    ("host" = String, Path, description = "The request hosts: `*`, `example.com`, `*.example.com`."),
-    ("prefix" = String, Path, description = "The path prefix, of as many segments as it has; \
-        with `/instances/{id}` behind it, one instance."),
-), responses(
-    (status = 200, description = "The route", body = RouteView),
-    (status = 400, description = "The path is not a route's", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "No such route", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(get, path = "/v1/routes/{host}/{prefix}", tag = "routes",
+    operation_id = "getRoute", params(RoutePath), responses(
+        (status = 200, description = "The route", body = RouteView, headers(
+            ("ETag" = inline(texts::EntityTag), description = "The route's state"),
+        )),
+        Refused, NotThere,
+    ))]
 pub(super) async fn read(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -151,36 +156,16 @@ pub(super) async fn read(
 }
 
 /// Puts a route: it has these instances afterwards, and no others.
-#[utoipa::path(put, path = "/v1/routes/{host}/{prefix}", tag = "routes", params(
-    ("host" = String, Path, description = "The request hosts: `*`, `example.com`, `*.example.com`."),
-    ("prefix" = String, Path, description = "The path prefix, of as many segments as it has."),
-    WriteQuery,
-    ("If-Match" = Option<String>, Header, description = "The route's entity tag, or `*`"),
-    ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none"),
-), request_body = RouteInput, responses(
-    (status = 200, description = "Replaced, or unchanged", body = Written),
-    (status = 201, description = "Created", body = Written),
-    (status = 400, description = "The route is not one", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "No such path", body = Document,
-        content_type = "application/problem+json"),
-    (status = 408, description = "The body did not come in time", body = Document,
-        content_type = "application/problem+json"),
-    (status = 412, description = "Somebody was faster", body = Document,
-        content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Document,
-        content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "The store fails", body = Document,
-        content_type = "application/problem+json"),
-    (status = 507, description = "The disk is full", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(put, path = "/v1/routes/{host}/{prefix}", tag = "routes",
+    operation_id = "putRoute", params(RoutePath, WriteQuery, IfMatch, IfNoneMatch),
+    request_body = requests::Route, responses(
+        (status = 200, description = "Replaced, renewed or unchanged; or what would be", body = Written),
+        (status = 201, description = "Created", body = Written, headers(
+            ("ETag" = inline(texts::EntityTag), description = "The route's state"),
+            ("Location" = String, description = "The route's path"),
+        )),
+        Refused, BadBody, NotMade,
+    ))]
 pub(super) async fn put(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -221,29 +206,11 @@ pub(super) async fn put(
 }
 
 /// Removes a route, or an instance of it.
-#[utoipa::path(delete, path = "/v1/routes/{host}/{prefix}", tag = "routes", params(
-    ("host" = String, Path, description = "The request hosts: `*`, `example.com`, `*.example.com`."),
-    ("prefix" = String, Path, description = "The path prefix, of as many segments as it has; \
-        with `/instances/{id}` behind it, one instance."),
-    RemoveQuery,
-    ("If-Match" = Option<String>, Header, description = "The route's entity tag, or `*`"),
-), responses(
-    (status = 200, description = "Removed, or draining", body = Written),
-    (status = 400, description = "The request is not one", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "No such route", body = Document,
-        content_type = "application/problem+json"),
-    (status = 412, description = "Somebody was faster", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "The store fails", body = Document,
-        content_type = "application/problem+json"),
-    (status = 507, description = "The disk is full", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(delete, path = "/v1/routes/{host}/{prefix}", tag = "routes",
+    operation_id = "removeRoute", params(RoutePath, RemoveQuery, IfMatch), responses(
+        (status = 200, description = "Removed, or draining; or what would be", body = Removed),
+        Refused, NotThere, NotMade,
+    ))]
 pub(super) async fn remove(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -262,13 +229,12 @@ pub(super) async fn remove(
     let Some(result) = outcome.results.first() else {
         return Err(super::problem::internal());
     };
-    let written = Written {
+    let removed = Removed {
         result: result.what.into(),
         generation: outcome.generation.0,
         dry_run: outcome.dry_run,
-        route: None,
     };
-    Ok(Json(written).into_response())
+    Ok(Json(removed).into_response())
 }
 
 /// Has the registry make a change.

@@ -17,7 +17,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::Control;
 use super::condition::{conditions, tag};
 use super::input::{self, BatchInput, SetInput};
-use super::problem::{Document, Problem};
+use super::openapi::refusals::{BadBody, NotMade, NotThere, Refused};
+use super::openapi::requests::IfMatch;
+use super::openapi::texts;
+use super::problem::Problem;
 use super::routes::{ResultName, WriteQuery, make, problem, query};
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, Edits, Outcome, Registry, State as Snapshot};
@@ -35,17 +38,22 @@ const MAX_PAGE: usize = 10_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Of these request hosts: `*`, `example.com` or `*.example.com`.
+    #[param(value_type = texts::HostPattern, required = false)]
     host: Option<String>,
     /// Of this prefix, or below it.
+    #[param(value_type = texts::AskedPrefix, required = false)]
     prefix: Option<String>,
     /// With an instance of this owner.
+    #[param(value_type = String, required = false)]
     owner: Option<String>,
     /// Without a request or a byte since then: a time (RFC 3339), or how long ago it was (`30m`).
+    #[param(value_type = texts::Since, required = false)]
     inactive_since: Option<String>,
     /// At most so many: a page. Without it all are listed.
-    #[param(minimum = 1, maximum = 10000)]
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 10000)]
     limit: Option<usize>,
     /// The `next` of the page before.
+    #[param(value_type = texts::Cursor, required = false)]
     cursor: Option<String>,
 }
 
@@ -59,6 +67,7 @@ pub(super) struct List {
     /// The routes, by host and prefix.
     routes: Vec<RouteView>,
     /// Where the next page begins.
+    #[schema(required)]
     next: Option<String>,
 }
 
@@ -94,15 +103,13 @@ type Result<T> = std::result::Result<T, Problem>;
 type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
 
 /// Lists routes. Without a limit the answer streams from one moment's state, and holds nobody up.
-#[utoipa::path(get, path = "/v1/routes", tag = "routes", params(ListQuery), responses(
-    (status = 200, description = "The routes", body = List),
-    (status = 400, description = "The query is not one", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(get, path = "/v1/routes", tag = "routes", operation_id = "listRoutes",
+    params(ListQuery), responses(
+        (status = 200, description = "The routes", body = List, headers(
+            ("ETag" = inline(texts::EntityTag), description = "The set's state"),
+        )),
+        Refused,
+    ))]
 pub(super) async fn list(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -130,30 +137,11 @@ pub(super) async fn list(
 }
 
 /// Puts the whole set: afterwards there are these routes and no others.
-#[utoipa::path(put, path = "/v1/routes", tag = "routes", params(
-    WriteQuery,
-    ("If-Match" = Option<String>, Header, description = "The set's entity tag"),
-), request_body = SetInput, responses(
-    (status = 200, description = "The set is this one", body = Changed),
-    (status = 400, description = "An entry is not a route: nothing was changed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 408, description = "The body did not come in time", body = Document,
-        content_type = "application/problem+json"),
-    (status = 412, description = "Somebody was faster", body = Document,
-        content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Document,
-        content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "The store fails", body = Document,
-        content_type = "application/problem+json"),
-    (status = 507, description = "The disk is full", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(put, path = "/v1/routes", tag = "routes", operation_id = "putRoutes",
+    params(WriteQuery, IfMatch), request_body = SetInput, responses(
+        (status = 200, description = "The set is this one; or what would come of it", body = Changed),
+        Refused, BadBody, NotMade,
+    ))]
 pub(super) async fn put(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -178,32 +166,12 @@ pub(super) async fn put(
 }
 
 /// Makes a list of changes, all or none.
-#[utoipa::path(patch, path = "/v1/routes", tag = "routes", params(
-    WriteQuery,
-    ("If-Match" = Option<String>, Header, description = "The set's entity tag"),
-), request_body = BatchInput, responses(
-    (status = 200, description = "All changes are made", body = Changed),
-    (status = 400, description = "A change is not one: none was made", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "What is to go is not there", body = Document,
-        content_type = "application/problem+json"),
-    (status = 408, description = "The body did not come in time", body = Document,
-        content_type = "application/problem+json"),
-    (status = 412, description = "Somebody was faster", body = Document,
-        content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Document,
-        content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "The store fails", body = Document,
-        content_type = "application/problem+json"),
-    (status = 507, description = "The disk is full", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(patch, path = "/v1/routes", tag = "routes", operation_id = "changeRoutes",
+    params(WriteQuery, IfMatch), request_body = BatchInput, responses(
+        (status = 200, description = "All changes are made; or what would come of them",
+            body = Changed),
+        Refused, NotThere, BadBody, NotMade,
+    ))]
 pub(super) async fn patch(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,

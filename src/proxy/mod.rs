@@ -11,6 +11,7 @@ mod headers;
 mod options;
 mod peer;
 mod session;
+mod target_tls;
 mod visit;
 
 use std::sync::Arc;
@@ -33,6 +34,8 @@ use headers::Client;
 pub use options::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
 use peer::Kind;
 use session::{DRAIN, client_ip, names, summary};
+use target_tls::Profiles;
+pub use target_tls::{TargetTlsError, TargetTlsOptions};
 use visit::Visit;
 
 use crate::answer::Refusal;
@@ -50,6 +53,7 @@ pub struct Gateway {
     options: GatewayOptions,
     on_proxy_error: Option<ProxyErrorHandler>,
     balance: Box<dyn Balance>,
+    profiles: Profiles,
 }
 
 impl Gateway {
@@ -60,6 +64,7 @@ impl Gateway {
     ) -> Self {
         Self {
             registry,
+            profiles: Profiles::new(&options.target_tls),
             options,
             on_proxy_error,
             balance: Box::new(RoundRobin),
@@ -227,25 +232,23 @@ impl ProxyHttp for Gateway {
         {
             self.find(&view, exchange);
         }
-        let attempt = exchange.attempt;
-        let aimed = exchange.visit.as_mut().and_then(|visit| {
-            let (index, address) = peer::aim(visit.route(), visit.index(), attempt)?;
-            Some((visit, index, address))
-        });
-        let Some((visit, index, address)) = aimed else {
-            return Err(Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up());
+        let no_address = || Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up();
+        let Some(visit) = &exchange.visit else {
+            return Err(no_address());
+        };
+        let Some((index, address)) = peer::aim(visit.route(), visit.index(), exchange.attempt)
+        else {
+            return Err(no_address());
         };
         let instance = visit.route().instance(index);
         if let Some(connection) = session.stream().and_then(Connection::of) {
             connection.leash().serve(instance.serial);
         }
         let timeouts = &self.options.timeouts;
-        let kind = Kind::of(session);
-        let fresh = exchange.resent;
+        let (kind, fresh) = (Kind::of(session), exchange.resent);
+        let peer = peer::peer(instance, address, &self.profiles, timeouts, kind, fresh);
         exchange.aimed = index;
-        Ok(Box::new(peer::peer(
-            instance, address, timeouts, kind, fresh,
-        )))
+        peer.map(Box::new).ok_or_else(no_address)
     }
 
     /// Lets the origin's half take what is on its way before the body ends. If its queue is full at

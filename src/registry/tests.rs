@@ -111,7 +111,9 @@ fn key(number: u8) -> RouteKey {
 
 fn spec(id: Option<u8>, port: u16, has_lease: bool) -> Spec {
     let port = NonZeroU16::new(4000 + port).unwrap();
-    let target = TargetPolicy::default().resolve("localhost", port).unwrap();
+    let target = TargetPolicy::default()
+        .resolve(&Destination::local(port))
+        .unwrap();
     Spec {
         id: id.map_or_else(InstanceId::default, |id| {
             InstanceId::parse(&format!("i{id}")).unwrap()
