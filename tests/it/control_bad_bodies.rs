@@ -127,7 +127,7 @@ async fn another_shape_is_refused_at_its_place() {
         }
     }
     cases.push((WRITES[2], r#"{"id": "a", "port": 1}"#.into(), "/id".into()));
-    cases.push((WRITES[3], "{}".into(), String::new()));
+    cases.push((WRITES[3], "{}".into(), "/port".into()));
     cases.push((
         WRITES[3],
         r#"{"instances": []}"#.into(),

@@ -41,7 +41,11 @@ const ENTRIES: [(&str, &str, &str); 28] = [
         "INVALID_BODY",
         "/instances/0/port",
     ),
-    (r#"{"instances": [{}]}"#, "INVALID_BODY", "/instances/0"),
+    (
+        r#"{"instances": [{}]}"#,
+        "INVALID_BODY",
+        "/instances/0/port",
+    ),
     (
         r#"{"instances": [{"port": 1, "id": "a b"}]}"#,
         "INVALID_INSTANCE",
@@ -134,7 +138,7 @@ const CHANGES: [(&str, u16, &str, &str); 20] = [
         r#"{"op": "join", "instance": {"id": "a"}}"#,
         400,
         "INVALID_BODY",
-        "/instance",
+        "/instance/port",
     ),
     (
         r#"{"op": "join", "instance": {"port": 1, "ttl": "1y"}}"#,
