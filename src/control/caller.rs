@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::Control;
+use super::input;
 use super::peer::{self, Local, Peer};
 use super::problem::Problem;
 use super::tokens::Tokens;
@@ -100,7 +101,7 @@ impl Callers {
             return Err(forbidden(detail.to_owned()));
         }
         self.check_host(local, fields)?;
-        peer::check(peer, fields).map_err(|error| forbidden(error.to_string()))?;
+        peer::check(peer, fields).map_err(|error| input::invalid(&error, ""))?;
         Ok(Actor::local(from(peer)))
     }
 

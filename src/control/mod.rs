@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod input;
 mod matching;
+mod object;
 mod openapi;
 mod peer;
 mod place;

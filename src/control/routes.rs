@@ -23,7 +23,12 @@ use super::place::Place;
 use super::problem::Problem;
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, ChangeError, Edit, Edits, Outcome, Registry, What};
-use crate::route::RouteKey;
+use crate::route::{InstanceId, RouteKey};
+
+/// What a reading of one route can be asked: nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadQuery {}
 
 /// What every write can be asked.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -119,8 +124,10 @@ type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
 pub(super) async fn read(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
+    asked: Asked<ReadQuery>,
     uri: Uri,
 ) -> Result<Response> {
+    let ReadQuery {} = query(asked)?;
     let registry = &control.registry;
     let place = Place::of(registry, &uri)?;
     may_read(&actor, &place.key)?;
@@ -171,13 +178,10 @@ pub(super) async fn put(
     let registry = &control.registry;
     let dry_run = query(asked)?.dry_run;
     let place = Place::of(registry, &uri)?;
-    let (edit, is_instance) = match &place.instance {
+    let edit = match &place.instance {
         None => {
             let input: RouteInput = input::json(&control, &fields, body).await?;
-            (
-                Edit::Put(place.key.clone(), input.specs(registry).await?),
-                false,
-            )
+            Edit::Put(place.key.clone(), input.specs(registry).await?)
         }
         Some(id) => {
             let input: InstanceInput = input::json(&control, &fields, body).await?;
@@ -187,12 +191,19 @@ pub(super) async fn put(
                 return Err(problem.at("/id"));
             }
             let spec = input.named(id).spec(registry, "").await?;
-            (Edit::Join(place.key.clone(), spec, false), true)
+            Edit::Join(place.key.clone(), spec, false)
         }
     };
     let conditions = conditions(registry, &fields, Some(&place.key))?;
-    let outcome = make(registry, vec![edit], conditions, dry_run, actor).await?;
-    Ok(written(registry, &outcome, is_instance))
+    let outcome = make(registry, vec![edit], conditions, dry_run, actor)
+        .await
+        .map_err(|problem| match problem.code {
+            "INSTANCE_COUNT" | "DUPLICATE_INSTANCE" if place.instance.is_none() => {
+                problem.at("/instances")
+            }
+            _ => problem,
+        })?;
+    Ok(written(registry, &outcome, place.instance.as_ref()))
 }
 
 /// Removes a route, or an instance of it.
@@ -247,18 +258,23 @@ pub(super) async fn make(
         .map_err(|error| problem(&error, "/changes"))
 }
 
-fn written(registry: &Registry, outcome: &Outcome, is_instance: bool) -> Response {
+/// The answer to a put of a route, or of one instance of it.
+fn written(registry: &Registry, outcome: &Outcome, instance: Option<&InstanceId>) -> Response {
     let Some(result) = outcome.results.first() else {
         return super::problem::internal().into_response();
     };
     let state = registry.state();
     let viewer = Viewer::new(registry, &state);
-    let name = match (result.what, &result.route) {
-        (What::Created, _) if is_instance => ResultName::Joined,
-        (What::Unchanged, Some(route)) if route.instances().any(|i| i.lease.is_some()) => {
-            ResultName::Renewed
-        }
-        (what, _) => what.into(),
+    let is_leased = result.route.iter().any(|route| {
+        let mut meant = route
+            .instances()
+            .filter(|one| instance.is_none_or(|id| one.id == *id));
+        meant.any(|one| one.lease.is_some())
+    });
+    let name = match result.what {
+        What::Created if instance.is_some() => ResultName::Joined,
+        What::Unchanged if is_leased => ResultName::Renewed,
+        what => what.into(),
     };
     let written = Written {
         result: name,
@@ -269,7 +285,7 @@ fn written(registry: &Registry, outcome: &Outcome, is_instance: bool) -> Respons
     let mut response = Json(written).into_response();
     if result.what == What::Created && !outcome.dry_run {
         *response.status_mut() = StatusCode::CREATED;
-        if let Ok(location) = HeaderValue::from_str(&Place::path(&result.key)) {
+        if let Ok(location) = HeaderValue::from_str(&Place::path(&result.key, instance)) {
             response.headers_mut().insert(LOCATION, location);
         }
     }
@@ -287,12 +303,15 @@ pub(super) fn query<T>(asked: Asked<T>) -> Result<T> {
     match asked {
         Ok(Query(query)) => Ok(query),
         Err(error) => {
-            let detail = format!("The query: {}.", error.body_text());
-            Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "INVALID_QUERY",
-                detail,
-            ))
+            let text = error.body_text();
+            let reason = text.rsplit_once("string: ").map_or(&*text, |(_, why)| why);
+            let detail = format!("The query: {reason}.");
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", detail);
+            // The name of a parameter stands in front, unless it is the query that is wrong.
+            Err(match reason.split_once(": ") {
+                Some((name, _)) if !name.contains(' ') => problem.in_parameter(name.to_owned()),
+                _ => problem,
+            })
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The set of routes: listed, put as a whole, changed in one go.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::body::Body;
@@ -188,7 +188,13 @@ pub(super) async fn patch(
     let outcome = make(registry, edits, conditions, dry_run, actor)
         .await
         .map_err(|problem| match problem.pointer {
-            None if is_one && problem.code != "PRECONDITION_FAILED" => problem.at("/changes/0"),
+            // What the store or a condition says is not about the entry.
+            None if is_one
+                && problem.code != "PRECONDITION_FAILED"
+                && !problem.status.is_server_error() =>
+            {
+                problem.at("/changes/0")
+            }
             _ => problem,
         })?;
     Ok(changed(registry, &outcome, true))
@@ -249,6 +255,7 @@ impl Filter {
         }
         let host = query.host.as_deref().map(host_pattern).transpose();
         let prefix = query.prefix.as_deref().map(PathPrefix::parse).transpose();
+        let prefix = prefix.map(|prefix| prefix.map(|prefix| registry.spelt(prefix)));
         let after = match &query.cursor {
             None => None,
             Some(cursor) => {
@@ -280,8 +287,8 @@ impl Filter {
 
     fn takes(&self, route: &Route) -> bool {
         let prefix = |own: &PathPrefix| {
-            let (own, route) = (own.to_ascii_lowercase(), route.prefix.to_ascii_lowercase());
-            route.is_within(&own)
+            let below = route.prefix.as_str().strip_prefix(own.as_str());
+            own.is_root() || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let owner = |own: &String| {
             let mut instances = route.instances();
@@ -318,8 +325,28 @@ fn moment(registry: &Registry, text: &str) -> Option<u64> {
         let ago = u64::try_from(ago.as_millis()).ok()?;
         return Some(registry.clock().now().saturating_sub(ago));
     }
-    let date: SystemTime = humantime::parse_rfc3339_weak(text).ok()?;
-    Some(registry.clock().moment(date))
+    Some(registry.clock().moment(date(text)?))
+}
+
+/// A time with its offset from UTC (RFC 3339, 5.6): `2026-01-31T13:00:00+01:00`.
+fn date(text: &str) -> Option<SystemTime> {
+    if let Ok(date) = humantime::parse_rfc3339_weak(text) {
+        return Some(date);
+    }
+    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let is_ahead = offset.starts_with('+');
+    let (hours, minutes) = offset.strip_prefix(['+', '-'])?.split_once(':')?;
+    let (hours, minutes): (u64, u64) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    let offset = Duration::from_secs((hours * 60 + minutes) * 60);
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    if is_ahead {
+        local.checked_sub(offset)
+    } else {
+        local.checked_add(offset)
+    }
 }
 
 /// The routes that are meant, as of one moment.
@@ -397,5 +424,28 @@ impl Listing {
             text.push(b'}');
         }
         Ok(text.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_has_an_offset_from_utc() {
+        let utc = |text: &str| date(text).map(|date| humantime::format_rfc3339(date).to_string());
+        for (text, expected) in [
+            ("2026-01-31T12:00:00Z", Some("2026-01-31T12:00:00Z")),
+            ("2026-01-31T12:00:00+01:30", Some("2026-01-31T10:30:00Z")),
+            ("2026-01-31T23:00:00-01:00", Some("2026-02-01T00:00:00Z")),
+            ("2026-01-31T12:00:00+24:00", None),
+            ("2026-01-31T12:00:00+01:60", None),
+            ("2026-01-31T12:00:00 01:00", None),
+            ("2026-01-31T12:00:00+0100", None),
+            ("+01:00", None),
+            ("é", None),
+        ] {
+            assert_eq!(utc(text).as_deref(), expected, "{text}");
+        }
     }
 }

@@ -44,7 +44,7 @@ pub use events::{
     Event, ProxyError, ProxyFailure, RegisterFailure, RouteEvent, RouteEventKind, RoutesEvent,
 };
 pub use history::{History, Reading};
-pub use registration::{Registration, UnknownFields, owner, target_host};
+pub use registration::{Registration, UnknownFields, instance_id, owner, target_host};
 pub use resolve::{AllowedTarget, TargetPolicy};
 pub use rights::{Action, Actor, Rights, Scope};
 pub use state::State;
@@ -277,6 +277,12 @@ impl Registry {
         self.rules.admit(prefix)
     }
 
+    /// A prefix in the table's spelling.
+    #[must_use]
+    pub fn spelt(&self, prefix: PathPrefix) -> PathPrefix {
+        self.rules.spelt(prefix)
+    }
+
     /// Removes a route; requests that are on their way to its target are not disturbed. Blocks while
     /// the store writes.
     ///
@@ -364,10 +370,14 @@ impl Rules {
             let prefix = prefix.to_string();
             return Err(RegisterError::Reserved { prefix });
         }
-        Ok(match self.case {
+        Ok(self.spelt(prefix))
+    }
+
+    fn spelt(&self, prefix: PathPrefix) -> PathPrefix {
+        match self.case {
             CaseSensitivity::Insensitive => prefix.to_ascii_lowercase(),
             CaseSensitivity::Sensitive => prefix,
-        })
+        }
     }
 
     /// A stored route, unless the rules have changed against it.

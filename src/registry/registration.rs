@@ -332,7 +332,11 @@ pub fn target_host(text: &str) -> Result<String, RegisterError> {
     }
 }
 
-fn instance_id(text: &str) -> Result<InstanceId, RegisterError> {
+/// An instance's name.
+///
+/// # Errors
+/// [`RegisterError::Instance`].
+pub fn instance_id(text: &str) -> Result<InstanceId, RegisterError> {
     InstanceId::parse(text)
         .map_err(|_known| RegisterError::Instance(format!("{:?}", clipped(text))))
 }
