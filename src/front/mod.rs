@@ -31,6 +31,7 @@ use crate::answer::{Body, Refusal};
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 use http::StatusCode;
 
+pub(crate) use chunked::BadChunk;
 pub(crate) use connection::Connection;
 pub use connections::Connections;
 pub(crate) use head::HeadLimits;
@@ -273,6 +274,12 @@ where
         let leash = connection.held();
         let early = connection.open(head.framing, bytes.split_off(head.length));
         bytes.unsplit(early);
+        if connection.is_malformed() {
+            let status = StatusCode::BAD_REQUEST;
+            let refusal = Refusal::new(status, "BAD_REQUEST", BadChunk.to_string());
+            Box::pin(refuse(&mut connection, &refusal, self.body)).await;
+            return None;
+        }
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
         session.set_keepalive(if *shutdown.borrow() {
