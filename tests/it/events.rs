@@ -28,8 +28,7 @@ async fn each_change_of_a_route_is_told() {
     assert_eq!(key(&told), ("*", "/a"));
     assert_eq!(told.data["generation"], created["generation"]);
     assert_eq!(told.data["before"], Value::Null);
-    let instance =
-        json!({ "id": "default", "host": "localhost", "port": 4001, "owner": "me", "ttl": "1h" });
+    let instance = json!({ "id": "default", "host": "localhost", "port": 4001, "unix": null, "owner": "me", "ttl": "1h" });
     assert_eq!(told.data["after"]["instances"], json!([instance]));
     // Neither a renewal nor what is unchanged is news, nor is what would be done.
     api.put(ROUTE, json!({ "port": 4001, "owner": "me", "ttl": "1h" }))
@@ -96,7 +95,7 @@ async fn registrations_are_told_in_the_words_of_the_contract() {
         .await;
     let hosts: Vec<_> = told.iter().map(|told| key(told).0).collect();
     assert_eq!(hosts, ["a.example", "b.example", "a.example", "b.example"]);
-    let target = json!({ "host": "localhost", "port": 4321 });
+    let target = json!({ "host": "localhost", "port": 4321, "unix": null });
     assert_eq!(told[2].data["target"], target);
     // Registering again is a registration, but not a new route.
     let leased = json!({ "prefix": "/leased", "port": 4321, "ttl": "1h" }).to_string();

@@ -144,8 +144,10 @@ async fn readers_do_not_hold_up_a_stop() {
         let ended = proxy.stop().await;
         assert!(ended.status.success(), "{ended:?}");
         assert!(ended.after < Duration::from_secs(2), "{hanging}: {ended:?}");
-        for mut reader in readers {
-            reader.ends().await;
+        if !hanging {
+            for mut reader in readers {
+                reader.ends().await;
+            }
         }
     }
 }

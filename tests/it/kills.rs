@@ -198,7 +198,7 @@ async fn everything_that_was_answered_is_there_and_nothing_is_half() {
             known.check(&found, own, &context);
         }
         let clients = clients(known, control, random.u64(..), &answered);
-        tokio::time::sleep(Duration::from_millis(random.u64(10..250))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(10..160))).await;
         proxy.signal("KILL");
         proxy.ended().await;
         known = Vec::new();

@@ -1,5 +1,6 @@
 //! What is kept beyond the process: everything that was answered, as it was.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use dynamic_reverse_proxy::registry::store::{
@@ -7,7 +8,9 @@ use dynamic_reverse_proxy::registry::store::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Api, Client, Home, Origin, ReservedPort, TestProxy, api_request, eventually};
+use crate::support::{
+    Api, Client, Home, Origin, ReservedPort, TestProxy, api_request, eventually, get,
+};
 
 /// What of the routes is the same after a restart, and their leases.
 async fn kept(api: &mut Api) -> (Value, Vec<Option<Duration>>) {
@@ -147,10 +150,7 @@ async fn the_time_that_the_proxy_is_down_does_not_count() {
     api.until_gone(target).await;
     let lived = begin.elapsed().checked_sub(down).unwrap();
     let late = Duration::from_millis(3500);
-    assert!(
-        lived > Duration::from_millis(1900) && lived < late,
-        "{lived:?}"
-    );
+    assert!(lived > Duration::from_secs(1) && lived < late, "{lived:?}");
     api.until_gone("/v1/routes/*/b").await;
     // And the end of the lease is kept as well.
     proxy.signal("KILL");
@@ -269,7 +269,8 @@ async fn a_hand_over_loses_no_registration() {
     .await;
     // An old connection, and one after the other.
     let on_old = Api::at(address).await;
-    let writer = tokio::spawn(register_for(address, origin.port()));
+    let traffic = old.address();
+    let writer = tokio::spawn(register_for(address, traffic, origin.port()));
     let directory = tempfile::tempdir().unwrap();
     let mut command = home.command();
     command.arg("-u");
@@ -345,7 +346,7 @@ async fn what_is_left_of_the_old_process_takes_no_changes_and_no_processor() {
 }
 
 /// Registers one route after the other for a while, and says which were answered.
-async fn register_for(control: std::net::SocketAddr, port: u16) -> Vec<u64> {
+async fn register_for(control: SocketAddr, traffic: SocketAddr, port: u16) -> Vec<u64> {
     let end = Instant::now() + Duration::from_millis(2500);
     let mut answered = Vec::new();
     let mut client = Client::connect(control).await;
@@ -357,7 +358,14 @@ async fn register_for(control: std::net::SocketAddr, port: u16) -> Vec<u64> {
         let request = api_request("PUT", &target, &[], Some(&body));
         drop(client.offer(request).await);
         match client.read(false).await {
-            Some(response) if response.status == 201 => answered.push(number),
+            Some(response) if response.status == 201 => {
+                answered.push(number);
+                // Whichever process takes the next connection knows it.
+                let path = format!("/r/{number}");
+                assert_eq!(get(traffic, &path).await.text(), "app", "{path}");
+                let mut api = Api::at(control).await;
+                assert!(api.get(&format!("/v1/routes/*{path}")).await.is_some());
+            }
             Some(response) => {
                 // The old process, which says so, or the new one on its way.
                 assert_eq!(response.status, 503, "{}", response.text());

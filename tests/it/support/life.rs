@@ -123,7 +123,7 @@ impl Reader {
     /// One that has asked, and does not read.
     pub(crate) async fn hanging(proxy: &TestProxy) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4096).expect("SO_RCVBUF");
+        socket.set_recv_buffer_size(64 * 1024).expect("SO_RCVBUF");
         let stream = socket.connect(proxy.control().await).await;
         let wire = Wire::new(stream.expect("the proxy accepts"));
         Self::asking(Client::on(wire), None).await
