@@ -98,3 +98,4 @@ pub mod registry;
 pub mod route;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
