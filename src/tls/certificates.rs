@@ -209,8 +209,12 @@ impl Certificates {
                 continue;
             }
             let read = kept.and_then(|kept| {
-                let pair = Pair::parse(kept.certificate.as_bytes(), kept.key.as_bytes(), &provider())
-                    .map_err(|problem| problem.to_string())?;
+                let pair = Pair::parse(
+                    kept.certificate.as_bytes(),
+                    kept.key.as_bytes(),
+                    &provider(),
+                )
+                .map_err(|problem| problem.to_string())?;
                 Ok((kept, pair))
             });
             let entry = match read {
@@ -271,7 +275,9 @@ impl Certificates {
         }
         let taken = match earlier {
             None => Taken::Created,
-            Some(earlier) if earlier.is_same(&pair, default, source) => return Ok(Taken::Unchanged),
+            Some(earlier) if earlier.is_same(&pair, default, source) => {
+                return Ok(Taken::Unchanged);
+            }
             Some(_) => Taken::Replaced,
         };
         if let Some(folder) = &state.folder {
@@ -417,7 +423,10 @@ impl Certificates {
     }
 
     fn publish(&self, state: &State) {
-        let pairs = state.entries.values().filter_map(|entry| entry.pair.as_ref());
+        let pairs = state
+            .entries
+            .values()
+            .filter_map(|entry| entry.pair.as_ref());
         let default = state.entries.values().find(|entry| entry.default);
         let default = default.and_then(|entry| entry.pair.as_ref());
         self.table.store(Arc::new(Table::new(pairs, default)));
@@ -440,16 +449,23 @@ impl fmt::Debug for Certificates {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name();
-        let is_challenge = hello
-            .alpn()
-            .is_some_and(|mut protocols| protocols.next() == Some(ACME_TLS) && protocols.next().is_none());
+        let is_challenge = hello.alpn().is_some_and(|mut protocols| {
+            protocols.next() == Some(ACME_TLS) && protocols.next().is_none()
+        });
         if is_challenge {
-            return self.challenges.load().get(plain(name?).as_ref()).map(Arc::clone);
+            return self
+                .challenges
+                .load()
+                .get(plain(name?).as_ref())
+                .map(Arc::clone);
         }
         let chosen = self.choose(name, hello.signature_schemes());
         if chosen.is_none() {
             self.unmatched.fetch_add(1, Ordering::Relaxed);
-            log::debug!("no certificate for {}", name.unwrap_or("a client that names no host"));
+            log::debug!(
+                "no certificate for {}",
+                name.unwrap_or("a client that names no host")
+            );
         }
         chosen
     }
@@ -459,7 +475,9 @@ impl State {
     /// The name of the default.
     fn default(&self) -> Option<&Arc<str>> {
         let mut entries = self.entries.iter();
-        entries.find(|(_, entry)| entry.default).map(|(name, _)| name)
+        entries
+            .find(|(_, entry)| entry.default)
+            .map(|(name, _)| name)
     }
 }
 

@@ -31,6 +31,8 @@ mod provider;
 mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use authorities::{Authorities, AuthoritiesError};

@@ -110,9 +110,7 @@ fn verifier(client_auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, Ver
     };
     match client_auth {
         ClientAuth::Off => Ok(WebPkiClientVerifier::no_client_auth()),
-        ClientAuth::Optional(authorities) => {
-            builder(authorities).allow_unauthenticated().build()
-        }
+        ClientAuth::Optional(authorities) => builder(authorities).allow_unauthenticated().build(),
         ClientAuth::Require(authorities) => builder(authorities).build(),
     }
 }

@@ -27,7 +27,10 @@ pub(super) struct Table {
 impl Table {
     /// The table of these pairs, of which one may be the default; of two that are equal, the first
     /// wins.
-    pub(super) fn new<'a>(pairs: impl IntoIterator<Item = &'a Pair>, default: Option<&Pair>) -> Self {
+    pub(super) fn new<'a>(
+        pairs: impl IntoIterator<Item = &'a Pair>,
+        default: Option<&Pair>,
+    ) -> Self {
         let mut pairs: Vec<&Pair> = pairs.into_iter().collect();
         pairs.sort_by_key(|pair| Reverse(pair.details.not_after));
         let mut table = Self {

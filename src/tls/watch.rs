@@ -71,7 +71,10 @@ pub(super) enum Look {
 
 impl Watched {
     /// Reads the files of a certificate for the first time.
-    pub(super) fn load(name: &Arc<str>, files: CertificateFiles) -> Result<(Self, Pair), LoadError> {
+    pub(super) fn load(
+        name: &Arc<str>,
+        files: CertificateFiles,
+    ) -> Result<(Self, Pair), LoadError> {
         let mut watched = Self {
             certificate: files.certificate,
             key: files.key,
