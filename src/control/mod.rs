@@ -5,6 +5,7 @@
 
 mod bridge;
 mod caller;
+mod certificates;
 mod condition;
 mod error;
 mod events;
@@ -40,6 +41,7 @@ pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
 
 use crate::registry::{RegisterFailure, Registry, UnknownFields};
+use crate::tls::Certificates;
 
 /// The field of an answer that carries the table's generation.
 pub(crate) const GENERATION: &str = "x-route-generation";
@@ -57,6 +59,7 @@ pub(crate) struct Control {
     pub(crate) unknown_fields: UnknownFields,
     pub(crate) body: BodyLimits,
     pub(crate) callers: Arc<Callers>,
+    pub(crate) certificates: Arc<Certificates>,
     /// The limits on a body for the API itself.
     pub(crate) api_body: BodyLimits,
     pub(crate) on_register_error: Option<RegisterErrorHandler>,
@@ -77,7 +80,12 @@ pub(crate) fn registration(control: Arc<Control>) -> Router {
 /// [`Actor`](crate::registry::Actor) among its extensions.
 pub(crate) fn api(control: Arc<Control>) -> Router {
     let one = get(routes::read).put(routes::put).delete(routes::remove);
+    let certificate = get(certificates::read)
+        .put(certificates::put)
+        .delete(certificates::remove);
     Router::new()
+        .route("/v1/certificates", get(certificates::list))
+        .route("/v1/certificates/{name}", certificate)
         .route("/v1/routes", get(set::list).put(set::put).patch(set::patch))
         .route("/v1/routes/{*route}", one)
         .route("/v1/match", get(matching::find))

@@ -23,6 +23,10 @@ use utoipa::openapi::OpenApi as Document;
         super::matching::find,
         super::events::follow,
         super::status::status,
+        super::certificates::list,
+        super::certificates::read,
+        super::certificates::put,
+        super::certificates::remove,
         super::register::register,
     ),
     components(schemas(super::input::InstanceInput, super::view::InstanceView)),
@@ -30,6 +34,7 @@ use utoipa::openapi::OpenApi as Document;
         (name = "routes", description = "Routes and their instances"),
         (name = "events", description = "What happens"),
         (name = "status", description = "What is running"),
+        (name = "certificates", description = "The certificates of TLS with clients"),
         (name = "registration", description = "The door for apps"),
     )
 )]

@@ -83,6 +83,19 @@ pub struct Stored {
     pub failures: u64,
 }
 
+/// A certificate that is given, to be taken under a name.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The certificate and its chain, PEM.
+    pub certificate: &'a str,
+    /// The private key, PEM: PKCS#8, PKCS#1 or SEC1.
+    pub key: &'a str,
+    /// Whether it is to serve clients that no other certificate is for.
+    pub default: bool,
+    /// Where it is from.
+    pub source: Source,
+}
+
 /// What became of a certificate that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -247,26 +260,40 @@ impl Certificates {
     ///
     /// # Errors
     /// [`TakeError`]; nothing has changed then.
-    pub fn take(
+    pub fn take(&self, name: &str, given: &Given<'_>) -> Result<Taken, TakeError> {
+        self.take_if(name, given, |_any| true)
+    }
+
+    /// The same, if `may` allows the new certificate and the one that it replaces.
+    ///
+    /// # Errors
+    /// [`TakeError`]; nothing has changed then.
+    pub fn take_if(
         &self,
         name: &str,
-        certificate: &str,
-        key: &str,
-        default: bool,
-        source: Source,
+        given: &Given<'_>,
+        may: impl Fn(&Stored) -> bool,
     ) -> Result<Taken, TakeError> {
         if !is_name(name) {
             return Err(TakeError::Name);
         }
-        let pair = Pair::parse(certificate.as_bytes(), key.as_bytes(), &provider())?;
+        let (certificate, key) = (given.certificate.as_bytes(), given.key.as_bytes());
+        let pair = Pair::parse(certificate, key, &provider())?;
         pair.details.check(SystemTime::now())?;
         let name: Arc<str> = name.into();
+        let entry = Entry::new(Origin::Other(given.source), given.default, Some(pair));
         let mut state = self.state.lock();
         let earlier = state.entries.get(&name);
+        let is_allowed = |entry: &Entry| may(&entry.stored(&name));
+        if !is_allowed(&entry) || !earlier.is_none_or(is_allowed) {
+            return Err(TakeError::Forbidden);
+        }
         if earlier.is_some_and(Entry::is_configured) {
             return Err(TakeError::Configured(name));
         }
-        let other = state.default().filter(|other| default && *other != &name);
+        let other = state
+            .default()
+            .filter(|other| given.default && **other != name);
         let other = other.cloned();
         if let Some(other) = &other
             && state.entries.get(other).is_some_and(Entry::is_configured)
@@ -275,29 +302,19 @@ impl Certificates {
         }
         let taken = match earlier {
             None => Taken::Created,
-            Some(earlier) if earlier.is_same(&pair, default, source) => {
-                return Ok(Taken::Unchanged);
-            }
+            Some(earlier) if earlier.is_same(&entry) => return Ok(Taken::Unchanged),
             Some(_) => Taken::Replaced,
         };
         if let Some(folder) = &state.folder {
-            // First the new default, then the end of the old: a crash in between leaves two, of
-            // which one is taken.
-            let kept = Kept {
-                source,
-                default,
-                certificate: certificate.to_owned(),
-                key: key.to_owned(),
-            };
-            folder.write(&name, &kept)?;
+            // First the end of the old default: a crash in between leaves none, and not two.
             if let Some(other) = &other {
                 folder.set_default(other, false)?;
             }
+            folder.write(&name, &Kept::from(given))?;
         }
         if let Some(other) = other.and_then(|other| state.entries.get_mut(&other)) {
             other.default = false;
         }
-        let entry = Entry::new(Origin::Other(source), default, Some(pair));
         entry.describe(&name, "is taken");
         state.entries.insert(name, entry);
         self.publish(&state);
@@ -310,11 +327,26 @@ impl Certificates {
     /// # Errors
     /// [`RemoveError`]; nothing has changed then.
     pub fn remove(&self, name: &str) -> Result<(), RemoveError> {
+        self.remove_if(name, |_any| true)
+    }
+
+    /// The same, if `may` allows it.
+    ///
+    /// # Errors
+    /// [`RemoveError`]; nothing has changed then.
+    pub fn remove_if(
+        &self,
+        name: &str,
+        may: impl FnOnce(&Stored) -> bool,
+    ) -> Result<(), RemoveError> {
         let mut state = self.state.lock();
         let Some((name, entry)) = state.entries.get_key_value(name) else {
             return Err(RemoveError::Unknown(name.into()));
         };
         let name = Arc::clone(name);
+        if !may(&entry.stored(&name)) {
+            return Err(RemoveError::Forbidden);
+        }
         if entry.is_configured() {
             return Err(RemoveError::Configured(name));
         }
@@ -504,10 +536,12 @@ impl Entry {
         }
     }
 
-    /// Whether it is this very pair; the key of a certificate is always the same.
-    fn is_same(&self, pair: &Pair, default: bool, source: Source) -> bool {
-        let same = |own: &Pair| own.certified.cert == pair.certified.cert;
-        self.pair.as_ref().is_some_and(same) && self.default == default && self.source() == source
+    /// Whether it is the very same; a certificate always has the same key.
+    fn is_same(&self, other: &Self) -> bool {
+        let chain = |entry: &Self| entry.pair.as_ref().map(|pair| pair.certified.cert.clone());
+        chain(self) == chain(other)
+            && self.default == other.default
+            && self.source() == other.source()
     }
 
     /// Looks at the files, if it has some: the pair to use from now on.

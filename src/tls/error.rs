@@ -204,6 +204,9 @@ pub enum TakeError {
     /// Another certificate, of the configuration, is the default.
     #[error("the default is `{0}`, from the configuration; take `default` out of one of the two")]
     DefaultConfigured(Arc<str>),
+    /// Whoever gave it may not.
+    #[error("this certificate is not theirs to give")]
+    Forbidden,
     /// It cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -219,6 +222,9 @@ pub enum RemoveError {
     /// The certificate is the configuration's.
     #[error("the certificate `{0}` is from the configuration; remove it there, and start again")]
     Configured(Arc<str>),
+    /// Whoever asks may not.
+    #[error("this certificate is not theirs to remove")]
+    Forbidden,
     /// It cannot be removed from the disk.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::certificates::Source;
+use super::certificates::{Given, Source};
 use super::error::StoreError;
 
 /// What the files of certificates end with, and those that are being written.
@@ -23,6 +23,17 @@ pub(super) struct Kept {
     pub(super) default: bool,
     pub(super) certificate: String,
     pub(super) key: String,
+}
+
+impl From<&Given<'_>> for Kept {
+    fn from(given: &Given<'_>) -> Self {
+        Self {
+            source: given.source,
+            default: given.default,
+            certificate: given.certificate.to_owned(),
+            key: given.key.to_owned(),
+        }
+    }
 }
 
 /// The folder, which nobody but the proxy's user can look into.

@@ -36,7 +36,7 @@ mod tests;
 mod watch;
 
 pub use authorities::{Authorities, AuthoritiesError};
-pub use certificates::{CertificateFiles, Certificates, Source, Stored, Taken};
+pub use certificates::{CertificateFiles, Certificates, Given, Source, Stored, Taken};
 pub use details::Details;
 pub use error::{LoadError, PairError, Part, RemoveError, StoreError, TakeError};
 pub use options::{ClientAuth, MinVersion, ServerConfigError, ServerOptions, server_config};

@@ -8,6 +8,7 @@ use rcgen::{
     SignatureAlgorithm,
 };
 
+use super::certificates::{Given, Source};
 use super::pair::Pair;
 use super::provider::provider;
 
@@ -70,6 +71,16 @@ impl Identity {
             ..Wanted::default()
         }
         .make()
+    }
+
+    /// As it comes over the control API.
+    pub(super) fn given(&self, default: bool) -> Given<'_> {
+        Given {
+            certificate: &self.certificate,
+            key: &self.key,
+            default,
+            source: Source::Api,
+        }
     }
 
     /// One that all tests have.

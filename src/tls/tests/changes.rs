@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use rustls::pki_types::CertificateDer;
 
 use super::super::testing::{DAY, Identity, Wanted, pair};
-use super::super::{Certificates, RemoveError, Source, TakeError, Taken};
+use super::super::{Certificates, RemoveError, TakeError, Taken};
 use super::*;
 
 /// The certificate that a client gets that asks for a name.
@@ -147,8 +147,7 @@ fn the_one_that_is_valid_longest_wins_and_exact_before_wildcard_before_default()
     let default = until(&["other.example"], 40);
     let certificates = Certificates::new();
     let put = |name: &str, identity: &Identity, default: bool| {
-        let (certificate, key) = (&identity.certificate, &identity.key);
-        let taken = certificates.take(name, certificate, key, default, Source::Api);
+        let taken = certificates.take(name, &identity.given(default));
         assert_eq!(taken.unwrap(), Taken::Created);
     };
     put("exact", &exact, false);
@@ -193,10 +192,7 @@ fn a_certificate_is_kept_over_a_restart_and_nobody_else_reads_it() {
         let certificates = Certificates::new();
         certificates.open(&path).unwrap();
         let take = |name, identity: &Identity, default| {
-            let (certificate, key) = (&identity.certificate, &identity.key);
-            certificates
-                .take(name, certificate, key, default, Source::Api)
-                .unwrap()
+            certificates.take(name, &identity.given(default)).unwrap()
         };
         assert_eq!(take("a", &first, true), Taken::Created);
         assert_eq!(take("a", &first, true), Taken::Unchanged);
@@ -261,13 +257,7 @@ fn one_that_expired_while_it_was_kept_is_used_with_a_warning() {
     }
     .make();
     let certificates = Certificates::new();
-    let refused = certificates.take(
-        "a",
-        &identity.certificate,
-        &identity.key,
-        false,
-        Source::Api,
-    );
+    let refused = certificates.take("a", &identity.given(false));
     assert!(matches!(refused, Err(TakeError::Pair(_))));
     let kept = serde_json::json!({
         "source": "api", "default": false,
@@ -286,13 +276,7 @@ fn what_cannot_be_written_is_not_taken() {
     certificates.open(&path).unwrap();
     fs::remove_dir(&path).unwrap();
     let identity = Identity::shared();
-    let taken = certificates.take(
-        "a",
-        &identity.certificate,
-        &identity.key,
-        false,
-        Source::Api,
-    );
+    let taken = certificates.take("a", &identity.given(false));
     assert!(matches!(taken, Err(TakeError::Store(_))), "{taken:?}");
     assert_eq!(served(&certificates, "localhost"), None);
     assert!(certificates.list().is_empty());
@@ -308,9 +292,7 @@ fn the_configurations_certificates_are_its_own() {
     files.put("a", &identity);
     let certificates = Certificates::load([files.default("a")]).unwrap();
     let other = Identity::shared();
-    let take = |name, default| {
-        certificates.take(name, &other.certificate, &other.key, default, Source::Api)
-    };
+    let take = |name, default| certificates.take(name, &other.given(default));
     assert!(matches!(take("a", false), Err(TakeError::Configured(_))));
     assert!(matches!(
         take("b", true),

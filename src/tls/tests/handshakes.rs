@@ -15,8 +15,7 @@ use rustls::{
 
 use super::super::testing::{Authority, Identity, Wanted, pair};
 use super::super::{
-    Authorities, Certificates, ClientAuth, MinVersion, ServerOptions, Source, provider,
-    server_config,
+    Authorities, Certificates, ClientAuth, MinVersion, ServerOptions, provider, server_config,
 };
 
 /// An authority, and certificates that it issued for these names, each under its first.
@@ -43,9 +42,8 @@ impl World {
 
     fn add(&self, name: &str, wanted: &Wanted<'_>, default: bool) -> Identity {
         let identity = self.authority.issue(wanted);
-        let (certificate, key) = (&identity.certificate, &identity.key);
         self.certificates
-            .take(name, certificate, key, default, Source::Api)
+            .take(name, &identity.given(default))
             .unwrap();
         identity
     }
