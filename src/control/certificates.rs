@@ -350,7 +350,6 @@ fn not_taken(error: &TakeError) -> Problem {
         }
         TakeError::Forbidden => not_allowed(Action::Certificates),
         TakeError::Store(error) => not_kept(error),
-        _ => internal(),
     }
 }
 
@@ -364,7 +363,6 @@ fn not_removed(error: &RemoveError) -> Problem {
         ),
         RemoveError::Forbidden => not_allowed(Action::Certificates),
         RemoveError::Store(error) => not_kept(error),
-        _ => internal(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::certificates::{Given, Source};
+use super::entry::{Given, Source};
 use super::error::StoreError;
 
 /// What the files of certificates end with, and those that are being written.

@@ -20,7 +20,9 @@
 mod authorities;
 mod certificates;
 mod chain;
+mod change;
 mod details;
+mod entry;
 mod error;
 mod folder;
 mod options;
@@ -36,8 +38,9 @@ mod tests;
 mod watch;
 
 pub use authorities::{Authorities, AuthoritiesError};
-pub use certificates::{CertificateFiles, Certificates, Given, Source, Stored, Taken};
+pub use certificates::Certificates;
 pub use details::Details;
+pub use entry::{CertificateFiles, Given, Source, Stored, Taken};
 pub use error::{LoadError, PairError, Part, RemoveError, StoreError, TakeError};
 pub use options::{ClientAuth, MinVersion, ServerConfigError, ServerOptions, server_config};
 pub use pattern::Pattern;

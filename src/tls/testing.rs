@@ -8,7 +8,7 @@ use rcgen::{
     SignatureAlgorithm,
 };
 
-use super::certificates::{Given, Source};
+use super::entry::{Given, Source};
 use super::pair::Pair;
 use super::provider::provider;
 

@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::certificates::{CertificateFiles, Certificates};
+use super::certificates::Certificates;
+use super::entry::CertificateFiles;
 use super::error::{LoadError, PairError, Part};
 use super::pair::Pair;
 use super::provider::provider;

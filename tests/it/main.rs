@@ -10,6 +10,7 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod certificates;
 mod command_line;
 mod control_listener;
 mod cutting;
