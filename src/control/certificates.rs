@@ -349,18 +349,17 @@ fn not_taken(error: &TakeError) -> Problem {
             problem(StatusCode::CONFLICT, "DEFAULT_CONFIGURED").at("/default")
         }
         TakeError::Forbidden => not_allowed(Action::Certificates),
+        TakeError::Closed => problem(StatusCode::SERVICE_UNAVAILABLE, "CLOSED"),
         TakeError::Store(error) => not_kept(error),
     }
 }
 
 fn not_removed(error: &RemoveError) -> Problem {
+    let problem = |status, code| Problem::new(status, code, sentence(&error.to_string()));
     match error {
         RemoveError::Unknown(name) => no_such_certificate(name),
-        RemoveError::Configured(_) => Problem::new(
-            StatusCode::CONFLICT,
-            "CERTIFICATE_CONFIGURED",
-            sentence(&error.to_string()),
-        ),
+        RemoveError::Configured(_) => problem(StatusCode::CONFLICT, "CERTIFICATE_CONFIGURED"),
+        RemoveError::Closed => problem(StatusCode::SERVICE_UNAVAILABLE, "CLOSED"),
         RemoveError::Forbidden => not_allowed(Action::Certificates),
         RemoveError::Store(error) => not_kept(error),
     }

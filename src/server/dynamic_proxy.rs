@@ -209,6 +209,13 @@ impl DynamicProxy {
         self.registry.subscribe()
     }
 
+    /// The certificates of TLS with clients: [`tls::server_config`](crate::tls::server_config) makes
+    /// a listener's configuration with them.
+    #[must_use]
+    pub fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.options.certificates)
+    }
+
     /// The connections of all services of this proxy.
     #[must_use]
     pub fn connections(&self) -> Arc<Connections> {
@@ -311,8 +318,9 @@ impl DynamicProxy {
         }
     }
 
-    /// Gives the store up; nothing is changed from now on.
+    /// Gives the store up, and the folder of certificates; nothing is changed from now on.
     pub(super) fn close(&self) {
+        self.options.certificates.close();
         self.registry.close();
     }
 

@@ -92,17 +92,18 @@ fn absolute(key: &'static str, path: &Path) -> Result<PathBuf, StartError> {
 /// What the TLS listeners speak, and whom they ask for certificates.
 pub(super) fn tls_options(config: &Config) -> Result<ServerOptions, StartError> {
     let authorities = |path| tls::Authorities::load(path).map_err(StartError::ClientAuth);
-    let mut options = ServerOptions::default();
-    options.min_version = match config.tls.min_version {
-        config::TlsVersion::Tls12 => MinVersion::Tls12,
-        config::TlsVersion::Tls13 => MinVersion::Tls13,
-    };
-    options.client_auth = match &config.tls.client_auth {
-        config::TlsClientAuth::Off => ClientAuth::Off,
-        config::TlsClientAuth::Optional(path) => ClientAuth::Optional(authorities(path)?),
-        config::TlsClientAuth::Require(path) => ClientAuth::Require(authorities(path)?),
-    };
-    Ok(options)
+    Ok(ServerOptions {
+        min_version: match config.tls.min_version {
+            config::TlsVersion::Tls12 => MinVersion::Tls12,
+            config::TlsVersion::Tls13 => MinVersion::Tls13,
+        },
+        client_auth: match &config.tls.client_auth {
+            config::TlsClientAuth::Off => ClientAuth::Off,
+            config::TlsClientAuth::Optional(path) => ClientAuth::Optional(authorities(path)?),
+            config::TlsClientAuth::Require(path) => ClientAuth::Require(authorities(path)?),
+        },
+        ..ServerOptions::default()
+    })
 }
 
 /// Where certificates are kept that come over the control API: nowhere, if routes are not.

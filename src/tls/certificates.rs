@@ -42,6 +42,7 @@ pub struct Certificates {
 pub(super) struct State {
     pub(super) entries: BTreeMap<Arc<str>, Entry>,
     pub(super) folder: Option<Folder>,
+    pub(super) is_closed: bool,
 }
 
 impl Certificates {
@@ -85,7 +86,7 @@ impl Certificates {
             }
             let default = files.default;
             let (watched, pair) = Watched::load(&name, files)?;
-            let entry = Entry::new(Origin::Files(watched), default, Some(pair));
+            let entry = Entry::new(Origin::Files(Box::new(watched)), default, Some(pair));
             state.entries.insert(name, entry);
         }
         certificates.publish(&state);
@@ -171,6 +172,11 @@ impl Certificates {
         Some(entry.stored(name))
     }
 
+    /// Takes and removes nothing any more: another process has the folder. Handshakes go on.
+    pub fn close(&self) {
+        self.state.lock().is_closed = true;
+    }
+
     /// How many times a certificate's files could not be used.
     #[must_use]
     pub fn failures(&self) -> u64 {
@@ -185,11 +191,11 @@ impl Certificates {
 
     /// Answers challenges of TLS-ALPN-01 for a name with a certificate from now on (RFC 8737).
     /// Listeners see it if their [`ServerOptions`](super::ServerOptions) have `challenges`.
-    pub fn set_challenge(&self, name: &str, answer: Arc<CertifiedKey>) {
+    pub fn set_challenge(&self, name: &str, answer: &Arc<CertifiedKey>) {
         let name = plain(name).into_owned().into_boxed_str();
         self.challenges.rcu(|challenges| {
             let mut challenges = HashMap::clone(challenges);
-            challenges.insert(name.clone(), Arc::clone(&answer));
+            challenges.insert(name.clone(), Arc::clone(answer));
             challenges
         });
     }

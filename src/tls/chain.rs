@@ -76,9 +76,10 @@ pub(super) fn order<'a>(
         warnings.push(warning.to_owned());
     }
     for link in rest {
-        let subject = link.parsed.subject();
+        let subject = link.parsed.subject().to_string();
         warnings.push(format!(
-            "{subject} is in its file, but not part of its chain; it is left out"
+            "{} is in its file, but not part of its chain; it is left out",
+            subject.escape_debug()
         ));
     }
     Ok((chain, warnings))

@@ -42,6 +42,9 @@ impl Certificates {
         let name: Arc<str> = name.into();
         let entry = Entry::new(Origin::Other(given.source), given.default, Some(pair));
         let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(TakeError::Closed);
+        }
         let earlier = state.entries.get(&name);
         let is_allowed = |entry: &Entry| may(&entry.stored(&name));
         if !is_allowed(&entry) || !earlier.is_none_or(is_allowed) {
@@ -93,6 +96,9 @@ impl Certificates {
         may: impl FnOnce(&Stored) -> bool,
     ) -> Result<(), RemoveError> {
         let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(RemoveError::Closed);
+        }
         let Some((name, entry)) = state.entries.get_key_value(name) else {
             return Err(RemoveError::Unknown(name.into()));
         };

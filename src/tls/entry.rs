@@ -108,7 +108,7 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 pub(super) enum Origin {
-    Files(Watched),
+    Files(Box<Watched>),
     Other(Source),
 }
 

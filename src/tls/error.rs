@@ -207,6 +207,9 @@ pub enum TakeError {
     /// Whoever gave it may not.
     #[error("this certificate is not theirs to give")]
     Forbidden,
+    /// Another process has taken over.
+    #[error("another process has taken over; try again")]
+    Closed,
     /// It cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -225,6 +228,9 @@ pub enum RemoveError {
     /// Whoever asks may not.
     #[error("this certificate is not theirs to remove")]
     Forbidden,
+    /// Another process has taken over.
+    #[error("another process has taken over; try again")]
+    Closed,
     /// It cannot be removed from the disk.
     #[error(transparent)]
     Store(#[from] StoreError),

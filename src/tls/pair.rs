@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
+use x509_parser::x509::X509Version;
 
 use super::details::Details;
 use super::error::PairError;
@@ -51,13 +52,18 @@ impl Pair {
         let certified = CertifiedKey::new(chain, key);
         // rustls is stricter than the reader above, and would find it out in a handshake.
         match certified.keys_match() {
-            Ok(()) => {}
-            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
             Err(rustls::Error::InconsistentKeys(_)) => return Err(PairError::Mismatch),
             Err(error) => {
+                let reason = if own.parsed.version() == X509Version::V3 {
+                    error.to_string()
+                } else {
+                    "it is of an old version of X.509, and version 3 is needed".to_owned()
+                };
+                let number = certificates.iter().position(|der| der == own.der);
                 return Err(PairError::BadCertificate {
-                    number: 1,
-                    reason: error.to_string(),
+                    number: number.map_or(1, |index| index + 1),
+                    reason,
                 });
             }
         }

@@ -38,6 +38,8 @@ pub(super) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PairError> {
 }
 
 fn sections(text: &[u8], part: Part) -> Result<Vec<(SectionKind, Vec<u8>)>, PairError> {
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     if !contains(text, b"-----BEGIN ") {
         // A DER certificate or key is a sequence, which begins so.
         let is_der = text.first() == Some(&0x30);

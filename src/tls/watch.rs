@@ -123,7 +123,13 @@ impl Watched {
                 self.refused = None;
                 Look::Changed(Box::new(pair))
             }
-            Err(error) => self.refuse(content, error),
+            Err(error) => {
+                if is_of_its_time(&error) {
+                    // It may be of use later, though the files stay as they are.
+                    self.seen = None;
+                }
+                self.refuse(content, error)
+            }
         }
     }
 
@@ -190,6 +196,17 @@ impl Watched {
             problem,
         })
     }
+}
+
+/// Whether nothing but a date is wrong.
+fn is_of_its_time(error: &LoadError) -> bool {
+    let LoadError::Unusable { problem, .. } = error else {
+        return false;
+    };
+    matches!(
+        problem,
+        PairError::Expired { .. } | PairError::NotYetValid { .. }
+    )
 }
 
 fn stamp(file: &fs::Metadata) -> Stamp {

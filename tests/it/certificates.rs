@@ -417,7 +417,8 @@ async fn a_scope_holds_for_certificates_too() {
         tokens.push(made.lines().next().unwrap().to_owned());
         let entry = made.lines().filter(|line| line.starts_with("  "));
         entries += &(entry.collect::<Vec<_>>().join("\n") + "\n    scopes:\n      - ");
-        entries += &format!("{scope}\n");
+        entries += scope;
+        entries.push('\n');
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.yaml");

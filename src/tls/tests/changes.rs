@@ -17,6 +17,8 @@ fn served(certificates: &Certificates, name: &str) -> Option<CertificateDer<'sta
     Some(chosen.cert[0].clone())
 }
 
+/// An identity's certificate, which is what is to be served.
+#[expect(clippy::unnecessary_wraps, reason = "compared with what is served")]
 fn der(identity: &Identity) -> Option<CertificateDer<'static>> {
     Some(pair(identity).certified.cert[0].clone())
 }
@@ -314,4 +316,39 @@ fn the_configurations_certificates_are_its_own() {
     fs::write(folder.path().join("a.json"), kept.to_string()).unwrap();
     certificates.open(folder.path()).unwrap();
     assert_eq!(served(&certificates, "x.example"), der(&identity));
+}
+
+#[test]
+fn a_certificate_of_tomorrow_is_used_from_tomorrow_on() {
+    let (files, old, certificates) = loaded();
+    let now = SystemTime::now();
+    let new = Wanted {
+        names: &["a.example"],
+        from: now + DAY,
+        until: now + 9 * DAY,
+        ..Wanted::default()
+    }
+    .make();
+    files.put("a", &new);
+    for _ in 0..5 {
+        certificates.look();
+    }
+    assert_eq!(served(&certificates, "a.example"), der(&old));
+    assert_eq!(certificates.failures(), 1);
+    certificates.look_at(now + 2 * DAY);
+    assert_eq!(served(&certificates, "a.example"), der(&new));
+    assert!(certificates.get("a").unwrap().last_error.is_none());
+    assert_eq!(certificates.failures(), 1);
+}
+
+#[test]
+fn nothing_is_changed_once_another_process_has_the_folder() {
+    let (_files, _, certificates) = loaded();
+    let identity = Identity::shared();
+    certificates.take("b", &identity.given(false)).unwrap();
+    certificates.close();
+    let taken = certificates.take("c", &identity.given(false));
+    assert!(matches!(taken, Err(TakeError::Closed)));
+    assert!(matches!(certificates.remove("b"), Err(RemoveError::Closed)));
+    assert_eq!(certificates.list().len(), 2);
 }

@@ -109,7 +109,7 @@ fn shake(
     client: &Arc<ClientConfig>,
     server: &Arc<rustls::ServerConfig>,
     name: &str,
-) -> Result<Both, Failed> {
+) -> Result<Both, Box<Failed>> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
     let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
@@ -143,7 +143,7 @@ fn shake(
             continue;
         }
         if failed.server.is_some() || failed.client.is_some() {
-            return Err(failed);
+            return Err(Box::new(failed));
         }
         if is_sent {
             let mut byte = [0];
@@ -290,7 +290,7 @@ fn protocols_are_negotiated() {
     ] {
         assert_eq!(with(offered).unwrap().as_deref(), expected, "{offered:?}");
     }
-    let failed: Failed = with(&["smtp"]).unwrap_err();
+    let failed: Box<Failed> = with(&["smtp"]).unwrap_err();
     assert_eq!(refused(&failed), AlertDescription::NoApplicationProtocol);
     // Challenges are off.
     let failed = with(&["acme-tls/1"]).unwrap_err();
@@ -313,13 +313,11 @@ fn a_challenge_is_answered_to_nobody_else() {
         let mut client = world.client();
         client.alpn = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         let (client, _) = shake(&client.config(), &server, "a.example")?;
-        Ok::<_, Failed>(client.peer_certificates().unwrap()[0] == answer.cert[0])
+        Ok::<_, Box<Failed>>(client.peer_certificates().unwrap()[0] == answer.cert[0])
     };
     let failed = shown(&["acme-tls/1"]).unwrap_err();
     assert_eq!(refused(&failed), AlertDescription::AccessDenied);
-    world
-        .certificates
-        .set_challenge("A.example", Arc::clone(&answer));
+    world.certificates.set_challenge("A.example", &answer);
     assert!(shown(&["acme-tls/1"]).unwrap());
     assert!(!shown(&["h2", "acme-tls/1"]).unwrap());
     assert!(!shown(&[]).unwrap());
@@ -342,7 +340,7 @@ fn a_client_without_the_certificate_that_is_asked_for_is_refused() {
         let mut client = world.client();
         client.identity = identity.cloned();
         let (_, server) = shake(&client.config(), &server, "a.example")?;
-        Ok::<_, Failed>(server.peer_certificates().is_some())
+        Ok::<_, Box<Failed>>(server.peer_certificates().is_some())
     };
     assert!(!with(ClientAuth::Off, Some(&member)).unwrap());
     assert!(!with(ClientAuth::Optional(authorities()), None).unwrap());
@@ -367,6 +365,31 @@ fn a_client_without_the_certificate_that_is_asked_for_is_refused() {
     ] {
         let failed = with(client_auth, identity).unwrap_err();
         assert_eq!(refused(&failed), expected);
+    }
+}
+
+#[test]
+fn a_resumed_session_has_the_clients_certificate_that_it_began_with() {
+    let world = World::new(&[&["a.example"]]);
+    let people = Authority::root("People");
+    let member = people.issue(&Wanted::default());
+    let expected = pair(&member).certified.cert[0].clone();
+    let server = world.server(&ServerOptions {
+        client_auth: ClientAuth::Require(
+            Authorities::parse(people.certificate.as_bytes()).unwrap(),
+        ),
+        ..ServerOptions::default()
+    });
+    for version in [&TLS12, &TLS13] {
+        let mut client = world.client();
+        client.versions = vec![version];
+        client.identity = Some(member.clone());
+        let client = client.config();
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let (_, server) = shake(&client, &server, "a.example").unwrap();
+            assert_eq!(server.handshake_kind(), Some(kind));
+            assert_eq!(server.peer_certificates().unwrap()[0], expected);
+        }
     }
 }
 

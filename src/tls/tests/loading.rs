@@ -3,10 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use proptest::prelude::*;
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
-use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::super::pair::Pair;
+use super::super::provider;
 use super::super::testing::{Authority, DAY, Identity, Wanted, pair};
 use super::super::{Certificates, LoadError, PairError, Part, Pattern};
 use super::*;
@@ -139,6 +142,22 @@ fn a_key_may_stand_in_the_certificates_file() {
 }
 
 #[test]
+fn what_stands_around_the_pem_does_not_matter() {
+    let Identity { certificate, key } = Identity::shared();
+    let parameters = pem("EC PARAMETERS", b"nonsense");
+    for (certificate, key) in [
+        (format!("\u{feff}{certificate}"), format!("\u{feff}{key}")),
+        (certificate.replace('\n', "\r\n"), key.replace('\n', "\r\n")),
+        (
+            format!("Issuer: somebody\n\n{certificate}\nend"),
+            format!("{parameters}{key}"),
+        ),
+    ] {
+        pair(&Identity { certificate, key });
+    }
+}
+
+#[test]
 fn what_cannot_be_used_is_named() {
     let Identity { certificate, key } = Identity::shared();
     let other = Identity::of(&["localhost"]);
@@ -223,7 +242,7 @@ fn a_file_that_cannot_be_read_is_named_with_the_remedy() {
         "{text}"
     );
     files.put("a", Identity::shared());
-    fs::set_permissions(files.path("a.key"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(files.path("a.key"), fs::Permissions::from_mode(0o000)).unwrap();
     // Root reads everything.
     if fs::read(files.path("a.key")).is_err() {
         let text = Certificates::load([files.entry("a")])
@@ -260,41 +279,36 @@ fn a_chain_is_put_into_order_and_what_is_not_its_own_left_out() {
     let low = middle.intermediate("Low");
     let leaf = low.issue(&Wanted::default());
     let stranger = Authority::root("Stranger");
-    let [l, w, m, r, s] = [
-        &leaf.certificate,
-        &low.certificate,
-        &middle.certificate,
-        &root.certificate,
-        &stranger.certificate,
-    ];
+    let own = &leaf.certificate;
+    let lower = &low.certificate;
+    let upper = &middle.certificate;
+    let top = &root.certificate;
+    let strange = &stranger.certificate;
     let read = |chain: &[&String]| {
-        let certificate = chain.iter().map(|c| c.as_str()).collect();
+        let certificate = chain.iter().map(|one| one.as_str()).collect();
         pair(&Identity {
             certificate,
             key: leaf.key.clone(),
         })
     };
-    let expected = read(&[l, w, m, r]);
+    let expected = read(&[own, lower, upper, top]);
     assert!(expected.warnings.is_empty(), "{:?}", expected.warnings);
-    assert!(read(&[l, w, m]).warnings.is_empty());
+    assert!(read(&[own, lower, upper]).warnings.is_empty());
     for (chain, says) in [
-        (vec![r, m, w, l], "in order"),
-        (vec![l, m, w, r], "in order"),
-        (vec![w, l, m, r], "in order"),
-        (vec![l, w, w, m, r], "twice"),
-        (vec![l, w, m, r, s], "CN=Stranger"),
-        (vec![s, l, w, m, r], "CN=Stranger"),
+        (vec![top, upper, lower, own], "in order"),
+        (vec![own, upper, lower, top], "in order"),
+        (vec![lower, own, upper, top], "in order"),
+        (vec![own, lower, lower, upper, top], "twice"),
+        (vec![own, lower, upper, top, strange], "CN=Stranger"),
+        (vec![strange, own, lower, upper, top], "CN=Stranger"),
     ] {
         let pair = read(&chain);
         assert_eq!(pair.certified.cert, expected.certified.cert, "{says}");
-        assert!(
-            pair.warnings.iter().any(|w| w.contains(says)),
-            "{:?}",
-            pair.warnings
-        );
+        let is_said = pair.warnings.iter().any(|warning| warning.contains(says));
+        assert!(is_said, "{:?}", pair.warnings);
     }
     // A link is missing: what is behind it is of no use.
-    assert_eq!(read(&[l, m, r]).certified.cert.len(), 1);
+    assert_eq!(read(&[own, upper, top]).certified.cert.len(), 1);
 }
 
 #[test]
@@ -305,4 +319,35 @@ fn a_certificate_without_a_name_is_warned_of() {
     };
     let warnings = pair(&wanted.make()).warnings;
     assert!(warnings[0].contains("no DNS name"), "{warnings:?}");
+}
+
+proptest! {
+    /// Whatever becomes of the bytes of a certificate or a key, they are read or refused.
+    #[test]
+    fn damaged_bytes_are_read_or_refused(
+        of_key in any::<bool>(),
+        start in 0usize..1_000,
+        length in 0usize..8,
+        inserted in prop::collection::vec(any::<u8>(), 0..8),
+    ) {
+        let Identity { certificate, key } = Identity::shared();
+        let damage = |der: &[u8]| {
+            let start = start.min(der.len());
+            let end = (start + length).min(der.len());
+            [&der[..start], &inserted, &der[end..]].concat()
+        };
+        let parsed = if of_key {
+            let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            let key = pem("PRIVATE KEY", &damage(der.secret_der()));
+            Pair::parse(certificate.as_bytes(), key.as_bytes(), &provider())
+        } else {
+            let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+            let certificate = pem("CERTIFICATE", &damage(&der));
+            Pair::parse(certificate.as_bytes(), key.as_bytes(), &provider())
+        };
+        match parsed {
+            Ok(pair) => prop_assert!(!pair.details.fingerprint.is_empty()),
+            Err(problem) => prop_assert!(!problem.to_string().is_empty()),
+        }
+    }
 }
