@@ -54,7 +54,8 @@ pub use self::error::{ConfigError, Hint, Located, Place};
 pub use self::network::{AllowedTarget, Listen};
 pub use self::pingora::PingoraConf;
 pub use self::section::{
-    Errors, Limits, Registration, RequestId, Routing, StaticRoute, Targets, Timeouts, UnknownFields,
+    Errors, Limits, Registration, RequestId, Routing, StaticRoute, TargetTls, Targets, Timeouts,
+    UnknownFields,
 };
 pub use self::store::Store;
 pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsVersion};

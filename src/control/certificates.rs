@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::LOCATION;
@@ -13,7 +14,10 @@ use utoipa::ToSchema;
 
 use super::Control;
 use super::input;
-use super::problem::{Document, Problem, internal};
+use super::openapi::refusals::{BadBody, NotKept, NotThere, Refused};
+use super::openapi::requests::CertificatePath;
+use super::openapi::texts;
+use super::problem::{Problem, internal};
 use super::set::not_allowed;
 use crate::registry::{Action, Actor};
 use crate::route::{HostPattern, PathPrefix, RouteKey};
@@ -22,16 +26,21 @@ use crate::tls::{
 };
 
 type Result<T> = std::result::Result<T, Problem>;
+type Asked = std::result::Result<Path<String>, PathRejection>;
 
 /// A certificate as it is given.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({
+    "certificate": "-----BEGIN CERTIFICATE-----\n...\n-----END CERTIFICATE-----\n",
+    "key": "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n"
+}))]
 #[serde(deny_unknown_fields)]
 pub(super) struct CertificateInput {
     /// The certificate and its chain, PEM.
-    #[schema(example = "-----BEGIN CERTIFICATE-----\n...")]
+    #[schema(value_type = texts::CertificatePem)]
     certificate: String,
     /// Its private key, PEM, not encrypted: PKCS#8, PKCS#1 or SEC1.
-    #[schema(example = "-----BEGIN PRIVATE KEY-----\n...", format = Password)]
+    #[schema(value_type = texts::KeyPem)]
     key: String,
     /// Whether it serves clients that no other certificate is for; another that did does so no
     /// more.
@@ -43,14 +52,17 @@ pub(super) struct CertificateInput {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CertificateView {
     /// Its name.
+    #[schema(value_type = texts::CertificateName)]
     name: String,
     /// Where it is from.
     source: SourceName,
     /// Whether it serves clients that no other certificate is for.
     default: bool,
     /// What it says; null if it could not be read, and is not in use.
+    #[schema(required)]
     details: Option<DetailsView>,
     /// Why its files, as they are now, are of no use; what was read before is in use.
+    #[schema(required)]
     last_error: Option<String>,
     /// How many changes of its files were of no use.
     failures: u64,
@@ -67,11 +79,14 @@ pub(super) struct DetailsView {
     issuer: String,
     /// The issuer's number for it, hexadecimal.
     serial: String,
-    /// From when it is valid (RFC 3339).
+    /// From when it is valid.
+    #[schema(value_type = texts::Time)]
     not_before: String,
-    /// Until when it is valid (RFC 3339).
+    /// Until when it is valid.
+    #[schema(value_type = texts::Time)]
     not_after: String,
     /// The SHA-256 of the certificate, hexadecimal.
+    #[schema(min_length = 64, max_length = 64)]
     sha256: String,
 }
 
@@ -122,13 +137,11 @@ pub(super) enum CertificateResult {
 }
 
 /// Lists certificates: those that the token's scopes allow.
-#[utoipa::path(get, path = "/v1/certificates", tag = "certificates", responses(
-    (status = 200, description = "The certificates", body = CertificateList),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(get, path = "/v1/certificates", tag = "certificates",
+    operation_id = "listCertificates", responses(
+        (status = 200, description = "The certificates", body = CertificateList),
+        Refused,
+    ))]
 pub(super) async fn list(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -147,23 +160,18 @@ pub(super) async fn list(
 }
 
 /// Reads a certificate.
-#[utoipa::path(get, path = "/v1/certificates/{name}", tag = "certificates", params(
-    ("name" = String, Path, description = "The certificate's name."),
-), responses(
-    (status = 200, description = "The certificate", body = CertificateView),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "No such certificate", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(get, path = "/v1/certificates/{name}", tag = "certificates",
+    operation_id = "getCertificate", params(CertificatePath), responses(
+        (status = 200, description = "The certificate", body = CertificateView),
+        Refused, NotThere,
+    ))]
 pub(super) async fn read(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
-    Path(name): Path<String>,
+    asked: Asked,
 ) -> Result<Json<CertificateView>> {
     check(&actor)?;
+    let name = name(asked)?;
     let Some(stored) = control.certificates.get(&name) else {
         return Err(no_such_certificate(&name));
     };
@@ -175,39 +183,24 @@ pub(super) async fn read(
 
 /// Puts a certificate, in the place of the one that has the name. Every later handshake sees it; no
 /// connection notices.
-#[utoipa::path(put, path = "/v1/certificates/{name}", tag = "certificates", params(
-    ("name" = String, Path,
-        description = "Its name: 1 to 64 letters, digits and `-_.`, a letter or digit first."),
-), request_body = CertificateInput, responses(
-    (status = 200, description = "Replaced, or unchanged", body = CertificateChanged),
-    (status = 201, description = "Created", body = CertificateChanged),
-    (status = 400, description = "The certificate or its key cannot be used", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 408, description = "The body did not come in time", body = Document,
-        content_type = "application/problem+json"),
-    (status = 409, description = "The name, or the default, is the configuration's",
-        body = Document, content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Document,
-        content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "It cannot be kept", body = Document,
-        content_type = "application/problem+json"),
-    (status = 507, description = "The disk is full", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(put, path = "/v1/certificates/{name}", tag = "certificates",
+    operation_id = "putCertificate", params(CertificatePath), request_body = CertificateInput,
+    responses(
+        (status = 200, description = "Replaced, or unchanged", body = CertificateChanged),
+        (status = 201, description = "Created", body = CertificateChanged, headers(
+            ("Location" = String, description = "The certificate's path"),
+        )),
+        Refused, BadBody, NotKept,
+    ))]
 pub(super) async fn put(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
-    Path(name): Path<String>,
+    asked: Asked,
     fields: HeaderMap,
     body: Body,
 ) -> Result<Response> {
     check(&actor)?;
+    let name = name(asked)?;
     let input: CertificateInput = input::json(&control, &fields, body).await?;
     let certificates = Arc::clone(&control.certificates);
     let path = format!("/v1/certificates/{name}");
@@ -239,32 +232,32 @@ pub(super) async fn put(
 }
 
 /// Removes a certificate that is not the configuration's. Connections that use it are not disturbed.
-#[utoipa::path(delete, path = "/v1/certificates/{name}", tag = "certificates", params(
-    ("name" = String, Path, description = "The certificate's name."),
-), responses(
-    (status = 200, description = "Removed", body = CertificateChanged),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "No such certificate", body = Document,
-        content_type = "application/problem+json"),
-    (status = 409, description = "It is the configuration's", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "It cannot be removed from the disk", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(delete, path = "/v1/certificates/{name}", tag = "certificates",
+    operation_id = "removeCertificate", params(CertificatePath), responses(
+        (status = 200, description = "Removed", body = CertificateChanged),
+        Refused, NotThere, NotKept,
+    ))]
 pub(super) async fn remove(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
-    Path(name): Path<String>,
+    asked: Asked,
 ) -> Result<Response> {
     check(&actor)?;
+    let name = name(asked)?;
     let certificates: Arc<Certificates> = Arc::clone(&control.certificates);
     writing(move || certificates.remove_if(&name, |stored| may(&actor, stored)))
         .await?
         .map_err(|error| not_removed(&error))?;
     Ok(changed(CertificateResult::Removed, None))
+}
+
+/// The name in the path, or what is wrong with it.
+fn name(asked: Asked) -> Result<String> {
+    match asked {
+        Ok(Path(name)) => Ok(name),
+        // Its escapes are no text.
+        Err(_) => Err(not_taken(&TakeError::Name)),
+    }
 }
 
 /// Runs what writes to the disk where it holds nobody up.

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod input;
 mod matching;
+mod object;
 mod openapi;
 mod peer;
 mod place;
@@ -30,7 +31,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::middleware::{from_fn_with_state, map_response_with_state};
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, any, get};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Uri};
 
@@ -79,19 +80,11 @@ pub(crate) fn registration(control: Arc<Control>) -> Router {
 /// The whole API, which stands behind the control listeners. Its handlers find the request's
 /// [`Actor`](crate::registry::Actor) among its extensions.
 pub(crate) fn api(control: Arc<Control>) -> Router {
-    let one = get(routes::read).put(routes::put).delete(routes::remove);
-    let certificate = get(certificates::read)
-        .put(certificates::put)
-        .delete(certificates::remove);
-    Router::new()
-        .route("/v1/certificates", get(certificates::list))
-        .route("/v1/certificates/{name}", certificate)
-        .route("/v1/routes", get(set::list).put(set::put).patch(set::patch))
-        .route("/v1/routes/{*route}", one)
-        .route("/v1/match", get(matching::find))
-        .route("/v1/events", get(events::follow))
-        .route("/v1/status", get(status::status))
-        .route("/openapi.json", get(openapi::document))
+    paths()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| {
+            router.route(path, methods)
+        })
         .fallback(|uri: Uri| async move { problem::no_such_path(uri.path()) })
         .method_not_allowed_fallback(|| async { problem::method_not_allowed() })
         .layer(from_fn_with_state(Arc::clone(&control), caller::identify))
@@ -101,6 +94,27 @@ pub(crate) fn api(control: Arc<Control>) -> Router {
             with_generation,
         ))
         .with_state(control)
+}
+
+/// The paths of the API, but for registration.
+fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 8] {
+    let one = get(routes::read).put(routes::put).delete(routes::remove);
+    let certificate = get(certificates::read)
+        .put(certificates::put)
+        .delete(certificates::remove);
+    [
+        (
+            place::ROUTES,
+            get(set::list).put(set::put).patch(set::patch),
+        ),
+        ("/v1/routes/{*route}", one),
+        ("/v1/match", get(matching::find)),
+        ("/v1/events", get(events::follow)),
+        ("/v1/status", get(status::status)),
+        ("/v1/certificates", get(certificates::list)),
+        ("/v1/certificates/{name}", certificate),
+        ("/openapi.json", get(openapi::document)),
+    ]
 }
 
 /// Every answer says how late it is.

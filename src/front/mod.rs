@@ -27,10 +27,11 @@ use pingora_core::protocols::{Shutdown, Stream};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::answer::Refusal;
+use crate::answer::{Body, Refusal};
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 use http::StatusCode;
 
+pub(crate) use chunked::BadChunk;
 pub(crate) use connection::Connection;
 pub use connections::Connections;
 pub(crate) use head::HeadLimits;
@@ -63,6 +64,8 @@ pub struct Front<P, C> {
     control: Arc<C>,
     options: FrontOptions,
     connections: Arc<Connections>,
+    /// The body of a refusal, as the clients of the services know it.
+    body: fn(&Refusal) -> Body,
 }
 
 impl<P, C> Front<P, C> {
@@ -77,12 +80,13 @@ impl<P, C> Front<P, C> {
             control: Arc::new(control),
             options,
             connections,
+            body: Refusal::json,
         }
     }
 }
 
 impl<A> Front<A, A> {
-    /// A front with one service behind it, for every path.
+    /// A front with the control API behind it, for every path.
     pub(crate) fn of_one(app: A, options: FrontOptions, connections: Arc<Connections>) -> Self {
         let app = Arc::new(app);
         Self {
@@ -90,6 +94,7 @@ impl<A> Front<A, A> {
             control: app,
             options,
             connections,
+            body: Refusal::problem,
         }
     }
 }
@@ -150,7 +155,7 @@ where
                 }
                 Next::Refuse(refusal) => {
                     // Rare, and larger than the rest: not a part of the idle future.
-                    return Box::pin(refuse(&mut connection, &refusal)).await;
+                    return Box::pin(refuse(&mut connection, &refusal, self.body)).await;
                 }
                 Next::Close => return Shutdown::shutdown(&mut *connection).await,
             }
@@ -269,6 +274,12 @@ where
         let leash = connection.held();
         let early = connection.open(head.framing, bytes.split_off(head.length));
         bytes.unsplit(early);
+        if connection.is_malformed() {
+            let status = StatusCode::BAD_REQUEST;
+            let refusal = Refusal::new(status, "BAD_REQUEST", BadChunk.to_string());
+            Box::pin(refuse(&mut connection, &refusal, self.body)).await;
+            return None;
+        }
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
         session.set_keepalive(if *shutdown.borrow() {
@@ -328,8 +339,8 @@ fn head_too_slow(limit: Duration) -> Refusal {
 }
 
 /// Answers a client whose request no service has seen, and closes.
-async fn refuse(connection: &mut Connection, refusal: &Refusal) {
-    let answer = response(refusal);
+async fn refuse(connection: &mut Connection, refusal: &Refusal, body: fn(&Refusal) -> Body) {
+    let answer = response(refusal, &body(refusal));
     let sent = async {
         connection.write_all(&answer).await?;
         connection.flush().await?;
@@ -353,8 +364,7 @@ async fn drain(connection: &mut Connection) -> std::io::Result<()> {
     Ok(())
 }
 
-fn response(refusal: &Refusal) -> Bytes {
-    let body = refusal.json();
+fn response(refusal: &Refusal, body: &Body) -> Bytes {
     let status = refusal.status;
     let mut text = format!(
         "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::attempt::{Attempt, Move, Step};
 use super::change::{Change, ChangeError, Edit, Edits, Outcome};
 use super::clock::Clock;
-use super::effects::Effects;
+use super::effects::{self, Effects};
 use super::store::{Meta, Store, StoreError, Write};
 use super::timers::Timers;
 use super::{Actor, Events, State, records};
@@ -254,7 +254,8 @@ impl Shared {
             let writes = records::writes(made.iter().flat_map(|(_, steps)| steps));
             let kept = core.keep(&writes, &state, now);
             if let (Err(error), false) = (&kept, anyway) {
-                for (index, _) in &made {
+                for (index, steps) in &made {
+                    effects::renew_unkept(steps);
                     if let Some(answer) = answers.get_mut(*index) {
                         *answer = Err(error.clone().into());
                     }
@@ -278,10 +279,12 @@ impl Shared {
 
     /// Lets the store know how late it is.
     fn tell_time(&self, core: &mut Core) {
+        let now = self.clock.now();
         if !core.is_durable || core.store.is_none() {
+            // Nobody to tell; not again at once.
+            core.told = now;
             return;
         }
-        let now = self.clock.now();
         let state = self.live.snapshot();
         if core.keep(&[], &state, now).is_err() {
             // Said already; not again at once.
