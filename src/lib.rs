@@ -78,15 +78,17 @@
 //! | [`front`] | a connection between its requests, the check of a request's head, the end of what is in flight |
 //! | [`control`] | the REST API: registration, routes, events; who may do what; the bridge from Pingora to it |
 //! | [`proxy`] | the data path: `ProxyHttp`, the fields that are added, failures and their statuses |
+//! | [`tls`] | certificates: loaded, chosen by name, watched, kept; rustls's configuration of a listener |
 //! | [`telemetry`] | the log |
 //! | [`registry`] | the live routes and their only writer: changes, leases, drains, events; the store behind it |
 //! | [`route`] | routing, pure: hosts, prefixes, request paths, instances, what goes on behind them, the table |
 //! | [`config`] | the configuration file |
 //! | [`answer`] | what the proxy says itself, as JSON or as HTML |
 //!
-//! Dependencies point one way: `cli -> server -> {proxy, control, telemetry, front} -> registry ->
-//! route`. `config` is read by `cli` and `server` only, `answer` depends on nothing, and Pingora is
-//! named in `front`, `proxy`, `server`, the bridge of `control` and its own keys in `config`.
+//! Dependencies point one way: `cli -> server -> {proxy, control, tls, telemetry, front} -> registry
+//! -> route`, and `control` uses `tls`. `config` is read by `cli` and `server` only, `answer` depends
+//! on nothing, and Pingora is named in `front`, `proxy`, `server`, the bridge of `control` and its own
+//! keys in `config`.
 
 pub mod answer;
 pub mod cli;
@@ -98,3 +100,4 @@ pub mod registry;
 pub mod route;
 pub mod server;
 pub mod telemetry;
+pub mod tls;

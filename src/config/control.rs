@@ -200,7 +200,7 @@ fn check_default(
 }
 
 /// Whether two addresses cannot be listened on side by side. An IPv6 one is for IPv6 alone.
-fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn meet(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port()
         && one.port() != 0
         && one.is_ipv4() == other.is_ipv4()

@@ -17,11 +17,7 @@ pub(super) fn explain(error: &Error, source: &Source<'_>) -> ConfigError {
             field, expected, ..
         } => unknown_key(field, expected, position, source),
         Error::DuplicateMappingKey { key, .. } => duplicate_key(key.as_deref(), position, source),
-        Error::SerdeMissingField { field, .. } => ConfigError::MissingKey {
-            place: source.place(position),
-            key: field,
-            section: entry_at(source, position).map_or_else(String::new, |entry| entry.path),
-        },
+        Error::SerdeMissingField { field, .. } => missing_key(field, position, source),
         Error::MultipleDocuments { .. } => ConfigError::Syntax {
             place: source.place(position),
             problem: "a second document; keep one, without a line of --- after its first"
@@ -57,6 +53,23 @@ fn unknown_key(
         key: name.to_owned(),
         section: section.to_owned(),
         hint: hint(name, known),
+    }
+}
+
+/// A key that a map lacks. The deserialiser stands at the map, or at the last key in it.
+fn missing_key(key: &'static str, position: Position, source: &Source<'_>) -> ConfigError {
+    let entry = entry_at(source, position);
+    let section = match &entry {
+        Some(entry) if entry.node == Node::Map => entry.path.as_str(),
+        Some(entry) => entry.path.rsplit_once('.').map_or("", |(map, _)| map),
+        None => "",
+    };
+    ConfigError::MissingKey {
+        place: source
+            .value(section)
+            .unwrap_or_else(|| source.place(position)),
+        key,
+        section: section.to_owned(),
     }
 }
 

@@ -17,6 +17,7 @@ use super::section::{
     Errors, Limits, Registration, RequestId, Routing, Targets, Timeouts, networks,
 };
 use super::store::{StoreKeys, given_path};
+use super::tls::TlsKeys;
 use super::{duration, log_filter, text};
 
 /// The top level. Pingora's keys first, in its own order, then ours.
@@ -86,6 +87,8 @@ pub(super) struct File {
     pub(super) targets: Targets,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) control: ControlKeys,
+    #[serde(deserialize_with = "text::or_blank")]
+    pub(super) tls: TlsKeys,
     pub(super) store: StoreKeys,
     #[serde(deserialize_with = "given_path")]
     pub(super) state_directory: Option<PathBuf>,
@@ -116,6 +119,7 @@ impl Default for File {
             registration: Registration::default(),
             targets: Targets::default(),
             control: ControlKeys::default(),
+            tls: TlsKeys::default(),
             store: StoreKeys::default(),
             state_directory: None,
             trusted_proxies: Vec::new(),

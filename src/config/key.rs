@@ -9,9 +9,10 @@ use super::control::ControlKeys;
 use super::file::{File, Route};
 use super::section::{Errors, Limits, Registration, RequestId, Routing, Targets, Timeouts};
 use super::store::EmbeddedKeys;
+use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys};
 
 /// Every map of the file: its path (empty for the top level) and its keys.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 12] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 15] {
     [
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
@@ -25,6 +26,9 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 12] {
         ("limits", keys::<Limits>()),
         ("errors", keys::<Errors>()),
         ("request_id", keys::<RequestId>()),
+        ("tls", keys::<TlsKeys>()),
+        ("tls.certificates[]", keys::<TlsCertificate>()),
+        ("tls.client_auth", keys::<ClientAuthKeys>()),
     ]
 }
 

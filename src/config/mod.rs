@@ -36,6 +36,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tls;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -57,6 +58,7 @@ pub use self::section::{
     UnknownFields,
 };
 pub use self::store::Store;
+pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsVersion};
 
 use self::file::File;
 use self::number::Port;
@@ -88,6 +90,8 @@ pub struct Config {
     pub targets: Targets,
     /// `control`: the control API.
     pub control: Control,
+    /// `tls`: TLS with clients.
+    pub tls: Tls,
     /// `store`: what keeps the routes. Default: memory.
     pub store: Store,
     /// `state_directory`: where state is kept. Default: the environment's `STATE_DIRECTORY`, or
@@ -168,6 +172,7 @@ impl Config {
         let variable = port.map(|(variable, _)| variable);
         let user = config.server.user.as_deref();
         control::check(&config.control, &config.listen, user, variable, &source)?;
+        tls::check(&config.tls, &config.listen, &config.control, &source)?;
         rules::check_tokens(&config, &source)?;
         rules::check_pingora(config.server.clone(), &source)?;
         Ok(config)
@@ -192,6 +197,7 @@ impl Config {
             server,
             control: file.control.resolve(&listen),
             listen,
+            tls: file.tls.resolve(),
             store: file.store.resolve(&state_directory),
             state_directory,
             debug: file.debug,

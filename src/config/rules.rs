@@ -9,7 +9,7 @@ use super::file::File;
 use super::number;
 use super::outline::Source;
 use super::pingora::PingoraConf;
-use super::{Config, control, store};
+use super::{Config, control, store, tls};
 
 /// The largest head that Pingora reads.
 const LARGEST_HEAD: usize = 1024 * 1024;
@@ -45,6 +45,7 @@ pub(super) fn check(file: &File, source: &Source<'_>) -> Result<(), ConfigError>
     check_listen(file, source)?;
     control::check_keys(&file.control, source)?;
     store::check_keys(&file.store, source)?;
+    tls::check_keys(&file.tls, source)?;
     check_addresses::<Ipv4Addr>("client_bind_to_ipv4", &file.client_bind_to_ipv4, source)?;
     check_addresses::<Ipv6Addr>("client_bind_to_ipv6", &file.client_bind_to_ipv6, source)
 }

@@ -431,3 +431,29 @@ fn the_store_is_in_the_state_directory() {
     let absolute = "store: {embedded: {path: /x/r.redb}}";
     assert_eq!(store(absolute, Some("/s")), at("/x/r.redb"));
 }
+
+#[test]
+fn tls_has_certificates_listeners_and_authorities() {
+    assert_eq!(parse("tls:\n").unwrap().tls, Tls::default());
+    let tls = parse(
+        "tls:\n  listen: [127.0.0.1:0, 127.0.0.1:0]\n  min_version: 1.3\n  certificates:\n    \
+         - {name: a, certificate: /a.crt, key: /a.key, default: true}\n    \
+         - {name: b.c_d-1, certificate: b.crt, key: b.key}\n  \
+         client_auth: {mode: optional, ca: ca.pem}\n",
+    )
+    .unwrap()
+    .tls;
+    assert_eq!(tls.listen.len(), 2);
+    assert_eq!(tls.min_version, TlsVersion::Tls13);
+    assert_eq!(tls.client_auth, TlsClientAuth::Optional("ca.pem".into()));
+    let [a, b] = &tls.certificates[..] else {
+        panic!("two certificates");
+    };
+    assert!(a.default && !b.default);
+    assert_eq!(
+        (b.name.as_str(), b.key.as_path()),
+        ("b.c_d-1", Path::new("b.key"))
+    );
+    let off = parse("tls: {client_auth: {mode: off, ca: ca.pem}}").unwrap();
+    assert_eq!(off.tls.client_auth, TlsClientAuth::Off);
+}

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod caller;
+mod certificates;
 mod condition;
 mod error;
 mod events;
@@ -41,6 +42,7 @@ pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
 
 use crate::registry::{RegisterFailure, Registry, UnknownFields};
+use crate::tls::Certificates;
 
 /// The field of an answer that carries the table's generation.
 pub(crate) const GENERATION: &str = "x-route-generation";
@@ -58,6 +60,7 @@ pub(crate) struct Control {
     pub(crate) unknown_fields: UnknownFields,
     pub(crate) body: BodyLimits,
     pub(crate) callers: Arc<Callers>,
+    pub(crate) certificates: Arc<Certificates>,
     /// The limits on a body for the API itself.
     pub(crate) api_body: BodyLimits,
     pub(crate) on_register_error: Option<RegisterErrorHandler>,
@@ -94,8 +97,11 @@ pub(crate) fn api(control: Arc<Control>) -> Router {
 }
 
 /// The paths of the API, but for registration.
-fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 6] {
+fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 8] {
     let one = get(routes::read).put(routes::put).delete(routes::remove);
+    let certificate = get(certificates::read)
+        .put(certificates::put)
+        .delete(certificates::remove);
     [
         (
             place::ROUTES,
@@ -105,6 +111,8 @@ fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 6] {
         ("/v1/match", get(matching::find)),
         ("/v1/events", get(events::follow)),
         ("/v1/status", get(status::status)),
+        ("/v1/certificates", get(certificates::list)),
+        ("/v1/certificates/{name}", certificate),
         ("/openapi.json", get(openapi::document)),
     ]
 }

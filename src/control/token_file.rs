@@ -5,7 +5,7 @@
 //!   - name: deploy              # shown in the log; owns what it registers
 //!     hash: sha256:...          # of the token, 64 hexadecimal digits
 //!     scopes:                   # what it may do; without, everything
-//!       - actions: [read, write, register, events, take_over]
+//!       - actions: [read, write, register, events, take_over, certificates]
 //!         hosts: ["*", "example.com", "*.example.com"]   # without: any
 //!         prefixes: [/shop]                              # and below; without: any
 //!         ports: [4000-4999, 8080]                       # of targets; without: any
@@ -92,6 +92,7 @@ enum ActionName {
     Register,
     Events,
     TakeOver,
+    Certificates,
 }
 
 #[derive(Clone)]
@@ -159,6 +160,7 @@ impl From<ActionName> for Action {
             ActionName::Register => Self::Register,
             ActionName::Events => Self::Events,
             ActionName::TakeOver => Self::TakeOver,
+            ActionName::Certificates => Self::Certificates,
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Action {
     Events,
     /// Take over what belongs to another owner.
     TakeOver,
+    /// See, put and remove certificates of TLS; a scope's hosts are those of the certificates.
+    Certificates,
 }
 
 /// What somebody may do: everything, or what one of some scopes allows.
@@ -145,6 +147,7 @@ impl fmt::Display for Action {
             Self::Register => "register",
             Self::Events => "events",
             Self::TakeOver => "take_over",
+            Self::Certificates => "certificates",
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::registry::{
     Registration, Registry, Rules, TargetPolicy, UnknownFields,
 };
 use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
+use crate::tls::Certificates;
 
 /// Everything that can be set about a [`DynamicProxy`]; [`Options::default`] is the stand-alone
 /// server's default.
@@ -45,6 +46,9 @@ pub struct Options {
     /// The tokens of those who may use the control API over TCP; none by default, and whoever is on
     /// this machine may.
     pub tokens: Option<Arc<Tokens>>,
+    /// The certificates of TLS with clients, which the control API can change; by default none, and
+    /// what the API puts is kept in memory.
+    pub certificates: Arc<Certificates>,
     /// Whether a registration over the traffic listener needs a token; by default it does not.
     pub require_token: bool,
     /// Hosts, besides loopback and the listener's own address, that a request without a token to
@@ -78,6 +82,7 @@ impl Default for Options {
             allowed_targets: Vec::new(),
             own_listeners: Vec::new(),
             tokens: None,
+            certificates: Arc::default(),
             require_token: false,
             control_hosts: Vec::new(),
             control_body_limit: 64 * 1024 * 1024,
@@ -204,6 +209,13 @@ impl DynamicProxy {
         self.registry.subscribe()
     }
 
+    /// The certificates of TLS with clients: [`tls::server_config`](crate::tls::server_config) makes
+    /// a listener's configuration with them.
+    #[must_use]
+    pub fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.options.certificates)
+    }
+
     /// The connections of all services of this proxy.
     #[must_use]
     pub fn connections(&self) -> Arc<Connections> {
@@ -282,6 +294,7 @@ impl DynamicProxy {
                 time: self.options.registration_timeout,
             },
             callers: Arc::clone(&self.callers),
+            certificates: Arc::clone(&self.options.certificates),
             api_body: BodyLimits {
                 size: self.options.control_body_limit,
                 time: self.options.control_body_timeout,
@@ -296,13 +309,18 @@ impl DynamicProxy {
         self.registry.add_configured(route)
     }
 
-    /// What ends by itself ends from now on.
+    /// What ends by itself ends from now on, and what changes on the disk is seen. Threads begin
+    /// here: they would not survive the step into the background.
     pub(super) fn start(&self) {
         self.registry.start();
+        if let Err(error) = self.options.certificates.watch() {
+            log::error!("changes of certificates' files are not seen: {error}");
+        }
     }
 
-    /// Gives the store up; nothing is changed from now on.
+    /// Gives the store up, and the folder of certificates; nothing is changed from now on.
     pub(super) fn close(&self) {
+        self.options.certificates.close();
         self.registry.close();
     }
 

@@ -37,6 +37,7 @@ use crate::config::{Config, ConfigError};
 pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
 use crate::front::FAREWELL;
 use crate::registry::store::StoreError;
+use crate::tls;
 
 /// The client's writes are gathered up to this size before they go to the kernel, so that a head
 /// and a small body are one packet. Reads go through the front's own buffer.
@@ -61,6 +62,18 @@ pub enum StartError {
     /// The store cannot be used: exit code 1.
     #[error("store: {0}")]
     Store(#[from] StoreError),
+    /// A certificate cannot be used: exit code 1.
+    #[error("tls.certificates: {0}")]
+    Certificate(#[from] tls::LoadError),
+    /// The certificates of the control API cannot be kept: exit code 1.
+    #[error("state_directory: {0}")]
+    Certificates(#[from] tls::StoreError),
+    /// The authorities of client certificates cannot be used: exit code 1.
+    #[error("tls.client_auth.ca: {0}")]
+    ClientAuth(#[source] tls::AuthoritiesError),
+    /// TLS cannot be set up: exit code 1.
+    #[error("tls: {0}")]
+    Tls(#[from] tls::ServerConfigError),
     /// A file that the configuration names cannot be read: exit code 1.
     #[error("{key}: cannot read {path}: {source}")]
     File {
@@ -111,7 +124,10 @@ impl Server {
     /// [`StartError`].
     pub fn check(config: &Config) -> Result<(), StartError> {
         readable(config.server.ca_file.as_deref())?;
-        let proxy = DynamicProxy::new(settings::options(config)?);
+        let options = settings::options(config)?;
+        let tls = settings::tls_options(config)?;
+        tls::server_config(&tls, Arc::clone(&options.certificates))?;
+        let proxy = DynamicProxy::new(options);
         for route in &config.routes {
             let registration = settings::registration(route)?;
             proxy
@@ -126,12 +142,15 @@ impl Server {
     /// # Errors
     /// [`StartError`]; every socket is closed again then.
     pub fn bind(config: &Config, switches: Switches) -> Result<Self, StartError> {
+        // Before Pingora, which installs another.
+        tls::install();
         Self::check(config)?;
         raise_file_limit();
         let mut options = settings::options(config)?;
         if let Some(tokens) = &options.tokens {
             tokens.warn_of_mode();
         }
+        options.certificates.describe();
         // With -u the running server has the sockets; Pingora fetches them.
         let listeners = if switches.upgrade {
             Vec::new()
@@ -155,6 +174,9 @@ impl Server {
         // With -u this waits until the running server has given its sockets, and its store.
         let mut pingora = pingora(conf(config), switches);
         pingora.bootstrap();
+        if let Some(folder) = settings::certificates_folder(config) {
+            options.certificates.open(&folder)?;
+        }
         let proxy = match settings::store(config)? {
             Some(store) => DynamicProxy::open(options, store)?,
             None => DynamicProxy::new(options),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -16,6 +16,7 @@ use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, TargetTlsOptions, 
 use crate::registry::store::{Embedded, Store, StoreError};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix};
+use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
 
 /// The options that a configuration asks for.
 pub(super) fn options(config: &Config) -> Result<Options, StartError> {
@@ -39,6 +40,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         allowed_targets: config.targets.allow.iter().map(allowed).collect(),
         own_listeners: own_listeners(config),
         tokens: tokens(config)?,
+        certificates: Arc::new(certificates(config)?),
         require_token: registration.require_token,
         control_hosts: config.control.hosts.clone(),
         control_body_limit: config.control.body_limit,
@@ -64,6 +66,54 @@ fn tokens(config: &Config) -> Result<Option<Arc<Tokens>>, StartError> {
             path: path.to_string_lossy().into_owned(),
             source,
         }),
+    }
+}
+
+/// The certificates of the files that the configuration names.
+fn certificates(config: &Config) -> Result<Certificates, StartError> {
+    let files = config.tls.certificates.iter().map(|entry| {
+        Ok(CertificateFiles {
+            name: entry.name.clone(),
+            certificate: absolute("tls.certificates", &entry.certificate)?,
+            key: absolute("tls.certificates", &entry.key)?,
+            default: entry.default,
+        })
+    });
+    let files = files.collect::<Result<Vec<_>, StartError>>()?;
+    Ok(Certificates::load(files)?)
+}
+
+/// A path that still leads there when the working directory is another.
+fn absolute(key: &'static str, path: &Path) -> Result<PathBuf, StartError> {
+    std::path::absolute(path).map_err(|source| StartError::File {
+        key,
+        path: path.to_string_lossy().into_owned(),
+        source,
+    })
+}
+
+/// What the TLS listeners speak, and whom they ask for certificates.
+pub(super) fn tls_options(config: &Config) -> Result<ServerOptions, StartError> {
+    let authorities = |path| tls::Authorities::load(path).map_err(StartError::ClientAuth);
+    Ok(ServerOptions {
+        min_version: match config.tls.min_version {
+            config::TlsVersion::Tls12 => MinVersion::Tls12,
+            config::TlsVersion::Tls13 => MinVersion::Tls13,
+        },
+        client_auth: match &config.tls.client_auth {
+            config::TlsClientAuth::Off => ClientAuth::Off,
+            config::TlsClientAuth::Optional(path) => ClientAuth::Optional(authorities(path)?),
+            config::TlsClientAuth::Require(path) => ClientAuth::Require(authorities(path)?),
+        },
+        ..ServerOptions::default()
+    })
+}
+
+/// Where certificates are kept that come over the control API: nowhere, if routes are not.
+pub(super) fn certificates_folder(config: &Config) -> Option<PathBuf> {
+    match config.store {
+        config::Store::Memory => None,
+        config::Store::Embedded { .. } => Some(config.state_directory.join("certificates")),
     }
 }
 

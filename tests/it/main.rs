@@ -12,6 +12,7 @@
 
 mod activity;
 mod activity_ends;
+mod certificates;
 mod command_line;
 mod commits;
 mod control_audit;

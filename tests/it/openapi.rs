@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::support::{Client, TestProxy, api_request, command, output_of};
@@ -63,6 +63,19 @@ fn installed() -> Option<PathBuf> {
     folder.map(PathBuf::from)
 }
 
+/// Certificates with their keys, for hooks.py: the server takes no others.
+fn made_identities() -> Value {
+    let identity = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        json!({"certificate": made.cert.pem(), "key": made.signing_key.serialize_pem()})
+    };
+    json!([
+        identity(&["a.example"]),
+        identity(&["b.example", "*.b.example"])
+    ])
+}
+
 async fn succeeds(what: &str, mut command: Command, time: Duration) {
     command
         .stdin(Stdio::null())
@@ -99,12 +112,15 @@ fn filled_in(path: &str) -> String {
     path.replace("{host}", "*")
         .replace("{prefix}", "shop")
         .replace("{id}", "a")
+        .replace("{name}", "site")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schemathesis_finds_nothing() {
     let Some(installed) = installed() else { return };
     let guarded = Guarded::start().await;
+    let identities = guarded.folder.path().join("identities.json");
+    std::fs::write(&identities, made_identities().to_string()).unwrap();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis");
     let mut run = Command::new(installed.join("bin/schemathesis"));
     run.current_dir(&sources)
@@ -115,6 +131,7 @@ async fn schemathesis_finds_nothing() {
         ))
         .arg("--header")
         .arg(format!("Authorization:{}", guarded.bearer))
+        .env("IDENTITIES", identities)
         // Nothing is written beside the sources.
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("PYTHONWARNINGS", "ignore::FutureWarning");
@@ -164,7 +181,7 @@ async fn every_operation_needs_a_token_if_there_are_any() {
             let challenge = response.field("www-authenticate");
             assert_eq!(challenge, Some("Bearer"), "{method} {path}");
             let operation = &description["paths"][path][method.to_lowercase()];
-            assert_eq!(operation["security"], serde_json::json!([{ "token": [] }]));
+            assert_eq!(operation["security"], json!([{ "token": [] }]));
         }
     }
 }

@@ -6,6 +6,9 @@ in a part of them only.
 
 import ipaddress
 import itertools
+import json
+import os
+import pathlib
 import urllib.parse
 
 import schemathesis
@@ -36,6 +39,13 @@ schemathesis.openapi.format(
 )
 schemathesis.openapi.format("entity-tags", st.sampled_from(["*", '"0-0"', 'W/"0-0", "0-1"']))
 
+# Certificates with their keys, which tests/it/openapi.rs makes: none can be guessed.
+IDENTITIES = json.loads(pathlib.Path(os.environ["IDENTITIES"]).read_text())
+KEYS = {identity["certificate"]: identity["key"] for identity in IDENTITIES}
+
+schemathesis.openapi.format("pem-certificates", st.sampled_from(list(KEYS)))
+schemathesis.openapi.format("pem-private-key", st.sampled_from(list(KEYS.values())))
+
 # Made-up conditions seldom hold, and a 412 hides what is behind it: three of four are left out.
 UNCONDITIONAL = itertools.cycle([True, True, True, False])
 
@@ -62,6 +72,8 @@ def written(value):
     value = {name: written(item) for name, item in value.items()}
     if FIELDS_OF_A_TARGET & value.keys():
         target(value)
+    if {"certificate", "key"} <= value.keys():
+        identity(value)
     differ(value, "instances", lambda item: item.get("id") or "default")
     differ(value, "routes", lambda item: (host(item["host"]), prefix(item["prefix"])))
     return value
@@ -82,6 +94,13 @@ def target(value):
         value["https"] = {"server_name": "app.internal"}
     if value.get("protocol") == ("h2c" if is_secure else "h2"):
         del value["protocol"]
+
+
+def identity(value):
+    """A key is its certificate's; the description's example has neither."""
+    if value["certificate"] not in KEYS:
+        value["certificate"] = next(iter(KEYS))
+    value["key"] = KEYS[value["certificate"]]
 
 
 def host(text):

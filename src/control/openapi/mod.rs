@@ -52,6 +52,10 @@ const TOKEN: &str = "token";
         super::matching::find,
         super::events::follow,
         super::status::status,
+        super::certificates::list,
+        super::certificates::read,
+        super::certificates::put,
+        super::certificates::remove,
         super::register::register,
         document,
     ),
@@ -62,6 +66,7 @@ const TOKEN: &str = "token";
         texts::AskedPrefix,
         texts::PathOfPrefix,
         texts::InstanceId,
+        texts::CertificateName,
         texts::Drain,
         texts::Since,
         texts::Cursor,
@@ -73,6 +78,7 @@ const TOKEN: &str = "token";
         (name = "routes", description = "Routes and their instances"),
         (name = "events", description = "What happens"),
         (name = "status", description = "What is running"),
+        (name = "certificates", description = "The certificates of TLS with clients"),
         (name = "registration", description = "The door for apps"),
     ),
     modifiers(&Everywhere),
@@ -188,6 +194,7 @@ fn add_links(operation: &mut Operation) {
             let parameters = &["host", "prefix", "id"];
             (["getInstance", "removeInstance"], parameters)
         }
+        Some("putCertificate") => (["getCertificate", "removeCertificate"], &["name"]),
         _ => return,
     };
     let created = operation.responses.responses.get_mut("201");
@@ -290,7 +297,7 @@ mod tests {
         let count = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!((count, names.len()), (14, 14));
+        assert_eq!((count, names.len()), (18, 18));
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub(in crate::control) struct BadBody;
 /// Of a change.
 pub(in crate::control) struct NotMade;
 
+/// Of a change of a certificate.
+pub(in crate::control) struct NotKept;
+
 impl IntoResponses for Refused {
     fn responses() -> Responses {
         problems(&[
@@ -44,7 +47,10 @@ impl IntoResponses for Refused {
 
 impl IntoResponses for NotThere {
     fn responses() -> Responses {
-        problems(&[(404, "No such route, or no such instance")])
+        problems(&[(
+            404,
+            "It is not there: no such route, instance or certificate",
+        )])
     }
 }
 
@@ -65,6 +71,22 @@ impl IntoResponses for NotMade {
                 "Somebody was faster: it is not what `If-Match` or `If-None-Match` expects",
             ),
             (503, "The store fails; nothing was changed"),
+            (507, "The disk is full; nothing was changed"),
+        ])
+    }
+}
+
+impl IntoResponses for NotKept {
+    fn responses() -> Responses {
+        problems(&[
+            (
+                409,
+                "The name, or the default, is the configuration's; change it there",
+            ),
+            (
+                503,
+                "The disk fails, or the proxy stops; nothing was changed",
+            ),
             (507, "The disk is full; nothing was changed"),
         ])
     }

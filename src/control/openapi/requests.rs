@@ -35,6 +35,15 @@ pub(in crate::control) struct InstancePath {
     id: String,
 }
 
+/// Which certificate.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::control) struct CertificatePath {
+    /// The certificate.
+    #[param(value_type = texts::CertificateName, example = "site")]
+    name: String,
+}
+
 /// What a change of something that may be there expects.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

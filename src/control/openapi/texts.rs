@@ -61,6 +61,15 @@ texts! {
     InstanceId: "The name of an instance within its route.",
         |text| text.pattern(Some(r"^(?!\.\.?$)[A-Za-z0-9._~-]{1,64}$")).examples(["default"]);
 
+    CertificateName: "The name of a certificate.",
+        |text| text.pattern(Some("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")).examples(["site"]);
+
+    CertificatePem: "A certificate and its chain, the certificate first: PEM (RFC 7468).",
+        |text| custom(text, "pem-certificates").min_length(Some(1));
+
+    KeyPem: "The private key of a certificate, not encrypted: PKCS#8, PKCS#1 or SEC1, PEM (RFC 7468).",
+        |text| custom(text, "pem-private-key").min_length(Some(1));
+
     Owner: "Whose an instance is.",
         |text| text.pattern(Some(r"^[^\u0000-\u001F\u007F-\u009F]{1,64}$")).examples(["team-a"]);
 

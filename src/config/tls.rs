@@ -1,0 +1,237 @@
+//! `tls`: where TLS is listened on, and with which certificates.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer};
+
+use super::control::{Control, ControlListen, meet};
+use super::error::ConfigError;
+use super::network::{Listen, ListenAddress};
+use super::outline::Source;
+use super::rules::refuse;
+use super::store::{given_path, path};
+use super::text;
+
+/// The longest name of a certificate.
+const LONGEST_NAME: usize = 64;
+
+/// `tls`: TLS with clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Where TLS is listened on. Default: nowhere.
+    pub listen: Vec<SocketAddr>,
+    /// The certificates, besides those that come over the control API; at most one is the default.
+    /// Default: none.
+    pub certificates: Vec<TlsCertificate>,
+    /// The oldest version that is spoken. Default: 1.2.
+    pub min_version: TlsVersion,
+    /// Whether clients show certificates. Default: they are not asked.
+    pub client_auth: TlsClientAuth,
+}
+
+/// An entry of `tls.certificates`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsCertificate {
+    /// Its name: 1 to 64 letters, digits, `-`, `_` and `.`, a letter or digit first.
+    #[serde(deserialize_with = "name")]
+    pub name: String,
+    /// The file of the certificate and its chain, PEM.
+    #[serde(deserialize_with = "path")]
+    pub certificate: PathBuf,
+    /// The file of its private key, PEM.
+    #[serde(deserialize_with = "path")]
+    pub key: PathBuf,
+    /// Whether it serves clients that no other certificate is for. Default: false.
+    #[serde(default)]
+    pub default: bool,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// `tls.client_auth`: whether clients show certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TlsClientAuth {
+    /// They are not asked.
+    #[default]
+    Off,
+    /// They are asked, and may have none; the file has the authorities that are believed, PEM.
+    Optional(PathBuf),
+    /// They have to.
+    Require(PathBuf),
+}
+
+/// `tls` as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TlsKeys {
+    #[serde(deserialize_with = "text::given")]
+    listen: Option<Vec<ListenAddress>>,
+    #[serde(deserialize_with = "text::or_blank")]
+    certificates: Vec<TlsCertificate>,
+    #[serde(deserialize_with = "version")]
+    min_version: TlsVersion,
+    #[serde(deserialize_with = "text::or_blank")]
+    client_auth: ClientAuthKeys,
+}
+
+/// `tls.client_auth` as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ClientAuthKeys {
+    #[serde(deserialize_with = "text::given")]
+    mode: Option<Mode>,
+    #[serde(deserialize_with = "given_path")]
+    ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    Off,
+    Optional,
+    Require,
+}
+
+impl TlsKeys {
+    pub(super) fn resolve(self) -> Tls {
+        let ClientAuthKeys { mode, ca } = self.client_auth;
+        Tls {
+            listen: self
+                .listen
+                .into_iter()
+                .flatten()
+                .map(|address| address.0)
+                .collect(),
+            certificates: self.certificates,
+            min_version: self.min_version,
+            client_auth: match (mode, ca) {
+                (Some(Mode::Optional), Some(ca)) => TlsClientAuth::Optional(ca),
+                (Some(Mode::Require), Some(ca)) => TlsClientAuth::Require(ca),
+                // `check_keys` refuses the others.
+                _ => TlsClientAuth::Off,
+            },
+        }
+    }
+}
+
+/// Checks what the keys are together.
+pub(super) fn check_keys(keys: &TlsKeys, source: &Source<'_>) -> Result<(), ConfigError> {
+    if keys.listen.as_ref().is_some_and(Vec::is_empty) {
+        let problem = "is empty; name an address, or remove the key";
+        return Err(refuse("tls.listen", problem, source));
+    }
+    check_certificates(&keys.certificates, source)?;
+    let ClientAuthKeys { mode, ca } = &keys.client_auth;
+    match (mode, ca) {
+        (None, Some(_)) => {
+            let problem = "is given, but nobody is asked for a certificate; write \
+                           `mode: require` or `mode: optional` beside it";
+            Err(refuse("tls.client_auth.ca", problem, source))
+        }
+        (Some(Mode::Optional | Mode::Require), None) => {
+            let problem = "needs the authorities that are believed; write `ca: FILE` beside it";
+            Err(refuse("tls.client_auth.mode", problem, source))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_certificates(
+    certificates: &[TlsCertificate],
+    source: &Source<'_>,
+) -> Result<(), ConfigError> {
+    let mut default: Option<&str> = None;
+    for (index, certificate) in certificates.iter().enumerate() {
+        let name = &certificate.name;
+        let mut earlier = certificates.iter().take(index);
+        if earlier.any(|earlier| earlier.name == *name) {
+            let key = format!("tls.certificates[{index}].name");
+            let problem = "is the name of an earlier certificate too; rename one";
+            return Err(refuse(&key, problem, source));
+        }
+        if !certificate.default {
+            continue;
+        }
+        if let Some(other) = default {
+            let key = format!("tls.certificates[{index}].default");
+            let problem = format!("is true, and `{other}` is the default already; keep one");
+            return Err(refuse(&key, problem, source));
+        }
+        default = Some(name);
+    }
+    Ok(())
+}
+
+/// Checks what the listeners are together with all others.
+pub(super) fn check(
+    tls: &Tls,
+    traffic: &[Listen],
+    control: &Control,
+    source: &Source<'_>,
+) -> Result<(), ConfigError> {
+    for (index, address) in tls.listen.iter().enumerate() {
+        let refuse = |problem: String| {
+            let key = format!("tls.listen[{index}]");
+            Err(refuse(&key, problem, source))
+        };
+        let mut earlier = tls.listen.iter().take(index);
+        if earlier.any(|earlier| earlier == address && address.port() != 0) {
+            return refuse("is in the list twice; keep one".to_owned());
+        }
+        let other = traffic.iter().find(|other| meet(other.address, *address));
+        if let Some(other) = other {
+            return refuse(format!(
+                "is where HTTP without TLS is listened on ({}); choose another port",
+                other.address
+            ));
+        }
+        let other = control.listen.iter().find_map(|listen| match listen {
+            ControlListen::Tcp(other) if meet(*other, *address) => Some(other),
+            _ => None,
+        });
+        if let Some(other) = other {
+            return refuse(format!(
+                "is where the control API is ({other}); choose another port"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text::parse_with(deserializer, |text| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let valid = (1..=LONGEST_NAME).contains(&text.len())
+            && text.bytes().all(plain)
+            && text.starts_with(|first: char| first.is_ascii_alphanumeric());
+        if valid {
+            return Ok(text.to_owned());
+        }
+        Err(format!(
+            "is not a name: {}; write 1 to {LONGEST_NAME} letters, digits and -_., a letter or \
+             digit first",
+            text::shown(text)
+        ))
+    })
+}
+
+fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TlsVersion, D::Error> {
+    text::parse_with(deserializer, |text| match text {
+        "1.2" => Ok(TlsVersion::Tls12),
+        "1.3" => Ok(TlsVersion::Tls13),
+        _ => Err(format!(
+            "is not a version of TLS that is spoken: {}; write 1.2 or 1.3",
+            text::shown(text)
+        )),
+    })
+}

@@ -1,0 +1,143 @@
+//! Certificates that come and go while the proxy runs.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use log::{error, info};
+
+use super::certificates::{Certificates, State};
+use super::entry::{Entry, Given, Origin, Stored, Taken, is_name};
+use super::error::{RemoveError, StoreError, TakeError};
+use super::folder::Kept;
+use super::pair::Pair;
+use super::provider::provider;
+
+impl Certificates {
+    /// Takes a certificate under a name, in the place of the one that has it. Once this returns it
+    /// is on the disk, if there is a folder, and every later handshake sees it. Writes to the disk:
+    /// call it where that may block.
+    ///
+    /// # Errors
+    /// [`TakeError`]; nothing has changed then.
+    pub fn take(&self, name: &str, given: &Given<'_>) -> Result<Taken, TakeError> {
+        self.take_if(name, given, |_any| true)
+    }
+
+    /// The same, if `may` allows the new certificate and the one that it replaces.
+    ///
+    /// # Errors
+    /// [`TakeError`]; nothing has changed then.
+    pub fn take_if(
+        &self,
+        name: &str,
+        given: &Given<'_>,
+        may: impl Fn(&Stored) -> bool,
+    ) -> Result<Taken, TakeError> {
+        if !is_name(name) {
+            return Err(TakeError::Name);
+        }
+        let (certificate, key) = (given.certificate.as_bytes(), given.key.as_bytes());
+        let pair = Pair::parse(certificate, key, &provider())?;
+        pair.details.check(SystemTime::now())?;
+        let name: Arc<str> = name.into();
+        let entry = Entry::new(Origin::Other(given.source), given.default, Some(pair));
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(TakeError::Closed);
+        }
+        let earlier = state.entries.get(&name);
+        let is_allowed = |entry: &Entry| may(&entry.stored(&name));
+        if !is_allowed(&entry) || !earlier.is_none_or(is_allowed) {
+            return Err(TakeError::Forbidden);
+        }
+        if earlier.is_some_and(Entry::is_configured) {
+            return Err(TakeError::Configured(name));
+        }
+        let other = state
+            .default()
+            .filter(|other| given.default && **other != name);
+        let other = other.cloned();
+        if let Some(other) = &other
+            && state.entries.get(other).is_some_and(Entry::is_configured)
+        {
+            return Err(TakeError::DefaultConfigured(Arc::clone(other)));
+        }
+        let taken = match earlier {
+            None => Taken::Created,
+            Some(earlier) if earlier.is_same(&entry) => return Ok(Taken::Unchanged),
+            Some(_) => Taken::Replaced,
+        };
+        keep(&state, &name, given, other.as_deref())?;
+        if let Some(other) = other.and_then(|other| state.entries.get_mut(&other)) {
+            other.default = false;
+        }
+        entry.describe(&name, "is taken");
+        state.entries.insert(name, entry);
+        self.publish(&state);
+        Ok(taken)
+    }
+
+    /// Removes a certificate that is not the configuration's. Connections that use it are not
+    /// disturbed. Writes to the disk, as [`Certificates::take`] does.
+    ///
+    /// # Errors
+    /// [`RemoveError`]; nothing has changed then.
+    pub fn remove(&self, name: &str) -> Result<(), RemoveError> {
+        self.remove_if(name, |_any| true)
+    }
+
+    /// The same, if `may` allows it.
+    ///
+    /// # Errors
+    /// [`RemoveError`]; nothing has changed then.
+    pub fn remove_if(
+        &self,
+        name: &str,
+        may: impl FnOnce(&Stored) -> bool,
+    ) -> Result<(), RemoveError> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(RemoveError::Closed);
+        }
+        let Some((name, entry)) = state.entries.get_key_value(name) else {
+            return Err(RemoveError::Unknown(name.into()));
+        };
+        let name = Arc::clone(name);
+        if !may(&entry.stored(&name)) {
+            return Err(RemoveError::Forbidden);
+        }
+        if entry.is_configured() {
+            return Err(RemoveError::Configured(name));
+        }
+        if let Some(folder) = &state.folder {
+            folder.remove(&name)?;
+        }
+        state.entries.remove(&name);
+        self.publish(&state);
+        info!("certificate `{name}`: is removed");
+        Ok(())
+    }
+}
+
+/// Writes a certificate to the disk, if there is a folder, and takes the default from the other one.
+fn keep(
+    state: &State,
+    name: &str,
+    given: &Given<'_>,
+    other: Option<&str>,
+) -> Result<(), StoreError> {
+    let Some(folder) = &state.folder else {
+        return Ok(());
+    };
+    // A crash in between leaves no default, rather than two.
+    if let Some(other) = other {
+        folder.set_default(other, false)?;
+    }
+    folder.write(name, &Kept::from(given)).inspect_err(|_| {
+        if let Some(other) = other
+            && let Err(error) = folder.set_default(other, true)
+        {
+            error!("{error}; it is the default all the same until the next start");
+        }
+    })
+}

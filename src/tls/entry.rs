@@ -1,0 +1,222 @@
+//! One certificate: where it is from, what is in use, and how it is doing.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use log::{error, info, warn};
+use serde::{Deserialize, Serialize};
+
+use super::details::Details;
+use super::error::PairError;
+use super::pair::Pair;
+use super::watch::{self, Watched};
+
+/// The longest name of a certificate.
+const LONGEST_NAME: usize = 64;
+
+/// Where a certificate is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Files that the configuration names; they are read again when they change.
+    File,
+    /// The control API.
+    Api,
+    /// A certificate authority that was asked for it (RFC 8555).
+    Acme,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Api => "api",
+            Self::Acme => "acme",
+        })
+    }
+}
+
+/// A certificate of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// Its name: 1 to 64 letters, digits, `-`, `_` and `.`, a letter or digit first.
+    pub name: String,
+    /// The certificate and its chain, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PEM: PKCS#8, PKCS#1 or SEC1; it may be in the certificate's file.
+    pub key: PathBuf,
+    /// Whether it serves clients that no other certificate is for.
+    pub default: bool,
+}
+
+/// A certificate as it is known now.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it is from.
+    pub source: Source,
+    /// Whether it serves clients that no other certificate is for.
+    pub default: bool,
+    /// What it says; none if it could never be read, and it is not in use then.
+    pub details: Option<Arc<Details>>,
+    /// Why its files, as they are now, are of no use; the certificate before them is in use.
+    pub last_error: Option<Arc<str>>,
+    /// How many changes of its files were of no use.
+    pub failures: u64,
+}
+
+/// A certificate that is given, to be taken under a name.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The certificate and its chain, PEM.
+    pub certificate: &'a str,
+    /// The private key, PEM: PKCS#8, PKCS#1 or SEC1.
+    pub key: &'a str,
+    /// Whether it is to serve clients that no other certificate is for.
+    pub default: bool,
+    /// Where it is from.
+    pub source: Source,
+}
+
+/// What became of a certificate that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is new.
+    Created,
+    /// It is in the place of another.
+    Replaced,
+    /// It was there already.
+    Unchanged,
+}
+
+/// A certificate under its name.
+#[derive(Debug)]
+pub(super) struct Entry {
+    origin: Origin,
+    pub(super) default: bool,
+    pub(super) pair: Option<Pair>,
+    pub(super) last_error: Option<Arc<str>>,
+    pub(super) failures: u64,
+    /// Whether it was said that it has expired.
+    pub(super) is_expiry_told: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Origin {
+    Files(Box<Watched>),
+    Other(Source),
+}
+
+impl Entry {
+    pub(super) fn new(origin: Origin, default: bool, pair: Option<Pair>) -> Self {
+        Self {
+            origin,
+            default,
+            pair,
+            last_error: None,
+            failures: 0,
+            is_expiry_told: false,
+        }
+    }
+
+    pub(super) fn is_configured(&self) -> bool {
+        matches!(self.origin, Origin::Files(_))
+    }
+
+    fn source(&self) -> Source {
+        match self.origin {
+            Origin::Files(_) => Source::File,
+            Origin::Other(source) => source,
+        }
+    }
+
+    /// Whether it is the very same; a certificate always has the same key.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let chain = |entry: &Self| entry.pair.as_ref().map(|pair| pair.certified.cert.clone());
+        chain(self) == chain(other)
+            && self.default == other.default
+            && self.source() == other.source()
+    }
+
+    /// Looks at the files, if it has some: the pair to use from now on.
+    pub(super) fn look(&mut self, name: &Arc<str>, now: SystemTime) -> Option<Pair> {
+        let Origin::Files(watched) = &mut self.origin else {
+            return None;
+        };
+        match watched.look(name, now) {
+            watch::Look::Same => None,
+            watch::Look::Restored => {
+                self.last_error = None;
+                info!("certificate `{name}`: its files are again those that are in use");
+                None
+            }
+            watch::Look::Changed(pair) => {
+                self.last_error = None;
+                Some(*pair)
+            }
+            watch::Look::Failed(error) => {
+                error!("{error}; the certificate stays as it was");
+                self.failures += 1;
+                self.last_error = Some(error.to_string().into());
+                None
+            }
+        }
+    }
+
+    pub(super) fn tell_expiry(&mut self, name: &str, now: SystemTime) {
+        let Some(pair) = self.pair.as_ref().filter(|_| !self.is_expiry_told) else {
+            return;
+        };
+        if let Err(problem @ PairError::Expired { .. }) = pair.details.check(now) {
+            warn!("certificate `{name}`: {problem}; clients will refuse it");
+            self.is_expiry_told = true;
+        }
+    }
+
+    pub(super) fn stored(&self, name: &Arc<str>) -> Stored {
+        Stored {
+            name: Arc::clone(name),
+            source: self.source(),
+            default: self.default,
+            details: self.pair.as_ref().map(|pair| Arc::clone(&pair.details)),
+            last_error: self.last_error.clone(),
+            failures: self.failures,
+        }
+    }
+
+    pub(super) fn describe(&self, name: &str, what: &str) {
+        let Some(pair) = &self.pair else { return };
+        let details = &pair.details;
+        let names: Vec<String> = details.names.iter().map(ToString::to_string).collect();
+        let until = humantime::format_rfc3339_seconds(details.not_after);
+        let names = names.join(", ");
+        info!("certificate `{name}`: {what}, for [{names}], valid until {until}");
+        for warning in &pair.warnings {
+            warn!("certificate `{name}`: {warning}");
+        }
+        if let Origin::Files(watched) = &self.origin {
+            warn_of_mode(name, watched.key());
+        }
+    }
+}
+
+/// Whoever can read the key can be the server.
+fn warn_of_mode(name: &str, key: &Path) {
+    if fs::metadata(key).is_ok_and(|file| file.mode() & 0o044 != 0) {
+        let key = key.display();
+        warn!("certificate `{name}`: {key}: others can read the private key; chmod 600 it");
+    }
+}
+
+/// A name of a certificate, which is a file's too.
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(plain)
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+}
