@@ -4,15 +4,25 @@
 //! While a connection is idle only the small future of `Front::next_head` waits for it; Pingora's
 //! own, which holds a whole request's state, exists only during a request. The front also gives the
 //! head of a request a total deadline and a strict check (`head`), which Pingora 0.9.1 does not.
+//!
+//! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
+//! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
 
 mod chunked;
 mod connection;
 mod connections;
+mod failures;
 mod frames;
+mod greeting;
+mod h2;
 mod head;
+mod hold;
+mod intake;
 mod leash;
 mod patience;
 mod pingora_io;
+mod proxy_protocol;
+mod wait;
 mod websocket;
 
 use std::sync::Arc;
@@ -31,10 +41,16 @@ use crate::answer::Refusal;
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 use http::StatusCode;
 
-pub(crate) use connection::Connection;
+use connection::Connection;
 pub use connections::Connections;
+use failures::Failures;
+use greeting::{Greeting, Speech};
 pub(crate) use head::HeadLimits;
 use head::{Head, HeadError, HeadScan};
+pub(crate) use hold::Hold;
+use intake::Arrival;
+pub use intake::{Intake, TlsClient};
+pub(crate) use intake::Intakes;
 pub(crate) use leash::{Drained, FAREWELL};
 pub(crate) use patience::OriginSilent;
 
@@ -48,8 +64,14 @@ pub(crate) struct FrontOptions {
     pub(crate) limits: HeadLimits,
     /// Total time for a head, from its first byte on.
     pub(crate) head_timeout: Duration,
+    /// Total time for what comes before the first request: PROXY protocol, TLS, HTTP/2's preface.
+    pub(crate) handshake_timeout: Duration,
     /// Time without a request after which a connection is closed.
     pub(crate) idle_timeout: Option<Duration>,
+    /// How listeners take connections in.
+    pub(crate) intakes: Intakes,
+    /// How many streams of one connection a client may have open at a time.
+    pub(crate) http2_streams: u32,
     /// The path whose requests go to the control service, if registration is on.
     pub(crate) registration: Option<PathPrefix>,
 }
@@ -63,6 +85,7 @@ pub struct Front<P, C> {
     control: Arc<C>,
     options: FrontOptions,
     connections: Arc<Connections>,
+    failures: Failures,
 }
 
 impl<P, C> Front<P, C> {
@@ -77,6 +100,7 @@ impl<P, C> Front<P, C> {
             control: Arc::new(control),
             options,
             connections,
+            failures: Failures::default(),
         }
     }
 }
@@ -90,6 +114,7 @@ impl<A> Front<A, A> {
             control: app,
             options,
             connections,
+            failures: Failures::default(),
         }
     }
 }
@@ -97,8 +122,18 @@ impl<A> Front<A, A> {
 /// What became of the wait for a request.
 enum Next {
     Request(BytesMut, Head),
+    /// The client speaks HTTP/2; these are its first bytes.
+    Http2(BytesMut),
     Refuse(Refusal),
+    /// The client speaks TLS where there is none.
+    Alert,
     Close,
+}
+
+/// A client that turned out to speak HTTP/2.
+struct Http2Client {
+    connection: Box<Connection>,
+    read: BytesMut,
 }
 
 #[async_trait]
@@ -118,10 +153,7 @@ where
         let front = Arc::clone(self);
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
-            let leash = front.connections.leash(leash::task_waker().await);
-            let connection = Connection::new(stream, Arc::clone(&leash));
-            front.converse(Box::new(connection), shutdown).await;
-            drop(leash);
+            front.attend(stream, shutdown).await;
             drop(counted);
         });
         None
@@ -138,21 +170,88 @@ where
     P: HttpServerApp + Send + Sync + 'static,
     C: HttpServerApp + Send + Sync + 'static,
 {
-    /// Serves one request after the other until either side has enough.
-    async fn converse(&self, mut connection: Box<Connection>, mut shutdown: ShutdownWatch) {
+    /// Takes a connection in and serves it until its end.
+    async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
+        let intake = self.options.intakes.of(&stream);
+        let arrival = if intake.is_direct() {
+            Arrival::Plain(stream, BytesMut::new())
+        } else {
+            // Boxed, here and below: its room is free again when it is over.
+            Box::pin(self.admit(stream, intake, shutdown.clone())).await
+        };
+        let greeting = if intake.http2_cleartext {
+            Greeting::AnyHttp
+        } else {
+            Greeting::Http1
+        };
+        let leash = self.connections.leash(leash::task_waker().await);
+        let connection = match arrival {
+            Arrival::Plain(stream, read) => {
+                Connection::new(stream, Arc::clone(&leash)).greeted(greeting, read)
+            }
+            Arrival::Encrypted(stream) => Connection::new(stream, Arc::clone(&leash)),
+            Arrival::NotEncrypted(stream) => {
+                let mut connection = Connection::new(stream, Arc::clone(&leash));
+                return Box::pin(refuse(&mut connection, &tls_required())).await;
+            }
+            Arrival::Http2(stream) => {
+                return Box::pin(self.serve_http2(stream, shutdown)).await;
+            }
+            Arrival::Nothing => return,
+        };
+        let client = self.converse(Box::new(connection), shutdown.clone()).await;
+        if let Some(client) = client {
+            Box::pin(self.serve_http2_after(client, shutdown)).await;
+        }
+    }
+
+    /// Lets what comes before the first request pass, unless the server stops meanwhile.
+    async fn admit(
+        &self,
+        stream: Stream,
+        intake: &Intake,
+        mut shutdown: ShutdownWatch,
+    ) -> Arrival {
+        let peer = intake::peer(&stream);
+        let admitted = tokio::select! {
+            biased;
+            admitted = intake::admit(stream, intake, self.options.handshake_timeout) => admitted,
+            () = stopping(&mut shutdown) => return Arrival::Nothing,
+        };
+        admitted.unwrap_or_else(|error| {
+            self.failures.note(peer, &error);
+            Arrival::Nothing
+        })
+    }
+
+    /// Serves one request after the other until either side has enough, or the client turns out to
+    /// speak HTTP/2.
+    async fn converse(
+        &self,
+        mut connection: Box<Connection>,
+        mut shutdown: ShutdownWatch,
+    ) -> Option<Http2Client> {
         loop {
             match self.next_head(&mut connection, &mut shutdown).await {
                 Next::Request(bytes, head) => {
-                    match self.serve(connection, bytes, head, &shutdown).await {
-                        Some(again) => connection = again,
-                        None => return,
-                    }
+                    connection = self.serve(connection, bytes, head, &shutdown).await?;
                 }
+                Next::Http2(read) => return Some(Http2Client { connection, read }),
+                // Rare, and larger than the rest: not a part of the idle future.
                 Next::Refuse(refusal) => {
-                    // Rare, and larger than the rest: not a part of the idle future.
-                    return Box::pin(refuse(&mut connection, &refusal)).await;
+                    Box::pin(refuse(&mut connection, &refusal)).await;
+                    return None;
                 }
-                Next::Close => return Shutdown::shutdown(&mut *connection).await,
+                Next::Alert => {
+                    let peer = intake::peer(&connection.transport);
+                    self.failures.note(peer, &"TLS on a port in cleartext");
+                    Box::pin(dismiss(&mut connection, greeting::ALERT)).await;
+                    return None;
+                }
+                Next::Close => {
+                    Shutdown::shutdown(&mut *connection).await;
+                    return None;
+                }
             }
         }
     }
@@ -166,16 +265,12 @@ where
         }
         let mut scan = HeadScan::default();
         // The usual case has the whole head in the first read, and no timer.
-        match self.complete(&mut scan, &mut buffer) {
-            Ok(Some(head)) => return Next::Request(buffer, head),
-            Ok(None) => {}
-            Err(error) => return Next::Refuse(error.refusal()),
+        if let Some(next) = self.complete(connection.greeting, &mut scan, &mut buffer) {
+            return next;
         }
         let rest = self.rest_of_head(connection, &mut scan, &mut buffer);
         match pingora_timeout::timeout(self.options.head_timeout, rest).await {
-            Ok(Ok(Some(head))) => Next::Request(buffer, head),
-            Ok(Ok(None)) => Next::Close,
-            Ok(Err(error)) => Next::Refuse(error.refusal()),
+            Ok(next) => next,
             Err(_elapsed) => Next::Refuse(head_too_slow(self.options.head_timeout)),
         }
     }
@@ -201,30 +296,48 @@ where
         }
     }
 
-    /// Reads on until the head is complete; `None` when the client leaves before.
+    /// Reads on until the head is complete, or the client leaves.
     async fn rest_of_head(
         &self,
         connection: &mut Connection,
         scan: &mut HeadScan,
         buffer: &mut BytesMut,
-    ) -> Result<Option<Head>, HeadError> {
+    ) -> Next {
         loop {
             match connection.fill(buffer).await {
-                Ok(0) => return Ok(None),
+                Ok(0) => return Next::Close,
                 Ok(_) => {}
                 Err(error) => {
                     debug!("a client left within the head of a request: {error}");
-                    return Ok(None);
+                    return Next::Close;
                 }
             }
-            if let Some(head) = self.complete(scan, buffer)? {
-                return Ok(Some(head));
+            if let Some(next) = self.complete(connection.greeting, scan, buffer) {
+                return next;
             }
         }
     }
 
-    /// The head, if it is complete; then it stands at the front of `buffer`.
+    /// What follows from the bytes that have come; none if more have to.
     fn complete(
+        &self,
+        greeting: Greeting,
+        scan: &mut HeadScan,
+        buffer: &mut BytesMut,
+    ) -> Option<Next> {
+        match greeting.heard(buffer) {
+            Speech::Http1 => match self.head(scan, buffer) {
+                Ok(head) => head.map(|head| Next::Request(std::mem::take(buffer), head)),
+                Err(error) => Some(Next::Refuse(error.refusal())),
+            },
+            Speech::Http2 => Some(Next::Http2(std::mem::take(buffer))),
+            Speech::Tls => Some(Next::Alert),
+            Speech::Open => None,
+        }
+    }
+
+    /// The head, if it is complete; then it stands at the front of `buffer`.
+    fn head(
         &self,
         scan: &mut HeadScan,
         buffer: &mut BytesMut,
@@ -327,20 +440,30 @@ fn head_too_slow(limit: Duration) -> Refusal {
     )
 }
 
+fn tls_required() -> Refusal {
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "TLS_REQUIRED",
+        "This port speaks TLS, and the request came without; use https:// in place of http://.",
+    )
+}
+
 /// Answers a client whose request no service has seen, and closes.
 async fn refuse(connection: &mut Connection, refusal: &Refusal) {
-    let answer = response(refusal);
+    debug!("a client is refused: {}", refusal.code);
+    dismiss(connection, &response(refusal)).await;
+}
+
+/// Sends a client the last bytes that it gets.
+async fn dismiss(connection: &mut Connection, last: &[u8]) {
     let sent = async {
-        connection.write_all(&answer).await?;
+        connection.write_all(last).await?;
         connection.flush().await?;
         AsyncWriteExt::shutdown(connection).await?;
         drain(connection).await
     };
     if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, sent).await {
-        debug!(
-            "a refused client left before it read {}: {error}",
-            refusal.code
-        );
+        debug!("a refused client left before it read why: {error}");
     }
 }
 

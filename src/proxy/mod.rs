@@ -36,7 +36,7 @@ use session::{DRAIN, client_ip, names, summary};
 use visit::Visit;
 
 use crate::answer::Refusal;
-use crate::front::Connection;
+use crate::front::Hold;
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
 use crate::route::{Balance, RoundRobin};
 
@@ -121,9 +121,9 @@ impl Gateway {
 
     /// Sets the limits on the origin's pauses that the front keeps.
     fn be_patient(&self, session: &Session, kind: Kind) {
-        if let Some(connection) = session.stream().and_then(Connection::of) {
+        if let Some(hold) = Hold::of(session.as_downstream()) {
             let (first_byte, between_bytes) = self.options.timeouts.patience(kind);
-            connection.patience().set(first_byte, between_bytes);
+            hold.patience().set(first_byte, between_bytes);
         }
     }
 
@@ -236,8 +236,8 @@ impl ProxyHttp for Gateway {
             return Err(Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up());
         };
         let instance = visit.route().instance(index);
-        if let Some(connection) = session.stream().and_then(Connection::of) {
-            connection.leash().serve(instance.serial);
+        if let Some(hold) = Hold::of(session.as_downstream()) {
+            hold.leash().serve(instance.serial);
         }
         let timeouts = &self.options.timeouts;
         let kind = Kind::of(session);
@@ -331,10 +331,10 @@ impl ProxyHttp for Gateway {
         }
         let is_websocket = response.status == StatusCode::SWITCHING_PROTOCOLS
             && Kind::of(session) == Kind::Upgrade;
-        if let Some(connection) = session.stream().and_then(Connection::of) {
-            connection.patience().begin_answer();
+        if let Some(hold) = Hold::of(session.as_downstream()) {
+            hold.patience().begin_answer();
             if is_websocket {
-                connection.begin_websocket();
+                hold.begin_websocket();
             }
         }
         exchange.answered = true;
@@ -471,10 +471,10 @@ impl ProxyHttp for Gateway {
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);
         if !session::is_answered(session)
-            && let Some(connection) = session.stream().and_then(Connection::of)
+            && let Some(hold) = Hold::of(session.as_downstream())
         {
             // What follows is the proxy's own answer, which no instance can be taken down under.
-            connection.leash().release();
+            hold.leash().release();
         }
         if !session::is_answered(session)
             && let Err(error) = self.answer(session, exchange, &refusal, own).await

@@ -34,6 +34,7 @@ use service::{ControlWorker, SocketFiles, Sockets, TrafficWorker, Worker};
 use signals::Signals;
 
 use crate::config::{Config, ConfigError};
+pub use crate::front::{Intake, TlsClient};
 pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
 use crate::front::FAREWELL;
 use crate::registry::store::StoreError;

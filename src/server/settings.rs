@@ -44,6 +44,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         field_limit: config.limits.fields,
         head_timeout: config.timeouts.head,
         idle_timeout: config.timeouts.idle,
+        ..Options::default()
     })
 }
 
