@@ -197,7 +197,10 @@ impl HttpServerApp for Bridge {
 
 /// The peer as the kernel knows it.
 fn peer(session: &ServerSession) -> Peer {
-    if let Some(relay) = session.digest().and_then(|digest| digest.proxy_digest.as_ref()) {
+    if let Some(relay) = session
+        .digest()
+        .and_then(|digest| digest.proxy_digest.as_ref())
+    {
         // The address of such a connection is what the relay says, not what the kernel knows.
         let peer = relay.user_data.as_ref();
         let peer = peer.and_then(|peer| peer.downcast_ref::<Option<std::net::SocketAddr>>());

@@ -63,7 +63,11 @@ mod tests {
     fn the_first_bytes_tell_the_protocol() {
         let cases: [(Greeting, &[u8], Speech); 11] = [
             (Greeting::AnyHttp, PREFACE, Speech::Http2),
-            (Greeting::AnyHttp, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0", Speech::Http2),
+            (
+                Greeting::AnyHttp,
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0",
+                Speech::Http2,
+            ),
             (Greeting::AnyHttp, b"P", Speech::Open),
             (Greeting::AnyHttp, b"PRI * HTTP/2.0\r\n\r\n", Speech::Open),
             (Greeting::AnyHttp, b"POST /", Speech::Http1),

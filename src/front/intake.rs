@@ -22,9 +22,7 @@ use pingora_core::protocols::l4::stream::Stream as Socket;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::TlsRef;
 use pingora_core::protocols::tls::server::handshake_with_callback;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, SocketDigest, Ssl, Stream,
-};
+use pingora_core::protocols::{ALPN, GetProxyDigest, GetSocketDigest, SocketDigest, Ssl, Stream};
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;

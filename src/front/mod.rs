@@ -49,8 +49,8 @@ pub(crate) use head::HeadLimits;
 use head::{Head, HeadError, HeadScan};
 pub(crate) use hold::Hold;
 use intake::Arrival;
-pub use intake::{Intake, TlsClient};
 pub(crate) use intake::Intakes;
+pub use intake::{Intake, TlsClient};
 pub(crate) use leash::{Drained, FAREWELL};
 pub(crate) use patience::OriginSilent;
 
@@ -206,12 +206,7 @@ where
     }
 
     /// Lets what comes before the first request pass, unless the server stops meanwhile.
-    async fn admit(
-        &self,
-        stream: Stream,
-        intake: &Intake,
-        mut shutdown: ShutdownWatch,
-    ) -> Arrival {
+    async fn admit(&self, stream: Stream, intake: &Intake, mut shutdown: ShutdownWatch) -> Arrival {
         let peer = intake::peer(&stream);
         let admitted = tokio::select! {
             biased;
@@ -337,11 +332,7 @@ where
     }
 
     /// The head, if it is complete; then it stands at the front of `buffer`.
-    fn head(
-        &self,
-        scan: &mut HeadScan,
-        buffer: &mut BytesMut,
-    ) -> Result<Option<Head>, HeadError> {
+    fn head(&self, scan: &mut HeadScan, buffer: &mut BytesMut) -> Result<Option<Head>, HeadError> {
         let Some(end) = scan.end(buffer)? else {
             let too_long = buffer.len() > self.options.limits.head;
             return if too_long {

@@ -227,7 +227,10 @@ mod tests {
                 client("[2001:db8::7]:1"),
             ),
             (b"PROXY UNKNOWN\r\n".to_vec(), Announced::Nobody),
-            (b"PROXY UNKNOWN ff:: x 1 2 3\r\n".to_vec(), Announced::Nobody),
+            (
+                b"PROXY UNKNOWN ff:: x 1 2 3\r\n".to_vec(),
+                Announced::Nobody,
+            ),
             (v2(0x20, 0x00, b""), Announced::Nobody),
             (v2(0x20, 0x11, b"anything"), Announced::Nobody),
             (v2(0x21, 0x00, b"\x04\x00\x01x"), Announced::Nobody),
@@ -258,15 +261,39 @@ mod tests {
         let cases = [
             (b"GET / HTTP/1.1\r\n".to_vec(), HeaderError::Missing),
             (b"proxy TCP4".to_vec(), HeaderError::Missing),
-            (b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\n".to_vec(), HeaderError::Invalid),
-            (b"PROXY  TCP4 192.0.2.7 10.0.0.1 1 2\r\n".to_vec(), HeaderError::Invalid),
-            (b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2 \r\n".to_vec(), HeaderError::Invalid),
-            (b"PROXY TCP4 192.0.2.7 10.0.0.1 01 2\r\n".to_vec(), HeaderError::Invalid),
-            (b"PROXY TCP4 192.0.2.7 10.0.0.1 1 +2\r\n".to_vec(), HeaderError::Invalid),
-            (b"PROXY TCP4 192.0.2.7 10.0.0.1 1 65536\r\n".to_vec(), HeaderError::Invalid),
+            (
+                b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\n".to_vec(),
+                HeaderError::Invalid,
+            ),
+            (
+                b"PROXY  TCP4 192.0.2.7 10.0.0.1 1 2\r\n".to_vec(),
+                HeaderError::Invalid,
+            ),
+            (
+                b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2 \r\n".to_vec(),
+                HeaderError::Invalid,
+            ),
+            (
+                b"PROXY TCP4 192.0.2.7 10.0.0.1 01 2\r\n".to_vec(),
+                HeaderError::Invalid,
+            ),
+            (
+                b"PROXY TCP4 192.0.2.7 10.0.0.1 1 +2\r\n".to_vec(),
+                HeaderError::Invalid,
+            ),
+            (
+                b"PROXY TCP4 192.0.2.7 10.0.0.1 1 65536\r\n".to_vec(),
+                HeaderError::Invalid,
+            ),
             (b"PROXY TCP4 ::1 ::1 1 2\r\n".to_vec(), HeaderError::Invalid),
-            (b"PROXY TCP4 192.0.2.7 ::1 1 2\r\n".to_vec(), HeaderError::Invalid),
-            (b"PROXY UDP4 192.0.2.7 10.0.0.1 1 2\r\n".to_vec(), HeaderError::Invalid),
+            (
+                b"PROXY TCP4 192.0.2.7 ::1 1 2\r\n".to_vec(),
+                HeaderError::Invalid,
+            ),
+            (
+                b"PROXY UDP4 192.0.2.7 10.0.0.1 1 2\r\n".to_vec(),
+                HeaderError::Invalid,
+            ),
             (b"PROXY TCP4\r\n".to_vec(), HeaderError::Invalid),
             (long, HeaderError::TooLong),
             (v2(0x21, 0x12, &[0; 12]), HeaderError::Invalid),
@@ -278,7 +305,12 @@ mod tests {
             (v2(0x21, 0x11, &[0; 4097]), HeaderError::TooLong),
         ];
         for (bytes, error) in cases {
-            assert_eq!(parse(&bytes), Err(error), "{:?}", String::from_utf8_lossy(&bytes));
+            assert_eq!(
+                parse(&bytes),
+                Err(error),
+                "{:?}",
+                String::from_utf8_lossy(&bytes)
+            );
         }
     }
 

@@ -34,9 +34,9 @@ use service::{ControlWorker, SocketFiles, Sockets, TrafficWorker, Worker};
 use signals::Signals;
 
 use crate::config::{Config, ConfigError};
-pub use crate::front::{Intake, TlsClient};
 pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
 use crate::front::FAREWELL;
+pub use crate::front::{Intake, TlsClient};
 use crate::registry::store::StoreError;
 
 /// The client's writes are gathered up to this size before they go to the kernel, so that a head

@@ -17,6 +17,8 @@ mod descriptors;
 mod failures;
 mod fuzz;
 mod heads;
+mod http2;
+mod intake;
 mod load;
 mod proxying;
 mod proxying_fields;

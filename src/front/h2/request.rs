@@ -77,7 +77,6 @@ mod tests {
                 request("POST", "/", &[length, length]),
                 Err(HeadError::ContentLength),
             ),
-            (request("GET", "/a?<", &[]), Err(HeadError::Unescaped)),
         ];
         for (request, expected) in cases {
             assert_eq!(check(&request, &LIMITS), expected, "{request:?}");
@@ -86,9 +85,8 @@ mod tests {
 
     #[test]
     fn several_cookies_become_one() {
-        let joined = |fields: &[(&'static str, &str)]| {
-            joined_cookies(&request("GET", "/", fields).headers)
-        };
+        let joined =
+            |fields: &[(&'static str, &str)]| joined_cookies(&request("GET", "/", fields).headers);
         assert_eq!(joined(&[]), None);
         assert_eq!(joined(&[("cookie", "a=1; b=2")]), None);
         let three = [("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")];

@@ -198,11 +198,7 @@ async fn until_cut<T>(hold: &StreamHold, work: impl Future<Output = T>) -> Optio
 }
 
 /// Ready once the origin has been silent for too long.
-fn poll_silence(
-    wait: &mut Wait,
-    hold: &StreamHold,
-    context: &mut Context<'_>,
-) -> Poll<io::Error> {
+fn poll_silence(wait: &mut Wait, hold: &StreamHold, context: &mut Context<'_>) -> Poll<io::Error> {
     match wait.poll(&hold.patience, context) {
         Poll::Ready(Err(silent)) => Poll::Ready(silent),
         Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,

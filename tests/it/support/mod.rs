@@ -7,9 +7,11 @@ mod client;
 mod closed_port;
 mod embedded;
 mod habits;
+pub(crate) mod http2;
 mod origin;
 mod process;
 mod proxy;
+pub(crate) mod tls;
 mod websocket;
 mod wire;
 
