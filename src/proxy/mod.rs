@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TE, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use log::{debug, error, info, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -278,6 +278,11 @@ impl ProxyHttp for Gateway {
         }
         if let Some(id) = &exchange.request_id {
             request.insert_header(self.options.request_ids.field.clone(), id.clone())?;
+        }
+        if request.version == http::Version::HTTP_2 && headers::wants_trailers(session.req_header())
+        {
+            // Pingora takes it out with the fields of HTTP/1 connections; gRPC asks for it.
+            request.insert_header(TE, "trailers")?;
         }
         let client = Client {
             address: client_ip(session),

@@ -8,6 +8,7 @@ use http::StatusCode;
 use super::{Options, StartError};
 use crate::config::{self, Config, ConfigError, ControlListen, StaticRoute};
 use crate::control::{Tokens, TokensError};
+use crate::front::Intake;
 use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
 use crate::registry::store::{Embedded, Store, StoreError};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
@@ -43,8 +44,15 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         target_limit: config.limits.target,
         field_limit: config.limits.fields,
         head_timeout: config.timeouts.head,
+        handshake_timeout: config.timeouts.handshake,
         idle_timeout: config.timeouts.idle,
-        ..Options::default()
+        intake: Intake {
+            tls: None,
+            proxy_protocol: config.proxy_protocol.trusted.clone(),
+            http2_cleartext: config.http2.cleartext,
+        },
+        intake_of: Vec::new(),
+        http2_streams: config.http2.streams,
     })
 }
 
