@@ -27,14 +27,12 @@ pub(crate) struct StreamHold {
 impl<'a> Hold<'a> {
     /// The hold on a session's exchange, if it came through the front.
     pub(crate) fn of(session: &'a ServerSession) -> Option<Self> {
-        match session.stream() {
-            Some(stream) => Connection::of(stream).map(Self::Connection),
-            None => {
-                let extensions = &session.req_header().extensions;
-                let hold = extensions.get::<Arc<StreamHold>>()?;
-                Some(Self::Stream(hold))
-            }
+        if let Some(stream) = session.stream() {
+            return Connection::of(stream).map(Self::Connection);
         }
+        let extensions = &session.req_header().extensions;
+        let hold = extensions.get::<Arc<StreamHold>>()?;
+        Some(Self::Stream(hold))
     }
 
     /// The limits on the origin's pauses.

@@ -68,12 +68,18 @@ async fn curl_speaks_it_by_prior_knowledge() {
     assert_eq!(first.field("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(first.field("transfer-encoding"), None);
 
+    let head = curl(&["--http2-prior-knowledge", "--head", &url]).await;
+    assert!(
+        head.starts_with("HTTP/2 200") && head.contains("content-length: 5"),
+        "{head}"
+    );
+
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "x".repeat(300_000)).expect("room");
     let body = format!("@{}", file.path().display());
     let upload = ["--http2-prior-knowledge", "--data-binary", &body, &url];
     assert_eq!(curl(&upload).await, "hello");
-    assert_eq!(origin.requests()[3].body.len(), 300_000);
+    assert_eq!(origin.requests()[4].body.len(), 300_000);
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ where
     C: HttpServerApp + Send + Sync + 'static,
 {
     /// Serves the streams of a connection until either side has enough.
-    pub(super) async fn serve_http2(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
+    pub(super) async fn serve_http2(self: &Arc<Self>, stream: Stream, mut shutdown: ShutdownWatch) {
         let digest = Arc::new(Digest {
             ssl_digest: stream.get_ssl_digest(),
             timing_digest: stream.get_timing_digest(),
@@ -102,7 +102,12 @@ where
         let peer = super::intake::peer(&stream);
         let handshake = server::handshake(stream, Some(self.http2_options()));
         let limit = self.options.handshake_timeout;
-        match pingora_timeout::timeout(limit, handshake).await {
+        let handshake = tokio::select! {
+            biased;
+            handshake = pingora_timeout::timeout(limit, handshake) => handshake,
+            () = stopping(&mut shutdown) => return,
+        };
+        match handshake {
             Ok(Ok(connection)) => self.accept_streams(connection, &digest, shutdown).await,
             Ok(Err(error)) => self.failures.note(peer, &error),
             Err(_elapsed) => {

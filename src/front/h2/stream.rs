@@ -53,45 +53,44 @@ impl Stream {
         }
     }
 
+    fn check_cut(&self) -> Result<()> {
+        if self.hold.leash.is_cut() {
+            self.cut()
+        } else {
+            Ok(())
+        }
+    }
+
     /// What a read or a write meets once the exchange is cut. Before the answer has begun, this is
     /// said once: the proxy's own answer comes then.
-    fn check_cut(&self) -> Result<()> {
-        if !self.hold.leash.is_cut() {
-            return Ok(());
-        }
+    fn cut<T>(&self) -> Result<T> {
         if self.inner.response_written().is_none() {
             self.hold.leash.release();
         }
-        Err(of_io(ErrorType::ReadError, Drained.into()))
+        broken(Drained.into())
     }
 
-    /// Waits until the client resets the stream, or has waited for too long.
-    async fn idle(&mut self) -> Error {
+    /// Waits until the client resets the stream, or has waited for too long: always an error.
+    async fn idle<T>(&mut self) -> Result<T> {
         let (hold, wait) = (&self.hold, &mut self.wait);
         let mut idle = pin!(self.inner.idle());
-        let end = std::future::poll_fn(|context| {
-            if hold.leash.is_cut() {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(reason) = idle.as_mut().poll(context) {
-                return Poll::Ready(Some(Ok(reason)));
-            }
-            poll_silence(wait, hold, context).map(|silent| Some(Err(silent)))
-        })
-        .await;
-        match end {
-            None => match self.check_cut() {
-                Err(cut) => *cut,
-                Ok(()) => *of_io(ErrorType::ReadError, Drained.into()),
-            },
-            Some(Err(silent)) => *of_io(ErrorType::ReadError, silent),
+        let reset = until_cut(
+            hold,
+            std::future::poll_fn(|context| match idle.as_mut().poll(context) {
+                Poll::Ready(reason) => Poll::Ready(Ok(reason)),
+                Poll::Pending => poll_silence(wait, hold, context).map(Err),
+            }),
+        );
+        match reset.await {
+            None => self.cut(),
+            Some(Err(silent)) => broken(silent),
             Some(Ok(reason)) => {
                 self.is_reset = true;
                 let reason = match reason {
                     Ok(reason) => format!("the client reset the stream: {reason}"),
                     Err(error) => format!("the connection is gone: {error}"),
                 };
-                *Error::explain(ErrorType::ConnectionClosed, reason).into_down()
+                Err(Error::explain(ErrorType::ConnectionClosed, reason).into_down())
             }
         }
     }
@@ -121,10 +120,7 @@ impl Stream {
                 self.is_reset |= *error.etype() == ErrorType::ReadError;
                 Err(error.into_down())
             }
-            None => {
-                self.check_cut()?;
-                Err(of_io(ErrorType::ReadError, Drained.into()))
-            }
+            None => self.cut(),
         }
     }
 
@@ -133,7 +129,7 @@ impl Stream {
         let hold = &self.hold;
         match until_cut(hold, self.inner.write_body(data, end)).await {
             Some(written) => written.map_err(Error::into_down)?,
-            None => return Err(of_io(ErrorType::WriteError, Drained.into())),
+            None => return self.cut(),
         }
         self.wait.note_activity(&self.hold.patience);
         self.is_ended |= end;
@@ -181,8 +177,9 @@ impl Drop for Stream {
 }
 
 /// An error on the client's side whose cause the front knows.
-fn of_io(kind: ErrorType, cause: io::Error) -> Box<Error> {
-    Error::because(kind, "while waiting for the origin", cause).into_down()
+fn broken<T>(cause: io::Error) -> Result<T> {
+    let error = Error::because(ErrorType::ReadError, "while waiting for the origin", cause);
+    Err(error.into_down())
 }
 
 /// Runs `work` until it is done or the exchange is cut.
@@ -328,7 +325,7 @@ impl Session for Stream {
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if no_body_expected || self.inner.is_body_done() {
-            Err(Box::new(self.idle().await))
+            self.idle().await
         } else {
             self.read().await
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
-use http::{HeaderMap, Method, Request};
+use http::{Method, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -22,7 +22,6 @@ pub(crate) struct Http2 {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) fields: HeaderMap,
     pub(crate) body: Vec<u8>,
     /// Why it broke off, if it did.
     pub(crate) broken: Option<h2::Error>,
@@ -37,7 +36,6 @@ pub(crate) struct Pending {
 /// The answer that has begun, and what is to come of it.
 pub(crate) struct Begun {
     pub(crate) status: u16,
-    fields: HeaderMap,
     stream: h2::RecvStream,
 }
 
@@ -92,7 +90,6 @@ impl Pending {
         let (head, stream) = response.into_parts();
         Ok(Begun {
             status: head.status.as_u16(),
-            fields: head.headers,
             stream,
         })
     }
@@ -111,7 +108,6 @@ impl Pending {
         }
         Answer {
             status: begun.status,
-            fields: begun.fields,
             body,
             broken,
         }
@@ -159,8 +155,6 @@ pub(crate) struct Frames(pub(crate) Wire);
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
-    pub(crate) flags: u8,
-    pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -169,7 +163,7 @@ pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const GOAWAY: u8 = 7;
 
-/// END_STREAM and END_HEADERS.
+/// `END_STREAM` and `END_HEADERS`.
 pub(crate) const WHOLE: u8 = 5;
 
 impl Frames {
@@ -194,17 +188,12 @@ impl Frames {
 
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         let head = self.0.bytes(9).await;
-        let [high, middle, low, kind, flags, a, b, c, d] = head[..] else {
+        let [high, middle, low, kind, ..] = head[..] else {
             return None;
         };
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
         let payload = self.0.bytes(length).await;
-        Some(Frame {
-            kind,
-            flags,
-            stream: u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff,
-            payload,
-        })
+        Some(Frame { kind, payload })
     }
 
     /// The next frame of one of these kinds.
@@ -219,7 +208,7 @@ impl Frames {
 }
 
 impl Frame {
-    /// The error code of RST_STREAM, or of GOAWAY.
+    /// The error code of `RST_STREAM`, or of `GOAWAY`.
     pub(crate) fn reason(&self) -> Reason {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         let code = self.payload[at..at + 4].try_into().expect("four bytes");
