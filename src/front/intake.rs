@@ -278,6 +278,7 @@ fn announce(socket: &mut Socket, announced: Announced, peer: Option<SocketAddr>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::pki_types::PrivateKeyDer;
 
     #[test]
     fn each_listener_has_its_intake() {
@@ -304,5 +305,35 @@ mod tests {
             let expected = index.map_or(&intakes.common, |index: usize| &intakes.own[index].1);
             assert!(Arc::ptr_eq(found, expected), "{local}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_handshake_keeps_the_name_that_was_asked_for() {
+        let made = rcgen::generate_simple_self_signed(vec!["shop.test".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let provider = || Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (near, far) = tokio::io::duplex(4096);
+        let client = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let client = tokio::spawn(client.connect("shop.test".try_into().unwrap(), far));
+        let acceptor = Acceptor::from_server_config(Arc::new(config));
+        let stream = handshake_with_callback(&acceptor, near, &KeepClient).await;
+        let digest = stream.unwrap().get_ssl_digest().unwrap();
+        let kept = digest.extension.get::<TlsClient>().unwrap();
+        assert_eq!(kept.server_name.as_deref(), Some("shop.test"));
+        assert_eq!(kept.certificate, None);
+        drop(client);
     }
 }

@@ -226,6 +226,57 @@ async fn a_drain_ends_one_stream_only() {
     assert_eq!(proxy.proxy.connections().open(), 1);
 }
 
+/// An answer that its client does not read, and another stream beside it.
+async fn unread(options: Options) -> (Embedded, Origin, u64, Http2, crate::support::http2::Begun) {
+    let origin = Origin::start(|mut visit| async move {
+        let request = visit.request().await.expect("a request");
+        if request.target() == "/other" {
+            return visit.answer(200, "other").await;
+        }
+        visit.answer(200, vec![b'x'; 8 << 20]).await;
+        drop(visit.rest().await);
+    })
+    .await;
+    let proxy = Embedded::start(options);
+    let serial = proxy.register("/", origin.port()).await;
+    let mut client = Http2::connect(proxy.address()).await;
+    let pending = client.begin(get("/"), false).await;
+    let begun = pending.begun().await.expect("an answer");
+    (proxy, origin, serial, client, begun)
+}
+
+async fn is_reset(mut begun: crate::support::http2::Begun) {
+    // What had been sent before comes first.
+    loop {
+        match begun.piece().await.expect("an end") {
+            Ok(_piece) => {}
+            Err(error) => return assert!(error.is_reset(), "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_cut_alone() {
+    let (proxy, _origin, serial, mut client, begun) = unread(options()).await;
+    proxy.cut(serial, 1);
+    eventually("nothing is in flight", async || {
+        proxy.proxy.connections().cut(serial) == 0
+    })
+    .await;
+    is_reset(begun).await;
+    assert_eq!(client.get("/other").await.text(), "other");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_has_its_limit() {
+    let mut options = options();
+    options.gateway.timeouts.send = Some(SHORT);
+    let (_proxy, origin, _serial, mut client, begun) = unread(options).await;
+    eventually("the origin is let go", async || origin.open() == 0).await;
+    is_reset(begun).await;
+    assert_eq!(client.get("/other").await.text(), "other");
+}
+
 #[tokio::test]
 async fn silent_origins_have_their_limits() {
     for (first_byte, between_bytes) in [

@@ -305,6 +305,19 @@ async fn a_relayed_connection_registers_nobody() {
         assert!(text.contains("relayed"), "{text}");
     }
     assert_eq!(proxy.proxy.routes().len(), 1);
+
+    let identity = Identity::new();
+    let proxy = before(options(Some(identity.server()), &["127.0.0.0/8"]), &origin).await;
+    let mut stream = TcpStream::connect(proxy.address()).await.expect("accepted");
+    stream.write_all(b"PROXY UNKNOWN\r\n").await.expect("sent");
+    let mut client = Http2::over(identity.over(stream, &["h2"]).await).await;
+    let request = crate::support::http2::request(http::Method::POST, "/register");
+    let mut pending = client.begin(request, true).await;
+    let body = bytes::Bytes::from(body);
+    pending.body.send_data(body, true).expect("a body");
+    let answer = pending.answer().await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.text().contains("relayed"), "{}", answer.text());
 }
 
 #[tokio::test]
