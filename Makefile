@@ -2,16 +2,20 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test bench check
+.PHONY: help build run test fuzz-api bench check
 
 CARGO ?= cargo
 # The folder that cargo builds into.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Where schemathesis is, which checks the control API from outside; `make test` installs it.
+SCHEMATHESIS := $(abspath $(TARGET))/schemathesis
+# How long `make fuzz-api` takes.
+SECONDS ?= 600
 # The configuration of `make run`; empty for the defaults.
 CONF ?=
 
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
 	@echo 'make run takes CONF=FILE for a configuration, and PORT from the environment.'
 
 build: ## Build the proxy as it is deployed (some minutes: link-time optimisation)
@@ -23,12 +27,20 @@ run: build ## Build the proxy and run it, on port 3000 unless told otherwise
 
 test: ## Run every test
 	@scripts/prerequisites build test
-	$(CARGO) test --locked
+	@scripts/schemathesis $(SCHEMATHESIS)
+	SCHEMATHESIS=$(SCHEMATHESIS) $(CARGO) test --locked
 
-bench: ## Measure the route table and what an idle connection costs
+fuzz-api: ## Check the control API against its description with new requests, for SECONDS=600
+	@scripts/prerequisites build test
+	@scripts/schemathesis $(SCHEMATHESIS)
+	SCHEMATHESIS=$(SCHEMATHESIS) SCHEMATHESIS_ARGS="--max-time $(SECONDS) --seed $$RANDOM" \
+		$(CARGO) test --locked --test it schemathesis -- --nocapture
+
+bench: ## Measure the route table, an idle connection, and changes beside traffic
 	@scripts/prerequisites build
 	$(CARGO) bench --locked --bench route_table
 	$(CARGO) bench --locked --bench idle_connections
+	$(CARGO) bench --locked --bench changes
 
 check: ## Run every check that CI runs, the tests among them
 	@.ci/run

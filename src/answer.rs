@@ -66,6 +66,22 @@ impl Refusal {
         }
     }
 
+    /// The body as a problem document (RFC 9457), for clients of the control API.
+    #[must_use]
+    pub fn problem(&self) -> Body {
+        let text = serde_json::json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.message,
+        });
+        Body {
+            content_type: "application/problem+json",
+            bytes: Bytes::from(text.to_string()),
+        }
+    }
+
     fn html(&self) -> Body {
         let reason = self.status.canonical_reason().unwrap_or("Error");
         let text = format!(

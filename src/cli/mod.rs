@@ -12,6 +12,7 @@ mod run;
 mod serve;
 mod shell;
 mod status;
+mod target;
 mod token;
 mod wire;
 

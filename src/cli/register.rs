@@ -1,13 +1,13 @@
 //! `register`: what an app does itself when it starts, for one that does not.
 
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use clap::Args;
 use http::Method;
 
 use super::client::{Call, ConnectionArgs, block_on};
-use super::wire::{Registered, Registration, target};
+use super::target::TargetArgs;
+use super::wire::{Registered, Registration};
 use super::{CliError, duration, output};
 
 /// `register`.
@@ -16,9 +16,8 @@ pub(super) struct RegisterArgs {
     /// The path prefix: /shop.
     #[arg(long)]
     prefix: String,
-    /// The app's port.
-    #[arg(long, value_name = "N")]
-    port: NonZeroU16,
+    #[command(flatten)]
+    target: TargetArgs,
     /// Where the app is; localhost by default.
     #[arg(long)]
     host: Option<String>,
@@ -44,7 +43,10 @@ pub(super) struct RegisterArgs {
 pub(super) fn run(args: &RegisterArgs) -> Result<(), CliError> {
     let registration = Registration {
         prefix: args.prefix.clone(),
-        port: args.port.get(),
+        port: args.target.port(),
+        unix: args.target.unix(),
+        protocol: args.target.protocol(),
+        https: args.target.https(),
         host: args.host.clone(),
         req_host_names: args.req_host_name.clone(),
         ttl: args.ttl.map(duration::written),
@@ -61,7 +63,7 @@ pub(super) fn run(args: &RegisterArgs) -> Result<(), CliError> {
     output::line(format_args!(
         "registered: {} -> {} (generation {})",
         output::clean(&registered.prefix),
-        output::clean(&target(&registered.host, registered.port)),
+        output::clean(&registered.target()),
         output::clean(answer.field("x-route-generation").unwrap_or("unknown")),
     ))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::key::Key;
 
@@ -30,8 +31,11 @@ pub(super) struct Route {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Instance {
     pub(super) id: String,
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) host: Option<String>,
+    pub(super) port: Option<u16>,
+    pub(super) unix: Option<String>,
+    pub(super) protocol: Option<String>,
+    pub(super) https: Option<Value>,
     pub(super) owner: Option<String>,
     pub(super) ttl: Option<String>,
     #[serde(default)]
@@ -113,8 +117,9 @@ pub(super) struct Status {
 /// The answer of `POST /register`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Registered {
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) host: Option<String>,
+    pub(super) port: Option<u16>,
+    pub(super) unix: Option<String>,
     pub(super) prefix: String,
 }
 
@@ -126,7 +131,14 @@ pub(super) struct NewInstance {
     pub(super) id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host: Option<String>,
-    pub(super) port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) https: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,9 +167,16 @@ pub(super) struct RouteSet {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Registration {
     pub(super) prefix: String,
-    pub(super) port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) https: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) req_host_names: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,18 +202,26 @@ impl Instance {
         self.state == "draining"
     }
 
-    /// Host and port.
+    /// Host and port, or the Unix socket.
     pub(super) fn target(&self) -> String {
-        target(&self.host, self.port)
+        target(self.host.as_deref(), self.port, self.unix.as_deref())
     }
 }
 
-/// Host and port, with brackets around an IPv6 address.
-pub(super) fn target(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
+impl Registered {
+    /// Host and port, or the Unix socket.
+    pub(super) fn target(&self) -> String {
+        target(self.host.as_deref(), self.port, self.unix.as_deref())
+    }
+}
+
+/// Host and port, with brackets around an IPv6 address; or the Unix socket.
+fn target(host: Option<&str>, port: Option<u16>, unix: Option<&str>) -> String {
+    match (host.unwrap_or_default(), port, unix) {
+        (_, _, Some(path)) => format!("unix:{path}"),
+        (host, Some(port), None) if host.contains(':') => format!("[{host}]:{port}"),
+        (host, Some(port), None) => format!("{host}:{port}"),
+        (host, None, None) => host.to_owned(),
     }
 }
 

@@ -53,8 +53,8 @@ pub use self::error::{ConfigError, Hint, Located, Place};
 pub use self::network::{AllowedTarget, Listen};
 pub use self::pingora::PingoraConf;
 pub use self::section::{
-    Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, StaticRoute, Targets,
-    Timeouts, UnknownFields,
+    Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, StaticRoute, TargetTls,
+    Targets, Timeouts, UnknownFields,
 };
 pub use self::store::Store;
 

@@ -28,6 +28,8 @@ pub enum AllowedTarget {
     Host(String),
     /// Every name below this one, written `*.internal` and kept as `internal`.
     HostSuffix(String),
+    /// A Unix socket, or all below a folder, by its absolute path; written `unix:/run/apps`.
+    Unix(String),
 }
 
 impl<'de> Deserialize<'de> for AllowedTarget {
@@ -72,6 +74,16 @@ impl<'de> Deserialize<'de> for Network {
 }
 
 fn allowed_target(text: &str) -> Result<AllowedTarget, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return if path.starts_with('/') {
+            Ok(AllowedTarget::Unix(path.to_owned()))
+        } else {
+            Err(format!(
+                "is not an absolute path: {}; write one such as unix:/run/apps",
+                text::shown(text)
+            ))
+        };
+    }
     if let Some(network) = network(text)? {
         return Ok(AllowedTarget::Network(network));
     }
@@ -86,8 +98,8 @@ fn allowed_target(text: &str) -> Result<AllowedTarget, String> {
         (Some(host), false) => Ok(AllowedTarget::Host(host)),
         (Some(host), true) => Ok(AllowedTarget::HostSuffix(host)),
         (None, _) => Err(format!(
-            "is not an address, network or host name: {}; write one such as 10.1.2.3, \
-             10.0.0.0/8, db.internal or *.internal",
+            "is not an address, network, host name or Unix socket: {}; write one such as 10.1.2.3, \
+             10.0.0.0/8, db.internal, *.internal or unix:/run/apps",
             text::shown(text)
         )),
     }

@@ -1,5 +1,6 @@
 //! The sections of the configuration. Each is checked while it is read: once it exists, it holds.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -70,6 +71,26 @@ pub struct Targets {
     /// What is allowed beyond loopback. Default: nothing.
     #[serde(deserialize_with = "text::or_blank")]
     pub allow: Vec<AllowedTarget>,
+    /// Settings for TLS with targets, which registrations choose by name. Default: none.
+    #[serde(deserialize_with = "text::or_blank")]
+    pub tls: Vec<TargetTls>,
+}
+
+/// An entry of `targets.tls`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetTls {
+    /// The name that registrations choose it by.
+    pub name: String,
+    /// The file with the authorities that vouch for targets, PEM. Default: the system's.
+    #[serde(default, deserialize_with = "text::given")]
+    pub ca: Option<PathBuf>,
+    /// The file with the certificate chain that is shown to targets that ask, PEM. Default: none.
+    #[serde(default, deserialize_with = "text::given")]
+    pub certificate: Option<PathBuf>,
+    /// The file with its key, PEM.
+    #[serde(default, deserialize_with = "text::given")]
+    pub key: Option<PathBuf>,
 }
 
 /// `timeouts`: none is off unless it says so.

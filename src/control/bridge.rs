@@ -274,6 +274,8 @@ async fn download(
         _ if !has_body(head.status) => {}
         // The answer to a HEAD has the length of the one to a GET.
         Some(_) if is_head && head.headers.contains_key(http::header::CONTENT_LENGTH) => {}
+        // The router has taken the body off; how long it would be is not known.
+        Some(0) if is_head => {}
         Some(length) => header.insert_header(http::header::CONTENT_LENGTH, length)?,
         None if is_old => session.set_keepalive(None),
         None => header.insert_header(http::header::TRANSFER_ENCODING, "chunked")?,

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::Control;
+use super::input;
 use super::peer::{self, Local, Peer};
 use super::problem::Problem;
 use super::tokens::Tokens;
@@ -68,6 +69,16 @@ impl Callers {
         }
     }
 
+    /// Whether the API needs a token, other than on a Unix socket.
+    pub(super) fn need_token(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Whether a registration needs one.
+    pub(super) fn need_token_to_register(&self) -> bool {
+        self.require_token
+    }
+
     /// Who asks on a control listener.
     async fn on_control(
         &self,
@@ -90,7 +101,7 @@ impl Callers {
             return Err(forbidden(detail.to_owned()));
         }
         self.check_host(local, fields)?;
-        peer::check(peer, fields).map_err(|error| forbidden(error.to_string()))?;
+        peer::check(peer, fields).map_err(|error| input::invalid(&error, ""))?;
         Ok(Actor::local(from(peer)))
     }
 

@@ -7,6 +7,9 @@ use super::problem::Problem;
 use crate::registry::{Condition, Expected, Registry};
 use crate::route::{Generation, RouteKey};
 
+/// What stands between the tags of a list (RFC 9110, 5.6.1).
+const BETWEEN: [char; 3] = [',', ' ', '\t'];
+
 /// The tag of a generation: of one table, in one store.
 pub(super) fn tag(registry: &Registry, generation: Generation) -> HeaderValue {
     let text = format!("\"{:08x}-{generation}\"", registry.epoch());
@@ -63,19 +66,28 @@ fn generations(
 ) -> Result<Vec<Generation>, Problem> {
     let epoch = format!("{:08x}", registry.epoch());
     let mut generations = Vec::new();
-    for tag in tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+    let mut rest = tags.trim_start_matches(BETWEEN);
+    if rest.is_empty() {
+        let why = "it is empty; send an entity tag, or leave it out";
+        return Err(bad(name, why));
+    }
+    while !rest.is_empty() {
+        let tag = rest.strip_prefix("W/");
         // A weak tag never matches here (RFC 9110, 13.1.1).
-        let is_weak = tag.starts_with("W/");
-        let opaque = tag
-            .trim_start_matches("W/")
+        let is_weak = tag.is_some();
+        // An opaque tag may have commas in it.
+        let (opaque, behind) = tag
+            .unwrap_or(rest)
             .strip_prefix('"')
-            .and_then(|tag| tag.strip_suffix('"'))
+            .and_then(|tag| tag.split_once('"'))
+            .filter(|(_, behind)| behind.is_empty() || behind.starts_with(BETWEEN))
             .ok_or_else(|| bad(name, "an entity tag stands in quotes"))?;
         let number = opaque
             .split_once('-')
             .filter(|(tagged, _)| *tagged == epoch && !is_weak)
             .and_then(|(_, number)| number.parse().ok());
         generations.extend(number.map(Generation));
+        rest = behind.trim_start_matches(BETWEEN);
     }
     Ok(generations)
 }
@@ -107,6 +119,22 @@ mod tests {
         );
         assert_eq!(read("*"), Ok(Expected::Present));
         assert_eq!(read(&format!("W/{text}")), Ok(Expected::OneOf(vec![])));
+        let listed = format!("W/\"a,b\" ,,\t\"c, d\",{text}, ");
+        assert_eq!(read(&listed), Ok(Expected::OneOf(vec![Generation(7)])));
+        for bad in [
+            "",
+            " , ",
+            "7",
+            "\"7",
+            "7\"",
+            "w/\"7\"",
+            "W/W/\"7\"",
+            "\"a\"b",
+            "\"a\"\"b\"",
+            "*, \"a\"",
+        ] {
+            assert_eq!(read(bad).unwrap_err().code, "INVALID_CONDITION", "{bad}");
+        }
         assert_eq!(read("7").unwrap_err().code, "INVALID_CONDITION");
     }
 }

@@ -13,7 +13,9 @@ use crate::registry::{ChangeError, RegisterError};
 pub(super) fn refusal(error: &RegisterError) -> Refusal {
     use RegisterError as E;
     let status = match error {
-        E::Forbidden { .. } | E::TargetNotAllowed { .. } => StatusCode::FORBIDDEN,
+        E::Forbidden { .. } | E::TargetNotAllowed { .. } | E::UnixNotAllowed { .. } => {
+            StatusCode::FORBIDDEN
+        }
         E::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
         E::Change(error) => of_change(error),
         E::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -32,6 +34,9 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         | E::Instance(_)
         | E::Owner(_)
         | E::Ttl(_)
+        | E::Unix(_)
+        | E::Protocol(_)
+        | E::Https(_)
         | E::TargetUnresolved { .. }
         | E::TargetIsProxy { .. }
         | E::Truncated => StatusCode::BAD_REQUEST,

@@ -12,7 +12,9 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::Control;
-use super::problem::{Document, Problem};
+use super::openapi::refusals::Refused;
+use super::openapi::requests::LastEventId;
+use super::problem::Problem;
 use super::set::not_allowed;
 use crate::registry::{
     Action, Actor, Event, History, ProxyFailure, RegisterFailure, Registry, RouteEvent, RoutesEvent,
@@ -27,16 +29,12 @@ const MOST: usize = 256;
 
 /// Follows what happens. A reader that comes back with `Last-Event-ID` gets what it missed; one that
 /// is too slow is told how much it missed, by an event `missed`.
-#[utoipa::path(get, path = "/v1/events", tag = "events", params(
-    ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was read"),
-), responses(
-    (status = 200, description = "The events, without end", body = String,
-        content_type = "text/event-stream"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "followEvents",
+    params(LastEventId), responses(
+        (status = 200, description = "The events, without end: each has an `id`, a name in `event`, \
+            and JSON in `data`", body = String, content_type = "text/event-stream"),
+        Refused,
+    ))]
 pub(super) async fn follow(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -108,7 +106,14 @@ impl Reader {
             let mut text = String::new();
             if reading.missed > 0 {
                 let data = json!({ "missed": reading.missed });
-                self.write(&mut text, reading.next.saturating_sub(1), "missed", &data);
+                // The id of the last one that is missed: whoever comes back with it gets the rest.
+                let rest = reading.events.len() as u64 + 1;
+                self.write(
+                    &mut text,
+                    reading.next.saturating_sub(rest),
+                    "missed",
+                    &data,
+                );
             }
             for (number, event) in &reading.events {
                 if let Some((name, data)) = self.shown(event) {
@@ -159,6 +164,7 @@ fn instance(instance: &Arc<Instance>) -> Value {
         "id": instance.id.as_str(),
         "host": instance.target.host(),
         "port": instance.target.port(),
+        "unix": instance.target.unix(),
         "owner": instance.owner.as_deref(),
         "ttl": instance.ttl().map(|ttl| humantime::format_duration(ttl).to_string()),
     })
@@ -169,7 +175,11 @@ fn registered(route: &Route) -> Value {
         "generation": route.generation.0,
         "host": route.host.to_string(),
         "prefix": route.prefix.as_str(),
-        "target": { "host": route.target().host(), "port": route.target().port() },
+        "target": {
+            "host": route.target().host(),
+            "port": route.target().port(),
+            "unix": route.target().unix(),
+        },
     })
 }
 

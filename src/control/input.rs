@@ -6,53 +6,69 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::de::{DeserializeOwned, IgnoredAny, IntoDeserializer};
+use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::Control;
 use super::error::refusal;
+use super::object::Object;
+use super::openapi::{requests, texts};
 use super::problem::Problem;
 use super::register::{BodyLimits, collect};
 use crate::registry::{
-    Edit, RegisterError, Registry, Spec, owner, parse_drain, parse_ttl, target_host,
+    Destination, Edit, HttpsInput, Place, RegisterError, Registry, Spec, instance_id, owner,
+    parse_drain, parse_ttl, protocol, target_host, unix_path,
 };
-use crate::route::{HostPattern, InstanceId, PathPrefix, RouteKey};
+use crate::route::{HostPattern, InstanceId, PathPrefix, Protocol, RouteKey};
 
 /// An instance as it is asked for.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InstanceInput {
-    /// Its name within the route: 1 to 64 letters, digits, `-`, `_`, `.` or `~`.
-    #[schema(default = "default", pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    /// Its name within the route: 1 to 64 letters, digits, `-`, `_`, `.` or `~`; not `.` or `..`.
+    #[schema(value_type = Option<texts::InstanceId>, default = "default")]
     id: Option<String>,
     /// The target's host: a name or an address.
-    #[schema(default = "localhost")]
+    #[schema(value_type = Option<texts::TargetHost>)]
     host: Option<String>,
-    /// The target's port.
-    #[schema(value_type = u16, minimum = 1, maximum = 65535)]
-    port: NonZeroU16,
+    /// The target's port; needed unless there is a Unix socket.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
+    port: Option<NonZeroU16>,
+    /// The target's Unix socket, by its absolute path, instead of a port.
+    #[schema(value_type = Option<texts::UnixPath>)]
+    unix: Option<String>,
+    /// What is spoken there: `http1`, `h2c` (HTTP/2 without TLS), `h2` (with), or `auto`.
+    #[schema(value_type = Option<texts::Protocol>)]
+    protocol: Option<String>,
+    /// Whether, or how, the connection to the target is secured.
+    https: Option<HttpsInput>,
     /// Whose it is; the token's name, if nobody is named.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(value_type = Option<texts::Owner>)]
     owner: Option<String>,
     /// How long it stays unless it is renewed, with a unit: 1s to 30d. Without one it stays for good.
-    #[schema(example = "30s")]
+    #[schema(value_type = Option<texts::Lease>)]
     ttl: Option<String>,
 }
 
 /// A route as it is asked for: its instances, or the one instance's own fields.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteInput {
     /// The instances, at least one; not beside the fields of a single one.
-    #[schema(min_items = 1, max_items = 1000)]
-    instances: Option<Vec<InstanceInput>>,
+    instances: Option<Vec<Object<InstanceInput>>>,
     /// Of a single instance: the target's host.
     host: Option<String>,
     /// Of a single instance: the target's port.
-    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
     port: Option<NonZeroU16>,
+    /// Of a single instance: the target's Unix socket.
+    unix: Option<String>,
+    /// Of a single instance: what is spoken there.
+    protocol: Option<String>,
+    /// Of a single instance: whether, or how, the connection is secured.
+    https: Option<HttpsInput>,
     /// Of a single instance: whose it is.
     owner: Option<String>,
     /// Of a single instance: the length of its lease.
@@ -61,10 +77,12 @@ pub(super) struct RouteInput {
 
 /// The whole set of routes.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"routes": [{"host": "*", "prefix": "/shop", "instances": [{"port": 4321}]}]}))]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetInput {
     /// The routes; all others are removed.
-    pub(super) routes: Vec<EntryInput>,
+    #[schema(value_type = Vec<EntryInput>)]
+    pub(super) routes: Vec<Object<EntryInput>>,
 }
 
 /// A route of a set.
@@ -72,35 +90,43 @@ pub(super) struct SetInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct EntryInput {
     /// The request hosts: `*`, `example.com` or `*.example.com`.
+    #[schema(value_type = texts::HostPattern)]
     host: String,
     /// The path prefix.
+    #[schema(value_type = texts::AskedPrefix)]
     prefix: String,
-    /// The instances, at least one.
-    #[schema(min_items = 1, max_items = 1000)]
-    instances: Vec<InstanceInput>,
+    /// The instances, each with a name of its own.
+    #[schema(value_type = Vec<InstanceInput>, min_items = 1, max_items = 1000)]
+    instances: Vec<Object<InstanceInput>>,
 }
 
 /// A list of changes.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"changes": [
+    {"op": "join", "host": "*", "prefix": "/shop", "instance": {"id": "a", "port": 4321, "ttl": "30s"}},
+    {"op": "leave", "host": "*", "prefix": "/shop", "id": "a", "drain": "30s"}
+]}))]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchInput {
     /// The changes, made in their order, all or none.
-    pub(super) changes: Vec<ChangeInput>,
+    #[schema(value_type = Vec<requests::Change>)]
+    pub(super) changes: Vec<Object<ChangeInput>>,
 }
 
 /// One change of a list.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeInput {
+    #[serde(deserialize_with = "word")]
     op: Op,
     /// The request hosts: `*`, `example.com` or `*.example.com`.
     host: String,
     /// The path prefix.
     prefix: String,
     /// With `put`: the instances.
-    instances: Option<Vec<InstanceInput>>,
+    instances: Option<Vec<Object<InstanceInput>>>,
     /// With `join`: the instance.
-    instance: Option<InstanceInput>,
+    instance: Option<Object<InstanceInput>>,
     /// With `leave`: the instance's name.
     id: Option<String>,
     /// With `remove` and `leave`: how long requests in flight may go on.
@@ -108,7 +134,7 @@ pub(super) struct ChangeInput {
 }
 
 /// What a change of a list does.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Op {
     /// The route has these instances and no others.
@@ -121,6 +147,12 @@ enum Op {
     Leave,
 }
 
+/// Reads one of some words, and nothing that only stands for one (`{"put": null}`).
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Op, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Op::deserialize(word.into_deserializer())
+}
+
 type Result<T> = std::result::Result<T, Problem>;
 
 /// Reads a body as JSON of one shape.
@@ -130,21 +162,21 @@ pub(super) async fn json<T: DeserializeOwned>(
     body: Body,
 ) -> Result<T> {
     is_json(fields)?;
-    let bytes = body_of(body, control.api_body).await?;
+    let bytes = body_of(fields, body, control.api_body).await?;
     let mut text = serde_json::Deserializer::from_slice(&bytes);
-    let value = serde_path_to_error::deserialize(&mut text).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut text).map_err(|error| {
         let pointer = pointer(error.path());
         let inner = error.into_inner();
-        let code = if inner.is_data() {
-            "INVALID_BODY"
-        } else {
-            "NOT_JSON"
+        // A word in the wrong place is a fault of the syntax to the parser.
+        let is_json = inner.is_data() || serde_json::from_slice::<IgnoredAny>(&bytes).is_ok();
+        let problem = |code| {
+            let detail = format!("The body: {inner}.");
+            Problem::new(StatusCode::BAD_REQUEST, code, detail)
         };
-        let problem = Problem::new(StatusCode::BAD_REQUEST, code, format!("The body: {inner}."));
-        if inner.is_data() {
-            problem.at(pointer)
+        if is_json {
+            problem("INVALID_BODY").at(pointer)
         } else {
-            problem
+            problem("NOT_JSON")
         }
     })?;
     text.end().map_err(|error| {
@@ -154,30 +186,42 @@ pub(super) async fn json<T: DeserializeOwned>(
     Ok(value)
 }
 
-async fn body_of(body: Body, limits: BodyLimits) -> Result<bytes::Bytes> {
-    collect(body, limits)
-        .await
-        .map_err(|error| invalid(&error, ""))
+async fn body_of(fields: &HeaderMap, body: Body, limits: BodyLimits) -> Result<bytes::Bytes> {
+    let length = fields.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    let length: Option<u64> = length.and_then(|text| text.parse().ok());
+    let body = if length.is_some_and(|length| length > limits.size as u64) {
+        // Nothing of it is waited for.
+        let limit = limits.size;
+        Err(RegisterError::TooLarge { limit })
+    } else {
+        collect(body, limits).await
+    };
+    body.map_err(|error| invalid(&error, ""))
 }
 
 fn is_json(fields: &HeaderMap) -> Result<()> {
-    let Some(given) = fields.get(http::header::CONTENT_TYPE) else {
-        return Ok(());
+    let refused = |detail: &'static str| {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Err(Problem::new(status, "NOT_JSON", detail))
     };
-    let essence = given
-        .to_str()
-        .ok()
-        .and_then(|text| text.split(';').next())
-        .unwrap_or_default()
-        .trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
+    let essence = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        let essence = text.split(';').next().unwrap_or_default();
+        essence.trim().to_ascii_lowercase()
+    };
+    let mut types = fields.get_all(CONTENT_TYPE).iter();
+    if !types.all(|value| essence(value) == "application/json") {
+        return refused(
+            "The body's type is not application/json; send it so, or without a type (curl: --json).",
+        );
     }
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "NOT_JSON",
-        "The body's type is not application/json; send it so (curl: --json).",
-    ))
+    let mut codings = fields.get_all(CONTENT_ENCODING).iter();
+    if !codings.all(|value| essence(value) == "identity") {
+        return refused(
+            "The body has a content coding; send it as it is, without Content-Encoding.",
+        );
+    }
+    Ok(())
 }
 
 /// A path into a body as a JSON pointer.
@@ -247,12 +291,9 @@ impl InstanceInput {
         let place = |field: &str| format!("{at}/{field}");
         let id = match &self.id {
             None => InstanceId::default(),
-            Some(id) => InstanceId::parse(id).map_err(|_known| {
-                invalid(&RegisterError::Instance(format!("{id:?}")), &place("id"))
-            })?,
+            Some(id) => instance_id(id).map_err(|e| invalid(&e, &place("id")))?,
         };
-        let host = self.host.as_deref().unwrap_or("localhost");
-        let host = target_host(host).map_err(|error| invalid(&error, &place("host")))?;
+        let destination = self.destination(at)?;
         let owner: Option<Arc<str>> = match &self.owner {
             None => None,
             Some(name) => Some(owner(name).map_err(|e| invalid(&e, &place("owner")))?),
@@ -261,10 +302,14 @@ impl InstanceInput {
             None => None,
             Some(ttl) => Some(parse_ttl(ttl).map_err(|e| invalid(&e.into(), &place("ttl")))?),
         };
-        let target = registry
-            .resolve(&host, self.port)
-            .await
-            .map_err(|error| invalid(&error, &place("host")))?;
+        let target = registry.resolve(&destination).await.map_err(|error| {
+            let field = match error {
+                _ if self.unix.is_some() => "unix",
+                RegisterError::TargetIsProxy { .. } => "port",
+                _ => "host",
+            };
+            invalid(&error, &place(field))
+        })?;
         Ok(Spec {
             id,
             owner,
@@ -274,10 +319,57 @@ impl InstanceInput {
     }
 }
 
+impl InstanceInput {
+    /// Where it is.
+    fn destination(&self, at: &str) -> Result<Destination> {
+        let bad = |field: &str| {
+            let place = format!("{at}/{field}");
+            move |error: RegisterError| invalid(&error, &place)
+        };
+        let place = match (&self.unix, self.port) {
+            (Some(_), Some(_)) => {
+                let detail = "give either a port or a Unix socket, not both".to_owned();
+                return Err(bad("unix")(RegisterError::Unix(detail)));
+            }
+            (Some(path), None) => Place::Unix(unix_path(path).map_err(bad("unix"))?),
+            (None, Some(port)) => {
+                let host = self.host.as_deref().unwrap_or("localhost");
+                Place::Tcp(target_host(host).map_err(bad("host"))?, port)
+            }
+            (None, None) => {
+                let detail = "The instance has neither a `port` nor a `unix` socket.";
+                return Err(
+                    Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail)
+                        .at(format!("{at}/port")),
+                );
+            }
+        };
+        let spoken = match &self.protocol {
+            None => Protocol::Http1,
+            Some(name) => protocol(name).map_err(bad("protocol"))?,
+        };
+        let tls = self.https.clone().and_then(HttpsInput::wish);
+        Destination::at(place)
+            .speaking(spoken, tls)
+            .map_err(|error| {
+                let field = if matches!(error, RegisterError::Https(_)) {
+                    "https"
+                } else {
+                    "protocol"
+                };
+                bad(field)(error)
+            })
+    }
+}
+
 /// Checks the instances of a route.
-async fn specs(instances: &[InstanceInput], registry: &Registry, at: &str) -> Result<Vec<Spec>> {
+async fn specs(
+    instances: &[Object<InstanceInput>],
+    registry: &Registry,
+    at: &str,
+) -> Result<Vec<Spec>> {
     let mut specs = Vec::with_capacity(instances.len());
-    for (index, instance) in instances.iter().enumerate() {
+    for (index, Object(instance)) in instances.iter().enumerate() {
         specs.push(instance.spec(registry, &format!("{at}/{index}")).await?);
     }
     Ok(specs)
@@ -290,30 +382,42 @@ impl RouteInput {
             instances,
             host,
             port,
+            unix,
+            protocol,
+            https,
             owner,
             ttl,
         } = self;
-        let is_single = host.is_some() || port.is_some() || owner.is_some() || ttl.is_some();
+        let is_placed = port.is_some() || unix.is_some();
+        let is_single = is_placed
+            || host.is_some()
+            || protocol.is_some()
+            || https.is_some()
+            || owner.is_some()
+            || ttl.is_some();
         let refuse = |detail: &'static str, at: &str| {
             Err(Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(at))
         };
-        match (instances, port) {
+        match (instances, is_placed) {
             (Some(_), _) if is_single => refuse(
                 "Give either `instances` or the fields of a single one, not both.",
                 "/instances",
             ),
             (Some(instances), _) => specs(&instances, registry, "/instances").await,
-            (None, Some(port)) => {
+            (None, true) => {
                 let single = InstanceInput {
                     id: None,
                     host,
                     port,
+                    unix,
+                    protocol,
+                    https,
                     owner,
                     ttl,
                 };
                 Ok(vec![single.spec(registry, "").await?])
             }
-            (None, None) => refuse(
+            (None, false) => refuse(
                 "The route has neither `instances` nor a `port`; send {\"port\": 4321}.",
                 "/port",
             ),
@@ -325,7 +429,7 @@ impl SetInput {
     /// The routes of the set.
     pub(super) async fn routes(self, registry: &Registry) -> Result<Vec<(RouteKey, Vec<Spec>)>> {
         let mut routes = Vec::with_capacity(self.routes.len());
-        for (index, entry) in self.routes.iter().enumerate() {
+        for (index, Object(entry)) in self.routes.iter().enumerate() {
             let at = format!("/routes/{index}");
             let key = key(registry, &entry.host, &entry.prefix, &at)?;
             let specs = specs(&entry.instances, registry, &format!("{at}/instances")).await?;
@@ -339,7 +443,7 @@ impl BatchInput {
     /// The edits of the list.
     pub(super) async fn edits(self, registry: &Registry) -> Result<Vec<Edit>> {
         let mut edits = Vec::with_capacity(self.changes.len());
-        for (index, change) in self.changes.iter().enumerate() {
+        for (index, Object(change)) in self.changes.iter().enumerate() {
             edits.push(change.edit(registry, &format!("/changes/{index}")).await?);
         }
         Ok(edits)
@@ -365,17 +469,14 @@ impl ChangeInput {
                 )
             }
             Op::Join => {
-                let instance = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
+                let Object(instance) = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
                 let spec = instance.spec(registry, &format!("{at}/instance")).await?;
                 Edit::Join(key, spec, false)
             }
             Op::Remove => Edit::Leave(key, None, drain),
             Op::Leave => {
                 let id = self.id.as_ref().ok_or_else(|| missing("id"))?;
-                let id = InstanceId::parse(id).map_err(|_known| {
-                    let error = RegisterError::Instance(format!("{id:?}"));
-                    invalid(&error, &format!("{at}/id"))
-                })?;
+                let id = instance_id(id).map_err(|error| invalid(&error, &format!("{at}/id")))?;
                 Edit::Leave(key, Some(id), drain)
             }
         })

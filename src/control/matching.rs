@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Control;
-use super::problem::{Document, Problem};
+use super::openapi::refusals::Refused;
+use super::openapi::texts;
+use super::problem::Problem;
 use super::routes::query;
 use super::set::not_allowed;
 use super::view::{RouteView, Viewer};
@@ -23,7 +25,7 @@ use crate::route::{HostPattern, PathPrefix, RequestHost, RequestPath, Route, Rou
 #[into_params(parameter_in = Query)]
 pub(super) struct MatchQuery {
     /// The URL, or its path alone for a request without a host.
-    #[param(example = "http://example.com/shop/cart")]
+    #[param(value_type = texts::Url)]
     url: String,
 }
 
@@ -37,6 +39,7 @@ pub(super) struct Match {
     /// The table's generation.
     generation: u64,
     /// The route that takes it.
+    #[schema(required)]
     route: Option<RouteView>,
     /// The routes that could, the first of which does.
     considered: Vec<Considered>,
@@ -56,15 +59,11 @@ pub(super) struct Considered {
 }
 
 /// Says which route takes a URL, and why.
-#[utoipa::path(get, path = "/v1/match", tag = "routes", params(MatchQuery), responses(
-    (status = 200, description = "Where it goes", body = Match),
-    (status = 400, description = "It is not a URL", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(get, path = "/v1/match", tag = "routes", operation_id = "matchUrl",
+    params(MatchQuery), responses(
+        (status = 200, description = "Where it goes", body = Match),
+        Refused,
+    ))]
 pub(super) async fn find(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod input;
 mod matching;
+mod object;
 mod openapi;
 mod peer;
 mod place;
@@ -29,7 +30,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::middleware::{from_fn_with_state, map_response_with_state};
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, any, get};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Uri};
 
@@ -76,14 +77,11 @@ pub(crate) fn registration(control: Arc<Control>) -> Router {
 /// The whole API, which stands behind the control listeners. Its handlers find the request's
 /// [`Actor`](crate::registry::Actor) among its extensions.
 pub(crate) fn api(control: Arc<Control>) -> Router {
-    let one = get(routes::read).put(routes::put).delete(routes::remove);
-    Router::new()
-        .route("/v1/routes", get(set::list).put(set::put).patch(set::patch))
-        .route("/v1/routes/{*route}", one)
-        .route("/v1/match", get(matching::find))
-        .route("/v1/events", get(events::follow))
-        .route("/v1/status", get(status::status))
-        .route("/openapi.json", get(openapi::document))
+    paths()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| {
+            router.route(path, methods)
+        })
         .fallback(|uri: Uri| async move { problem::no_such_path(uri.path()) })
         .method_not_allowed_fallback(|| async { problem::method_not_allowed() })
         .layer(from_fn_with_state(Arc::clone(&control), caller::identify))
@@ -93,6 +91,22 @@ pub(crate) fn api(control: Arc<Control>) -> Router {
             with_generation,
         ))
         .with_state(control)
+}
+
+/// The paths of the API, but for registration.
+fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 6] {
+    let one = get(routes::read).put(routes::put).delete(routes::remove);
+    [
+        (
+            place::ROUTES,
+            get(set::list).put(set::put).patch(set::patch),
+        ),
+        ("/v1/routes/{*route}", one),
+        ("/v1/match", get(matching::find)),
+        ("/v1/events", get(events::follow)),
+        ("/v1/status", get(status::status)),
+        ("/openapi.json", get(openapi::document)),
+    ]
 }
 
 /// Every answer says how late it is.

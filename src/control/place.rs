@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::input;
 use super::problem::Problem;
-use crate::registry::{RegisterError, Registry};
+use crate::registry::{Registry, instance_id};
 use crate::route::{InstanceId, RouteKey};
 
 /// The set of routes.
@@ -17,6 +17,7 @@ pub(super) const ROUTES: &str = "/v1/routes";
 /// The segment in front of an instance's name. A prefix that has it in this place is written with an
 /// escape: `%69nstances`.
 const INSTANCES: &str = "/instances/";
+const ESCAPED: &str = "/%69nstances/";
 
 /// What a path below the set of routes stands for.
 #[derive(Debug)]
@@ -49,9 +50,7 @@ impl Place {
             None => None,
             Some(id) => {
                 let id = decoded(id)?;
-                Some(InstanceId::parse(&id).map_err(|_known| {
-                    input::invalid(&RegisterError::Instance(format!("{id:?}")), "")
-                })?)
+                Some(instance_id(&id).map_err(|error| input::invalid(&error, ""))?)
             }
         };
         Ok(Self {
@@ -60,11 +59,24 @@ impl Place {
         })
     }
 
-    /// The path of a route.
-    pub(super) fn path(key: &RouteKey) -> String {
+    /// The path of a route, or of an instance of it, which is read as just that.
+    pub(super) fn path(key: &RouteKey, instance: Option<&InstanceId>) -> String {
         let host = key.host.to_string();
         let host = host.replace('[', "%5B").replace(']', "%5D");
-        format!("{ROUTES}/{host}{}", key.prefix)
+        let prefix = key.prefix.as_str();
+        match instance {
+            None => {
+                let prefix = match prefix.rsplit_once(INSTANCES) {
+                    Some((before, behind)) => format!("{before}{ESCAPED}{behind}"),
+                    None => prefix.to_owned(),
+                };
+                format!("{ROUTES}/{host}{prefix}")
+            }
+            Some(id) => {
+                let prefix = prefix.trim_end_matches('/');
+                format!("{ROUTES}/{host}{prefix}{INSTANCES}{id}")
+            }
+        }
     }
 }
 
@@ -85,6 +97,45 @@ mod tests {
         let place = Place::of(&registry, &path.parse().unwrap()).map_err(|p| p.code)?;
         let id = place.instance.map(|id| id.to_string());
         Ok((place.key.to_string(), id))
+    }
+
+    #[test]
+    fn a_written_path_is_read_as_what_it_stands_for() {
+        for (path, written) in [
+            ("/v1/routes/*", "/v1/routes/*/"),
+            ("/v1/routes/[::1]/a", "/v1/routes/%5B::1%5D/a"),
+            ("/v1/routes/*/instances/b", "/v1/routes/*/instances/b"),
+            ("/v1/routes/*/a/instances/b", "/v1/routes/*/a/instances/b"),
+            (
+                "/v1/routes/*/a/%69nstances/b",
+                "/v1/routes/*/a/%69nstances/b",
+            ),
+            (
+                "/v1/routes/*/%69nstances/%69nstances/c",
+                "/v1/routes/*/instances/%69nstances/c",
+            ),
+            (
+                "/v1/routes/*/a/%69nstances/b/instances/c",
+                "/v1/routes/*/a/instances/b/instances/c",
+            ),
+            (
+                "/v1/routes/*/a/instances/b/c",
+                "/v1/routes/*/a/%69nstances/b/c",
+            ),
+        ] {
+            let registry = Registry::new(Rules::default());
+            let read = |path: &str| {
+                let Ok(uri) = path.replace('[', "%5B").replace(']', "%5D").parse() else {
+                    panic!("{path}");
+                };
+                Place::of(&registry, &uri).unwrap()
+            };
+            let place = read(path);
+            let again = Place::path(&place.key, place.instance.as_ref());
+            assert_eq!(again, written, "{path}");
+            let back = read(&again);
+            assert_eq!((back.key, back.instance), (place.key, place.instance));
+        }
     }
 
     #[test]

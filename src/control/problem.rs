@@ -9,8 +9,10 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::openapi::texts;
+
 /// The media type of a problem document.
-const MEDIA_TYPE: &str = "application/problem+json";
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Why a request of the API is refused: its answer, for programs and for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +33,18 @@ pub(crate) struct Problem {
 
 /// Why a request is refused (RFC 9457).
 #[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub(super) struct Document {
+    /// What kind of problem it is: `code` says it.
+    #[schema(example = "about:blank")]
     r#type: &'static str,
+    /// The status, in words.
     title: &'static str,
     /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// The reason for programs.
+    #[schema(value_type = texts::Code)]
     code: &'static str,
     /// The reason for people: a sentence that says what to do.
     detail: Cow<'static, str>,

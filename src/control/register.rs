@@ -12,9 +12,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::refusal;
+use super::openapi::refusals::RegistrationRefused;
+use super::openapi::texts;
 use super::peer::Peer;
 use super::{Control, GENERATION};
-use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registration};
+use crate::registry::{
+    Event, HttpsInput, RegisterError, RegisterFailure, Registered, Registration,
+};
 
 /// The answer to a registration, in the original's words and order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,51 +26,76 @@ use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registr
 pub(super) struct Answer {
     message: &'static str,
     /// The target's host.
-    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
     /// The target's port.
-    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
+    port: Option<u16>,
+    /// The target's Unix socket, instead of a host and a port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<String>,
     /// The path prefix, normalised.
     prefix: String,
 }
 
 /// A registration as it is sent: what the contract says, for its description.
 #[derive(ToSchema)]
-#[schema(as = Registration)]
+#[schema(as = Registration, example = json!({"prefix": "/shop", "port": 4321}))]
 #[expect(
     dead_code,
     reason = "the description's; `Registration::from_json` reads the body"
 )]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Described {
     /// The path prefix.
-    #[schema(example = "/shop")]
+    #[schema(value_type = texts::AskedPrefix)]
     prefix: String,
-    /// The target's port.
-    #[schema(minimum = 1, maximum = 65535)]
-    port: u16,
+    /// The target's port; a string of digits will do. Needed unless there is a Unix socket.
+    port: Option<Port>,
     /// The target's host.
-    #[schema(default = "localhost")]
+    #[schema(value_type = Option<texts::TargetHost>)]
     host: Option<String>,
+    /// The target's Unix socket, by its absolute path, instead of a port.
+    #[schema(value_type = Option<texts::UnixPath>)]
+    unix: Option<String>,
+    /// What is spoken there: `http1`, `h2c`, `h2` or `auto`.
+    #[schema(value_type = Option<texts::Protocol>)]
+    protocol: Option<String>,
+    /// Whether, or how, the connection to the target is secured.
+    https: Option<HttpsInput>,
     /// The request hosts that the route is for; any, if there is no list.
-    #[schema(min_items = 1)]
+    #[schema(value_type = Option<Vec<texts::RequestHost>>, min_items = 1)]
     req_host_names: Option<Vec<String>>,
     /// The instance that joins the route, under this name. Without it the registration replaces what
     /// was there.
-    #[schema(pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    #[schema(value_type = Option<texts::InstanceId>)]
     instance: Option<String>,
     /// Whose it is.
+    #[schema(value_type = Option<texts::Owner>)]
     owner: Option<String>,
     /// How long it stays unless it registers again, with a unit: 1s to 30d.
-    #[schema(example = "30s")]
+    #[schema(value_type = Option<texts::Lease>)]
     ttl: Option<String>,
+}
+
+/// A port as it is sent.
+#[derive(ToSchema)]
+#[schema(as = RegistrationPort)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the description's")]
+enum Port {
+    Number(texts::Port),
+    Text(texts::PortDigits),
 }
 
 /// Why a registration is refused.
 #[derive(ToSchema)]
-#[schema(as = RegistrationError)]
+#[schema(as = Refusal)]
 #[expect(dead_code, reason = "the description's; `Refusal` writes the answer")]
-struct Refused {
+pub(super) struct Refused {
     /// The reason for programs.
+    #[schema(value_type = texts::Code)]
     error: String,
     /// The reason for people.
     message: String,
@@ -82,16 +111,11 @@ pub(crate) struct BodyLimits {
 }
 
 /// Registers an app: the contract of the npm package, from the machine that the proxy runs on.
-#[utoipa::path(post, path = "/register", tag = "registration", request_body = Described, responses(
-    (status = 200, description = "Registered", body = Answer),
-    (status = 400, description = "It is not a registration", body = Refused),
-    (status = 401, description = "The token is wrong, or one is needed", body = Refused),
-    (status = 403, description = "Not allowed", body = Refused),
-    (status = 408, description = "The body did not come in time", body = Refused),
-    (status = 413, description = "The body is too large", body = Refused),
-    (status = 503, description = "The store fails", body = Refused),
-    (status = 507, description = "The disk is full", body = Refused),
-))]
+#[utoipa::path(post, path = "/register", tag = "registration", operation_id = "register",
+    request_body = Described, responses(
+        (status = 200, description = "Registered", body = Answer),
+        RegistrationRefused,
+    ))]
 pub(super) async fn register(
     State(control): State<Arc<Control>>,
     Extension(peer): Extension<Peer>,
@@ -150,8 +174,9 @@ fn answer(registered: &Registered) -> Response {
     };
     let answer = Answer {
         message: "Registered.",
-        host: route.target().host().to_owned(),
+        host: route.target().host().map(str::to_owned),
         port: route.target().port(),
+        unix: route.target().unix().map(str::to_owned),
         prefix: route.prefix.to_string(),
     };
     let generation = HeaderValue::from(registered.generation.0);

@@ -16,11 +16,19 @@ use utoipa::{IntoParams, ToSchema};
 use super::Control;
 use super::condition::{conditions, tag};
 use super::input::{self, InstanceInput, RouteInput};
+use super::openapi::refusals::{BadBody, NotMade, NotThere, Refused};
+use super::openapi::requests::{self, IfMatch, IfNoneMatch, RoutePath};
+use super::openapi::texts;
 use super::place::Place;
-use super::problem::{Document, Problem};
+use super::problem::Problem;
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, ChangeError, Edit, Edits, Outcome, Registry, What};
-use crate::route::RouteKey;
+use crate::route::{InstanceId, RouteKey};
+
+/// What a reading of one route can be asked: nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadQuery {}
 
 /// What every write can be asked.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -28,6 +36,7 @@ use crate::route::RouteKey;
 #[into_params(parameter_in = Query)]
 pub(super) struct WriteQuery {
     /// Only say what would come of it.
+    #[param(example = false)]
     #[serde(default)]
     pub(super) dry_run: bool,
 }
@@ -42,7 +51,7 @@ pub(super) struct RemoveQuery {
     dry_run: bool,
     /// How long requests in flight may go on: up to 24h. Without it they are not waited for, and not
     /// cut either.
-    #[param(example = "30s")]
+    #[param(value_type = texts::Drain, required = false)]
     drain: Option<String>,
 }
 
@@ -54,9 +63,19 @@ pub(super) struct Written {
     generation: u64,
     /// Whether nothing was changed, since that was asked for.
     dry_run: bool,
-    /// The route as it is now.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The route as it is now, or would be.
+    #[schema(value_type = RouteView, required)]
     route: Option<RouteView>,
+}
+
+/// What came of a removal.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Removed {
+    result: ResultName,
+    /// The table's generation with the change.
+    generation: u64,
+    /// Whether nothing was changed, since that was asked for.
+    dry_run: bool,
 }
 
 /// What became of a route or an instance.
@@ -95,26 +114,20 @@ type Result<T> = std::result::Result<T, Problem>;
 type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
 
 /// Reads a route, or an instance of it.
-#[utoipa::path(get, path = "/v1/routes/{host}/{prefix}", tag = "routes", params(
-    ("host" = String, Path, description = "The request hosts: `*`, `example.com`, `*.example.com`."),
-    ("prefix" = String, Path, description = "The path prefix, of as many segments as it has; \
-        with `/instances/{id}` behind it, one instance."),
-), responses(
-    (status = 200, description = "The route", body = RouteView),
-    (status = 400, description = "The path is not a route's", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "No such route", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(get, path = "/v1/routes/{host}/{prefix}", tag = "routes",
+    operation_id = "getRoute", params(RoutePath), responses(
+        (status = 200, description = "The route", body = RouteView, headers(
+            ("ETag" = inline(texts::EntityTag), description = "The route's state"),
+        )),
+        Refused, NotThere,
+    ))]
 pub(super) async fn read(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
+    asked: Asked<ReadQuery>,
     uri: Uri,
 ) -> Result<Response> {
+    let ReadQuery {} = query(asked)?;
     let registry = &control.registry;
     let place = Place::of(registry, &uri)?;
     may_read(&actor, &place.key)?;
@@ -144,36 +157,16 @@ pub(super) async fn read(
 }
 
 /// Puts a route: it has these instances afterwards, and no others.
-#[utoipa::path(put, path = "/v1/routes/{host}/{prefix}", tag = "routes", params(
-    ("host" = String, Path, description = "The request hosts: `*`, `example.com`, `*.example.com`."),
-    ("prefix" = String, Path, description = "The path prefix, of as many segments as it has."),
-    WriteQuery,
-    ("If-Match" = Option<String>, Header, description = "The route's entity tag, or `*`"),
-    ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is none"),
-), request_body = RouteInput, responses(
-    (status = 200, description = "Replaced, or unchanged", body = Written),
-    (status = 201, description = "Created", body = Written),
-    (status = 400, description = "The route is not one", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "No such path", body = Document,
-        content_type = "application/problem+json"),
-    (status = 408, description = "The body did not come in time", body = Document,
-        content_type = "application/problem+json"),
-    (status = 412, description = "Somebody was faster", body = Document,
-        content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Document,
-        content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "The store fails", body = Document,
-        content_type = "application/problem+json"),
-    (status = 507, description = "The disk is full", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(put, path = "/v1/routes/{host}/{prefix}", tag = "routes",
+    operation_id = "putRoute", params(RoutePath, WriteQuery, IfMatch, IfNoneMatch),
+    request_body = requests::Route, responses(
+        (status = 200, description = "Replaced, renewed or unchanged; or what would be", body = Written),
+        (status = 201, description = "Created", body = Written, headers(
+            ("ETag" = inline(texts::EntityTag), description = "The route's state"),
+            ("Location" = String, description = "The route's path"),
+        )),
+        Refused, BadBody, NotMade,
+    ))]
 pub(super) async fn put(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -185,13 +178,10 @@ pub(super) async fn put(
     let registry = &control.registry;
     let dry_run = query(asked)?.dry_run;
     let place = Place::of(registry, &uri)?;
-    let (edit, is_instance) = match &place.instance {
+    let edit = match &place.instance {
         None => {
             let input: RouteInput = input::json(&control, &fields, body).await?;
-            (
-                Edit::Put(place.key.clone(), input.specs(registry).await?),
-                false,
-            )
+            Edit::Put(place.key.clone(), input.specs(registry).await?)
         }
         Some(id) => {
             let input: InstanceInput = input::json(&control, &fields, body).await?;
@@ -201,38 +191,27 @@ pub(super) async fn put(
                 return Err(problem.at("/id"));
             }
             let spec = input.named(id).spec(registry, "").await?;
-            (Edit::Join(place.key.clone(), spec, false), true)
+            Edit::Join(place.key.clone(), spec, false)
         }
     };
     let conditions = conditions(registry, &fields, Some(&place.key))?;
-    let outcome = make(registry, vec![edit], conditions, dry_run, actor).await?;
-    Ok(written(registry, &outcome, is_instance))
+    let outcome = make(registry, vec![edit], conditions, dry_run, actor)
+        .await
+        .map_err(|problem| match problem.code {
+            "INSTANCE_COUNT" | "DUPLICATE_INSTANCE" if place.instance.is_none() => {
+                problem.at("/instances")
+            }
+            _ => problem,
+        })?;
+    Ok(written(registry, &outcome, place.instance.as_ref()))
 }
 
 /// Removes a route, or an instance of it.
-#[utoipa::path(delete, path = "/v1/routes/{host}/{prefix}", tag = "routes", params(
-    ("host" = String, Path, description = "The request hosts: `*`, `example.com`, `*.example.com`."),
-    ("prefix" = String, Path, description = "The path prefix, of as many segments as it has; \
-        with `/instances/{id}` behind it, one instance."),
-    RemoveQuery,
-    ("If-Match" = Option<String>, Header, description = "The route's entity tag, or `*`"),
-), responses(
-    (status = 200, description = "Removed, or draining", body = Written),
-    (status = 400, description = "The request is not one", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "No such route", body = Document,
-        content_type = "application/problem+json"),
-    (status = 412, description = "Somebody was faster", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "The store fails", body = Document,
-        content_type = "application/problem+json"),
-    (status = 507, description = "The disk is full", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(delete, path = "/v1/routes/{host}/{prefix}", tag = "routes",
+    operation_id = "removeRoute", params(RoutePath, RemoveQuery, IfMatch), responses(
+        (status = 200, description = "Removed, or draining; or what would be", body = Removed),
+        Refused, NotThere, NotMade,
+    ))]
 pub(super) async fn remove(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -251,13 +230,12 @@ pub(super) async fn remove(
     let Some(result) = outcome.results.first() else {
         return Err(super::problem::internal());
     };
-    let written = Written {
+    let removed = Removed {
         result: result.what.into(),
         generation: outcome.generation.0,
         dry_run: outcome.dry_run,
-        route: None,
     };
-    Ok(Json(written).into_response())
+    Ok(Json(removed).into_response())
 }
 
 /// Has the registry make a change.
@@ -280,18 +258,23 @@ pub(super) async fn make(
         .map_err(|error| problem(&error, "/changes"))
 }
 
-fn written(registry: &Registry, outcome: &Outcome, is_instance: bool) -> Response {
+/// The answer to a put of a route, or of one instance of it.
+fn written(registry: &Registry, outcome: &Outcome, instance: Option<&InstanceId>) -> Response {
     let Some(result) = outcome.results.first() else {
         return super::problem::internal().into_response();
     };
     let state = registry.state();
     let viewer = Viewer::new(registry, &state);
-    let name = match (result.what, &result.route) {
-        (What::Created, _) if is_instance => ResultName::Joined,
-        (What::Unchanged, Some(route)) if route.instances().any(|i| i.lease.is_some()) => {
-            ResultName::Renewed
-        }
-        (what, _) => what.into(),
+    let is_leased = result.route.iter().any(|route| {
+        let mut meant = route
+            .instances()
+            .filter(|one| instance.is_none_or(|id| one.id == *id));
+        meant.any(|one| one.lease.is_some())
+    });
+    let name = match result.what {
+        What::Created if instance.is_some() => ResultName::Joined,
+        What::Unchanged if is_leased => ResultName::Renewed,
+        what => what.into(),
     };
     let written = Written {
         result: name,
@@ -302,7 +285,7 @@ fn written(registry: &Registry, outcome: &Outcome, is_instance: bool) -> Respons
     let mut response = Json(written).into_response();
     if result.what == What::Created && !outcome.dry_run {
         *response.status_mut() = StatusCode::CREATED;
-        if let Ok(location) = HeaderValue::from_str(&Place::path(&result.key)) {
+        if let Ok(location) = HeaderValue::from_str(&Place::path(&result.key, instance)) {
             response.headers_mut().insert(LOCATION, location);
         }
     }
@@ -320,12 +303,15 @@ pub(super) fn query<T>(asked: Asked<T>) -> Result<T> {
     match asked {
         Ok(Query(query)) => Ok(query),
         Err(error) => {
-            let detail = format!("The query: {}.", error.body_text());
-            Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "INVALID_QUERY",
-                detail,
-            ))
+            let text = error.body_text();
+            let reason = text.rsplit_once("string: ").map_or(&*text, |(_, why)| why);
+            let detail = format!("The query: {reason}.");
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", detail);
+            // The name of a parameter stands in front, unless it is the query that is wrong.
+            Err(match reason.split_once(": ") {
+                Some((name, _)) if !name.contains(' ') => problem.in_parameter(name.to_owned()),
+                _ => problem,
+            })
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The set of routes: listed, put as a whole, changed in one go.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::body::Body;
@@ -17,7 +17,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::Control;
 use super::condition::{conditions, tag};
 use super::input::{self, BatchInput, SetInput};
-use super::problem::{Document, Problem};
+use super::openapi::refusals::{BadBody, NotMade, NotThere, Refused};
+use super::openapi::requests::IfMatch;
+use super::openapi::texts;
+use super::problem::Problem;
 use super::routes::{ResultName, WriteQuery, make, problem, query};
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, Edits, Outcome, Registry, State as Snapshot};
@@ -35,17 +38,22 @@ const MAX_PAGE: usize = 10_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Of these request hosts: `*`, `example.com` or `*.example.com`.
+    #[param(value_type = texts::HostPattern, required = false)]
     host: Option<String>,
     /// Of this prefix, or below it.
+    #[param(value_type = texts::AskedPrefix, required = false)]
     prefix: Option<String>,
     /// With an instance of this owner.
+    #[param(value_type = String, required = false)]
     owner: Option<String>,
     /// Without a request or a byte since then: a time (RFC 3339), or how long ago it was (`30m`).
+    #[param(value_type = texts::Since, required = false)]
     inactive_since: Option<String>,
     /// At most so many: a page. Without it all are listed.
-    #[param(minimum = 1, maximum = 10000)]
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 10000)]
     limit: Option<usize>,
     /// The `next` of the page before.
+    #[param(value_type = texts::Cursor, required = false)]
     cursor: Option<String>,
 }
 
@@ -59,6 +67,7 @@ pub(super) struct List {
     /// The routes, by host and prefix.
     routes: Vec<RouteView>,
     /// Where the next page begins.
+    #[schema(required)]
     next: Option<String>,
 }
 
@@ -94,15 +103,13 @@ type Result<T> = std::result::Result<T, Problem>;
 type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
 
 /// Lists routes. Without a limit the answer streams from one moment's state, and holds nobody up.
-#[utoipa::path(get, path = "/v1/routes", tag = "routes", params(ListQuery), responses(
-    (status = 200, description = "The routes", body = List),
-    (status = 400, description = "The query is not one", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(get, path = "/v1/routes", tag = "routes", operation_id = "listRoutes",
+    params(ListQuery), responses(
+        (status = 200, description = "The routes", body = List, headers(
+            ("ETag" = inline(texts::EntityTag), description = "The set's state"),
+        )),
+        Refused,
+    ))]
 pub(super) async fn list(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -130,30 +137,11 @@ pub(super) async fn list(
 }
 
 /// Puts the whole set: afterwards there are these routes and no others.
-#[utoipa::path(put, path = "/v1/routes", tag = "routes", params(
-    WriteQuery,
-    ("If-Match" = Option<String>, Header, description = "The set's entity tag"),
-), request_body = SetInput, responses(
-    (status = 200, description = "The set is this one", body = Changed),
-    (status = 400, description = "An entry is not a route: nothing was changed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 408, description = "The body did not come in time", body = Document,
-        content_type = "application/problem+json"),
-    (status = 412, description = "Somebody was faster", body = Document,
-        content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Document,
-        content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "The store fails", body = Document,
-        content_type = "application/problem+json"),
-    (status = 507, description = "The disk is full", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(put, path = "/v1/routes", tag = "routes", operation_id = "putRoutes",
+    params(WriteQuery, IfMatch), request_body = SetInput, responses(
+        (status = 200, description = "The set is this one; or what would come of it", body = Changed),
+        Refused, BadBody, NotMade,
+    ))]
 pub(super) async fn put(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -178,32 +166,12 @@ pub(super) async fn put(
 }
 
 /// Makes a list of changes, all or none.
-#[utoipa::path(patch, path = "/v1/routes", tag = "routes", params(
-    WriteQuery,
-    ("If-Match" = Option<String>, Header, description = "The set's entity tag"),
-), request_body = BatchInput, responses(
-    (status = 200, description = "All changes are made", body = Changed),
-    (status = 400, description = "A change is not one: none was made", body = Document,
-        content_type = "application/problem+json"),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 404, description = "What is to go is not there", body = Document,
-        content_type = "application/problem+json"),
-    (status = 408, description = "The body did not come in time", body = Document,
-        content_type = "application/problem+json"),
-    (status = 412, description = "Somebody was faster", body = Document,
-        content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Document,
-        content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON", body = Document,
-        content_type = "application/problem+json"),
-    (status = 503, description = "The store fails", body = Document,
-        content_type = "application/problem+json"),
-    (status = 507, description = "The disk is full", body = Document,
-        content_type = "application/problem+json"),
-))]
+#[utoipa::path(patch, path = "/v1/routes", tag = "routes", operation_id = "changeRoutes",
+    params(WriteQuery, IfMatch), request_body = BatchInput, responses(
+        (status = 200, description = "All changes are made; or what would come of them",
+            body = Changed),
+        Refused, NotThere, BadBody, NotMade,
+    ))]
 pub(super) async fn patch(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
@@ -220,7 +188,13 @@ pub(super) async fn patch(
     let outcome = make(registry, edits, conditions, dry_run, actor)
         .await
         .map_err(|problem| match problem.pointer {
-            None if is_one && problem.code != "PRECONDITION_FAILED" => problem.at("/changes/0"),
+            // What the store or a condition says is not about the entry.
+            None if is_one
+                && problem.code != "PRECONDITION_FAILED"
+                && !problem.status.is_server_error() =>
+            {
+                problem.at("/changes/0")
+            }
             _ => problem,
         })?;
     Ok(changed(registry, &outcome, true))
@@ -281,6 +255,7 @@ impl Filter {
         }
         let host = query.host.as_deref().map(host_pattern).transpose();
         let prefix = query.prefix.as_deref().map(PathPrefix::parse).transpose();
+        let prefix = prefix.map(|prefix| prefix.map(|prefix| registry.spelt(prefix)));
         let after = match &query.cursor {
             None => None,
             Some(cursor) => {
@@ -312,8 +287,8 @@ impl Filter {
 
     fn takes(&self, route: &Route) -> bool {
         let prefix = |own: &PathPrefix| {
-            let (own, route) = (own.to_ascii_lowercase(), route.prefix.to_ascii_lowercase());
-            route.is_within(&own)
+            let below = route.prefix.as_str().strip_prefix(own.as_str());
+            own.is_root() || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let owner = |own: &String| {
             let mut instances = route.instances();
@@ -350,8 +325,28 @@ fn moment(registry: &Registry, text: &str) -> Option<u64> {
         let ago = u64::try_from(ago.as_millis()).ok()?;
         return Some(registry.clock().now().saturating_sub(ago));
     }
-    let date: SystemTime = humantime::parse_rfc3339_weak(text).ok()?;
-    Some(registry.clock().moment(date))
+    Some(registry.clock().moment(date(text)?))
+}
+
+/// A time with its offset from UTC (RFC 3339, 5.6): `2026-01-31T13:00:00+01:00`.
+fn date(text: &str) -> Option<SystemTime> {
+    if let Ok(date) = humantime::parse_rfc3339_weak(text) {
+        return Some(date);
+    }
+    let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let is_ahead = offset.starts_with('+');
+    let (hours, minutes) = offset.strip_prefix(['+', '-'])?.split_once(':')?;
+    let (hours, minutes): (u64, u64) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    let offset = Duration::from_secs((hours * 60 + minutes) * 60);
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    if is_ahead {
+        local.checked_sub(offset)
+    } else {
+        local.checked_add(offset)
+    }
 }
 
 /// The routes that are meant, as of one moment.
@@ -429,5 +424,28 @@ impl Listing {
             text.push(b'}');
         }
         Ok(text.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_has_an_offset_from_utc() {
+        let utc = |text: &str| date(text).map(|date| humantime::format_rfc3339(date).to_string());
+        for (text, expected) in [
+            ("2026-01-31T12:00:00Z", Some("2026-01-31T12:00:00Z")),
+            ("2026-01-31T12:00:00+01:30", Some("2026-01-31T10:30:00Z")),
+            ("2026-01-31T23:00:00-01:00", Some("2026-02-01T00:00:00Z")),
+            ("2026-01-31T12:00:00+24:00", None),
+            ("2026-01-31T12:00:00+01:60", None),
+            ("2026-01-31T12:00:00 01:00", None),
+            ("2026-01-31T12:00:00+0100", None),
+            ("+01:00", None),
+            ("é", None),
+        ] {
+            assert_eq!(utc(text).as_deref(), expected, "{text}");
+        }
     }
 }

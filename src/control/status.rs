@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Control;
-use super::problem::Document;
+use super::openapi::refusals::Refused;
 
 /// What is running.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,16 +24,14 @@ pub(super) struct Status {
     /// Where routes are kept: `memory`, `embedded`.
     store: &'static str,
     /// Since the proxy started.
+    #[schema(value_type = super::openapi::texts::Duration)]
     uptime: String,
 }
 
 /// Says what is running.
-#[utoipa::path(get, path = "/v1/status", tag = "status", responses(
+#[utoipa::path(get, path = "/v1/status", tag = "status", operation_id = "getStatus", responses(
     (status = 200, description = "What is running", body = Status),
-    (status = 401, description = "A token is needed", body = Document,
-        content_type = "application/problem+json"),
-    (status = 403, description = "Not allowed", body = Document,
-        content_type = "application/problem+json"),
+    Refused,
 ))]
 pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> {
     let uptime = Duration::from_secs(control.started.elapsed().as_secs());

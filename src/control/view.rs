@@ -7,15 +7,18 @@ use humantime::{format_duration, format_rfc3339_millis};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::openapi::texts;
 use crate::registry::{Registry, State};
-use crate::route::{Activity, Instance, Route, RouteKey};
+use crate::route::{Activity, Instance, Protocol, Route, RouteKey};
 
 /// A route.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RouteView {
     /// The request hosts: `*`, `example.com` or `*.example.com`.
+    #[schema(value_type = texts::HostPattern)]
     host: String,
     /// The path prefix.
+    #[schema(value_type = texts::Prefix)]
     prefix: String,
     /// The change that made it what it is.
     generation: u64,
@@ -28,24 +31,52 @@ pub(super) struct RouteView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct InstanceView {
     /// Its name within the route.
+    #[schema(value_type = texts::InstanceId)]
     id: String,
     /// The target's host.
-    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
     /// The target's port.
-    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
+    port: Option<u16>,
+    /// The target's Unix socket, instead of a host and a port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<String>,
+    /// What is spoken there, if it is not HTTP/1.1: `h2c`, `h2` or `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
+    /// How the connection is secured, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    https: Option<TlsView>,
     /// Whose it is.
+    #[schema(value_type = Option<texts::Owner>, required)]
     owner: Option<String>,
     /// The length of its lease.
+    #[schema(value_type = Option<texts::Duration>, required)]
     ttl: Option<String>,
     state: InstanceState,
     /// What is left of its lease.
+    #[schema(value_type = Option<texts::Duration>, required)]
     expires_in: Option<String>,
     /// What is left of its drain.
+    #[schema(value_type = Option<texts::Duration>, required)]
     drain_ends_in: Option<String>,
     /// Requests on their way.
     in_flight: u64,
-    /// When it joined (RFC 3339).
+    /// When it joined.
+    #[schema(value_type = texts::Time)]
     since: String,
+}
+
+/// How the connection to a target is secured.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TlsView {
+    /// The name that the target's certificate has to be for.
+    server_name: String,
+    /// The configuration's name for a certificate authority and a client certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
 }
 
 /// Whether an instance takes requests.
@@ -61,7 +92,8 @@ pub(super) enum InstanceState {
 /// What has gone on behind a route since it was made, or since the proxy started.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ActivityView {
-    /// When a request began or ended or a byte passed (RFC 3339); when the route was made, before.
+    /// When a request began or ended or a byte passed; when the route was made, before.
+    #[schema(value_type = texts::Time)]
     last_activity: String,
     /// Requests on their way.
     in_flight: u64,
@@ -135,10 +167,17 @@ impl<'a> Viewer<'a> {
 
     pub(super) fn instance(&self, instance: &Instance) -> InstanceView {
         let drain_ends = instance.drain_ends();
+        let target = &instance.target;
         InstanceView {
             id: instance.id.to_string(),
-            host: instance.target.host().to_owned(),
-            port: instance.target.port(),
+            host: target.host().map(str::to_owned),
+            port: target.port(),
+            unix: target.unix().map(str::to_owned),
+            protocol: (target.protocol != Protocol::Http1).then(|| target.protocol.name()),
+            https: target.tls.as_ref().map(|tls| TlsView {
+                server_name: tls.server_name.to_string(),
+                profile: tls.profile.as_deref().map(str::to_owned),
+            }),
             owner: instance.owner.as_deref().map(str::to_owned),
             ttl: instance.ttl().map(|ttl| format_duration(ttl).to_string()),
             state: match drain_ends {

@@ -1,7 +1,12 @@
 //! Where a chunked body ends (RFC 9112, 7.1), so that what a client sends behind it can wait.
 
-/// Follows a chunked body, piece by piece, to its end. What is not a chunked body has no end here:
-/// all of it goes to Pingora, which takes the body apart and refuses it.
+/// A chunked body that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("the chunked body is malformed")]
+pub(crate) struct BadChunk;
+
+/// Follows a chunked body, piece by piece, to its end. What is not a chunked body has no end, and is
+/// refused: Pingora 0.9.1 would take a bare LF in a chunk's extension for a part of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ChunkScan(State);
 
@@ -33,6 +38,11 @@ enum State {
 }
 
 impl ChunkScan {
+    /// Whether it has met what is not a chunked body.
+    pub(super) fn is_odd(self) -> bool {
+        self.0 == State::Odd
+    }
+
     /// Looks at the next bytes; how many of them belong to the body, if it ends within them.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;

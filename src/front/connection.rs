@@ -21,7 +21,7 @@ use log::debug;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::chunked::ChunkScan;
+use super::chunked::{BadChunk, ChunkScan};
 use super::greeting::Greeting;
 use super::head::Framing;
 use super::leash::{Drained, Leash};
@@ -150,6 +150,11 @@ impl Connection {
         self.is_switching = AtomicBool::new(false);
     }
 
+    /// Whether the request's body is not the chunks that its head has announced.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.chunks.is_odd()
+    }
+
     /// How many of the next bytes belong to the request; the gate moves behind them.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         match &mut self.gate {
@@ -206,6 +211,10 @@ impl Connection {
         std::task::ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
         let read = buffer.filled().get(before..).unwrap_or_default();
         let own = self.pass(read);
+        if self.is_malformed() {
+            let error = io::Error::new(io::ErrorKind::InvalidData, BadChunk);
+            return Poll::Ready(Err(error));
+        }
         self.ahead
             .extend_from_slice(read.get(own..).unwrap_or_default());
         buffer.set_filled(before + own);

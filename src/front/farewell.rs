@@ -8,8 +8,8 @@ use log::debug;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connection::Connection;
-use super::head;
-use crate::answer::Refusal;
+use super::{BodyOf, head};
+use crate::answer::{Body, Refusal};
 
 /// How long a refused client may go on sending before the connection is closed under it, so that
 /// it can read the refusal (RFC 9112, 9.6).
@@ -32,9 +32,9 @@ pub(super) fn tls_required() -> Refusal {
 }
 
 /// Answers a client whose request no service has seen, and closes.
-pub(super) async fn refuse(connection: &mut Connection, refusal: &Refusal) {
+pub(super) async fn refuse(connection: &mut Connection, refusal: &Refusal, body: BodyOf) {
     debug!("a client is refused: {}", refusal.code);
-    dismiss(connection, &response(refusal)).await;
+    dismiss(connection, &response(refusal, &body(refusal, None))).await;
 }
 
 /// Sends a client the last bytes that it gets.
@@ -59,8 +59,7 @@ async fn drain(connection: &mut Connection) -> std::io::Result<()> {
     Ok(())
 }
 
-fn response(refusal: &Refusal) -> Bytes {
-    let body = refusal.json();
+fn response(refusal: &Refusal, body: &Body) -> Bytes {
     let status = refusal.status;
     let mut text = format!(
         "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",

@@ -31,15 +31,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use http::StatusCode;
 use log::{debug, error, warn};
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{Shutdown, Stream};
 use pingora_core::server::ShutdownWatch;
 
-use crate::answer::Refusal;
+use crate::answer::{Body, Refusal};
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 
+pub(crate) use chunked::BadChunk;
 use connection::Connection;
 pub use connections::Connections;
 use failures::Failures;
@@ -72,6 +74,10 @@ pub(crate) struct FrontOptions {
     pub(crate) registration: Option<PathPrefix>,
 }
 
+/// The body of a refusal, as the clients of the services know it; by the request's `Accept` field,
+/// where that is known.
+type BodyOf = fn(&Refusal, Option<&[u8]>) -> Body;
+
 /// The application that Pingora's listeners feed: one socket, two services behind it.
 ///
 /// Mount it as `pingora_core::services::listening::Service<Front<_, _>>`; `DynamicProxy::service`
@@ -82,6 +88,7 @@ pub struct Front<P, C> {
     options: FrontOptions,
     connections: Arc<Connections>,
     failures: Failures,
+    body: BodyOf,
 }
 
 impl<P, C> Front<P, C> {
@@ -97,12 +104,13 @@ impl<P, C> Front<P, C> {
             options,
             connections,
             failures: Failures::default(),
+            body: Refusal::body,
         }
     }
 }
 
 impl<A> Front<A, A> {
-    /// A front with one service behind it, for every path.
+    /// A front with the control API behind it, for every path.
     pub(crate) fn of_one(app: A, options: FrontOptions, connections: Arc<Connections>) -> Self {
         let app = Arc::new(app);
         Self {
@@ -111,6 +119,7 @@ impl<A> Front<A, A> {
             options,
             connections,
             failures: Failures::default(),
+            body: |refusal, _accept| refusal.problem(),
         }
     }
 }
@@ -188,7 +197,7 @@ where
             Arrival::Encrypted(stream) => Connection::new(stream, Arc::clone(&leash)),
             Arrival::NotEncrypted(stream) => {
                 let mut connection = Connection::new(stream, Arc::clone(&leash));
-                return Box::pin(refuse(&mut connection, &tls_required())).await;
+                return Box::pin(refuse(&mut connection, &tls_required(), self.body)).await;
             }
             Arrival::Http2(stream) => {
                 return Box::pin(self.serve_http2(stream, shutdown)).await;
@@ -230,7 +239,7 @@ where
                 Next::Http2(read) => return Some(Http2Client { connection, read }),
                 // Rare, and larger than the rest: not a part of the idle future.
                 Next::Refuse(refusal) => {
-                    Box::pin(refuse(&mut connection, &refusal)).await;
+                    Box::pin(refuse(&mut connection, &refusal, self.body)).await;
                     return None;
                 }
                 Next::Alert => {
@@ -369,6 +378,12 @@ where
         let leash = connection.held();
         let early = connection.open(head.framing, bytes.split_off(head.length));
         bytes.unsplit(early);
+        if connection.is_malformed() {
+            let status = StatusCode::BAD_REQUEST;
+            let refusal = Refusal::new(status, "BAD_REQUEST", BadChunk.to_string());
+            Box::pin(refuse(&mut connection, &refusal, self.body)).await;
+            return None;
+        }
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
         session.set_keepalive(if *shutdown.borrow() {

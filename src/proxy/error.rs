@@ -8,7 +8,7 @@ use pingora_core::{Error, ErrorSource, ErrorType};
 
 use super::ErrorStatuses;
 use crate::answer::Refusal;
-use crate::front::{Drained, OriginSilent};
+use crate::front::{BadChunk, Drained, OriginSilent};
 use crate::registry::ProxyError;
 
 /// Whose fault a broken exchange is.
@@ -32,6 +32,11 @@ impl Fault {
         }
         if is_of_front::<Drained>(error) {
             return Self::Origin(ProxyError::Drained);
+        }
+        if is_of_front::<BadChunk>(error) {
+            let status = StatusCode::BAD_REQUEST;
+            let refusal = Refusal::new(status, "BAD_REQUEST", BadChunk.to_string());
+            return Self::Client(refusal);
         }
         match error.esource() {
             ErrorSource::Upstream => Self::Origin(of_origin(error.etype())),

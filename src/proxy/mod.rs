@@ -11,6 +11,7 @@ mod headers;
 mod options;
 mod peer;
 mod session;
+mod target_tls;
 mod visit;
 
 use std::sync::Arc;
@@ -33,10 +34,12 @@ use headers::Client;
 pub use options::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
 use peer::Kind;
 use session::{DRAIN, client_ip, names, summary};
+use target_tls::Profiles;
+pub use target_tls::{TargetTlsError, TargetTlsOptions};
 use visit::Visit;
 
 use crate::answer::Refusal;
-use crate::front::Hold;
+use crate::front::{Drained, Hold};
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
 use crate::route::{Balance, RoundRobin};
 
@@ -50,6 +53,7 @@ pub struct Gateway {
     options: GatewayOptions,
     on_proxy_error: Option<ProxyErrorHandler>,
     balance: Box<dyn Balance>,
+    profiles: Profiles,
 }
 
 impl Gateway {
@@ -60,6 +64,7 @@ impl Gateway {
     ) -> Self {
         Self {
             registry,
+            profiles: Profiles::new(&options.target_tls),
             options,
             on_proxy_error,
             balance: Box::new(RoundRobin),
@@ -81,7 +86,7 @@ impl Gateway {
 
     /// Asks the table.
     fn find(&self, view: &View<'_>, exchange: &mut Exchange) {
-        let found = self.registry.lookup(&view.host, &view.path);
+        let mut found = self.registry.lookup(&view.host, &view.path);
         if self.options.debug {
             let shown = found.as_ref().map_or_else(
                 || "no route".to_owned(),
@@ -95,9 +100,17 @@ impl Gateway {
             (Some(found), Some(before)) => Arc::ptr_eq(found, before),
             _ => false,
         };
-        if !is_same {
-            let clock = *self.registry.clock();
-            exchange.visit = found.map(|route| Visit::begin(route, &*self.balance, clock));
+        if is_same {
+            return;
+        }
+        let clock = *self.registry.clock();
+        exchange.visit = None;
+        while let Some(route) = found {
+            exchange.visit = Visit::begin(route, &*self.balance, clock);
+            if exchange.visit.is_some() {
+                return;
+            }
+            found = self.registry.lookup(&view.host, &view.path);
         }
     }
 
@@ -227,25 +240,29 @@ impl ProxyHttp for Gateway {
         {
             self.find(&view, exchange);
         }
-        let attempt = exchange.attempt;
-        let aimed = exchange.visit.as_mut().and_then(|visit| {
-            let (index, address) = peer::aim(visit.route(), visit.index(), attempt)?;
-            Some((visit, index, address))
-        });
-        let Some((visit, index, address)) = aimed else {
-            return Err(Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up());
+        let no_address = || Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up();
+        let Some(visit) = &exchange.visit else {
+            return Err(no_address());
+        };
+        let Some((index, address)) = peer::aim(visit.route(), visit.index(), exchange.attempt)
+        else {
+            return Err(no_address());
         };
         let instance = visit.route().instance(index);
         if let Some(hold) = Hold::of(session.as_downstream()) {
             hold.leash().serve(instance.serial);
+            if instance.is_over() {
+                // Before that call nobody could have cut it.
+                let drained = std::io::Error::from(Drained);
+                let error = Error::because(ErrorType::ConnectError, "the drain is over", drained);
+                return Err(error.into_up());
+            }
         }
         let timeouts = &self.options.timeouts;
-        let kind = Kind::of(session);
-        let fresh = exchange.resent;
+        let (kind, fresh) = (Kind::of(session), exchange.resent);
+        let peer = peer::peer(instance, address, &self.profiles, timeouts, kind, fresh);
         exchange.aimed = index;
-        Ok(Box::new(peer::peer(
-            instance, address, timeouts, kind, fresh,
-        )))
+        peer.map(Box::new).ok_or_else(no_address)
     }
 
     /// Lets the origin's half take what is on its way before the body ends. If its queue is full at

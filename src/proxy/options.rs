@@ -1,9 +1,12 @@
 //! What can be set about the data path.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
+
+use super::TargetTlsOptions;
 
 /// The statuses of the failure answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub struct GatewayOptions {
     pub request_ids: RequestIds,
     /// The proxies whose word on the client is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// Settings for TLS with targets, by the names that registrations give.
+    pub target_tls: BTreeMap<String, TargetTlsOptions>,
     /// Whether routing decisions are logged and answers carry `x-served-by`.
     pub debug: bool,
 }

@@ -8,26 +8,46 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
 use super::Timeouts;
+use super::target_tls::Profiles;
 use crate::route::{Instance, Route, Target};
+
+/// One place where an instance takes connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Address<'t> {
+    Inet(SocketAddr),
+    Unix(&'t str),
+}
 
 /// The instance and the address to try: of the chosen instance the address that answered last, then
 /// its others in their order, then those of the instances behind it.
-pub(super) fn aim(route: &Route, chosen: usize, mut attempt: usize) -> Option<(usize, SocketAddr)> {
+pub(super) fn aim(
+    route: &Route,
+    chosen: usize,
+    mut attempt: usize,
+) -> Option<(usize, Address<'_>)> {
     let count = route.instance_count();
     for index in (chosen..chosen + count).map(|index| index % count) {
         let target = &route.instance(index).target;
         if let Some(address) = address(target, attempt) {
             return Some((index, address));
         }
-        attempt = attempt.checked_sub(target.addresses().len())?;
+        let tried = if target.unix().is_some() {
+            1
+        } else {
+            target.addresses().len()
+        };
+        attempt = attempt.checked_sub(tried)?;
     }
     None
 }
 
-fn address(target: &Target, attempt: usize) -> Option<SocketAddr> {
+fn address(target: &Target, attempt: usize) -> Option<Address<'_>> {
+    if let Some(path) = target.unix() {
+        return (attempt == 0).then_some(Address::Unix(path));
+    }
     let addresses = target.addresses();
     let preferred = target.preferred();
-    match attempt {
+    let address = match attempt {
         0 => addresses.get(preferred).copied(),
         _ => addresses
             .iter()
@@ -35,22 +55,37 @@ fn address(target: &Target, attempt: usize) -> Option<SocketAddr> {
             .filter(|(index, _)| *index != preferred)
             .nth(attempt - 1)
             .map(|(_, address)| *address),
-    }
+    };
+    address.map(Address::Inet)
 }
 
-/// The peer at an address of an instance's target.
+/// The peer at an address of an instance's target; none if its TLS settings are gone.
 ///
-/// The pool is one per instance: a replaced one's idle connections are never used again. With
-/// `fresh` it is one of its own, so that a request that is sent again meets a new connection.
+/// The pool is one per instance: a replaced one's idle connections are never used again, and
+/// connections of different settings never meet. With `fresh` it is one of its own, so that a
+/// request that is sent again meets a new connection.
 pub(super) fn peer(
     instance: &Instance,
-    address: SocketAddr,
+    address: Address<'_>,
+    profiles: &Profiles,
     timeouts: &Timeouts,
     kind: Kind,
     fresh: bool,
-) -> HttpPeer {
-    // A socket address does not resolve, so this neither blocks nor fails.
-    let mut peer = HttpPeer::new(address, false, String::new());
+) -> Option<HttpPeer> {
+    let tls = instance.target.tls.as_deref();
+    let name = tls.map_or_else(String::new, |tls| tls.server_name.to_string());
+    let mut peer = match address {
+        // A socket address does not resolve, so this neither blocks nor fails.
+        Address::Inet(address) => HttpPeer::new(address, tls.is_some(), name),
+        Address::Unix(path) => match HttpPeer::new_uds(path, tls.is_some(), name) {
+            Ok(peer) => peer,
+            Err(error) => {
+                log::warn!("{path} cannot be connected to: {error}");
+                return None;
+            }
+        },
+    };
+    profiles.apply(&instance.target, &mut peer)?;
     peer.group_key = if fresh {
         fastrand::u64(..) | FRESH
     } else {
@@ -65,7 +100,7 @@ pub(super) fn peer(
     };
     peer.options.write_timeout = timeouts.send;
     peer.options.idle_timeout = timeouts.upstream_idle;
-    peer
+    Some(peer)
 }
 
 /// What decides who keeps the limits on the origin's pauses.

@@ -18,20 +18,28 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    pub(super) fn begin(route: Arc<Route>, balance: &dyn Balance, clock: Clock) -> Self {
+    /// A request at one of a route's instances; `None` if that one has begun to drain since the route
+    /// was found: it may be gone, and the table has another answer by now.
+    pub(super) fn begin(route: Arc<Route>, balance: &dyn Balance, clock: Clock) -> Option<Self> {
         let turn = route.activity.begin(clock.now());
         let instance = if route.instance_count() == 1 {
             0
         } else {
             balance.choose(&route, turn) % route.instance_count()
         };
+        // Counted first, then looked at: the other way round, the drain could end in between.
         route.instance(instance).begin();
-        Self {
+        if route.instance(instance).drain_ends().is_some() {
+            route.instance(instance).end();
+            route.activity.take_back();
+            return None;
+        }
+        Some(Self {
             route,
             instance,
             status: None,
             clock,
-        }
+        })
     }
 
     pub(super) fn route(&self) -> &Arc<Route> {
@@ -75,5 +83,36 @@ impl Drop for Visit {
         let status = self.status.map(|status| status.as_u16());
         self.route.activity.end(status, self.clock.now());
         self.instance().end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use super::*;
+    use crate::route::{Generation, HostPattern, PathPrefix, RoundRobin, RouteKey, Target};
+
+    #[test]
+    fn nothing_begins_at_an_instance_that_drains() {
+        let key = RouteKey {
+            host: HostPattern::Any,
+            prefix: PathPrefix::root(),
+        };
+        let target = Target::new("localhost", NonZeroU16::MIN, []);
+        let instance = Arc::new(Instance::new(target));
+        let route = Arc::new(Route::new(key, Arc::clone(&instance), Generation(1)));
+        let begin = || Visit::begin(Arc::clone(&route), &RoundRobin, Clock::from(0));
+        let visit = begin().unwrap();
+        assert_eq!(instance.in_flight(), 1);
+        instance.drain_until(0);
+        assert!(begin().is_none() && !instance.is_over());
+        assert_eq!(instance.in_flight(), 1, "the one before goes on");
+        drop(visit);
+        let totals = route.activity.totals();
+        assert_eq!((instance.in_flight(), totals.in_flight), (0, 0));
+        assert_eq!(totals.ended.iter().sum::<u64>(), 1);
+        instance.end_drain();
+        assert!(begin().is_none() && instance.is_over());
     }
 }

@@ -459,7 +459,8 @@ impl<'a> Attempt<'a> {
 
     fn may_aim(&self, action: Action, key: &RouteKey, specs: &[Spec]) -> Result<()> {
         for spec in specs {
-            self.may(action, key, Some(spec.target.port()))?;
+            // No range of ports has a 0, which stands for a Unix socket.
+            self.may(action, key, Some(spec.target.port().unwrap_or(0)))?;
         }
         self.may(action, key, None)
     }

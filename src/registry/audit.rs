@@ -30,8 +30,12 @@ struct Line<'a> {
 #[derive(Serialize)]
 struct Entry<'a> {
     id: &'a str,
-    host: &'a str,
-    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +106,7 @@ fn entry(instance: &Instance) -> Entry<'_> {
         id: instance.id.as_str(),
         host: instance.target.host(),
         port: instance.target.port(),
+        unix: instance.target.unix(),
         owner: instance.owner.as_deref(),
         ttl: instance
             .ttl()

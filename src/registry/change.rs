@@ -224,7 +224,11 @@ pub enum ChangeError {
     /// The token does not allow it.
     #[error(
         "no scope of the token allows {action} on {key}{}",
-        port.map(|port| format!(" with port {port}")).unwrap_or_default()
+        match port {
+            None => String::new(),
+            Some(0) => " at a Unix socket".to_owned(),
+            Some(port) => format!(" with port {port}"),
+        }
     )]
     Scope {
         /// What it does not allow.

@@ -141,6 +141,8 @@ impl<'a> Effects<'a> {
     fn gone(&mut self, key: &RouteKey, instance: &Arc<Instance>, cut: bool) {
         self.core.drains.remove(instance.serial);
         if cut {
+            // First, for whoever is on the way to it and cannot be found yet.
+            instance.end_drain();
             let count = match &*self.shared.cut.lock() {
                 Some(cut) => cut(instance.serial),
                 None => 0,
@@ -186,6 +188,19 @@ impl<'a> Effects<'a> {
 
     fn emit_event(&self, event: RouteEvent) {
         self.shared.events.emit(Event::Route(Arc::new(event)));
+    }
+}
+
+/// Lets the leases go on that a change renews and that does nothing else, though it cannot be kept:
+/// whoever renews is alive, and a full disk takes no app's requests away.
+pub(super) fn renew_unkept(steps: &[Step]) {
+    let renewals = steps.iter().map(|step| match step {
+        Step::Renew(_, instance, ends) => instance.lease.as_ref().map(|lease| (lease, *ends)),
+        _ => None,
+    });
+    let renewals: Option<Vec<_>> = renewals.collect();
+    for (lease, ends) in renewals.unwrap_or_default() {
+        lease.extend(ends);
     }
 }
 

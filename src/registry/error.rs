@@ -32,8 +32,8 @@ pub enum RegisterError {
     Incomplete(String),
     /// A field that is not part of a registration.
     #[error(
-        "unknown field `{field}`{}; a registration has prefix, port, host, reqHostNames, \
-         instance, owner and ttl",
+        "unknown field `{field}`{}; a registration has prefix, port, host, unix, \
+         protocol, https, reqHostNames, instance, owner and ttl",
         nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
     )]
     UnknownField {
@@ -98,7 +98,10 @@ pub enum RegisterError {
         target: String,
     },
     /// The instance's name is not one.
-    #[error("instance: {0}: an instance's id has 1 to 64 letters, digits, `-`, `_`, `.` or `~`")]
+    #[error(
+        "instance: {0}: an instance's id has 1 to 64 letters, digits, `-`, `_`, `.` or `~`, and is \
+         not `.` or `..`"
+    )]
     Instance(String),
     /// The owner is not one.
     #[error("owner: {0} is not an owner; write a name of 1 to 64 characters")]
@@ -109,6 +112,24 @@ pub enum RegisterError {
     /// It was understood, but cannot be done.
     #[error(transparent)]
     Change(#[from] ChangeError),
+    /// The Unix socket is not one, or stands beside a port.
+    #[error("unix: {0}")]
+    Unix(String),
+    /// The protocol is not one, or does not go with the rest.
+    #[error("protocol: {0}")]
+    Protocol(String),
+    /// What is asked for about TLS cannot be.
+    #[error("https: {0}")]
+    Https(String),
+    /// The Unix socket is outside what the configuration allows.
+    #[error(
+        "the target unix:{path} is not allowed; to allow it, put `unix:` and its folder or itself \
+         into `targets.allow` of the proxy's configuration"
+    )]
+    UnixNotAllowed {
+        /// The socket's path.
+        path: String,
+    },
     /// The body is larger than allowed.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
@@ -142,13 +163,16 @@ impl RegisterError {
             Self::Port(_) => "INVALID_PORT",
             Self::Host(_) => "INVALID_HOST",
             Self::RequestHost { .. } | Self::RequestHosts(_) => "INVALID_REQ_HOST_NAMES",
-            Self::TargetNotAllowed { .. } => "TARGET_NOT_ALLOWED",
+            Self::TargetNotAllowed { .. } | Self::UnixNotAllowed { .. } => "TARGET_NOT_ALLOWED",
             Self::TargetUnresolved { .. } => "TARGET_UNRESOLVED",
             Self::TargetIsProxy { .. } => "TARGET_IS_PROXY",
             Self::Instance(_) => "INVALID_INSTANCE",
             Self::Owner(_) => "INVALID_OWNER",
             Self::Ttl(_) => "INVALID_TTL",
             Self::Change(error) => error.code(),
+            Self::Unix(_) => "INVALID_UNIX",
+            Self::Protocol(_) => "INVALID_PROTOCOL",
+            Self::Https(_) => "INVALID_HTTPS",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::TooSlow { .. } => "BODY_TIMEOUT",
         }

@@ -9,6 +9,7 @@ mod attempt;
 mod audit;
 mod change;
 mod clock;
+mod destination;
 mod effects;
 mod error;
 mod events;
@@ -27,7 +28,6 @@ mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
@@ -37,17 +37,19 @@ pub use change::{
     Outcome, Spec, What,
 };
 pub use clock::Clock;
+pub use destination::{Destination, HttpsInput, Place, TlsWish, protocol, unix_path};
 pub use error::RegisterError;
 pub(crate) use events::Events;
 pub use events::{
     Event, ProxyError, ProxyFailure, RegisterFailure, RouteEvent, RouteEventKind, RoutesEvent,
 };
 pub use history::{History, Reading};
-pub use registration::{Registration, UnknownFields, owner, target_host};
+pub use registration::{Registration, UnknownFields, instance_id, owner, target_host};
 pub use resolve::{AllowedTarget, TargetPolicy};
 pub use rights::{Action, Actor, Rights, Scope};
 pub use state::State;
 use store::{Memory, Store, StoreError};
+use timers::Timers;
 pub use ttl::{TtlError, parse_drain, parse_ttl};
 pub(crate) use writer::Cut;
 use writer::Writer;
@@ -89,7 +91,7 @@ impl Registry {
         let clock = Clock::from(0);
         let state = State::new(rules.case);
         Self {
-            writer: Writer::new(state, clock, Box::new(Memory)),
+            writer: Writer::new(state, Timers::default(), clock, Box::new(Memory)),
             rules,
             epoch: fastrand::u32(..),
             store: "memory",
@@ -106,26 +108,32 @@ impl Registry {
         let stored = store.load()?;
         let clock = Clock::from(stored.meta.clock);
         let mut state = State::new(rules.case);
-        let leases: HashMap<(&str, &str), u64> = stored
+        let kept: HashMap<(&str, &str), u64> = stored
             .leases
             .iter()
             .map(|(key, id, ends)| ((&**key, &**id), *ends))
             .collect();
-        for (key, record) in &stored.routes {
-            let ends = |id: &str| leases.get(&(&**key, id)).copied();
-            let route = records::route(record, ends, clock.now());
+        let mut leases = Timers::default();
+        let mut routes = Vec::with_capacity(stored.routes.len());
+        for (key, record) in stored.routes {
+            let ends = |id: &str| kept.get(&(&*key, id)).copied();
+            let route = records::route(&record, ends, clock.now());
             match route.and_then(|route| rules.readmit(route)) {
-                Ok(route) => drop(state.routes.insert(Arc::new(route))),
+                Ok(route) => {
+                    leases.begin(&route);
+                    routes.push(Arc::new(route));
+                }
                 Err(reason) => log::warn!("the stored route {key} is left out: {reason}"),
             }
         }
+        state.routes.fill(routes);
         state.routes.resume(Generation(stored.meta.generation));
         let name = store.name();
-        if !stored.routes.is_empty() {
+        if !state.routes.is_empty() {
             log::info!("{} routes from the store", state.routes.len());
         }
         Ok(Self {
-            writer: Writer::new(state, clock, store),
+            writer: Writer::new(state, leases, clock, store),
             rules,
             epoch: stored.epoch,
             store: name,
@@ -200,7 +208,7 @@ impl Registry {
         actor: Actor,
     ) -> Result<Registered, RegisterError> {
         let registration = self.admit(registration)?;
-        let target = self.resolve(&registration.host, registration.port).await?;
+        let target = self.resolve(&registration.destination).await?;
         let outcome = self.change(registration.change(target, actor)).await?;
         Ok(self.registered(&outcome))
     }
@@ -250,19 +258,20 @@ impl Registry {
         self.writer.change(change).await
     }
 
-    /// The target at a host and a port, resolved and allowed.
+    /// The target of a destination, resolved and allowed.
     ///
     /// # Errors
     /// [`RegisterError`]: it does not resolve, or is not allowed.
-    pub async fn resolve(&self, host: &str, port: NonZeroU16) -> Result<Target, RegisterError> {
-        if is_resolved(host) {
-            return self.rules.targets.resolve(host, port);
-        }
-        let (targets, name) = (self.rules.targets.clone(), host.to_owned());
-        tokio::task::spawn_blocking(move || targets.resolve(&name, port))
+    pub async fn resolve(&self, destination: &Destination) -> Result<Target, RegisterError> {
+        let host = match &destination.place {
+            Place::Tcp(host, _) if !is_resolved(host) => host.clone(),
+            _ => return self.rules.targets.resolve(destination),
+        };
+        let (targets, wanted) = (self.rules.targets.clone(), destination.clone());
+        tokio::task::spawn_blocking(move || targets.resolve(&wanted))
             .await
             .map_err(|error| RegisterError::TargetUnresolved {
-                host: host.to_owned(),
+                host,
                 reason: error.to_string(),
             })?
     }
@@ -273,6 +282,12 @@ impl Registry {
     /// [`RegisterError::Reserved`].
     pub fn admit_prefix(&self, prefix: PathPrefix) -> Result<PathPrefix, RegisterError> {
         self.rules.admit(prefix)
+    }
+
+    /// A prefix in the table's spelling.
+    #[must_use]
+    pub fn spelt(&self, prefix: PathPrefix) -> PathPrefix {
+        self.rules.spelt(prefix)
     }
 
     /// Removes a route; requests that are on their way to its target are not disturbed. Blocks while
@@ -331,8 +346,7 @@ impl Registry {
 
     fn resolved(&self, registration: Registration, from: &str) -> Result<Change, RegisterError> {
         let registration = self.admit(registration)?;
-        let targets = &self.rules.targets;
-        let target = targets.resolve(&registration.host, registration.port)?;
+        let target = self.rules.targets.resolve(&registration.destination)?;
         Ok(registration.change(target, Actor::local(from)))
     }
 
@@ -363,10 +377,14 @@ impl Rules {
             let prefix = prefix.to_string();
             return Err(RegisterError::Reserved { prefix });
         }
-        Ok(match self.case {
+        Ok(self.spelt(prefix))
+    }
+
+    fn spelt(&self, prefix: PathPrefix) -> PathPrefix {
+        match self.case {
             CaseSensitivity::Insensitive => prefix.to_ascii_lowercase(),
             CaseSensitivity::Sensitive => prefix,
-        })
+        }
     }
 
     /// A stored route, unless the rules have changed against it.

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use super::attempt::Step;
 use super::clock::millis;
+use super::destination::protocol;
 use super::effects::missing;
-use super::store::{InstanceRecord, RouteRecord, Write};
+use super::store::{InstanceRecord, RouteRecord, TlsRecord, Write};
 use crate::route::{
-    Activity, Generation, HostPattern, Instance, InstanceId, Lease, PathPrefix, Route, RouteKey,
-    Target,
+    Activity, Endpoint, Generation, HostPattern, Instance, InstanceId, Lease, PathPrefix, Protocol,
+    Route, RouteKey, Target, TargetTls,
 };
 
 /// What a store has to write for the steps of a commit.
@@ -65,13 +66,20 @@ fn record(route: &Route) -> RouteRecord {
 }
 
 fn instance_record(instance: &Instance) -> InstanceRecord {
+    let target = &instance.target;
     let since = instance.since.duration_since(SystemTime::UNIX_EPOCH);
     InstanceRecord {
         id: instance.id.to_string(),
         owner: instance.owner.as_deref().map(str::to_owned),
-        host: instance.target.host().to_owned(),
-        port: instance.target.port(),
-        addresses: instance.target.addresses().to_vec(),
+        host: target.host().unwrap_or_default().to_owned(),
+        port: target.port().unwrap_or_default(),
+        addresses: target.addresses().to_vec(),
+        unix: target.unix().map(str::to_owned),
+        protocol: (target.protocol != Protocol::Http1).then(|| target.protocol.name().to_owned()),
+        https: target.tls.as_ref().map(|tls| TlsRecord {
+            server_name: tls.server_name.to_string(),
+            profile: tls.profile.as_deref().map(str::to_owned),
+        }),
         ttl: instance.ttl().map(millis),
         since: since.map_or(0, millis),
     }
@@ -100,8 +108,20 @@ pub(super) fn route(
 }
 
 fn restored(record: &InstanceRecord, ends: Option<u64>, now: u64) -> Result<Instance, String> {
-    let port = NonZeroU16::new(record.port).ok_or("port 0")?;
-    let target = Target::new(&record.host, port, record.addresses.clone());
+    let mut target = match (&record.unix, NonZeroU16::new(record.port)) {
+        (Some(path), _) => Target::at(Endpoint::Unix(path.as_str().into())),
+        (None, Some(port)) => Target::new(&record.host, port, record.addresses.clone()),
+        (None, None) => return Err("its port is 0".to_owned()),
+    };
+    if let Some(name) = &record.protocol {
+        target.protocol = protocol(name).map_err(|error| error.to_string())?;
+    }
+    target.tls = record.https.as_ref().map(|tls| {
+        Box::new(TargetTls {
+            server_name: tls.server_name.as_str().into(),
+            profile: tls.profile.as_deref().map(Box::from),
+        })
+    });
     let mut instance = Instance::new(target);
     instance.id = InstanceId::parse(&record.id).map_err(|error| error.to_string())?;
     instance.owner = record.owner.as_deref().map(Arc::from);

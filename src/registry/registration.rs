@@ -4,16 +4,21 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use super::destination::{Destination, HttpsInput, Place, protocol, unix_path};
 use super::{Actor, Change, Edit, Edits, RegisterError, Spec, TtlError, parse_ttl};
-use crate::route::{HostPattern, InstanceId, PathPrefix, RouteKey, Target};
+use crate::route::{HostPattern, InstanceId, PathPrefix, Protocol, RouteKey, Target};
 
 /// The fields of a registration, as the contract names them.
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 10] = [
     "prefix",
     "port",
     "host",
+    "unix",
+    "protocol",
+    "https",
     "reqHostNames",
     "instance",
     "owner",
@@ -41,10 +46,8 @@ pub enum UnknownFields {
 pub struct Registration {
     /// The path prefix.
     pub prefix: PathPrefix,
-    /// The target's port.
-    pub port: NonZeroU16,
-    /// The target's host, `localhost` by default; an IPv6 address without brackets.
-    pub host: String,
+    /// Where the app is: a port of `localhost`, unless something else is said.
+    pub destination: Destination,
     /// The request hosts that the route holds for; [`HostPattern::Any`] alone for all.
     pub request_hosts: Vec<HostPattern>,
     /// The instance that joins the route; `None` for the only one, which replaces what was there.
@@ -63,8 +66,9 @@ impl Registration {
     pub fn new(prefix: &str, port: u16) -> Result<Self, RegisterError> {
         Ok(Self {
             prefix: PathPrefix::parse(prefix)?,
-            port: NonZeroU16::new(port).ok_or_else(|| RegisterError::Port(port.to_string()))?,
-            host: DEFAULT_HOST.to_owned(),
+            destination: Destination::local(
+                NonZeroU16::new(port).ok_or_else(|| RegisterError::Port(port.to_string()))?,
+            ),
             request_hosts: vec![HostPattern::Any],
             instance: None,
             owner: None,
@@ -121,8 +125,17 @@ impl Registration {
     /// # Errors
     /// [`RegisterError::Host`] if it is neither a name nor an IP address.
     pub fn on_host(mut self, host: &str) -> Result<Self, RegisterError> {
-        self.host = target_host(host)?;
+        if let Place::Tcp(place, _) = &mut self.destination.place {
+            *place = target_host(host)?;
+        }
         Ok(self)
+    }
+
+    /// The same registration with another destination.
+    #[must_use]
+    pub fn to(mut self, destination: Destination) -> Self {
+        self.destination = destination;
+        self
     }
 
     /// The same registration for these request hosts only.
@@ -164,11 +177,6 @@ impl Registration {
             Some(Value::String(text)) => PathPrefix::parse(text)?,
             other => return Err(RegisterError::PrefixType(shown(other))),
         };
-        let host = match object.get("host") {
-            None | Some(Value::Null) => DEFAULT_HOST.to_owned(),
-            Some(Value::String(text)) => target_host(text)?,
-            other => return Err(RegisterError::Host(shown(other))),
-        };
         let request_hosts = match object.get("reqHostNames") {
             None | Some(Value::Null) => vec![HostPattern::Any],
             Some(list @ Value::Array(names)) => {
@@ -180,8 +188,7 @@ impl Registration {
         };
         Ok(Self {
             prefix,
-            port: port(object.get("port"))?,
-            host,
+            destination: destination(object)?,
             request_hosts,
             instance: match object.get("instance") {
                 None | Some(Value::Null) => None,
@@ -202,16 +209,49 @@ impl Registration {
     }
 }
 
-/// The prefix and the port are there, and not blank.
+/// Where the app is.
+fn destination(object: &Map<String, Value>) -> Result<Destination, RegisterError> {
+    let text = |name: &str| match object.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        other => Err(shown(other)),
+    };
+    let place = if let Some(path) = text("unix").map_err(RegisterError::Unix)? {
+        if object.contains_key("port") || object.contains_key("host") {
+            return Err(RegisterError::Unix(
+                "give either a port or a Unix socket, not both".to_owned(),
+            ));
+        }
+        Place::Unix(unix_path(path)?)
+    } else {
+        let host = text("host").map_err(RegisterError::Host)?;
+        let host = target_host(host.unwrap_or(DEFAULT_HOST))?;
+        Place::Tcp(host, port(object.get("port"))?)
+    };
+    let spoken = match text("protocol").map_err(RegisterError::Protocol)? {
+        Some(name) => protocol(name)?,
+        None => Protocol::Http1,
+    };
+    let tls = match object.get("https") {
+        None | Some(Value::Null) => None,
+        Some(value) => HttpsInput::deserialize(value)
+            .map_err(|error| RegisterError::Https(error.to_string()))?
+            .wish(),
+    };
+    Destination::at(place).speaking(spoken, tls)
+}
+
+/// The prefix and the port are there, and not blank; a Unix socket is as good as a port.
 fn complete(object: &Map<String, Value>) -> Result<(), RegisterError> {
     let is_missing = |name: &str| match object.get(name) {
         None | Some(Value::Null) => true,
         Some(Value::String(text)) => text.trim().is_empty(),
         Some(_) => false,
     };
+    let is_elsewhere = !is_missing("unix");
     let missing: Vec<&str> = ["prefix", "port"]
         .into_iter()
-        .filter(|n| is_missing(n))
+        .filter(|name| is_missing(name) && !(is_elsewhere && *name == "port"))
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -292,7 +332,11 @@ pub fn target_host(text: &str) -> Result<String, RegisterError> {
     }
 }
 
-fn instance_id(text: &str) -> Result<InstanceId, RegisterError> {
+/// An instance's name.
+///
+/// # Errors
+/// [`RegisterError::Instance`].
+pub fn instance_id(text: &str) -> Result<InstanceId, RegisterError> {
     InstanceId::parse(text)
         .map_err(|_known| RegisterError::Instance(format!("{:?}", clipped(text))))
 }
@@ -330,7 +374,7 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "nothing".to_owned(), |value| clipped(&value.to_string()))
 }
 
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     const MOST: usize = 80;
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
@@ -394,11 +438,40 @@ mod tests {
         ];
         for (body, prefix, port, host) in cases {
             let read = read(body).unwrap();
-            assert_eq!(
-                (read.prefix.as_str(), read.port.get(), read.host.as_str()),
-                (prefix, port, host)
-            );
+            assert_eq!(read.prefix.as_str(), prefix);
+            let port = NonZeroU16::new(port).unwrap();
+            let place = Place::Tcp(host.to_owned(), port);
+            assert_eq!(read.destination, Destination::at(place));
             assert_eq!(read.request_hosts, [HostPattern::Any]);
+        }
+    }
+
+    #[test]
+    fn a_destination_has_many_forms() {
+        let read = |fields: &str| read(&format!(r#"{{"prefix": "/a", {fields}}}"#));
+        let unix = read(r#""unix": "/run/x.sock""#).unwrap();
+        let place = Place::Unix("/run/x.sock".to_owned());
+        assert_eq!(unix.destination, Destination::at(place));
+        let secured = read(r#""port": 1, "protocol": "h2", "https": true"#).unwrap();
+        assert_eq!(
+            secured.destination.tls,
+            Some(super::super::TlsWish::default())
+        );
+        for (fields, code) in [
+            (r#""port": 1, "unix": "/run/x""#, "INVALID_UNIX"),
+            (r#""unix": 7"#, "INVALID_UNIX"),
+            (r#""unix": "x""#, "INVALID_UNIX"),
+            (r#""port": 1, "protocol": "h3""#, "INVALID_PROTOCOL"),
+            (r#""port": 1, "protocol": "h2""#, "INVALID_PROTOCOL"),
+            (r#""port": 1, "https": "yes""#, "INVALID_HTTPS"),
+            (r#""port": 1, "https": {"sni": "x"}"#, "INVALID_HTTPS"),
+            (
+                r#""port": 1, "host": "10.0.0.1", "https": true"#,
+                "INVALID_HTTPS",
+            ),
+            (r#""https": true"#, "INCOMPLETE_REQUEST"),
+        ] {
+            assert_eq!(read(fields).unwrap_err().code(), code, "{fields}");
         }
     }
 

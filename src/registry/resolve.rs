@@ -9,7 +9,8 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 
 use super::RegisterError;
-use crate::route::Target;
+use super::destination::{Destination, Place};
+use crate::route::{Endpoint, Target, TargetTls};
 
 /// What `targets.allow` opens beside loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum AllowedTarget {
     Host(String),
     /// All hosts below a domain (`*.internal`), whatever they resolve to.
     HostSuffix(String),
+    /// A Unix socket, or all below a folder, by its absolute path.
+    Unix(String),
 }
 
 impl AllowedTarget {
@@ -33,6 +36,16 @@ impl AllowedTarget {
                 .and_then(|dot| host.split_at_checked(dot))
                 .and_then(|(_, rest)| rest.strip_prefix('.'))
                 .is_some_and(|rest| rest.eq_ignore_ascii_case(domain)),
+            Self::Unix(_) => false,
+        }
+    }
+
+    fn covers_unix(&self, path: &str) -> bool {
+        match self {
+            Self::Unix(own) => path
+                .strip_prefix(own.trim_end_matches('/'))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            _ => false,
         }
     }
 }
@@ -44,16 +57,30 @@ pub struct TargetPolicy {
     pub allow: Vec<AllowedTarget>,
     /// The proxy's own listeners, which are no targets.
     pub own: Vec<SocketAddr>,
+    /// The names of the configuration's settings for TLS with targets.
+    pub profiles: Vec<String>,
 }
 
 impl TargetPolicy {
-    /// Resolves a target and checks it. Blocks while a name is looked up.
+    /// Resolves a destination and checks it. Blocks while a name is looked up.
     ///
     /// # Errors
-    /// [`RegisterError::TargetUnresolved`], [`RegisterError::TargetNotAllowed`] or
-    /// [`RegisterError::TargetIsProxy`].
-    pub fn resolve(&self, host: &str, port: NonZeroU16) -> Result<Target, RegisterError> {
-        let target = Target::new(host, port, addresses(host, port)?);
+    /// [`RegisterError::TargetUnresolved`], [`RegisterError::TargetNotAllowed`],
+    /// [`RegisterError::UnixNotAllowed`], [`RegisterError::TargetIsProxy`] or, for a profile that
+    /// the configuration does not have, [`RegisterError::Https`].
+    pub fn resolve(&self, destination: &Destination) -> Result<Target, RegisterError> {
+        let mut target = match &destination.place {
+            Place::Tcp(host, port) => Target::new(host, *port, addresses(host, *port)?),
+            Place::Unix(path) => Target::at(Endpoint::Unix(path.as_str().into())),
+        };
+        target.protocol = destination.protocol;
+        target.tls = match &destination.tls {
+            None => None,
+            Some(wish) => Some(Box::new(TargetTls {
+                server_name: destination.name_to_verify(wish)?.into(),
+                profile: wish.profile.as_deref().map(Box::from),
+            })),
+        };
         self.allow_resolved(&target)?;
         Ok(target)
     }
@@ -61,16 +88,34 @@ impl TargetPolicy {
     /// Checks a target that was resolved before.
     ///
     /// # Errors
-    /// [`RegisterError::TargetNotAllowed`] or [`RegisterError::TargetIsProxy`].
+    /// As [`resolve`](Self::resolve), except that nothing is looked up.
     pub(super) fn allow_resolved(&self, target: &Target) -> Result<(), RegisterError> {
-        let shown = || target.to_string();
-        let mut addresses = target.addresses().iter();
-        if !addresses.all(|address| self.allows(target.host(), address.ip())) {
-            return Err(RegisterError::TargetNotAllowed { target: shown() });
+        let profile = target.tls.as_ref().and_then(|tls| tls.profile.as_deref());
+        if let Some(profile) = profile
+            && !self.profiles.iter().any(|known| known == profile)
+        {
+            return Err(RegisterError::Https(format!(
+                "the profile {profile:?} is none of `targets.tls` of the proxy's configuration"
+            )));
         }
-        let mut addresses = target.addresses().iter();
-        if addresses.any(|address| self.is_own(*address)) {
-            return Err(RegisterError::TargetIsProxy { target: shown() });
+        let shown = || target.to_string();
+        match target.endpoint() {
+            Endpoint::Unix(path) => {
+                if !self.allow.iter().any(|rule| rule.covers_unix(path)) {
+                    let path = path.to_string();
+                    return Err(RegisterError::UnixNotAllowed { path });
+                }
+            }
+            Endpoint::Tcp {
+                host, addresses, ..
+            } => {
+                if !addresses.iter().all(|at| self.allows(host, at.ip())) {
+                    return Err(RegisterError::TargetNotAllowed { target: shown() });
+                }
+                if addresses.iter().any(|address| self.is_own(*address)) {
+                    return Err(RegisterError::TargetIsProxy { target: shown() });
+                }
+            }
         }
         Ok(())
     }
@@ -135,8 +180,9 @@ mod tests {
     use super::*;
 
     fn resolve(policy: &TargetPolicy, host: &str) -> Result<Target, &'static str> {
+        let place = Place::Tcp(host.to_owned(), NonZeroU16::new(4000).unwrap());
         policy
-            .resolve(host, NonZeroU16::new(4000).unwrap())
+            .resolve(&Destination::at(place))
             .map_err(|error| error.code())
     }
 
@@ -176,7 +222,7 @@ mod tests {
     fn the_configuration_opens_networks_and_names() {
         let policy = TargetPolicy {
             allow: vec![AllowedTarget::Network("10.0.0.0/8".parse().unwrap())],
-            own: Vec::new(),
+            ..TargetPolicy::default()
         };
         assert!(resolve(&policy, "10.1.2.3").is_ok());
         assert!(resolve(&policy, "::ffff:10.1.2.3").is_ok());
@@ -191,8 +237,8 @@ mod tests {
     #[test]
     fn the_proxy_is_no_target_of_its_own() {
         let own = |text: &str| TargetPolicy {
-            allow: vec![],
             own: vec![text.parse().unwrap()],
+            ..TargetPolicy::default()
         };
         for (listener, host) in [
             ("0.0.0.0:4000", "localhost"),
@@ -209,6 +255,25 @@ mod tests {
         }
         assert!(resolve(&own("0.0.0.0:4001"), "localhost").is_ok());
         assert!(resolve(&own("127.0.0.2:4000"), "127.0.0.1").is_ok());
+    }
+
+    #[test]
+    fn unix_sockets_are_allowed_by_folder_or_by_name() {
+        let policy = TargetPolicy {
+            allow: vec![
+                AllowedTarget::Unix("/run/apps/".to_owned()),
+                AllowedTarget::Unix("/run/one.sock".to_owned()),
+            ],
+            ..TargetPolicy::default()
+        };
+        let code = |path: &str| {
+            let wanted = Destination::at(Place::Unix(path.to_owned()));
+            policy.resolve(&wanted).map_err(|error| error.code())
+        };
+        assert!(code("/run/apps/a.sock").is_ok() && code("/run/one.sock").is_ok());
+        for path in ["/run/appsx/a.sock", "/run/docker.sock", "/run/one.sock2"] {
+            assert_eq!(code(path), Err("TARGET_NOT_ALLOWED"), "{path}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::route::RouteKey;
+use crate::route::{Route, RouteKey};
 
 /// The ends of some instances, by their serial numbers. Nothing is ever scanned: the next end is the
 /// first of an ordered set, and an instance that leaves takes its entry along.
@@ -19,6 +19,15 @@ impl Timers {
             self.by_time.remove(&(before, serial));
         }
         self.by_time.insert((ends, serial));
+    }
+
+    /// The leases of a route's instances begin.
+    pub(super) fn begin(&mut self, route: &Route) {
+        for instance in route.instances() {
+            if let Some(lease) = &instance.lease {
+                self.set(instance.serial, lease.ends(), route.key());
+            }
+        }
     }
 
     /// An instance has no end any more.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{error, warn};
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::attempt::{Attempt, Move, Step};
 use super::change::{Change, ChangeError, Edit, Edits, Outcome};
 use super::clock::Clock;
-use super::effects::Effects;
+use super::effects::{self, Effects};
 use super::store::{Meta, Store, StoreError, Write};
 use super::timers::Timers;
 use super::{Actor, Events, State, records};
@@ -35,6 +35,10 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// How often the store is told the time while there are leases, in milliseconds: what is left of a
 /// lease after a crash is right to this.
 const CLOCK_TICK: u64 = 5000;
+
+/// How far apart commits to a disk begin at least. A change that comes alone does not wait; of many,
+/// those that come meanwhile share a commit, whose price hardly depends on how many they are.
+const COMMIT_PACE: Duration = Duration::from_millis(4);
 
 /// With nothing to wait for.
 const LONG: Duration = Duration::from_hours(1);
@@ -78,16 +82,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(state: State, clock: Clock, store: Box<dyn Store>) -> Self {
+    pub(super) fn new(state: State, leases: Timers, clock: Clock, store: Box<dyn Store>) -> Self {
         let now = clock.now();
-        let mut leases = Timers::default();
-        for route in state.routes.iter() {
-            for instance in route.instances() {
-                if let Some(lease) = &instance.lease {
-                    leases.set(instance.serial, lease.ends(), route.key());
-                }
-            }
-        }
         let core = Core {
             is_durable: store.name() != "memory",
             store: Some(store),
@@ -175,6 +171,7 @@ impl Writer {
 
 impl Shared {
     fn run(&self, jobs: &Receiver<Job>) {
+        let mut next_commit = Instant::now();
         loop {
             let wait = self.until_next(&self.core.lock());
             let mut batch = Vec::new();
@@ -183,6 +180,7 @@ impl Shared {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            thread::sleep(next_commit.saturating_duration_since(Instant::now()));
             batch.extend(jobs.try_iter().take(MOST_AT_ONCE));
             let (changes, answers): (Vec<_>, Vec<_>) = batch
                 .into_iter()
@@ -193,6 +191,9 @@ impl Shared {
                 .unzip();
             let mut core = self.core.lock();
             if !changes.is_empty() {
+                if core.is_durable {
+                    next_commit = Instant::now() + COMMIT_PACE;
+                }
                 let outcomes = self.process(&mut core, &changes, true, false);
                 for (answer, outcome) in answers.into_iter().zip(outcomes) {
                     if answer.send(outcome).is_err() {
@@ -254,7 +255,8 @@ impl Shared {
             let writes = records::writes(made.iter().flat_map(|(_, steps)| steps));
             let kept = core.keep(&writes, &state, now);
             if let (Err(error), false) = (&kept, anyway) {
-                for (index, _) in &made {
+                for (index, steps) in &made {
+                    effects::renew_unkept(steps);
                     if let Some(answer) = answers.get_mut(*index) {
                         *answer = Err(error.clone().into());
                     }
@@ -278,10 +280,12 @@ impl Shared {
 
     /// Lets the store know how late it is.
     fn tell_time(&self, core: &mut Core) {
+        let now = self.clock.now();
         if !core.is_durable || core.store.is_none() {
+            // Nobody to tell; not again at once.
+            core.told = now;
             return;
         }
-        let now = self.clock.now();
         let state = self.live.snapshot();
         if core.keep(&[], &state, now).is_err() {
             // Said already; not again at once.

@@ -63,6 +63,13 @@ impl Activity {
         })
     }
 
+    /// The request that has just begun on this thread is none of this route's after all.
+    pub fn take_back(&self) {
+        if let Some(tally) = self.tallies.local() {
+            tally.started.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// A piece of the request's body has come.
     pub fn receive(&self, bytes: usize, now: u64) {
         if let Some(tally) = self.tallies.local() {
@@ -131,7 +138,7 @@ struct Balance {
 impl Flight {
     pub(super) fn begin(&self) {
         if let Some(balance) = self.0.local() {
-            balance.begun.fetch_add(1, Ordering::Relaxed);
+            balance.begun.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -144,7 +151,7 @@ impl Flight {
     pub(super) fn count(&self) -> u64 {
         // Ends first: a request that ends meanwhile counts as in flight rather than below zero.
         let ended: u64 = self.0.iter().map(|b| b.ended.load(Ordering::Acquire)).sum();
-        let begun: u64 = self.0.iter().map(|b| b.begun.load(Ordering::Relaxed)).sum();
+        let begun: u64 = self.0.iter().map(|b| b.begun.load(Ordering::SeqCst)).sum();
         begun.saturating_sub(ended)
     }
 }

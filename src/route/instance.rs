@@ -11,6 +11,9 @@ use thiserror::Error;
 use super::Target;
 use super::activity::Flight;
 
+/// The end of a drain that is over.
+const OVER: u64 = 1;
+
 /// The name of an instance within its route: 1 to 64 of the characters that need no escape in a URL
 /// (RFC 3986, 2.3), so that it can stand in one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,7 +21,9 @@ pub struct InstanceId(Arc<str>);
 
 /// Why a text is not an instance's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("an instance's id has 1 to 64 letters, digits, `-`, `_`, `.` or `~`")]
+#[error(
+    "an instance's id has 1 to 64 letters, digits, `-`, `_`, `.` or `~`, and is not `.` or `..`"
+)]
 pub struct InstanceIdError;
 
 /// One target of a route, from the time it joined.
@@ -126,9 +131,12 @@ impl Instance {
     }
 
     /// When its drain ends, on the registry's clock; `None` while it is ready.
+    ///
+    /// The mark and the count of requests are written and read in one order that all threads agree on:
+    /// a request that begins and then sees no mark is seen by whoever marks and then counts.
     #[must_use]
     pub fn drain_ends(&self) -> Option<u64> {
-        match self.drain_ends.load(Ordering::Relaxed) {
+        match self.drain_ends.load(Ordering::SeqCst) {
             0 => None,
             ends => Some(ends),
         }
@@ -136,7 +144,18 @@ impl Instance {
 
     /// Marks it as draining until `ends`, on the registry's clock.
     pub fn drain_until(&self, ends: u64) {
-        self.drain_ends.store(ends.max(1), Ordering::Relaxed);
+        self.drain_ends.store(ends.max(2), Ordering::SeqCst);
+    }
+
+    /// Marks its drain as over: what is in flight is cut from now on.
+    pub fn end_drain(&self) {
+        self.drain_ends.store(OVER, Ordering::SeqCst);
+    }
+
+    /// Whether its drain is over, and nothing may begin there or go on.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.drain_ends.load(Ordering::SeqCst) == OVER
     }
 
     /// The length of its lease.

@@ -33,4 +33,4 @@ pub use path::{PathError, RequestPath};
 pub use prefix::{MAX_PREFIX, PathPrefix, PrefixError};
 pub use request_target::{RequestTarget, TargetFormError};
 pub use table::{CaseSensitivity, Table};
-pub use target::Target;
+pub use target::{Endpoint, Protocol, Target, TargetTls};

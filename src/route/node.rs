@@ -82,10 +82,15 @@ impl Node {
         None
     }
 
-    /// The nodes for these routes, the first `at` bytes of whose keys, and `shift` bits of the hash of
-    /// the segment behind them, the nodes above stand for. Goes as deep as the hash has bits, for a
-    /// leaf is never more than one route too full.
-    fn build<S: BuildHasher>(items: Vec<Item>, at: usize, shift: u32, hasher: &S) -> Self {
+    /// The nodes for these routes of different keys, the first `at` bytes of which, and `shift` bits of
+    /// the hash of the segment behind them, the nodes above stand for. Goes as deep as the segments that
+    /// more routes share than a leaf holds.
+    pub(super) fn build<S: BuildHasher>(
+        items: Vec<Item>,
+        at: usize,
+        shift: u32,
+        hasher: &S,
+    ) -> Self {
         if items.len() <= LEAF_MAX {
             return Self::Leaf(Leaf::new(items, at));
         }
@@ -185,8 +190,8 @@ impl Split {
             }
         }
         let branches = groups.map(|group| {
-            let below = || Arc::new(Node::build(group.clone(), at, shift + BITS, hasher));
-            (!group.is_empty()).then(below)
+            let is_there = !group.is_empty();
+            is_there.then(|| Arc::new(Node::build(group, at, shift + BITS, hasher)))
         });
         Self { branches, len }
     }

@@ -18,7 +18,7 @@ thread_local! {
 }
 
 /// The number of this thread: threads that never count take none.
-fn thread_number() -> usize {
+pub(super) fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     THREAD.get().unwrap_or_else(|| {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -98,6 +98,33 @@ impl<S: BuildHasher> Table<S> {
         replaced
     }
 
+    /// Replaces all routes by these; of several with one key the last one counts. Quicker than to
+    /// insert them one by one.
+    pub fn fill(&mut self, routes: impl IntoIterator<Item = Arc<Route>>) {
+        let mut items: Vec<Item> = routes
+            .into_iter()
+            .map(|route| Item {
+                key: key_text(&route.host, &route.prefix, self.case).into(),
+                route,
+            })
+            .collect();
+        items.sort_by(|a, b| a.key.cmp(&b.key));
+        items.dedup_by(|later, kept| {
+            let is_same = later.key == kept.key;
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
+        (self.exact, self.wildcard) = (0, 0);
+        for item in &items {
+            if let Some(count) = self.count_of(&item.route.host) {
+                *count += 1;
+            }
+        }
+        self.tree.fill(items);
+    }
+
     /// Removes and returns the route with this key.
     pub fn remove(&mut self, key: &RouteKey) -> Option<Arc<Route>> {
         let removed = self

@@ -10,6 +10,9 @@ use super::Route;
 use super::key::{Cursor, Item, Meeting};
 use super::node::{JOIN_MAX, Node};
 
+/// The most segments of a key that is built into a tree with many others: nodes are built by recursion.
+const MOST_BUILT: usize = 64;
+
 /// A map from keys to routes that finds the longest key in front of a text.
 #[derive(Clone)]
 pub(super) struct Tree<S> {
@@ -104,6 +107,19 @@ impl<S: BuildHasher> Tree<S> {
                     }
                 }
             }
+        }
+    }
+
+    /// Makes this the tree of these routes, whose keys are all different: quicker than one by one.
+    pub(super) fn fill(&mut self, items: Vec<Item>) {
+        let segments = |item: &Item| item.key.bytes().filter(|byte| *byte == b'/').count();
+        let (items, deep): (Vec<_>, Vec<_>) = items
+            .into_iter()
+            .partition(|item| segments(item) <= MOST_BUILT);
+        let is_any = !items.is_empty();
+        self.root = is_any.then(|| Arc::new(Node::build(items, 0, 0, &self.hasher)));
+        for item in deep {
+            self.insert(item);
         }
     }
 

@@ -342,6 +342,7 @@ fn rules(options: &Options) -> Rules {
         targets: TargetPolicy {
             allow: options.allowed_targets.clone(),
             own: options.own_listeners.clone(),
+            profiles: options.gateway.target_tls.keys().cloned().collect(),
         },
         reserved: options.registration_path.iter().cloned().collect(),
         case: options.case,

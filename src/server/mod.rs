@@ -213,6 +213,7 @@ impl Server {
             files: self.files,
             upgrade_grace: self.upgrade_grace,
             proxy: self.proxy.clone(),
+            phases: self.pingora.watch_execution_phase(),
         };
         for worker in self.workers {
             self.pingora.add_service(worker);

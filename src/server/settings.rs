@@ -1,15 +1,19 @@
 //! From the configuration file's values to the proxy's options: the one place that knows both.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::StatusCode;
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Options, StartError};
 use crate::config::{self, Config, ConfigError, ControlListen, StaticRoute};
 use crate::control::{Tokens, TokensError};
 use crate::front::Intake;
-use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
+use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, TargetTlsOptions, Timeouts};
 use crate::registry::store::{Embedded, Store, StoreError};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix};
@@ -117,8 +121,56 @@ fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
             accept: config.request_id.accept,
         },
         trusted_proxies: config.trusted_proxies.clone(),
+        target_tls: config
+            .targets
+            .tls
+            .iter()
+            .map(|entry| Ok((entry.name.clone(), target_tls(entry)?)))
+            .collect::<Result<_, StartError>>()?,
         debug: config.debug,
     })
+}
+
+/// The settings for TLS with targets, from their files.
+fn target_tls(entry: &config::TargetTls) -> Result<TargetTlsOptions, StartError> {
+    const KEY: &str = "targets.tls";
+    let file = |path: &PathBuf, source: io::Error| StartError::File {
+        key: KEY,
+        path: path.display().to_string(),
+        source,
+    };
+    let not_pem = |path: &PathBuf, error: pem::Error| match error {
+        pem::Error::Io(error) => file(path, error),
+        other => StartError::Setting(KEY, format!("{}: {other:?}", path.display())),
+    };
+    let chain = |path: &PathBuf| -> Result<Vec<Vec<u8>>, StartError> {
+        let found = CertificateDer::pem_file_iter(path).map_err(|error| not_pem(path, error))?;
+        let found: Result<Vec<_>, _> = found.map(|der| der.map(|der| der.to_vec())).collect();
+        match found.map_err(|error| not_pem(path, error))? {
+            none if none.is_empty() => Err(StartError::Setting(
+                KEY,
+                format!(
+                    "{} has no certificate in it; it has to be PEM",
+                    path.display()
+                ),
+            )),
+            chain => Ok(chain),
+        }
+    };
+    let authorities = entry.ca.as_ref().map(chain).transpose()?;
+    let identity = match (&entry.certificate, &entry.key) {
+        (Some(certificate), Some(key)) => {
+            let der = PrivateKeyDer::from_pem_file(key).map_err(|error| not_pem(key, error))?;
+            Some((chain(certificate)?, der.secret_der().to_vec()))
+        }
+        (None, None) => None,
+        _ => {
+            let problem = "certificate and key belong together; give both, or neither";
+            return Err(StartError::Setting(KEY, problem.to_owned()));
+        }
+    };
+    TargetTlsOptions::new(authorities.unwrap_or_default(), identity)
+        .map_err(|error| StartError::Setting(KEY, format!("{}: {error}", entry.name)))
 }
 
 fn status(key: &'static str, code: u16) -> Result<StatusCode, StartError> {
@@ -129,6 +181,7 @@ fn allowed(target: &config::AllowedTarget) -> AllowedTarget {
     match target {
         config::AllowedTarget::Network(network) => AllowedTarget::Network(*network),
         config::AllowedTarget::Host(name) => AllowedTarget::Host(name.clone()),
+        config::AllowedTarget::Unix(path) => AllowedTarget::Unix(path.clone()),
         config::AllowedTarget::HostSuffix(domain) => AllowedTarget::HostSuffix(domain.clone()),
     }
 }

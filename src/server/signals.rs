@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use log::{error, info, warn};
-use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
+use pingora_core::server::{ExecutionPhase, ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::DynamicProxy;
 use super::service::SocketFiles;
@@ -30,6 +30,8 @@ pub(super) struct Signals {
     pub(super) proxy: DynamicProxy,
     /// The same after an upgrade.
     pub(super) upgrade_grace: Duration,
+    /// What Pingora is at.
+    pub(super) phases: broadcast::Receiver<ExecutionPhase>,
 }
 
 /// What the process has been told.
@@ -56,6 +58,7 @@ impl ShutdownSignalWatch for Signals {
                 info!("SIGQUIT: the listening sockets go to the new process");
                 // The new process opens it once it has the sockets.
                 self.proxy.close();
+                self.stop_when_given();
                 self.exit_when_drained();
                 ShutdownSignal::GracefulUpgrade
             }
@@ -89,6 +92,21 @@ impl Signals {
                 warn!("{name}: {} connections cut", self.connections.open());
             }
         }
+    }
+
+    /// Stops accepting once the new process has the sockets, where connections wait until it is ready.
+    /// Pingora itself would go on for 5 s, with the routes as they were: whoever registers at the new
+    /// process would not find the app here.
+    fn stop_when_given(&self) {
+        let (mut phases, stop) = (self.phases.resubscribe(), self.stop.clone());
+        tokio::spawn(async move {
+            while let Ok(phase) = phases.recv().await {
+                if matches!(phase, ExecutionPhase::GracefulUpgradeCloseTimeout) {
+                    stop.send_replace(true);
+                    return;
+                }
+            }
+        });
     }
 
     /// After an upgrade Pingora sleeps for the whole grace; the old process ends when it is idle.

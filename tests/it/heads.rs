@@ -280,10 +280,27 @@ async fn bad_chunks_never_become_a_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_chunk_is_answered_with_400() {
-    let (proxy, _origin) = served("").await;
-    let text = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n";
-    let response = request(proxy.address(), text).await;
-    assert_eq!(response.verdict(), (400, "BAD_REQUEST".to_owned()));
+    let (proxy, origin) = served("").await;
+    let head = "POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for chunks in ["zz\r\nhello\r\n", "5;a\nb\r\nhello\r\n0\r\n\r\n"] {
+        let response = request(proxy.address(), format!("{head}{chunks}")).await;
+        assert_eq!(
+            response.verdict(),
+            (400, "BAD_REQUEST".to_owned()),
+            "{chunks:?}"
+        );
+        // The same, when the body comes behind its head.
+        let mut client = proxy.client().await;
+        client.offer(head).await.expect("the head is taken");
+        let reached = async || origin.accepted() > 0;
+        eventually("the head reaches the app", reached).await;
+        let response = client.exchange(chunks).await;
+        assert_eq!(
+            response.verdict(),
+            (400, "BAD_REQUEST".to_owned()),
+            "{chunks:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,7 @@ fn record(number: u64, size: usize) -> RouteRecord {
             addresses: vec!["127.0.0.1:4321".parse().unwrap()],
             ttl: None,
             since: 0,
+            ..InstanceRecord::default()
         }],
     }
 }

@@ -1,6 +1,5 @@
 //! `routes put` and `routes remove`.
 
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,6 +7,7 @@ use http::Method;
 
 use crate::cli::client::{Call, ConnectionArgs, block_on};
 use crate::cli::key::Key;
+use crate::cli::target::TargetArgs;
 use crate::cli::wire::{Changed, NewInstance};
 use crate::cli::{CliError, duration, output};
 
@@ -32,9 +32,8 @@ struct ChangeArgs {
 pub(in super::super) struct PutArgs {
     /// The route: /shop, example.com/shop or *.example.com/shop.
     key: Key,
-    /// The app's port.
-    #[arg(long, value_name = "N")]
-    port: NonZeroU16,
+    #[command(flatten)]
+    target: TargetArgs,
     /// Where the app is; localhost by default.
     #[arg(long, value_name = "HOST")]
     target_host: Option<String>,
@@ -70,7 +69,10 @@ pub(super) fn put(args: &PutArgs) -> Result<(), CliError> {
     let instance = NewInstance {
         id: None,
         host: args.target_host.clone(),
-        port: args.port.get(),
+        port: args.target.port(),
+        unix: args.target.unix(),
+        protocol: args.target.protocol(),
+        https: args.target.https(),
         owner: args.owner.clone(),
         ttl: args.ttl.map(duration::written),
     };

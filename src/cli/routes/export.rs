@@ -45,8 +45,11 @@ fn exported(route: Route) -> Option<NewRoute> {
         .filter(|instance| !instance.is_draining())
         .map(|instance| NewInstance {
             id: Some(instance.id),
-            host: Some(instance.host),
+            host: instance.host,
             port: instance.port,
+            unix: instance.unix,
+            protocol: instance.protocol,
+            https: instance.https,
             owner: instance.owner,
             ttl: instance.ttl,
         })

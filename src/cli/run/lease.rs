@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cli::client::{Call, Client, ClientError};
 use crate::cli::key::{ANY, Key};
-use crate::cli::wire::{Instance, Registered, Registration, Route, target};
+use crate::cli::wire::{Instance, Registered, Registration, Route};
 use crate::cli::{drain, duration, output};
 
 /// The first pause after a failure.
@@ -135,7 +135,7 @@ impl Lease {
         let registered: Registered = self.client.call(call).await?.read()?;
         self.keys = keys(&self.registration, &registered.prefix);
         if self.state != State::Held || self.trouble.is_some() {
-            let target = target(&registered.host, registered.port);
+            let target = registered.target();
             output::note(format_args!(
                 "registered: {} -> {}",
                 self.name(),

@@ -87,8 +87,11 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, RunError> {
         let mut app = App::start(&args.command, port, &client.address(), args.interactive)?;
         let registration = Registration {
             prefix: args.prefix,
-            port,
+            port: Some(port),
             host: None,
+            unix: None,
+            protocol: None,
+            https: None,
             req_host_names: args.req_host_name,
             ttl: Some(duration::written(args.ttl)),
             instance: Some(args.instance.clone()),

@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 
 use super::hold::StreamHold;
 use super::patience::Patience;
-use super::{Front, Http2Client, LINGER, leash, stopping};
+use super::{BodyOf, Front, Http2Client, LINGER, leash, stopping};
 use crate::answer::Refusal;
 use resets::Resets;
 
@@ -211,7 +211,7 @@ where
         shutdown: &ShutdownWatch,
     ) {
         if let Err(error) = request::check(session.req_header(), &self.options.limits) {
-            if let Err(error) = refuse(&mut session, &error.refusal()).await {
+            if let Err(error) = refuse(&mut session, &error.refusal(), self.body).await {
                 debug!("a refused client left before it read why: {error}");
             }
             return;
@@ -252,9 +252,9 @@ async fn close(mut connection: Connection, reason: Reason) {
 }
 
 /// Answers a request that no service has seen.
-async fn refuse(session: &mut HttpSession, refusal: &Refusal) -> Result<()> {
+async fn refuse(session: &mut HttpSession, refusal: &Refusal, body: BodyOf) -> Result<()> {
     let accept = session.req_header().headers.get(ACCEPT);
-    let body = refusal.body(accept.map(HeaderValue::as_bytes));
+    let body = body(refusal, accept.map(HeaderValue::as_bytes));
     let is_bodiless = session.req_header().method == http::Method::HEAD;
     let mut header = ResponseHeader::build(refusal.status, Some(5))?;
     header.insert_header(CONTENT_TYPE, body.content_type)?;

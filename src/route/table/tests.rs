@@ -360,12 +360,39 @@ fn run<S: BuildHasher + Clone>(case: CaseSensitivity, hasher: S, steps: Vec<Step
     for (table, list) in &kept {
         same(table, list);
     }
+    // The same routes at once, and some of them twice.
+    let mut filled = table.clone();
+    let older = list.routes.values().take(5).map(|old| route(old.key(), 0));
+    filled.fill(older.chain(list.routes.values().cloned()));
+    same(&filled, &list);
+    assert_eq!(
+        (filled.exact, filled.wildcard),
+        (table.exact, table.wildcard)
+    );
     for key in list.routes.clone().values().map(|route| route.key()) {
         remove(&mut table, &mut list, &key);
         table.tree.check();
     }
     assert_eq!(table.tree.check(), [0; 3]);
     assert_eq!((table.exact, table.wildcard), (0, 0));
+}
+
+#[test]
+fn a_table_is_filled_with_keys_of_any_depth() {
+    let mut table = table_of(CaseSensitivity::Insensitive, &[("*", "/before")]);
+    let mut list = List::default();
+    let prefix = |depth: usize, place: usize| format!("{}/{place}", "/a".repeat(depth));
+    for depth in (0..1000).step_by(37) {
+        for place in 0..40 {
+            let key = key("*", &prefix(depth, place));
+            let route = route(key.clone(), 1);
+            list.routes.insert(list.key(&key), route);
+        }
+    }
+    table.fill(list.routes.values().cloned());
+    same(&table, &list);
+    table.fill([]);
+    assert!(table.is_empty());
 }
 
 fn remove<S: BuildHasher + Clone>(table: &mut Table<S>, list: &mut List, key: &RouteKey) {

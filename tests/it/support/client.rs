@@ -34,6 +34,11 @@ impl Client {
         Self(Wire::new(stream.expect("the proxy accepts")))
     }
 
+    /// A connection that is there already.
+    pub(crate) fn on(wire: Wire) -> Self {
+        Self(wire)
+    }
+
     /// A connection that comes from one of this machine's addresses.
     pub(crate) async fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
         let socket = if source.is_ipv4() {

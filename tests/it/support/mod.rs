@@ -1,13 +1,16 @@
 //! The harness: a proxy as a process ([`TestProxy`]), scripted origins ([`Origin`]) and a raw HTTP/1
 //! client ([`Client`]). Everything that waits has a deadline; nothing sleeps for luck.
 
+mod api;
 mod app;
 pub(crate) mod cli;
 mod client;
 mod closed_port;
 mod embedded;
+mod guarded;
 mod habits;
 pub(crate) mod http2;
+mod life;
 mod origin;
 mod process;
 mod proxy;
@@ -19,11 +22,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use api::{answer, etag, generation, problem};
 pub(crate) use app::App;
 pub(crate) use client::{Client, Response, api_request, get, over_unix, request};
 pub(crate) use closed_port::{ClosedPort, DeafPort};
 pub(crate) use embedded::Embedded;
+pub(crate) use guarded::Guarded;
 pub(crate) use habits::{ReservedPort, pattern, targets};
+pub(crate) use life::{Api, Home, Reader, Told};
 pub(crate) use origin::{Origin, Visit, Visitors};
 pub(crate) use proxy::{Ended, TestProxy, command, output_of, registration, run};
 pub(crate) use websocket::Socket;

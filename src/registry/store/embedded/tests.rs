@@ -24,6 +24,7 @@ fn record(key: &str, generation: u64) -> RouteRecord {
             addresses: vec!["127.0.0.1:4321".parse().unwrap()],
             ttl: Some(30_000),
             since: 1_700_000_000_000,
+            ..InstanceRecord::default()
         }],
     }
 }

@@ -1,0 +1,303 @@
+//! Targets that are more than a port: Unix sockets, TLS, HTTP/2.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::support::TestProxy;
+
+/// An authority and what it has signed, for a test.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate chain and its key.
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    pem: String,
+    key_pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn sign(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Identity {
+            chain: vec![certificate.der().clone()],
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        }
+    }
+
+    fn store(&self) -> Arc<RootCertStore> {
+        let mut store = RootCertStore::empty();
+        store.add(self.0.der().clone()).unwrap();
+        Arc::new(store)
+    }
+
+    fn write(&self, path: &Path) {
+        std::fs::write(path, self.0.pem()).unwrap();
+    }
+}
+
+/// What an origin speaks.
+#[derive(Clone, Copy, PartialEq)]
+enum Speaks {
+    Http1,
+    H2,
+}
+
+/// Answers every request of a connection with 200 and a text.
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, speaks: Speaks, text: &'static str) {
+    match speaks {
+        Speaks::Http1 => serve_http1(stream, text).await,
+        Speaks::H2 => serve_h2(stream, text).await,
+    }
+}
+
+async fn serve_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) {
+    let mut head = Vec::new();
+    while let Ok(byte) = stream.read_u8().await {
+        head.push(byte);
+        if head.ends_with(b"\r\n\r\n") {
+            head.clear();
+            let length = text.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}");
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn serve_h2(stream: impl AsyncRead + AsyncWrite + Unpin, text: &'static str) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        assert_eq!(request.version(), http::Version::HTTP_2);
+        let mut body = respond
+            .send_response(http::Response::new(()), false)
+            .expect("a head is sent");
+        body.send_data(Bytes::from(text), true)
+            .expect("a body is sent");
+    }
+}
+
+/// An origin on a port, over TLS if it has a configuration; it lives as long as the test.
+async fn origin(tls: Option<ServerConfig>, speaks: Speaks, text: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Some(acceptor) = acceptor else {
+                    return serve(stream, speaks, text).await;
+                };
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let by_alpn = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let speaks = if by_alpn { Speaks::H2 } else { Speaks::Http1 };
+                    serve(stream, speaks, text).await;
+                }
+            });
+        }
+    });
+    port
+}
+
+fn tls(identity: Identity, clients: Option<&Authority>, alpn: &[&str]) -> ServerConfig {
+    let builder = ServerConfig::builder_with_provider(Arc::new(
+        tokio_rustls::rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(authority.store(), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let mut config = builder
+        .with_single_cert(identity.chain, identity.key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
+}
+
+async fn registered(proxy: &TestProxy, body: Value) -> (u16, String) {
+    let response = proxy.register_json(body.to_string()).await;
+    (response.status, response.text().clone())
+}
+
+async fn get(proxy: &TestProxy, path: &str) -> (u16, String) {
+    let response = proxy.client().await.get(path).await;
+    (response.status, response.text().clone())
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_a_target_where_the_configuration_allows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, Speaks::Http1, "unix"));
+        }
+    });
+    let closed = TestProxy::plain().await;
+    let registration = json!({ "prefix": "/x", "unix": path });
+    let (status, text) = registered(&closed, registration.clone()).await;
+    assert_eq!(status, 403, "{text}");
+    assert!(text.contains("targets.allow"), "{text}");
+
+    let allow = format!("targets: {{allow: [\"unix:{}\"]}}", folder.path().display());
+    let proxy = TestProxy::start(&allow).await;
+    let (status, text) = registered(&proxy, registration).await;
+    assert_eq!(status, 200, "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["unix"], json!(path));
+    for _ in 0..3 {
+        assert_eq!(get(&proxy, "/x/y").await, (200, "unix".to_owned()));
+    }
+    std::fs::remove_file(&path).unwrap();
+    let proxied = registered(&proxy, json!({ "prefix": "/x", "unix": path })).await;
+    assert_eq!(proxied.0, 200, "a socket may come later: {}", proxied.1);
+    let (status, text) = get(&proxy, "/x").await;
+    assert_eq!(status, 500, "{text}");
+    assert!(
+        text.contains("UNREACHABLE") && !text.contains("sock"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn an_https_target_is_verified_by_name_and_authority() {
+    let (own, other) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let (own_path, other_path) = (
+        folder.path().join("own.pem"),
+        folder.path().join("other.pem"),
+    );
+    own.write(&own_path);
+    other.write(&other_path);
+    let secured = origin(
+        Some(tls(own.sign("app.internal"), None, &[])),
+        Speaks::Http1,
+        "secured",
+    )
+    .await;
+    let proxy = TestProxy::start(&format!(
+        "targets:\n  tls:\n  - {{name: own, ca: {}}}\n  - {{name: other, ca: {}}}",
+        own_path.display(),
+        other_path.display()
+    ))
+    .await;
+    let named = |profile: Option<&str>, name: &str| {
+        json!({ "prefix": "/", "port": secured,
+                "https": { "server_name": name, "profile": profile } })
+    };
+    for (profile, name, expected) in [
+        (Some("own"), "app.internal", 200),
+        (Some("own"), "else.internal", 500),
+        (Some("other"), "app.internal", 500),
+        (None, "app.internal", 500),
+        (Some("own"), "app.internal", 200),
+    ] {
+        let (status, text) = registered(&proxy, named(profile, name)).await;
+        assert_eq!(status, 200, "{text}");
+        let (status, text) = get(&proxy, "/").await;
+        assert_eq!(status, expected, "{profile:?} {name}: {text}");
+    }
+    // Plain HTTP to a TLS port, and TLS to one that has none.
+    assert_eq!(
+        registered(&proxy, json!({ "prefix": "/", "port": secured }))
+            .await
+            .0,
+        200
+    );
+    assert_eq!(get(&proxy, "/").await.0, 500);
+    let (status, text) = registered(&proxy, named(Some("none"), "app.internal")).await;
+    assert_eq!(status, 400);
+    assert!(
+        text.contains("INVALID_HTTPS") && text.contains("targets.tls"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_target_that_asks_for_a_certificate_gets_the_profiles() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    authority.write(&path("ca.pem"));
+    let client = authority.sign("proxy.internal");
+    std::fs::write(path("client.pem"), &client.pem).unwrap();
+    std::fs::write(path("client.key"), &client.key_pem).unwrap();
+    let server = tls(authority.sign("localhost"), Some(&authority), &[]);
+    let port = origin(Some(server), Speaks::Http1, "known").await;
+    let at = folder.path().display();
+    let proxy = TestProxy::start(&format!(
+        "targets:\n  tls:\n  - {{name: anonymous, ca: {at}/ca.pem}}\n  - name: known\n    \
+         ca: {at}/ca.pem\n    certificate: {at}/client.pem\n    key: {at}/client.key"
+    ))
+    .await;
+    for (profile, expected) in [("known", 200), ("anonymous", 500), ("known", 200)] {
+        let wish = json!({ "prefix": "/", "port": port, "https": { "profile": profile } });
+        assert_eq!(registered(&proxy, wish).await.0, 200);
+        let (status, text) = get(&proxy, "/").await;
+        assert_eq!(status, expected, "{profile}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_it_is_asked_for() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    authority.write(&ca);
+    let secured = |alpn: &[&str]| Some(tls(authority.sign("localhost"), None, alpn));
+    let cleartext = origin(None, Speaks::H2, "h2c").await;
+    let only_h2 = origin(secured(&["h2"]), Speaks::H2, "h2").await;
+    let only_http1 = origin(secured(&["http/1.1"]), Speaks::Http1, "http1").await;
+    let proxy = TestProxy::start(&format!(
+        "targets: {{tls: [{{name: own, ca: {}}}]}}",
+        ca.display()
+    ))
+    .await;
+    let own = json!({ "profile": "own" });
+    for (port, protocol, tls, expected) in [
+        (cleartext, "h2c", Value::Null, "h2c"),
+        (only_h2, "h2", own.clone(), "h2"),
+        (only_h2, "auto", own.clone(), "h2"),
+        (only_http1, "auto", own.clone(), "http1"),
+        (only_http1, "http1", own, "http1"),
+    ] {
+        let wish = json!({ "prefix": "/", "port": port, "protocol": protocol, "https": tls });
+        let (status, text) = registered(&proxy, wish).await;
+        assert_eq!(status, 200, "{text}");
+        for _ in 0..3 {
+            let (status, text) = get(&proxy, "/a").await;
+            assert_eq!((status, &*text), (200, expected), "{protocol}");
+        }
+    }
+}
