@@ -37,6 +37,7 @@ mod events;
 mod events_readers;
 mod failures;
 mod fuzz;
+mod grpc;
 mod heads;
 mod http2;
 mod instances;
