@@ -14,7 +14,8 @@ use super::network::ListenAddress;
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::section::{
-    Errors, Limits, Registration, RequestId, Routing, Targets, Timeouts, networks,
+    Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets, Timeouts,
+    networks,
 };
 use super::store::{StoreKeys, given_path};
 use super::tls::TlsKeys;
@@ -95,6 +96,10 @@ pub(super) struct File {
     #[serde(deserialize_with = "networks")]
     pub(super) trusted_proxies: Vec<IpNet>,
     #[serde(deserialize_with = "text::or_blank")]
+    pub(super) proxy_protocol: ProxyProtocol,
+    #[serde(deserialize_with = "text::or_blank")]
+    pub(super) http2: Http2,
+    #[serde(deserialize_with = "text::or_blank")]
     pub(super) routes: Vec<Route>,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) timeouts: Timeouts,
@@ -123,6 +128,8 @@ impl Default for File {
             store: StoreKeys::default(),
             state_directory: None,
             trusted_proxies: Vec::new(),
+            proxy_protocol: ProxyProtocol::default(),
+            http2: Http2::default(),
             routes: Vec::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),

@@ -7,12 +7,14 @@ use serde::forward_to_deserialize_any;
 
 use super::control::ControlKeys;
 use super::file::{File, Route};
-use super::section::{Errors, Limits, Registration, RequestId, Routing, Targets, Timeouts};
+use super::section::{
+    Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets, Timeouts,
+};
 use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys};
 
 /// Every map of the file: its path (empty for the top level) and its keys.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 15] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 17] {
     [
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
@@ -23,6 +25,8 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 15] {
         ("targets", keys::<Targets>()),
         ("routes[]", keys::<Route>()),
         ("timeouts", keys::<Timeouts>()),
+        ("proxy_protocol", keys::<ProxyProtocol>()),
+        ("http2", keys::<Http2>()),
         ("limits", keys::<Limits>()),
         ("errors", keys::<Errors>()),
         ("request_id", keys::<RequestId>()),

@@ -54,8 +54,8 @@ pub use self::error::{ConfigError, Hint, Located, Place};
 pub use self::network::{AllowedTarget, Listen};
 pub use self::pingora::PingoraConf;
 pub use self::section::{
-    Errors, Limits, Registration, RequestId, Routing, StaticRoute, TargetTls, Targets, Timeouts,
-    UnknownFields,
+    Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, StaticRoute, TargetTls,
+    Targets, Timeouts, UnknownFields,
 };
 pub use self::store::Store;
 pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsVersion};
@@ -100,6 +100,10 @@ pub struct Config {
     /// `trusted_proxies`: the peers whose `Forwarded` and `X-Forwarded-*` fields are believed.
     /// Default: none.
     pub trusted_proxies: Vec<IpNet>,
+    /// `proxy_protocol`: the load balancers that announce each client by the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// `http2`: HTTP/2 with clients.
+    pub http2: Http2,
     /// `routes`: the routes that are there from the start. Default: none.
     pub routes: Vec<StaticRoute>,
     /// `timeouts`.
@@ -207,6 +211,8 @@ impl Config {
             registration: file.registration,
             targets: file.targets,
             trusted_proxies: file.trusted_proxies,
+            proxy_protocol: file.proxy_protocol,
+            http2: file.http2,
             routes: file
                 .routes
                 .into_iter()

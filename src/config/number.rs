@@ -42,6 +42,13 @@ pub(super) fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize
     })
 }
 
+/// How many streams of HTTP/2 may be open at a time.
+pub(super) fn streams<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    text::parse_with(deserializer, |text| {
+        within(text, "a number of streams", 1..=10_000)
+    })
+}
+
 /// A number of seconds above zero, or none.
 pub(super) fn seconds<'de, D>(deserializer: D) -> Result<Option<NonZeroU64>, D::Error>
 where

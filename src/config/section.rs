@@ -112,6 +112,10 @@ pub struct Timeouts {
     /// For a client to send the whole head of a request. Default: 10 s.
     #[serde(deserialize_with = "duration::positive")]
     pub head: Duration,
+    /// For what comes before a connection's first request: PROXY protocol, TLS, the preface of
+    /// HTTP/2. Default: 10 s.
+    #[serde(deserialize_with = "duration::positive")]
+    pub handshake: Duration,
     /// Between two requests on a client's connection. Default: 60 s.
     #[serde(deserialize_with = "duration::or_off")]
     pub idle: Option<Duration>,
@@ -135,6 +139,7 @@ impl Default for Timeouts {
             between_bytes: minute,
             websocket_idle: None,
             head: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
             idle: minute,
             upstream_idle: minute,
             client_body: minute,
@@ -166,6 +171,35 @@ impl Default for Limits {
             fields: 100,
         }
     }
+}
+
+/// `http2`: HTTP/2 with clients. Over TLS it is always offered.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http2 {
+    /// Whether a client in cleartext may speak it at once, by prior knowledge. Default: false.
+    pub cleartext: bool,
+    /// How many streams a client may have open at a time on one connection. Default: 100.
+    #[serde(deserialize_with = "number::streams")]
+    pub streams: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            cleartext: false,
+            streams: 100,
+        }
+    }
+}
+
+/// `proxy_protocol`: the load balancers that announce each client by the PROXY protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// The peers that begin every connection with a header, and have to. Default: none.
+    #[serde(deserialize_with = "networks")]
+    pub trusted: Vec<IpNet>,
 }
 
 /// `errors`: the statuses, 400 to 599, of the proxy's own answers.

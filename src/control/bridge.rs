@@ -12,7 +12,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::Uri;
+use http::header::HOST;
+use http::{HeaderValue, Uri};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use log::debug;
@@ -109,6 +110,12 @@ impl Bridge {
         let mut request = http::Request::new(body);
         *request.method_mut() = head.method.clone();
         *request.headers_mut() = head.headers.clone();
+        if let Some(authority) = head.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            // HTTP/2 has it in place of `Host`; where both are, they say the same.
+            request.headers_mut().entry(HOST).or_insert(host);
+        }
         *request.uri_mut() = self.uri(head.raw_path())?;
         request.extensions_mut().insert(peer(session));
         request.extensions_mut().insert(local(session));
@@ -190,6 +197,15 @@ impl HttpServerApp for Bridge {
 
 /// The peer as the kernel knows it.
 fn peer(session: &ServerSession) -> Peer {
+    if let Some(relay) = session
+        .digest()
+        .and_then(|digest| digest.proxy_digest.as_ref())
+    {
+        // The address of such a connection is what the relay says, not what the kernel knows.
+        let peer = relay.user_data.as_ref();
+        let peer = peer.and_then(|peer| peer.downcast_ref::<Option<std::net::SocketAddr>>());
+        return peer.copied().flatten().map_or(Peer::Unknown, Peer::Relayed);
+    }
     match (session.client_addr(), session.server_addr()) {
         (Some(SocketAddr::Inet(address)), _) => Peer::Inet(*address),
         // A client's end of a Unix socket has no name, and no address; ours has.

@@ -268,7 +268,7 @@ fn credentials(fields: &HeaderMap) -> Credentials<'_> {
 /// Where a request came from, for the log.
 fn from(peer: Peer) -> String {
     match peer {
-        Peer::Inet(address) => address.ip().to_canonical().to_string(),
+        Peer::Inet(address) | Peer::Relayed(address) => address.ip().to_canonical().to_string(),
         Peer::Unix => "unix".to_owned(),
         Peer::Unknown => "unknown".to_owned(),
     }

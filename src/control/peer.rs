@@ -15,6 +15,9 @@ use crate::registry::RegisterError;
 pub(crate) enum Peer {
     /// A TCP connection.
     Inet(SocketAddr),
+    /// A TCP connection that a load balancer relays (PROXY protocol): its own address, not the
+    /// client's. Even if it is this machine's, whoever is behind it may be anybody.
+    Relayed(SocketAddr),
     /// A Unix socket: always this machine.
     Unix,
     /// The connection is gone, or its peer cannot be told.
@@ -25,14 +28,16 @@ impl Peer {
     /// The peer's address, if it has one.
     pub(crate) fn ip(self) -> Option<IpAddr> {
         match self {
-            Self::Inet(address) => Some(address.ip().to_canonical()),
+            Self::Inet(address) | Self::Relayed(address) => Some(address.ip().to_canonical()),
             Self::Unix | Self::Unknown => None,
         }
     }
 
     pub(super) fn is_this_machine(self) -> bool {
         match self {
-            Self::Inet(address) => address.ip().to_canonical().is_loopback(),
+            Self::Inet(address) | Self::Relayed(address) => {
+                address.ip().to_canonical().is_loopback()
+            }
             Self::Unix => true,
             Self::Unknown => false,
         }
@@ -60,6 +65,12 @@ const FORMS: [&str; 3] = [
 pub(crate) fn check(peer: Peer, fields: &HeaderMap) -> Result<(), RegisterError> {
     if !peer.is_this_machine() {
         return refuse("only the machine that the proxy runs on may register");
+    }
+    if let Peer::Relayed(_) = peer {
+        return refuse(
+            "the connection was relayed (PROXY protocol); register directly from this machine, \
+             or with a token",
+        );
     }
     let mut names = fields.keys().map(http::HeaderName::as_str);
     if let Some(name) = names.find(|name| is_relayed(name)) {
@@ -175,6 +186,8 @@ mod tests {
         }
         assert!(check(Peer::Unix, &HeaderMap::new()).is_ok());
         assert!(check(Peer::Unknown, &HeaderMap::new()).is_err());
+        let relayed = Peer::Relayed("127.0.0.1:1".parse().unwrap());
+        assert!(check(relayed, &HeaderMap::new()).is_err());
     }
 
     #[test]

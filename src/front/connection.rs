@@ -10,7 +10,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,12 +20,13 @@ use bytes::BytesMut;
 use log::debug;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
 
 use super::chunked::{BadChunk, ChunkScan};
+use super::greeting::Greeting;
 use super::head::Framing;
 use super::leash::{Drained, Leash};
-use super::patience::{OriginSilent, Patience};
+use super::patience::Patience;
+use super::wait::Wait;
 use super::websocket::WebSocket;
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
@@ -42,17 +42,15 @@ thread_local! {
 /// A client's connection with the gate in front of its reads.
 pub(crate) struct Connection {
     pub(super) transport: Stream,
+    /// What may still come before the first request.
+    pub(super) greeting: Greeting,
     /// Bytes that came before their turn.
     ahead: BytesMut,
     gate: Framing,
     /// How far a chunked body has come.
     chunks: ChunkScan,
     patience: Patience,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// When the wait for the origin began.
-    waiting_since: Option<Instant>,
-    /// When the last byte went to the client; only kept while a timer may need it.
-    last_write: Option<Instant>,
+    wait: Wait,
     /// Whether the transport may still hold bytes for the client.
     unflushed: bool,
     /// Whether a byte of the answer has gone to the client; interim ones do not count.
@@ -71,13 +69,12 @@ impl Connection {
     pub(crate) fn new(transport: Stream, leash: Arc<Leash>) -> Self {
         Self {
             transport,
+            greeting: Greeting::Over,
             ahead: BytesMut::new(),
             gate: Framing::Length(0),
             chunks: ChunkScan::default(),
             patience: Patience::default(),
-            timer: None,
-            waiting_since: None,
-            last_write: None,
+            wait: Wait::default(),
             unflushed: false,
             begun: false,
             leash,
@@ -85,6 +82,18 @@ impl Connection {
             is_early: false,
             websocket: None,
         }
+    }
+
+    /// The same connection in cleartext, with bytes that have been read from it already.
+    pub(super) fn greeted(mut self, greeting: Greeting, bytes: BytesMut) -> Self {
+        self.greeting = greeting;
+        self.ahead = bytes;
+        self
+    }
+
+    /// The transport, for another protocol than HTTP/1.
+    pub(super) fn into_transport(self) -> Stream {
+        self.transport
     }
 
     /// The connection behind a stream of Pingora's, if it came through the front.
@@ -122,10 +131,9 @@ impl Connection {
     /// Returns the part of them that belongs to the request; the rest waits for its turn.
     pub(crate) fn open(&mut self, framing: Framing, mut early: BytesMut) -> BytesMut {
         self.close();
+        self.greeting = Greeting::Over;
         self.patience.reset();
-        self.timer = None;
-        self.waiting_since = None;
-        self.last_write = None;
+        self.wait = Wait::default();
         self.gate = framing;
         self.is_early = framing == Framing::Upgrade && !early.is_empty();
         self.chunks = ChunkScan::default();
@@ -213,28 +221,6 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready with an error once the origin has kept the client waiting for too long.
-    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(limit) = self.patience.limit() else {
-            return Poll::Pending;
-        };
-        // The origin's time begins with the end of the request's body, whatever came before.
-        let waiting = *self.waiting_since.get_or_insert_with(Instant::now);
-        let since = self.last_write.map_or(waiting, |write| write.max(waiting));
-        let deadline = since + limit;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
-        }
-        std::task::ready!(timer.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            OriginSilent::new(limit),
-        )))
-    }
-
     /// Sends what waits in the transport's buffer, ready only with an error. Pingora 0.9.1 flushes
     /// an answer that has a length only at its end, however long the origin takes for the rest.
     fn poll_unflushed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -252,14 +238,14 @@ impl Connection {
     ) -> Poll<io::Result<()>> {
         match self.gate {
             Framing::Length(0) => match self.poll_ahead(context) {
-                Poll::Pending => self.poll_patience(context),
+                Poll::Pending => self.wait.poll(&self.patience, context),
                 ended @ Poll::Ready(_) => ended,
             },
             Framing::Length(_) | Framing::Chunked => self.poll_body(context, buffer),
             Framing::Upgrade => {
                 let before = buffer.filled().len();
                 match Pin::new(&mut self.transport).poll_read(context, buffer) {
-                    Poll::Pending => self.poll_patience(context),
+                    Poll::Pending => self.wait.poll(&self.patience, context),
                     read @ Poll::Ready(_) => {
                         self.note_read(buffer.filled().get(before..).unwrap_or_default());
                         read
@@ -275,8 +261,8 @@ impl Connection {
             Some(websocket) => websocket.note_read(bytes),
             None => self.is_early |= !bytes.is_empty(),
         }
-        if self.last_write.is_some() {
-            self.note_activity();
+        if self.wait.has_activity() {
+            self.wait.note_activity(&self.patience);
         }
     }
 
@@ -284,7 +270,7 @@ impl Connection {
     fn note_write<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>, written: usize) {
         self.unflushed = true;
         self.begun = self.begun || self.patience.is_answered();
-        self.note_activity();
+        self.wait.note_activity(&self.patience);
         if self.gate != Framing::Upgrade {
             return;
         }
@@ -353,13 +339,6 @@ impl Connection {
         match self.parting() {
             Some((websocket, transport)) => websocket.poll_write(transport, context, bytes),
             None => Poll::Ready(Err(self.drained())),
-        }
-    }
-
-    /// Remembers that the origin's answer goes on, if anybody asks for it.
-    fn note_activity(&mut self) {
-        if self.patience.is_limited() {
-            self.last_write = Some(Instant::now());
         }
     }
 }

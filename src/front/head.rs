@@ -266,7 +266,7 @@ fn is_unescaped(target: &[u8]) -> bool {
 }
 
 /// One host, told once: Pingora refuses the rest as well, but without a word.
-fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), HeadError> {
+pub(super) fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), HeadError> {
     if memchr::memchr(b'#', target).is_some() {
         return Err(HeadError::Fragment);
     }

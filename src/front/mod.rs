@@ -4,44 +4,57 @@
 //! While a connection is idle only the small future of `Front::next_head` waits for it; Pingora's
 //! own, which holds a whole request's state, exists only during a request. The front also gives the
 //! head of a request a total deadline and a strict check (`head`), which Pingora 0.9.1 does not.
+//!
+//! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
+//! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
 
 mod chunked;
 mod connection;
 mod connections;
+mod failures;
+mod farewell;
 mod frames;
+mod greeting;
+mod h2;
 mod head;
+mod hold;
+mod intake;
 mod leash;
 mod patience;
 mod pingora_io;
+mod proxy_protocol;
+mod wait;
 mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
+use http::StatusCode;
 use log::{debug, error, warn};
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{Shutdown, Stream};
 use pingora_core::server::ShutdownWatch;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::answer::{Body, Refusal};
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
-use http::StatusCode;
 
 pub(crate) use chunked::BadChunk;
-pub(crate) use connection::Connection;
+use connection::Connection;
 pub use connections::Connections;
+use failures::Failures;
+use farewell::{LINGER, dismiss, head_too_slow, refuse, tls_required};
+use greeting::{Greeting, Speech};
 pub(crate) use head::HeadLimits;
 use head::{Head, HeadError, HeadScan};
+pub(crate) use hold::Hold;
+use intake::Arrival;
+pub(crate) use intake::Intakes;
+pub use intake::{Intake, TlsClient};
 pub(crate) use leash::{Drained, FAREWELL};
 pub(crate) use patience::OriginSilent;
-
-/// How long a refused client may go on sending before the connection is closed under it, so that
-/// it can read the refusal (RFC 9112, 9.6).
-const LINGER: Duration = Duration::from_secs(1);
 
 /// What the front needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -49,11 +62,21 @@ pub(crate) struct FrontOptions {
     pub(crate) limits: HeadLimits,
     /// Total time for a head, from its first byte on.
     pub(crate) head_timeout: Duration,
+    /// Total time for what comes before the first request: PROXY protocol, TLS, HTTP/2's preface.
+    pub(crate) handshake_timeout: Duration,
     /// Time without a request after which a connection is closed.
     pub(crate) idle_timeout: Option<Duration>,
+    /// How listeners take connections in.
+    pub(crate) intakes: Intakes,
+    /// How many streams of one connection a client may have open at a time.
+    pub(crate) http2_streams: u32,
     /// The path whose requests go to the control service, if registration is on.
     pub(crate) registration: Option<PathPrefix>,
 }
+
+/// The body of a refusal, as the clients of the services know it; by the request's `Accept` field,
+/// where that is known.
+type BodyOf = fn(&Refusal, Option<&[u8]>) -> Body;
 
 /// The application that Pingora's listeners feed: one socket, two services behind it.
 ///
@@ -64,8 +87,8 @@ pub struct Front<P, C> {
     control: Arc<C>,
     options: FrontOptions,
     connections: Arc<Connections>,
-    /// The body of a refusal, as the clients of the services know it.
-    body: fn(&Refusal) -> Body,
+    failures: Failures,
+    body: BodyOf,
 }
 
 impl<P, C> Front<P, C> {
@@ -80,7 +103,8 @@ impl<P, C> Front<P, C> {
             control: Arc::new(control),
             options,
             connections,
-            body: Refusal::json,
+            failures: Failures::default(),
+            body: Refusal::body,
         }
     }
 }
@@ -94,7 +118,8 @@ impl<A> Front<A, A> {
             control: app,
             options,
             connections,
-            body: Refusal::problem,
+            failures: Failures::default(),
+            body: |refusal, _accept| refusal.problem(),
         }
     }
 }
@@ -102,8 +127,18 @@ impl<A> Front<A, A> {
 /// What became of the wait for a request.
 enum Next {
     Request(BytesMut, Head),
+    /// The client speaks HTTP/2; these are its first bytes.
+    Http2(BytesMut),
     Refuse(Refusal),
+    /// The client speaks TLS where there is none.
+    Alert,
     Close,
+}
+
+/// A client that turned out to speak HTTP/2.
+struct Http2Client {
+    connection: Box<Connection>,
+    read: BytesMut,
 }
 
 #[async_trait]
@@ -123,10 +158,7 @@ where
         let front = Arc::clone(self);
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
-            let leash = front.connections.leash(leash::task_waker().await);
-            let connection = Connection::new(stream, Arc::clone(&leash));
-            front.converse(Box::new(connection), shutdown).await;
-            drop(leash);
+            front.attend(stream, shutdown).await;
             drop(counted);
         });
         None
@@ -143,21 +175,83 @@ where
     P: HttpServerApp + Send + Sync + 'static,
     C: HttpServerApp + Send + Sync + 'static,
 {
-    /// Serves one request after the other until either side has enough.
-    async fn converse(&self, mut connection: Box<Connection>, mut shutdown: ShutdownWatch) {
+    /// Takes a connection in and serves it until its end.
+    async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
+        let intake = self.options.intakes.of(&stream);
+        let arrival = if intake.is_direct() {
+            Arrival::Plain(stream, BytesMut::new())
+        } else {
+            // Boxed, here and below: its room is free again when it is over.
+            Box::pin(self.admit(stream, intake, shutdown.clone())).await
+        };
+        let greeting = if intake.http2_cleartext {
+            Greeting::AnyHttp
+        } else {
+            Greeting::Http1
+        };
+        let leash = self.connections.leash(leash::task_waker().await);
+        let connection = match arrival {
+            Arrival::Plain(stream, read) => {
+                Connection::new(stream, Arc::clone(&leash)).greeted(greeting, read)
+            }
+            Arrival::Encrypted(stream) => Connection::new(stream, Arc::clone(&leash)),
+            Arrival::NotEncrypted(stream) => {
+                let mut connection = Connection::new(stream, Arc::clone(&leash));
+                return Box::pin(refuse(&mut connection, &tls_required(), self.body)).await;
+            }
+            Arrival::Http2(stream) => {
+                return Box::pin(self.serve_http2(stream, shutdown)).await;
+            }
+            Arrival::Nothing => return,
+        };
+        let client = self.converse(Box::new(connection), shutdown.clone()).await;
+        if let Some(client) = client {
+            Box::pin(self.serve_http2_after(client, shutdown)).await;
+        }
+    }
+
+    /// Lets what comes before the first request pass, unless the server stops meanwhile.
+    async fn admit(&self, stream: Stream, intake: &Intake, mut shutdown: ShutdownWatch) -> Arrival {
+        let peer = intake::peer(&stream);
+        let admitted = tokio::select! {
+            biased;
+            admitted = intake::admit(stream, intake, self.options.handshake_timeout) => admitted,
+            () = stopping(&mut shutdown) => return Arrival::Nothing,
+        };
+        admitted.unwrap_or_else(|error| {
+            self.failures.note(peer, &error);
+            Arrival::Nothing
+        })
+    }
+
+    /// Serves one request after the other until either side has enough, or the client turns out to
+    /// speak HTTP/2.
+    async fn converse(
+        &self,
+        mut connection: Box<Connection>,
+        mut shutdown: ShutdownWatch,
+    ) -> Option<Http2Client> {
         loop {
             match self.next_head(&mut connection, &mut shutdown).await {
                 Next::Request(bytes, head) => {
-                    match self.serve(connection, bytes, head, &shutdown).await {
-                        Some(again) => connection = again,
-                        None => return,
-                    }
+                    connection = self.serve(connection, bytes, head, &shutdown).await?;
                 }
+                Next::Http2(read) => return Some(Http2Client { connection, read }),
+                // Rare, and larger than the rest: not a part of the idle future.
                 Next::Refuse(refusal) => {
-                    // Rare, and larger than the rest: not a part of the idle future.
-                    return Box::pin(refuse(&mut connection, &refusal, self.body)).await;
+                    Box::pin(refuse(&mut connection, &refusal, self.body)).await;
+                    return None;
                 }
-                Next::Close => return Shutdown::shutdown(&mut *connection).await,
+                Next::Alert => {
+                    let peer = intake::peer(&connection.transport);
+                    self.failures.note(peer, &"TLS on a port in cleartext");
+                    Box::pin(dismiss(&mut connection, greeting::ALERT)).await;
+                    return None;
+                }
+                Next::Close => {
+                    Shutdown::shutdown(&mut *connection).await;
+                    return None;
+                }
             }
         }
     }
@@ -171,16 +265,12 @@ where
         }
         let mut scan = HeadScan::default();
         // The usual case has the whole head in the first read, and no timer.
-        match self.complete(&mut scan, &mut buffer) {
-            Ok(Some(head)) => return Next::Request(buffer, head),
-            Ok(None) => {}
-            Err(error) => return Next::Refuse(error.refusal()),
+        if let Some(next) = self.complete(connection.greeting, &mut scan, &mut buffer) {
+            return next;
         }
         let rest = self.rest_of_head(connection, &mut scan, &mut buffer);
         match pingora_timeout::timeout(self.options.head_timeout, rest).await {
-            Ok(Ok(Some(head))) => Next::Request(buffer, head),
-            Ok(Ok(None)) => Next::Close,
-            Ok(Err(error)) => Next::Refuse(error.refusal()),
+            Ok(next) => next,
             Err(_elapsed) => Next::Refuse(head_too_slow(self.options.head_timeout)),
         }
     }
@@ -206,34 +296,48 @@ where
         }
     }
 
-    /// Reads on until the head is complete; `None` when the client leaves before.
+    /// Reads on until the head is complete, or the client leaves.
     async fn rest_of_head(
         &self,
         connection: &mut Connection,
         scan: &mut HeadScan,
         buffer: &mut BytesMut,
-    ) -> Result<Option<Head>, HeadError> {
+    ) -> Next {
         loop {
             match connection.fill(buffer).await {
-                Ok(0) => return Ok(None),
+                Ok(0) => return Next::Close,
                 Ok(_) => {}
                 Err(error) => {
                     debug!("a client left within the head of a request: {error}");
-                    return Ok(None);
+                    return Next::Close;
                 }
             }
-            if let Some(head) = self.complete(scan, buffer)? {
-                return Ok(Some(head));
+            if let Some(next) = self.complete(connection.greeting, scan, buffer) {
+                return next;
             }
         }
     }
 
-    /// The head, if it is complete; then it stands at the front of `buffer`.
+    /// What follows from the bytes that have come; none if more have to.
     fn complete(
         &self,
+        greeting: Greeting,
         scan: &mut HeadScan,
         buffer: &mut BytesMut,
-    ) -> Result<Option<Head>, HeadError> {
+    ) -> Option<Next> {
+        match greeting.heard(buffer) {
+            Speech::Http1 => match self.head(scan, buffer) {
+                Ok(head) => head.map(|head| Next::Request(std::mem::take(buffer), head)),
+                Err(error) => Some(Next::Refuse(error.refusal())),
+            },
+            Speech::Http2 => Some(Next::Http2(std::mem::take(buffer))),
+            Speech::Tls => Some(Next::Alert),
+            Speech::Open => None,
+        }
+    }
+
+    /// The head, if it is complete; then it stands at the front of `buffer`.
+    fn head(&self, scan: &mut HeadScan, buffer: &mut BytesMut) -> Result<Option<Head>, HeadError> {
         let Some(end) = scan.end(buffer)? else {
             let too_long = buffer.len() > self.options.limits.head;
             return if too_long {
@@ -330,77 +434,38 @@ async fn stopping(shutdown: &mut ShutdownWatch) {
     }
 }
 
-fn head_too_slow(limit: Duration) -> Refusal {
-    Refusal::new(
-        StatusCode::REQUEST_TIMEOUT,
-        "HEAD_TIMEOUT",
-        format!("The head of the request was not complete after {limit:?}."),
-    )
-}
-
-/// Answers a client whose request no service has seen, and closes.
-async fn refuse(connection: &mut Connection, refusal: &Refusal, body: fn(&Refusal) -> Body) {
-    let answer = response(refusal, &body(refusal));
-    let sent = async {
-        connection.write_all(&answer).await?;
-        connection.flush().await?;
-        AsyncWriteExt::shutdown(connection).await?;
-        drain(connection).await
-    };
-    if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, sent).await {
-        debug!(
-            "a refused client left before it read {}: {error}",
-            refusal.code
-        );
-    }
-}
-
-/// Reads what the client still sends, so that the kernel does not reset the connection and lose
-/// the answer on its way.
-async fn drain(connection: &mut Connection) -> std::io::Result<()> {
-    connection.open(head::Framing::Upgrade, BytesMut::new());
-    let mut scratch = [0; 1024];
-    while connection.read(&mut scratch).await? > 0 {}
-    Ok(())
-}
-
-fn response(refusal: &Refusal, body: &Body) -> Bytes {
-    let status = refusal.status;
-    let mut text = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
-        status.as_u16(),
-        status.canonical_reason().unwrap_or(""),
-        body.content_type,
-        body.bytes.len(),
-    );
-    if let Some(methods) = refusal.allow {
-        text.push_str("Allow: ");
-        text.push_str(methods);
-        text.push_str("\r\n");
-    }
-    text.push_str("Connection: close\r\n\r\n");
-    let mut bytes = BytesMut::from(text.as_bytes());
-    bytes.extend_from_slice(&body.bytes);
-    bytes.freeze()
-}
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::server::{DynamicProxy, Options, default_pingora_conf};
 
     /// Beside this, an idle connection holds Pingora's transport (0.8 KiB), its write buffer
-    /// (1.5 KiB) and tokio's task and I/O registration.
+    /// (1.5 KiB) and tokio's task and I/O registration; one with TLS rustls's state, too.
     #[tokio::test]
     async fn what_waits_for_a_request_is_small() {
-        let proxy = DynamicProxy::new(Options::default());
-        let service = proxy.service(&default_pingora_conf());
-        let front = service.app_logic().unwrap();
+        let (proxy, conf) = (
+            DynamicProxy::new(Options::default()),
+            default_pingora_conf(),
+        );
+        let options = FrontOptions {
+            limits: HeadLimits {
+                head: 1024,
+                target: 1024,
+                fields: 10,
+            },
+            head_timeout: LINGER,
+            handshake_timeout: LINGER,
+            idle_timeout: Some(LINGER),
+            intakes: Intakes::default(),
+            http2_streams: 100,
+            registration: None,
+        };
+        let (handler, control) = (proxy.request_handler(&conf), proxy.register_handler());
+        let front = Arc::new(Front::new(handler, control, options, proxy.connections()));
         let (transport, _client) = tokio::io::duplex(64);
-        let leash = proxy.connections().leash(std::task::Waker::noop().clone());
-        let connection = Connection::new(Box::new(transport), Arc::clone(&leash));
-        let connection = Box::new(connection);
         let (_stop, shutdown) = tokio::sync::watch::channel(false);
-        let size = size_of::<Connection>() + size_of_val(&front.converse(connection, shutdown));
-        assert!(size <= 1280, "{size} bytes");
+        let size =
+            size_of::<Connection>() + size_of_val(&front.attend(Box::new(transport), shutdown));
+        assert!(size <= 1536, "{size} bytes");
     }
 }

@@ -4,20 +4,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use log::debug;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
+use tokio::io::AsyncWriteExt;
 
 use super::connection::Connection;
+use super::farewell::LINGER;
 
 #[async_trait]
 impl Shutdown for Connection {
     async fn shutdown(&mut self) {
         self.part().await;
-        self.transport.shutdown().await;
+        // Pingora's own way logs a warning for each client that has gone, and has no end.
+        let closed = AsyncWriteExt::shutdown(&mut self.transport);
+        match pingora_timeout::timeout(LINGER, closed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!("a connection was closed by its client: {error}"),
+            Err(_elapsed) => debug!("a client does not take the end of its connection"),
+        }
     }
 }
 

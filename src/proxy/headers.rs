@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, FORWARDED, HOST, TRAILER, UPGRADE};
+use http::header::{CONNECTION, FORWARDED, HOST, TE, TRAILER, UPGRADE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -90,6 +90,15 @@ pub(super) fn forward(
         }
     }
     Ok(())
+}
+
+/// Whether a client of HTTP/2 takes trailers (RFC 9113, 8.2.2: the one thing that `TE` may say).
+pub(super) fn wants_trailers(request: &RequestHeader) -> bool {
+    request.version == http::Version::HTTP_2
+        && request
+            .headers
+            .get(TE)
+            .is_some_and(|value| value.as_bytes() == b"trailers")
 }
 
 /// An address as a node of `Forwarded`: IPv6 in brackets and quotes (RFC 7239, 6).

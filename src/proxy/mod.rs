@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TE, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use log::{debug, error, info, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -39,7 +39,7 @@ pub use target_tls::{TargetTlsError, TargetTlsOptions};
 use visit::Visit;
 
 use crate::answer::Refusal;
-use crate::front::{Connection, Drained};
+use crate::front::{Drained, Hold};
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
 use crate::route::{Balance, RoundRobin};
 
@@ -134,9 +134,9 @@ impl Gateway {
 
     /// Sets the limits on the origin's pauses that the front keeps.
     fn be_patient(&self, session: &Session, kind: Kind) {
-        if let Some(connection) = session.stream().and_then(Connection::of) {
+        if let Some(hold) = Hold::of(session.as_downstream()) {
             let (first_byte, between_bytes) = self.options.timeouts.patience(kind);
-            connection.patience().set(first_byte, between_bytes);
+            hold.patience().set(first_byte, between_bytes);
         }
     }
 
@@ -249,8 +249,8 @@ impl ProxyHttp for Gateway {
             return Err(no_address());
         };
         let instance = visit.route().instance(index);
-        if let Some(connection) = session.stream().and_then(Connection::of) {
-            connection.leash().serve(instance.serial);
+        if let Some(hold) = Hold::of(session.as_downstream()) {
+            hold.leash().serve(instance.serial);
             if instance.is_over() {
                 // Before that call nobody could have cut it.
                 let drained = std::io::Error::from(Drained);
@@ -295,6 +295,11 @@ impl ProxyHttp for Gateway {
         }
         if let Some(id) = &exchange.request_id {
             request.insert_header(self.options.request_ids.field.clone(), id.clone())?;
+        }
+        if request.version == http::Version::HTTP_2 && headers::wants_trailers(session.req_header())
+        {
+            // Pingora takes it out with the fields of HTTP/1 connections; gRPC asks for it.
+            request.insert_header(TE, "trailers")?;
         }
         let client = Client {
             address: client_ip(session),
@@ -348,10 +353,10 @@ impl ProxyHttp for Gateway {
         }
         let is_websocket = response.status == StatusCode::SWITCHING_PROTOCOLS
             && Kind::of(session) == Kind::Upgrade;
-        if let Some(connection) = session.stream().and_then(Connection::of) {
-            connection.patience().begin_answer();
+        if let Some(hold) = Hold::of(session.as_downstream()) {
+            hold.patience().begin_answer();
             if is_websocket {
-                connection.begin_websocket();
+                hold.begin_websocket();
             }
         }
         exchange.answered = true;
@@ -488,10 +493,10 @@ impl ProxyHttp for Gateway {
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);
         if !session::is_answered(session)
-            && let Some(connection) = session.stream().and_then(Connection::of)
+            && let Some(hold) = Hold::of(session.as_downstream())
         {
             // What follows is the proxy's own answer, which no instance can be taken down under.
-            connection.leash().release();
+            hold.leash().release();
         }
         if !session::is_answered(session)
             && let Err(error) = self.answer(session, exchange, &refusal, own).await

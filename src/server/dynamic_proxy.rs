@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use super::{ControlService, TrafficService};
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
-use crate::front::{Connections, Front, FrontOptions, HeadLimits};
+use crate::front::{Connections, Front, FrontOptions, HeadLimits, Intake, Intakes};
 use crate::proxy::{Gateway, GatewayOptions, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
@@ -66,8 +66,19 @@ pub struct Options {
     pub field_limit: usize,
     /// The total time for a request's head, from its first byte on; 10 s by default.
     pub head_timeout: Duration,
+    /// The total time for what comes before a connection's first request, TLS above all; 10 s by
+    /// default.
+    pub handshake_timeout: Duration,
     /// How long a connection may be idle between requests; 60 s by default.
     pub idle_timeout: Option<Duration>,
+    /// How the traffic listeners take connections in: TLS, PROXY protocol, HTTP/2 in cleartext; by
+    /// default plain.
+    pub intake: Intake,
+    /// The same for single listeners, by the address that they listen on, in place of
+    /// [`Options::intake`].
+    pub intake_of: Vec<(SocketAddr, Intake)>,
+    /// How many streams a client may have open at a time on one connection of HTTP/2; 100 by default.
+    pub http2_streams: u32,
 }
 
 impl Default for Options {
@@ -91,7 +102,11 @@ impl Default for Options {
             target_limit: 16 * 1024,
             field_limit: 100,
             head_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: Some(Duration::from_mins(1)),
+            intake: Intake::default(),
+            intake_of: Vec::new(),
+            http2_streams: 100,
         }
     }
 }
@@ -240,6 +255,7 @@ impl DynamicProxy {
     pub fn control_service(&self) -> ControlService {
         let options = FrontOptions {
             registration: None,
+            intakes: Intakes::default(),
             ..self.front_options()
         };
         let front = Front::of_one(self.control_handler(), options, self.connections());
@@ -255,7 +271,17 @@ impl DynamicProxy {
                 fields: options.field_limit,
             },
             head_timeout: options.head_timeout,
+            handshake_timeout: options.handshake_timeout,
             idle_timeout: options.idle_timeout,
+            intakes: Intakes {
+                common: Arc::new(options.intake.clone()),
+                own: options
+                    .intake_of
+                    .iter()
+                    .map(|(address, intake)| (*address, Arc::new(intake.clone())))
+                    .collect(),
+            },
+            http2_streams: options.http2_streams,
             registration: options.registration_path.clone(),
         }
     }

@@ -36,6 +36,7 @@ use signals::Signals;
 use crate::config::{Config, ConfigError};
 pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
 use crate::front::FAREWELL;
+pub use crate::front::{Intake, TlsClient};
 use crate::registry::store::StoreError;
 use crate::tls;
 
@@ -152,11 +153,25 @@ impl Server {
         }
         options.certificates.describe();
         // With -u the running server has the sockets; Pingora fetches them.
-        let listeners = if switches.upgrade {
-            Vec::new()
-        } else {
-            listen(config)?
-        };
+        let (mut listeners, mut secured) = (Vec::new(), config.tls.listen.clone());
+        if !switches.upgrade {
+            listeners = listen(config)?;
+            let bound = listen_for_tls(config)?;
+            secured = bound.iter().map(|listener| listener.address).collect();
+            listeners.extend(bound);
+        }
+        let common = options.intake.clone();
+        for address in &secured {
+            let tls = settings::tls_options(config)?;
+            // One for each listener: a session is resumed where it began.
+            let tls = tls::server_config(&tls, Arc::clone(&options.certificates))?;
+            let intake = Intake {
+                tls: Some(tls),
+                ..common.clone()
+            };
+            options.intake_of.push((*address, intake));
+            info!("TLS on {address}");
+        }
         let control = ControlListeners::of(config);
         let control_bound = if switches.upgrade {
             Vec::new()
@@ -165,6 +180,7 @@ impl Server {
         };
         let mut addresses: Vec<SocketAddr> =
             config.listen.iter().map(|listen| listen.address).collect();
+        addresses.extend(secured);
         if !switches.upgrade {
             addresses = listeners.iter().map(|listener| listener.address).collect();
             options.own_listeners.clone_from(&addresses);
@@ -376,6 +392,14 @@ fn listen(config: &Config) -> Result<Vec<BoundListener>, StartError> {
         }
     }
     Ok(bound)
+}
+
+/// Binds every address that TLS is listened on.
+fn listen_for_tls(config: &Config) -> Result<Vec<BoundListener>, BindError> {
+    let addresses = config.tls.listen.iter();
+    addresses
+        .map(|address| BoundListener::bind(*address, Purpose::Traffic))
+        .collect()
 }
 
 fn readable(ca_file: Option<&str>) -> Result<(), StartError> {

@@ -12,6 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::{Options, StartError};
 use crate::config::{self, Config, ConfigError, ControlListen, StaticRoute};
 use crate::control::{Tokens, TokensError};
+use crate::front::Intake;
 use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, TargetTlsOptions, Timeouts};
 use crate::registry::store::{Embedded, Store, StoreError};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
@@ -49,7 +50,15 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         target_limit: config.limits.target,
         field_limit: config.limits.fields,
         head_timeout: config.timeouts.head,
+        handshake_timeout: config.timeouts.handshake,
         idle_timeout: config.timeouts.idle,
+        intake: Intake {
+            tls: None,
+            proxy_protocol: config.proxy_protocol.trusted.clone(),
+            http2_cleartext: config.http2.cleartext,
+        },
+        intake_of: Vec::new(),
+        http2_streams: config.http2.streams,
     })
 }
 
@@ -136,7 +145,8 @@ fn own_listeners(config: &Config) -> Vec<SocketAddr> {
             ControlListen::Unix(_) => None,
         });
     let traffic = config.listen.iter().map(|listen| listen.address);
-    traffic.chain(control).collect()
+    let secured = config.tls.listen.iter().copied();
+    traffic.chain(secured).chain(control).collect()
 }
 
 fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {

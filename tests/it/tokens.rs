@@ -271,3 +271,23 @@ async fn without_tokens_a_token_is_nothing_special() {
     let request = api_request("GET", "/v1/status", &fields, None);
     assert_eq!(client.exchange(request).await.status, 403);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_load_balancer_a_token_registers() {
+    let made = make("deploy").await;
+    let more = "proxy_protocol:\n  trusted: [127.0.0.1]\n";
+    let fixture = Fixture::start(&made.entry, more).await;
+    let register = async |fields: &str| {
+        let body = r#"{"prefix": "/a", "port": 4321}"#;
+        let request = format!(
+            "PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\nPOST /register HTTP/1.1\r\nHost: localhost\r\n\
+             {fields}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        fixture.proxy.client().await.exchange(request).await.status
+    };
+    let bearer = format!("Authorization: Bearer {}\r\n", made.token);
+    assert_eq!(register("").await, 403);
+    assert_eq!(register("Authorization: Bearer drp_wrong\r\n").await, 401);
+    assert_eq!(register(&bearer).await, 200);
+}

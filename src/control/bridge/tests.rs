@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
 use super::*;
-use crate::front::{Connections, Front, FrontOptions, HeadLimits};
+use crate::front::{Connections, Front, FrontOptions, HeadLimits, Intakes};
 use pingora_core::apps::ServerApp;
 
 /// How long anything may take.
@@ -45,7 +45,10 @@ async fn listening(pipe: usize, kind: &'static str) -> Fixture {
             fields: 10,
         },
         head_timeout: DEADLINE,
+        handshake_timeout: Duration::from_secs(1),
         idle_timeout: None,
+        intakes: Intakes::default(),
+        http2_streams: 100,
         registration: None,
     };
     let connections = Arc::<Connections>::default();

@@ -19,14 +19,19 @@ pub(crate) struct Embedded {
     pub(crate) proxy: DynamicProxy,
     address: SocketAddr,
     server: JoinHandle<()>,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
 impl Embedded {
     /// Starts a proxy on a free port, on the test's own threads.
     pub(crate) fn start(options: Options) -> Self {
-        let proxy = DynamicProxy::new(options);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_on(listener, options)
+    }
+
+    /// Starts a proxy on a socket that listens.
+    pub(crate) fn start_on(listener: std::net::TcpListener, options: Options) -> Self {
+        let proxy = DynamicProxy::new(options);
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
         let mut table = Fds::new();
@@ -42,7 +47,7 @@ impl Embedded {
             proxy,
             address,
             server,
-            _stop: stop,
+            stop,
         }
     }
 
@@ -56,6 +61,11 @@ impl Embedded {
     /// Cuts what is in flight on an instance, which has to be so much.
     pub(crate) fn cut(&self, serial: u64, expected: usize) {
         assert_eq!(self.proxy.connections().cut(serial), expected);
+    }
+
+    /// Tells the proxy to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -9,10 +9,12 @@ mod closed_port;
 mod embedded;
 mod guarded;
 mod habits;
+pub(crate) mod http2;
 mod life;
 mod origin;
 mod process;
 mod proxy;
+pub(crate) mod tls;
 mod websocket;
 mod wire;
 

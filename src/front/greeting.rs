@@ -1,0 +1,85 @@
+//! What a client speaks, by the first bytes that it sends.
+
+/// How a client of HTTP/2 that knows that it will be understood begins (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The type of the record with which every TLS client begins (RFC 8446, 5.1).
+const HANDSHAKE: u8 = 22;
+
+/// The answer to TLS where none is spoken: a fatal `handshake_failure` (RFC 8446, 6.2).
+pub(super) const ALERT: &[u8] = &[21, 3, 1, 0, 2, 2, 40];
+
+/// What may still come first on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Greeting {
+    /// HTTP/1, or TLS by mistake.
+    Http1,
+    /// The same, or HTTP/2.
+    AnyHttp,
+    /// Nothing: the protocol is known.
+    #[default]
+    Over,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// HTTP/1, or nothing at all: its own parser says.
+    Http1,
+    Http2,
+    Tls,
+    /// More is needed to tell.
+    Open,
+}
+
+impl Greeting {
+    /// What the client speaks whose first bytes are these.
+    pub(super) fn heard(self, bytes: &[u8]) -> Speech {
+        match (self, bytes.first()) {
+            (Self::Over, _) | (_, None) => Speech::Http1,
+            (_, Some(&HANDSHAKE)) => Speech::Tls,
+            (Self::AnyHttp, Some(b'P')) if bytes.starts_with(PREFACE) => Speech::Http2,
+            (Self::AnyHttp, Some(b'P')) if PREFACE.starts_with(bytes) => Speech::Open,
+            _ => Speech::Http1,
+        }
+    }
+}
+
+/// Whether a first byte is one of TLS.
+pub(super) fn is_tls(first: u8) -> bool {
+    first == HANDSHAKE
+}
+
+/// Whether a first byte begins a request of HTTP/1, or an empty line before it.
+pub(super) fn is_http(first: u8) -> bool {
+    first.is_ascii_alphabetic() || matches!(first, b'\r' | b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_the_protocol() {
+        let cases: [(Greeting, &[u8], Speech); 11] = [
+            (Greeting::AnyHttp, PREFACE, Speech::Http2),
+            (
+                Greeting::AnyHttp,
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0",
+                Speech::Http2,
+            ),
+            (Greeting::AnyHttp, b"P", Speech::Open),
+            (Greeting::AnyHttp, b"PRI * HTTP/2.0\r\n\r\n", Speech::Open),
+            (Greeting::AnyHttp, b"POST /", Speech::Http1),
+            (Greeting::AnyHttp, b"GET / HTTP/1.0\r\n\r\n", Speech::Http1),
+            (Greeting::AnyHttp, b"\x16\x03", Speech::Tls),
+            (Greeting::Http1, PREFACE, Speech::Http1),
+            (Greeting::Http1, b"\x16", Speech::Tls),
+            (Greeting::Over, PREFACE, Speech::Http1),
+            (Greeting::Over, b"\x16", Speech::Http1),
+        ];
+        for (greeting, bytes, speech) in cases {
+            assert_eq!(greeting.heard(bytes), speech, "{greeting:?} {bytes:?}");
+        }
+    }
+}

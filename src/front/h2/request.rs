@@ -1,0 +1,95 @@
+//! The head of an HTTP/2 request, held to what heads of HTTP/1 are held to.
+//!
+//! What RFC 9113 calls malformed does not come here: h2 and Pingora reset such a stream, or answer
+//! it with 400 (fields that belong to a connection, pseudo-header fields that are missing or
+//! repeated, another `Host` than `:authority`, a user name in it).
+
+use http::header::{CONTENT_LENGTH, COOKIE};
+use http::{HeaderMap, HeaderValue};
+use pingora::http::RequestHeader;
+
+use super::super::head::{self, HeadError, HeadLimits};
+
+/// Checks the head of a request.
+pub(super) fn check(request: &RequestHeader, limits: &HeadLimits) -> Result<(), HeadError> {
+    let target = request.raw_path();
+    if target.len() > limits.target {
+        return Err(HeadError::TargetTooLong);
+    }
+    if request.headers.len() > limits.fields {
+        return Err(HeadError::TooManyFields);
+    }
+    if matches!(request.method.as_str(), "CONNECT" | "TRACE" | "TRACK") {
+        return Err(HeadError::Method);
+    }
+    if request.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return Err(HeadError::ContentLength);
+    }
+    head::check_target(target, None)
+}
+
+/// One `Cookie` field of several: HTTP/2 lets a client send each pair by itself, and nobody else
+/// expects that (RFC 9113, 8.2.3).
+pub(super) fn joined_cookies(fields: &HeaderMap) -> Option<HeaderValue> {
+    let mut cookies = fields.get_all(COOKIE).iter();
+    let (first, second) = (cookies.next()?, cookies.next()?);
+    let mut joined = first.as_bytes().to_vec();
+    for cookie in std::iter::once(second).chain(cookies) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(cookie.as_bytes());
+    }
+    HeaderValue::from_bytes(&joined).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits {
+        head: 4096,
+        target: 64,
+        fields: 3,
+    };
+
+    fn request(method: &str, target: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build(method, target.as_bytes(), None).unwrap();
+        for (name, value) in fields {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    #[test]
+    fn heads_are_held_to_the_limits() {
+        let long = "/".repeat(65);
+        let field = ("a", "b");
+        let length = ("content-length", "1");
+        let cases = [
+            (request("GET", "/a?b", &[field]), Ok(())),
+            (request("GET", "*", &[]), Ok(())),
+            (request("GET", &long, &[]), Err(HeadError::TargetTooLong)),
+            (
+                request("GET", "/", &[field; 4]),
+                Err(HeadError::TooManyFields),
+            ),
+            (request("TRACE", "/", &[]), Err(HeadError::Method)),
+            (
+                request("POST", "/", &[length, length]),
+                Err(HeadError::ContentLength),
+            ),
+        ];
+        for (request, expected) in cases {
+            assert_eq!(check(&request, &LIMITS), expected, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn several_cookies_become_one() {
+        let joined =
+            |fields: &[(&'static str, &str)]| joined_cookies(&request("GET", "/", fields).headers);
+        assert_eq!(joined(&[]), None);
+        assert_eq!(joined(&[("cookie", "a=1; b=2")]), None);
+        let three = [("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")];
+        assert_eq!(joined(&three).unwrap(), "a=1; b=2; c=3");
+    }
+}

@@ -1,0 +1,56 @@
+//! A budget against clients that open streams only to reset them (CVE-2023-44487): each makes the
+//! proxy ask an origin for nothing.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// How many streams a client may reset beyond those that it lets finish.
+const BUDGET: i32 = 200;
+
+/// The budget of one connection: a stream that is reset before it is answered costs one, one that is
+/// answered to its end gives one back.
+#[derive(Debug)]
+pub(super) struct Resets(AtomicI32);
+
+impl Default for Resets {
+    fn default() -> Self {
+        Self(AtomicI32::new(BUDGET))
+    }
+}
+
+impl Resets {
+    /// A stream was reset by the client before its end.
+    pub(super) fn spend(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A stream was answered to its end.
+    pub(super) fn earn(&self) {
+        if self.0.load(Ordering::Relaxed) < BUDGET {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the client has gone too far.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.0.load(Ordering::Relaxed) <= 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_reads_its_answers_may_reset_as_many_again() {
+        let resets = Resets::default();
+        for _ in 0..10 * BUDGET {
+            resets.earn();
+            resets.spend();
+        }
+        assert!(!resets.are_too_many());
+        for _ in 0..BUDGET {
+            resets.spend();
+        }
+        assert!(resets.are_too_many());
+    }
+}

@@ -1,0 +1,60 @@
+//! How the proxy reaches what the front keeps of an exchange, whatever HTTP it is.
+
+use std::sync::Arc;
+
+use pingora_core::protocols::http::ServerSession;
+
+use super::connection::Connection;
+use super::leash::Leash;
+use super::patience::Patience;
+
+/// What the front keeps of the exchange of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hold<'a> {
+    /// An HTTP/1 connection.
+    Connection(&'a Connection),
+    /// One stream of an HTTP/2 connection.
+    Stream(&'a StreamHold),
+}
+
+/// The same for one HTTP/2 stream; it travels in the extensions of the request.
+#[derive(Debug)]
+pub(crate) struct StreamHold {
+    pub(super) leash: Arc<Leash>,
+    pub(super) patience: Patience,
+}
+
+impl<'a> Hold<'a> {
+    /// The hold on a session's exchange, if it came through the front.
+    pub(crate) fn of(session: &'a ServerSession) -> Option<Self> {
+        if let Some(stream) = session.stream() {
+            return Connection::of(stream).map(Self::Connection);
+        }
+        let extensions = &session.req_header().extensions;
+        let hold = extensions.get::<Arc<StreamHold>>()?;
+        Some(Self::Stream(hold))
+    }
+
+    /// The limits on the origin's pauses.
+    pub(crate) fn patience(self) -> &'a Patience {
+        match self {
+            Self::Connection(connection) => connection.patience(),
+            Self::Stream(stream) => &stream.patience,
+        }
+    }
+
+    /// By what the exchange can be ended.
+    pub(crate) fn leash(self) -> &'a Leash {
+        match self {
+            Self::Connection(connection) => connection.leash(),
+            Self::Stream(stream) => &stream.leash,
+        }
+    }
+
+    /// The answer that comes next, a 101, opens a WebSocket. Only HTTP/1 has one.
+    pub(crate) fn begin_websocket(self) {
+        if let Self::Connection(connection) = self {
+            connection.begin_websocket();
+        }
+    }
+}
