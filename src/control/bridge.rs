@@ -55,6 +55,10 @@ const EVENTS: &str = "text/event-stream";
 /// How long the end of the events may take to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How much, in bytes, and for how long the rest of a body of HTTP/2 is read after the answer.
+const REST: usize = 64 * 1024;
+const REST_TIME: Duration = Duration::from_secs(1);
+
 /// A piece of a request's body, or the news that it broke off.
 type Piece = std::io::Result<Frame<Bytes>>;
 
@@ -101,7 +105,9 @@ impl Bridge {
             // The rest of the body is not waited for; the next request could not be found in it.
             session.set_keepalive(None);
         }
-        download(session, response, shutdown).await
+        download(session, response, shutdown).await?;
+        take_rest(session).await;
+        Ok(())
     }
 
     /// The request for the router; none if its target is not a path.
@@ -242,6 +248,26 @@ async fn upload(session: &mut ServerSession, pieces: mpsc::Sender<Piece>) {
         if pieces.send(piece).await.is_err() || is_last {
             return;
         }
+    }
+}
+
+/// Reads what HTTP/2 brings of a body that nobody wants, for a moment: curl 7.88 does not show an
+/// answer if its stream is closed before it has sent the body.
+async fn take_rest(session: &mut ServerSession) {
+    let is_http2 = session.req_header().version == http::Version::HTTP_2;
+    if !is_http2 || session.is_body_done() {
+        return;
+    }
+    let rest = async {
+        let mut count = 0;
+        while count < REST
+            && let Ok(Some(piece)) = session.read_request_body().await
+        {
+            count += piece.len();
+        }
+    };
+    if pingora_timeout::timeout(REST_TIME, rest).await.is_err() {
+        debug!("a control request's body is not waited for");
     }
 }
 
