@@ -40,7 +40,8 @@
 //!
 //! ```text
 //! a connection
-//!   -> front      waits for the head of a request, checks it, holds it to limits and a deadline
+//!   -> front      takes it in (PROXY protocol, TLS, HTTP/2), waits for the head of a request, checks
+//!        |        it, holds it to limits and a deadline
 //!        |
 //!        |-- the registration path --> control   who asks? what for?
 //!        |                                |
