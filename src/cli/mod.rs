@@ -9,6 +9,7 @@ mod output;
 mod register;
 mod routes;
 mod run;
+mod security;
 mod serve;
 mod shell;
 mod status;

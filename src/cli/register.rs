@@ -6,6 +6,7 @@ use clap::Args;
 use http::Method;
 
 use super::client::{Call, ConnectionArgs, block_on};
+use super::security::SecurityArgs;
 use super::target::TargetArgs;
 use super::wire::{Registered, Registration};
 use super::{CliError, duration, output};
@@ -18,6 +19,8 @@ pub(super) struct RegisterArgs {
     prefix: String,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    security: SecurityArgs,
     /// Where the app is; localhost by default.
     #[arg(long)]
     host: Option<String>,
@@ -52,6 +55,7 @@ pub(super) fn run(args: &RegisterArgs) -> Result<(), CliError> {
         ttl: args.ttl.map(duration::written),
         instance: args.instance.clone(),
         owner: args.owner.clone(),
+        security: args.security.settings(),
     };
     let mut client = args.connection.client()?;
     let call = Call::json(Method::POST, "/register", &registration)?;

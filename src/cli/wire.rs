@@ -23,6 +23,9 @@ pub(super) struct Route {
     pub(super) generation: u64,
     #[serde(default)]
     pub(super) instances: Vec<Instance>,
+    pub(super) tls: Option<String>,
+    pub(super) hsts: Option<String>,
+    pub(super) client_certificate: Option<String>,
     #[serde(default)]
     pub(super) activity: Activity,
 }
@@ -145,6 +148,26 @@ pub(super) struct NewInstance {
     pub(super) ttl: Option<String>,
 }
 
+/// What a route asks of its clients' connections.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Security {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hsts: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_certificate: Option<String>,
+}
+
+/// A route of one instance as it is asked for.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct SingleInstance {
+    #[serde(flatten)]
+    pub(super) instance: NewInstance,
+    #[serde(flatten)]
+    pub(super) security: Security,
+}
+
 /// A route as it is asked for, beside others.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -153,6 +176,12 @@ pub(super) struct NewRoute {
     pub(super) host: String,
     pub(super) prefix: String,
     pub(super) instances: Vec<NewInstance>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hsts: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client_certificate: Option<String>,
 }
 
 /// A set of routes: the form of an export.
@@ -181,6 +210,8 @@ pub(super) struct Registration {
     pub(super) req_host_names: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ttl: Option<String>,
+    #[serde(flatten)]
+    pub(super) security: Security,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) instance: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

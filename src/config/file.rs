@@ -150,6 +150,12 @@ pub(super) struct Route {
     pub(super) host: Option<Spanned<String>>,
     #[serde(rename = "reqHostNames", default, deserialize_with = "names")]
     pub(super) req_host_names: Option<Vec<Spanned<String>>>,
+    #[serde(default, deserialize_with = "text::given")]
+    pub(super) tls: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "text::given")]
+    pub(super) hsts: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "text::given")]
+    pub(super) client_certificate: Option<Spanned<String>>,
 }
 
 /// An empty list would be a route for no host, a blank one a route for every host: neither is

@@ -149,6 +149,17 @@ mod tests {
         for (section, keys) in sections() {
             assert!(!keys.is_empty(), "{section}");
         }
-        assert_eq!(keys::<Route>(), ["prefix", "port", "host", "reqHostNames"]);
+        assert_eq!(
+            keys::<Route>(),
+            [
+                "prefix",
+                "port",
+                "host",
+                "reqHostNames",
+                "tls",
+                "hsts",
+                "client_certificate"
+            ]
+        );
     }
 }

@@ -201,7 +201,7 @@ impl Config {
             server,
             control: file.control.resolve(&listen),
             listen,
-            tls: file.tls.resolve(),
+            tls: file.tls.resolve(name),
             store: file.store.resolve(&state_directory),
             state_directory,
             debug: file.debug,
@@ -266,10 +266,7 @@ fn listen(file: &File) -> Vec<Listen> {
 }
 
 fn static_route(route: file::Route, file: &Arc<str>) -> StaticRoute {
-    let locate = |spanned: Spanned<String>| Located {
-        value: spanned.value,
-        place: place(spanned.referenced, file),
-    };
+    let locate = |spanned| locate(spanned, file);
     let prefix = locate(route.prefix);
     let host = route.host.map_or_else(
         || Located {
@@ -285,6 +282,16 @@ fn static_route(route: file::Route, file: &Arc<str>) -> StaticRoute {
         req_host_names: route
             .req_host_names
             .map(|names| names.into_iter().map(locate).collect()),
+        tls: route.tls.map(locate),
+        hsts: route.hsts.map(locate),
+        client_certificate: route.client_certificate.map(locate),
+    }
+}
+
+fn locate(spanned: Spanned<String>, file: &Arc<str>) -> Located<String> {
+    Located {
+        value: spanned.value,
+        place: place(spanned.referenced, file),
     }
 }
 

@@ -261,6 +261,12 @@ pub struct StaticRoute {
     pub host: Located<String>,
     /// `reqHostNames`: the request hosts that the route is for, at least one. Default: any.
     pub req_host_names: Option<Vec<Located<String>>>,
+    /// What becomes of requests in cleartext. Default: `tls.routes`.
+    pub tls: Option<Located<String>>,
+    /// What browsers are told about later requests. Default: `tls.hsts`.
+    pub hsts: Option<Located<String>>,
+    /// Whether clients have to show a certificate. Default: optional.
+    pub client_certificate: Option<Located<String>>,
 }
 
 /// `trusted_proxies`: the peers whose `Forwarded` and `X-Forwarded-*` fields are believed.

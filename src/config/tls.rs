@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
+use serde_saphyr::Spanned;
 
 use super::control::{Control, ControlListen, meet};
 use super::error::ConfigError;
@@ -11,7 +13,7 @@ use super::network::{Listen, ListenAddress};
 use super::outline::Source;
 use super::rules::refuse;
 use super::store::{given_path, path};
-use super::text;
+use super::{Located, locate, text};
 
 /// The longest name of a certificate.
 const LONGEST_NAME: usize = 64;
@@ -28,6 +30,12 @@ pub struct Tls {
     pub min_version: TlsVersion,
     /// Whether clients show certificates. Default: they are not asked.
     pub client_auth: TlsClientAuth,
+    /// What becomes of requests in cleartext, for routes that do not say: optional, redirect or
+    /// require, as written. Default: optional.
+    pub routes: Option<Located<String>>,
+    /// What browsers are told about later requests, by routes that do not say: off, or the value of
+    /// `Strict-Transport-Security`, as written. Default: off.
+    pub hsts: Option<Located<String>>,
 }
 
 /// An entry of `tls.certificates`.
@@ -82,6 +90,10 @@ pub(super) struct TlsKeys {
     min_version: TlsVersion,
     #[serde(deserialize_with = "text::or_blank")]
     client_auth: ClientAuthKeys,
+    #[serde(deserialize_with = "text::given")]
+    routes: Option<Spanned<String>>,
+    #[serde(deserialize_with = "text::given")]
+    hsts: Option<Spanned<String>>,
 }
 
 /// `tls.client_auth` as it is written.
@@ -103,7 +115,7 @@ enum Mode {
 }
 
 impl TlsKeys {
-    pub(super) fn resolve(self) -> Tls {
+    pub(super) fn resolve(self, file: &Arc<str>) -> Tls {
         let ClientAuthKeys { mode, ca } = self.client_auth;
         Tls {
             listen: self
@@ -120,6 +132,8 @@ impl TlsKeys {
                 // `check_keys` refuses the others.
                 _ => TlsClientAuth::Off,
             },
+            routes: self.routes.map(|text| locate(text, file)),
+            hsts: self.hsts.map(|text| locate(text, file)),
         }
     }
 }

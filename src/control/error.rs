@@ -37,6 +37,7 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         | E::Unix(_)
         | E::Protocol(_)
         | E::Https(_)
+        | E::Security(_)
         | E::TargetUnresolved { .. }
         | E::TargetIsProxy { .. }
         | E::Truncated => StatusCode::BAD_REQUEST,

@@ -22,7 +22,10 @@ use crate::registry::{
     Destination, Edit, HttpsInput, Place, RegisterError, Registry, Spec, instance_id, owner,
     parse_drain, parse_ttl, protocol, target_host, unix_path,
 };
-use crate::route::{HostPattern, InstanceId, PathPrefix, Protocol, RouteKey};
+use crate::route::{
+    ClientCertificate, HostPattern, Hsts, InstanceId, PathPrefix, Protocol, RouteKey, Security,
+    TlsPolicy,
+};
 
 /// An instance as it is asked for.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -73,6 +76,12 @@ pub(super) struct RouteInput {
     owner: Option<String>,
     /// Of a single instance: the length of its lease.
     ttl: Option<String>,
+    /// What becomes of requests in cleartext.
+    tls: Option<TlsPolicy>,
+    /// What browsers are told about later requests.
+    hsts: Option<Hsts>,
+    /// Whether clients have to show a certificate.
+    client_certificate: Option<ClientCertificate>,
 }
 
 /// The whole set of routes.
@@ -98,6 +107,15 @@ pub(super) struct EntryInput {
     /// The instances, each with a name of its own.
     #[schema(value_type = Vec<InstanceInput>, min_items = 1, max_items = 1000)]
     instances: Vec<Object<InstanceInput>>,
+    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
+    #[schema(value_type = Option<texts::TlsPolicy>)]
+    tls: Option<TlsPolicy>,
+    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
+    #[schema(value_type = Option<texts::Hsts>)]
+    hsts: Option<Hsts>,
+    /// Whether clients have to show a certificate.
+    #[schema(value_type = Option<texts::ClientCertificate>)]
+    client_certificate: Option<ClientCertificate>,
 }
 
 /// A list of changes.
@@ -131,6 +149,12 @@ pub(super) struct ChangeInput {
     id: Option<String>,
     /// With `remove` and `leave`: how long requests in flight may go on.
     drain: Option<String>,
+    /// With `put`: what becomes of requests in cleartext.
+    tls: Option<TlsPolicy>,
+    /// With `put`: what browsers are told about later requests.
+    hsts: Option<Hsts>,
+    /// With `put`: whether clients have to show a certificate.
+    client_certificate: Option<ClientCertificate>,
 }
 
 /// What a change of a list does.
@@ -376,6 +400,15 @@ async fn specs(
 }
 
 impl RouteInput {
+    /// What the route is to ask of its clients' connections.
+    pub(super) fn security(&self) -> Security {
+        Security {
+            tls: self.tls,
+            hsts: self.hsts.clone(),
+            client_certificate: self.client_certificate,
+        }
+    }
+
     /// The instances that the route is to have.
     pub(super) async fn specs(self, registry: &Registry) -> Result<Vec<Spec>> {
         let Self {
@@ -387,6 +420,7 @@ impl RouteInput {
             https,
             owner,
             ttl,
+            ..
         } = self;
         let is_placed = port.is_some() || unix.is_some();
         let is_single = is_placed
@@ -427,13 +461,21 @@ impl RouteInput {
 
 impl SetInput {
     /// The routes of the set.
-    pub(super) async fn routes(self, registry: &Registry) -> Result<Vec<(RouteKey, Vec<Spec>)>> {
+    pub(super) async fn routes(
+        self,
+        registry: &Registry,
+    ) -> Result<Vec<(RouteKey, Vec<Spec>, Security)>> {
         let mut routes = Vec::with_capacity(self.routes.len());
         for (index, Object(entry)) in self.routes.iter().enumerate() {
             let at = format!("/routes/{index}");
             let key = key(registry, &entry.host, &entry.prefix, &at)?;
             let specs = specs(&entry.instances, registry, &format!("{at}/instances")).await?;
-            routes.push((key, specs));
+            let security = Security {
+                tls: entry.tls,
+                hsts: entry.hsts.clone(),
+                client_certificate: entry.client_certificate,
+            };
+            routes.push((key, specs, security));
         }
         Ok(routes)
     }
@@ -463,15 +505,18 @@ impl ChangeInput {
                     .instances
                     .as_ref()
                     .ok_or_else(|| missing("instances"))?;
-                Edit::Put(
-                    key,
-                    specs(instances, registry, &format!("{at}/instances")).await?,
-                )
+                let specs = specs(instances, registry, &format!("{at}/instances")).await?;
+                let security = Security {
+                    tls: self.tls,
+                    hsts: self.hsts.clone(),
+                    client_certificate: self.client_certificate,
+                };
+                Edit::Put(key, specs, security)
             }
             Op::Join => {
                 let Object(instance) = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
                 let spec = instance.spec(registry, &format!("{at}/instance")).await?;
-                Edit::Join(key, spec, false)
+                Edit::Join(key, spec, Security::default(), false)
             }
             Op::Remove => Edit::Leave(key, None, drain),
             Op::Leave => {
@@ -489,9 +534,12 @@ impl ChangeInput {
             ("instance", self.instance.is_some()),
             ("id", self.id.is_some()),
             ("drain", self.drain.is_some()),
+            ("tls", self.tls.is_some()),
+            ("hsts", self.hsts.is_some()),
+            ("client_certificate", self.client_certificate.is_some()),
         ];
         let own: &[&str] = match self.op {
-            Op::Put => &["instances"],
+            Op::Put => &["instances", "tls", "hsts", "client_certificate"],
             Op::Join => &["instance"],
             Op::Remove => &["drain"],
             Op::Leave => &["id", "drain"],

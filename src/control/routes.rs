@@ -23,7 +23,7 @@ use super::place::Place;
 use super::problem::Problem;
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, ChangeError, Edit, Edits, Outcome, Registry, What};
-use crate::route::{InstanceId, RouteKey};
+use crate::route::{InstanceId, RouteKey, Security};
 
 /// What a reading of one route can be asked: nothing.
 #[derive(Debug, Deserialize)]
@@ -181,7 +181,8 @@ pub(super) async fn put(
     let edit = match &place.instance {
         None => {
             let input: RouteInput = input::json(&control, &fields, body).await?;
-            Edit::Put(place.key.clone(), input.specs(registry).await?)
+            let security = input.security();
+            Edit::Put(place.key.clone(), input.specs(registry).await?, security)
         }
         Some(id) => {
             let input: InstanceInput = input::json(&control, &fields, body).await?;
@@ -191,7 +192,7 @@ pub(super) async fn put(
                 return Err(problem.at("/id"));
             }
             let spec = input.named(id).spec(registry, "").await?;
-            Edit::Join(place.key.clone(), spec, false)
+            Edit::Join(place.key.clone(), spec, Security::default(), false)
         }
     };
     let conditions = conditions(registry, &fields, Some(&place.key))?;

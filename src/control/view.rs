@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 
 use super::openapi::texts;
 use crate::registry::{Registry, State};
-use crate::route::{Activity, Instance, Protocol, Route, RouteKey};
+use crate::route::{
+    Activity, ClientCertificate, Hsts, Instance, Protocol, Route, RouteKey, TlsPolicy,
+};
 
 /// A route.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,6 +26,18 @@ pub(super) struct RouteView {
     generation: u64,
     /// Its instances, those that drain last.
     instances: Vec<InstanceView>,
+    /// What becomes of requests in cleartext, if the route has its own policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<texts::TlsPolicy>)]
+    tls: Option<TlsPolicy>,
+    /// What browsers are told about later requests, if the route has its own word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<texts::Hsts>)]
+    hsts: Option<Hsts>,
+    /// Whether clients have to show a certificate, if that was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<texts::ClientCertificate>)]
+    client_certificate: Option<ClientCertificate>,
     activity: ActivityView,
 }
 
@@ -156,11 +170,15 @@ impl<'a> Viewer<'a> {
         let draining = draining.filter(|draining| !Arc::ptr_eq(draining, route));
         let instances = route.instances();
         let instances = instances.chain(draining.into_iter().flat_map(|d| d.instances()));
+        let security = route.security().cloned().unwrap_or_default();
         RouteView {
             host: key.host.to_string(),
             prefix: key.prefix.to_string(),
             generation: route.generation.0,
             instances: instances.map(|instance| self.instance(instance)).collect(),
+            tls: security.tls,
+            hsts: security.hsts,
+            client_certificate: security.client_certificate,
             activity: self.activity(&route.activity),
         }
     }

@@ -29,6 +29,7 @@ use tokio::io::AsyncReadExt;
 
 use super::greeting;
 use super::proxy_protocol::{self, Announced, Beginning, HeaderError};
+use super::tls_client::TlsClient;
 
 /// How a listener takes its connections in; by default plain, HTTP/1 alone.
 #[derive(Clone, Debug, Default)]
@@ -130,16 +131,6 @@ pub(super) enum IntakeError {
     TooSlow(Duration),
 }
 
-/// Who is at the other end of a TLS connection, kept in its digest's extension.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TlsClient {
-    /// The server name that the client asked for (RFC 6066, 3), if it named one.
-    pub server_name: Option<String>,
-    /// The client's certificate, in DER, if it has shown one that was verified.
-    pub certificate: Option<Vec<u8>>,
-}
-
 /// Keeps what Pingora's digest leaves out of a handshake.
 struct KeepClient;
 
@@ -149,10 +140,10 @@ impl TlsAccept for KeepClient {
         &self,
         tls: &TlsRef,
     ) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
-        Some(Arc::new(TlsClient {
-            server_name: tls.server_name().map(str::to_owned),
-            certificate: tls.peer_certificate_der().map(<[u8]>::to_vec),
-        }))
+        Some(Arc::new(TlsClient::new(
+            tls.server_name(),
+            tls.peer_certificate_der(),
+        )))
     }
 }
 

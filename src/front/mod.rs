@@ -23,6 +23,7 @@ mod leash;
 mod patience;
 mod pingora_io;
 mod proxy_protocol;
+mod tls_client;
 mod wait;
 mod websocket;
 
@@ -51,10 +52,11 @@ pub(crate) use head::HeadLimits;
 use head::{Head, HeadError, HeadScan};
 pub(crate) use hold::Hold;
 use intake::Arrival;
+pub use intake::Intake;
 pub(crate) use intake::Intakes;
-pub use intake::{Intake, TlsClient};
 pub(crate) use leash::{Drained, FAREWELL};
 pub(crate) use patience::OriginSilent;
+pub use tls_client::TlsClient;
 
 /// What the front needs to know of the configuration.
 #[derive(Clone, Debug)]

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{ErrorType, OrErr, Result};
 
+use crate::front::TlsClient;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -88,6 +90,43 @@ pub(super) fn forward(
             Some(host) => request.insert_header(X_FORWARDED_HOST, host)?,
             None => drop(request.remove_header(&X_FORWARDED_HOST)),
         }
+    }
+    Ok(())
+}
+
+/// Whether a proxy in front of this one says that its client's side is encrypted.
+pub(super) fn says_https(request: &RequestHeader) -> bool {
+    let first = |name: &HeaderName| {
+        let value = request.headers.get(name)?.to_str().ok()?;
+        value.split(',').next()
+    };
+    if let Some(scheme) = first(&X_FORWARDED_PROTO) {
+        return scheme.trim().eq_ignore_ascii_case("https");
+    }
+    let mut parameters = first(&FORWARDED)
+        .into_iter()
+        .flat_map(|node| node.split(';'));
+    parameters.any(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("proto")
+            && value.trim().trim_matches('"').eq_ignore_ascii_case("https")
+    })
+}
+
+/// Tells the origin which certificate the client has shown (RFC 9440), and takes out what the client
+/// says itself about that (RFC 9440, 2.4).
+pub(super) fn introduce(request: &mut RequestHeader, client: Option<&TlsClient>) -> Result<()> {
+    let claims: Vec<HeaderName> = request
+        .headers
+        .keys()
+        .filter(|name| TlsClient::is_identity(name.as_str()))
+        .cloned()
+        .collect();
+    for claim in &claims {
+        request.remove_header(claim);
+    }
+    for (name, value) in client.into_iter().flat_map(TlsClient::identity) {
+        request.insert_header(name.clone(), value.clone())?;
     }
     Ok(())
 }

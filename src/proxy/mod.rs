@@ -6,6 +6,7 @@
 //! makes the peer of the route that was found.
 
 mod context;
+mod demand;
 mod error;
 mod headers;
 mod https;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use log::{debug, error, info, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -30,9 +31,10 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use context::Exchange;
 use context::View;
+use demand::{Demands, Unmet, Way};
 use error::Fault;
 use headers::Client;
-pub use options::{ErrorStatuses, GatewayOptions, RequestIds, Timeouts};
+pub use options::{ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, Timeouts};
 use peer::Kind;
 use session::{DRAIN, client_ip, names, summary};
 use target_tls::Profiles;
@@ -55,6 +57,7 @@ pub struct Gateway {
     on_proxy_error: Option<ProxyErrorHandler>,
     balance: Box<dyn Balance>,
     profiles: Profiles,
+    demands: Demands,
 }
 
 impl Gateway {
@@ -66,14 +69,15 @@ impl Gateway {
         Self {
             registry,
             profiles: Profiles::new(&options.target_tls),
+            demands: Demands::new(&options.security),
             options,
             on_proxy_error,
             balance: Box::new(RoundRobin),
         }
     }
 
-    /// Reads the request and finds its route.
-    fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), Refusal> {
+    /// Reads the request, finds its route, and sees whether it meets what that asks for.
+    fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), Unmet> {
         let request = session.req_header();
         let given = request.headers.get(&self.options.request_ids.field);
         let id = headers::request_id(given, self.options.request_ids.accept);
@@ -82,7 +86,44 @@ impl Gateway {
         exchange.rewritten = view.rewritten();
         exchange.port = view.port;
         self.find(&view, exchange);
-        Ok(())
+        match exchange.route() {
+            Some(route) if !self.demands.are_none_of(route) => {
+                let way = Way {
+                    is_encrypted: self.is_encrypted(session),
+                    has_certificate: session::tls_client(session)
+                        .is_some_and(|client| client.certificate.is_some()),
+                    host: &view.host,
+                    path: &view.path,
+                    target: request.raw_path(),
+                };
+                self.demands.check(route, way)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the client's side is encrypted, as far as we or a trusted proxy can tell.
+    fn is_encrypted(&self, session: &Session) -> bool {
+        session::is_tls(session)
+            || (headers::is_trusted(client_ip(session), &self.options.trusted_proxies)
+                && headers::says_https(session.req_header()))
+    }
+
+    /// Tells browsers what is said of later requests.
+    fn promise(
+        &self,
+        session: &Session,
+        exchange: &Exchange,
+        response: &mut ResponseHeader,
+    ) -> Result<()> {
+        let own = exchange.route().and_then(|route| route.security());
+        if !self.demands.may_have_hsts(own) || !self.is_encrypted(session) {
+            return Ok(());
+        }
+        match self.demands.hsts(own, &response.headers) {
+            Some(value) => response.insert_header(STRICT_TRANSPORT_SECURITY, value),
+            None => Ok(()),
+        }
     }
 
     /// Asks the table.
@@ -180,6 +221,7 @@ impl Gateway {
         };
         header.insert_header(CONTENT_LENGTH, body.len())?;
         self.identify(&mut header, exchange)?;
+        self.promise(session, exchange, &mut header)?;
         session::close_if_body_is_left(session);
         let is_bodiless = session.req_header().method == Method::HEAD || body.is_empty();
         session
@@ -218,15 +260,19 @@ impl ProxyHttp for Gateway {
                 info!("{}: no route", summary(session, exchange));
                 self.fail(session, exchange, ProxyError::NotFound)
             }
-            Err(refusal) => {
-                info!(
-                    "{}: refused: {}",
-                    summary(session, exchange),
-                    refusal.message
-                );
+            Err(Unmet::Refused(refusal)) => {
+                let summary = summary(session, exchange);
+                info!("{summary}: refused: {}", refusal.message);
                 (refusal, None)
             }
+            Err(Unmet::Redirected(response)) => {
+                debug!("{}: sent on to https", summary(session, exchange));
+                (demand::tls_required(), Some(*response))
+            }
         };
+        if let Some(visit) = &mut exchange.visit {
+            visit.answered(own.as_ref().map_or(refusal.status, http::Response::status));
+        }
         self.answer(session, exchange, &refusal, own).await?;
         Ok(true)
     }
@@ -304,11 +350,10 @@ impl ProxyHttp for Gateway {
         }
         let client = Client {
             address: client_ip(session),
-            is_tls: session
-                .digest()
-                .is_some_and(|digest| digest.ssl_digest.is_some()),
+            is_tls: session::is_tls(session),
             port: exchange.port,
         };
+        headers::introduce(request, session::tls_client(session))?;
         headers::forward(request, client, &self.options.trusted_proxies)
     }
 
@@ -384,6 +429,7 @@ impl ProxyHttp for Gateway {
             let served_by = format!("http://{}{prefix}", visit.instance().target);
             response.insert_header("x-served-by", served_by)?;
         }
+        self.promise(session, exchange, response)?;
         self.identify(response, exchange)
     }
 

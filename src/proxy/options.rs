@@ -7,6 +7,7 @@ use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 
 use super::TargetTlsOptions;
+use crate::route::{Hsts, TlsPolicy};
 
 /// The statuses of the failure answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,27 @@ impl Default for RequestIds {
     }
 }
 
+/// What holds for routes that do not say what they ask of their clients' connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityDefaults {
+    /// What becomes of requests in cleartext; by default they are served.
+    pub tls: TlsPolicy,
+    /// What browsers are told about later requests; nothing by default.
+    pub hsts: Hsts,
+    /// The public port of https, which redirects lead to; 443 by default.
+    pub https_port: u16,
+}
+
+impl Default for SecurityDefaults {
+    fn default() -> Self {
+        Self {
+            tls: TlsPolicy::default(),
+            hsts: Hsts::OFF,
+            https_port: 443,
+        }
+    }
+}
+
 /// The options of the data path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayOptions {
@@ -94,6 +116,8 @@ pub struct GatewayOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// Settings for TLS with targets, by the names that registrations give.
     pub target_tls: BTreeMap<String, TargetTlsOptions>,
+    /// What holds for routes that do not say what they ask of their clients' connections.
+    pub security: SecurityDefaults,
     /// Whether routing decisions are logged and answers carry `x-served-by`.
     pub debug: bool,
 }

@@ -13,6 +13,7 @@ use pingora_proxy::Session;
 
 use super::context::{Exchange, View};
 use crate::answer::Refusal;
+use crate::front::TlsClient;
 
 /// How long the rest of a refused request's body is read, so that the client sees the answer.
 pub(super) const DRAIN: Duration = Duration::from_secs(2);
@@ -75,6 +76,18 @@ pub(super) fn of_refusal(
         header.insert_header(ALLOW, methods)?;
     }
     Ok((header, body.bytes))
+}
+
+/// Whether the client's connection is encrypted.
+pub(super) fn is_tls(session: &Session) -> bool {
+    let digest = session.digest();
+    digest.is_some_and(|digest| digest.ssl_digest.is_some())
+}
+
+/// Who is at the other end of the client's TLS connection, if it is one.
+pub(super) fn tls_client(session: &Session) -> Option<&TlsClient> {
+    let digest = session.digest()?.ssl_digest.as_ref()?;
+    digest.extension.get()
 }
 
 pub(super) fn client_ip(session: &Session) -> Option<std::net::IpAddr> {

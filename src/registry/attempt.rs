@@ -10,7 +10,7 @@ use super::change::{
 };
 use super::clock::millis;
 use super::{Action, Actor, State};
-use crate::route::{Activity, Generation, Instance, InstanceId, Lease, Route, RouteKey};
+use crate::route::{Activity, Generation, Instance, InstanceId, Lease, Route, RouteKey, Security};
 
 /// A change on its way: the state that it leads to, and what has to be done once that is public.
 pub(super) struct Attempt<'a> {
@@ -116,27 +116,31 @@ impl<'a> Attempt<'a> {
 
     fn edit(&mut self, edit: &Edit) -> Result<What> {
         match edit {
-            Edit::Put(key, specs) => self.put(key, specs, false, Cause::Put),
-            Edit::Register(key, spec) => {
-                let fresh = spec.ttl.is_none();
-                self.put(key, std::slice::from_ref(spec), fresh, Cause::Register)
+            Edit::Put(key, specs, security) => self.put(key, specs, security, Cause::Put),
+            Edit::Register(key, spec, security) => {
+                let specs = std::slice::from_ref(spec);
+                self.put(key, specs, security, Cause::Register)
             }
-            Edit::Join(key, spec, fresh) => self.join(key, spec, *fresh),
+            Edit::Join(key, spec, security, fresh) => self.join(key, spec, security, *fresh),
             Edit::Leave(key, id, drain) => self.leave(key, id.as_ref(), *drain),
             Edit::Expire(key, serial) => Ok(self.expire(key, *serial)),
         }
     }
 
     /// These routes and no others.
-    fn all(&mut self, routes: &[(RouteKey, Vec<Spec>)], counts: &mut Counts) -> Result<()> {
+    fn all(
+        &mut self,
+        routes: &[(RouteKey, Vec<Spec>, Security)],
+        counts: &mut Counts,
+    ) -> Result<()> {
         let mut wanted: HashMap<RouteKey, usize> = HashMap::with_capacity(routes.len());
-        for (index, (key, specs)) in routes.iter().enumerate() {
+        for (index, (key, specs, security)) in routes.iter().enumerate() {
             if let Some(first) = wanted.insert(key.clone(), index) {
                 let key = key.clone();
                 return Err(at(true, index, ChangeError::DuplicateRoute { key, first }));
             }
             let what = self
-                .put(key, specs, false, Cause::Put)
+                .put(key, specs, security, Cause::Put)
                 .map_err(|error| at(true, index, error))?;
             counts.count(what);
         }
@@ -153,7 +157,13 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    fn put(&mut self, key: &RouteKey, specs: &[Spec], fresh: bool, cause: Cause) -> Result<What> {
+    fn put(
+        &mut self,
+        key: &RouteKey,
+        specs: &[Spec],
+        security: &Security,
+        cause: Cause,
+    ) -> Result<What> {
         let action = match cause {
             Cause::Register => Action::Register,
             _ => Action::Write,
@@ -161,19 +171,23 @@ impl<'a> Attempt<'a> {
         self.may_aim(action, key, specs)?;
         distinct(specs)?;
         let before = self.state.routes.get(key).cloned();
+        // An app that registers for good has just started.
+        let is_restart = |spec: &Spec| cause == Cause::Register && spec.ttl.is_none();
         let mut kept = 0;
         let mut instances = Vec::with_capacity(specs.len());
         for spec in specs {
             let spec = self.owned(key, spec)?;
             match before.as_ref().and_then(|b| b.instance_named(&spec.id)) {
-                Some(same) if !fresh && spec.is(same) => {
+                Some(same) if spec.is(same) && !is_restart(&spec) => {
                     kept += 1;
                     instances.push(Arc::clone(same));
                 }
                 _ => instances.push(Arc::new(self.instance(&spec))),
             }
         }
-        let is_same = |b: &Arc<Route>| kept == specs.len() && kept == b.instance_count();
+        let is_as_secure = |b: &Arc<Route>| *security == own(b.security());
+        let is_same =
+            |b: &Arc<Route>| kept == specs.len() && kept == b.instance_count() && is_as_secure(b);
         if before.as_ref().is_some_and(is_same) {
             for same in &instances {
                 self.renew(key, same);
@@ -182,7 +196,8 @@ impl<'a> Attempt<'a> {
         }
         if let Some(before) = &before {
             for instance in before.instances() {
-                if !instances.iter().any(|kept| Arc::ptr_eq(kept, instance)) {
+                let stays = instances.iter().any(|kept| Arc::ptr_eq(kept, instance));
+                if !stays || !is_as_secure(before) {
                     self.may_take(key, instance)?;
                 }
             }
@@ -193,23 +208,33 @@ impl<'a> Attempt<'a> {
             .filter(|old| instances.iter().any(|new| Arc::ptr_eq(new, old)))
             .cloned()
             .collect();
-        let what = self.replace(key, before, instances, cause);
+        let what = self.replace(key, before, instances, security, cause);
         for kept in &kept {
             self.renew(key, kept);
         }
         Ok(what)
     }
 
-    fn join(&mut self, key: &RouteKey, spec: &Spec, fresh: bool) -> Result<What> {
+    fn join(
+        &mut self,
+        key: &RouteKey,
+        spec: &Spec,
+        security: &Security,
+        fresh: bool,
+    ) -> Result<What> {
         self.may_aim(Action::Register, key, std::slice::from_ref(spec))?;
         let spec = self.owned(key, spec)?;
         let before = self.state.routes.get(key).cloned();
         let Some(route) = &before else {
             let instance = Arc::new(self.instance(&spec));
-            return Ok(self.replace(key, None, vec![instance], Cause::Join));
+            return Ok(self.replace(key, None, vec![instance], security, Cause::Join));
         };
+        let security = own(route.security()).overridden_by(security);
+        let is_as_secure = security == own(route.security());
         let same = route.instance_named(&spec.id);
-        if let Some(same) = same.filter(|same| spec.is(same) && (!fresh || spec.ttl.is_some())) {
+        let is_same =
+            |same: &&Arc<Instance>| is_as_secure && spec.is(same) && (!fresh || spec.ttl.is_some());
+        if let Some(same) = same.filter(is_same) {
             self.may_take(key, same)?;
             self.renew(key, same);
             return Ok(What::Unchanged);
@@ -233,7 +258,7 @@ impl<'a> Attempt<'a> {
             let count = instances.len();
             return Err(ChangeError::InstanceCount { count });
         }
-        self.replace(key, before, instances, Cause::Join);
+        self.replace(key, before, instances, &security, Cause::Join);
         Ok(what)
     }
 
@@ -269,7 +294,8 @@ impl<'a> Attempt<'a> {
         if let (Some(drain), Some(route)) = (drain, &before) {
             self.begin_drain(route, &leaving, drain);
         }
-        self.replace(key, before, staying, cause);
+        let security = before.as_ref().map(|route| own(route.security()));
+        self.replace(key, before, staying, &security.unwrap_or_default(), cause);
         Ok(if drain.is_some() {
             What::Draining
         } else {
@@ -327,6 +353,7 @@ impl<'a> Attempt<'a> {
             Arc::clone(&route.activity),
         );
         if let Some(draining) = draining {
+            let draining = draining.secured(route.security());
             self.state.draining.insert(Arc::new(draining));
         }
         let steps = leaving
@@ -351,7 +378,10 @@ impl<'a> Attempt<'a> {
             Arc::clone(&route.activity),
         );
         match left {
-            Some(left) => drop(self.state.draining.insert(Arc::new(left))),
+            Some(left) => {
+                let left = left.secured(route.security());
+                drop(self.state.draining.insert(Arc::new(left)));
+            }
             None => drop(self.state.draining.remove(key)),
         }
         self.steps
@@ -372,7 +402,8 @@ impl<'a> Attempt<'a> {
         if staying.len() == route.instance_count() {
             return What::Unchanged;
         }
-        self.replace(key, Some(route), staying, Cause::Expire);
+        let security = own(route.security());
+        self.replace(key, Some(route), staying, &security, Cause::Expire);
         What::Removed
     }
 
@@ -382,6 +413,7 @@ impl<'a> Attempt<'a> {
         key: &RouteKey,
         before: Option<Arc<Route>>,
         instances: Vec<Arc<Instance>>,
+        security: &Security,
         cause: Cause,
     ) -> What {
         let generation = *self
@@ -392,7 +424,7 @@ impl<'a> Attempt<'a> {
             |before| Arc::clone(&before.activity),
         );
         let after = Route::with_instances(key.clone(), instances, generation, activity);
-        let after = after.map(Arc::new);
+        let after = after.map(|route| Arc::new(route.secured(Some(security))));
         let what = match (&before, &after) {
             (None, _) => What::Created,
             (Some(_), Some(_)) => What::Replaced,
@@ -484,8 +516,8 @@ impl<'a> Attempt<'a> {
 impl Edit {
     pub(super) fn key(&self) -> &RouteKey {
         match self {
-            Self::Put(key, _)
-            | Self::Register(key, _)
+            Self::Put(key, ..)
+            | Self::Register(key, ..)
             | Self::Join(key, ..)
             | Self::Leave(key, ..)
             | Self::Expire(key, _) => key,
@@ -501,6 +533,11 @@ fn at(is_batch: bool, index: usize, error: ChangeError) -> ChangeError {
         index,
         source: Box::new(error),
     }
+}
+
+/// What a route asks of its clients' connections.
+fn own(security: Option<&Security>) -> Security {
+    security.cloned().unwrap_or_default()
 }
 
 /// At least one instance, not too many, and each with a name of its own.

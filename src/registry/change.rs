@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::store::StoreError;
 use super::{Action, Actor};
-use crate::route::{Generation, Instance, InstanceId, Route, RouteKey, Target};
+use crate::route::{Generation, Instance, InstanceId, Route, RouteKey, Security, Target};
 
 /// The most instances that a route has.
 pub const MAX_INSTANCES: usize = 1000;
@@ -31,19 +31,20 @@ pub enum Edits {
     /// One edit after the other.
     Each(Vec<Edit>),
     /// These routes, and no others.
-    All(Vec<(RouteKey, Vec<Spec>)>),
+    All(Vec<(RouteKey, Vec<Spec>, Security)>),
 }
 
 /// One edit of one route.
 #[derive(Clone, Debug)]
 pub enum Edit {
-    /// The route has these instances, and no others.
-    Put(RouteKey, Vec<Spec>),
+    /// The route has these instances, and no others; and asks this of its clients' connections.
+    Put(RouteKey, Vec<Spec>, Security),
     /// As `Put`, by an app itself: an instance without a lease is always made anew, since the app that
     /// registers has just started.
-    Register(RouteKey, Spec),
-    /// The route has this instance too. With the flag it is made anew as by `Register`.
-    Join(RouteKey, Spec, bool),
+    Register(RouteKey, Spec, Security),
+    /// The route has this instance too; what is said about clients' connections goes before what the
+    /// route has. With the flag the instance is made anew as by `Register`.
+    Join(RouteKey, Spec, Security, bool),
     /// The route is gone, or one of its instances is: at once, or after its requests have ended.
     Leave(RouteKey, Option<InstanceId>, Option<Duration>),
     /// The lease of the instance with this serial number has ended.

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::{ChangeError, TtlError};
-use crate::route::{HostError, PrefixError};
+use crate::route::{HostError, PrefixError, SecurityError};
 
 /// Why a registration is refused. Nothing has changed when one of these comes back.
 #[derive(Debug, Error)]
@@ -33,7 +33,7 @@ pub enum RegisterError {
     /// A field that is not part of a registration.
     #[error(
         "unknown field `{field}`{}; a registration has prefix, port, host, unix, \
-         protocol, https, reqHostNames, instance, owner and ttl",
+         protocol, https, reqHostNames, tls, hsts, client_certificate, instance, owner and ttl",
         nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
     )]
     UnknownField {
@@ -121,6 +121,9 @@ pub enum RegisterError {
     /// What is asked for about TLS cannot be.
     #[error("https: {0}")]
     Https(String),
+    /// What is asked of clients' connections is not understood.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The Unix socket is outside what the configuration allows.
     #[error(
         "the target unix:{path} is not allowed; to allow it, put `unix:` and its folder or itself \
@@ -173,6 +176,9 @@ impl RegisterError {
             Self::Unix(_) => "INVALID_UNIX",
             Self::Protocol(_) => "INVALID_PROTOCOL",
             Self::Https(_) => "INVALID_HTTPS",
+            Self::Security(SecurityError::Tls(_)) => "INVALID_TLS",
+            Self::Security(SecurityError::Hsts { .. }) => "INVALID_HSTS",
+            Self::Security(SecurityError::ClientCertificate(_)) => "INVALID_CLIENT_CERTIFICATE",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::TooSlow { .. } => "BODY_TIMEOUT",
         }

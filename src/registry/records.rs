@@ -61,6 +61,7 @@ fn record(route: &Route) -> RouteRecord {
         host: route.host.to_string(),
         prefix: route.prefix.to_string(),
         generation: route.generation.0,
+        security: route.security().cloned().unwrap_or_default(),
         instances: route.instances().map(|i| instance_record(i)).collect(),
     }
 }
@@ -104,6 +105,7 @@ pub(super) fn route(
     let activity = Arc::new(Activity::new(now));
     let generation = Generation(record.generation);
     Route::with_instances(RouteKey { host, prefix }, instances, generation, activity)
+        .map(|route| route.secured(Some(&record.security)))
         .ok_or_else(|| "it has no instance".to_owned())
 }
 

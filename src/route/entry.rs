@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Activity, HostPattern, Instance, InstanceId, PathPrefix, Target};
+use super::{Activity, HostPattern, Instance, InstanceId, PathPrefix, Security, Target};
 
 /// A route: which requests it takes, and where they go.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Route {
     pub generation: Generation,
     /// What has gone on behind it.
     pub activity: Arc<Activity>,
+    /// What it asks of its clients' connections; `None` if that is nothing of its own.
+    security: Option<Box<Security>>,
     /// The instances, of which there is always one: the usual case needs no list.
     first: Arc<Instance>,
     others: Box<[Arc<Instance>]>,
@@ -44,6 +46,7 @@ impl Route {
             prefix: key.prefix,
             generation,
             activity: Arc::new(Activity::new(0)),
+            security: None,
             first: instance,
             others: Box::default(),
         }
@@ -63,9 +66,24 @@ impl Route {
             prefix: key.prefix,
             generation,
             activity,
+            security: None,
             first: instances.next()?,
             others: instances.collect(),
         })
+    }
+
+    /// The same route, asking this of its clients' connections.
+    #[must_use]
+    pub fn secured(mut self, security: Option<&Security>) -> Self {
+        let security = security.filter(|security| !security.is_default());
+        self.security = security.cloned().map(Box::new);
+        self
+    }
+
+    /// What it asks of its clients' connections; `None` if that is nothing of its own.
+    #[must_use]
+    pub fn security(&self) -> Option<&Security> {
+        self.security.as_deref()
     }
 
     /// What identifies this route.
@@ -141,6 +159,7 @@ impl PartialEq for Route {
         self.generation == other.generation
             && self.host == other.host
             && self.prefix == other.prefix
+            && self.security == other.security
             && self.instances().eq(other.instances())
     }
 }

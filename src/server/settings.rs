@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -10,13 +11,15 @@ use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Options, StartError};
-use crate::config::{self, Config, ConfigError, ControlListen, StaticRoute};
+use crate::config::{self, Config, ConfigError, ControlListen, Located, StaticRoute};
 use crate::control::{Tokens, TokensError};
 use crate::front::Intake;
-use crate::proxy::{ErrorStatuses, GatewayOptions, RequestIds, TargetTlsOptions, Timeouts};
+use crate::proxy::{
+    ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, TargetTlsOptions, Timeouts,
+};
 use crate::registry::store::{Embedded, Store, StoreError};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
-use crate::route::{CaseSensitivity, PathPrefix};
+use crate::route::{CaseSensitivity, PathPrefix, Security, SecurityError};
 use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
 
 /// The options that a configuration asks for.
@@ -178,6 +181,11 @@ fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
             .iter()
             .map(|entry| Ok((entry.name.clone(), target_tls(entry)?)))
             .collect::<Result<_, StartError>>()?,
+        security: SecurityDefaults {
+            tls: setting(config.tls.routes.as_ref())?.unwrap_or_default(),
+            hsts: setting(config.tls.hsts.as_ref())?.unwrap_or_default(),
+            ..SecurityDefaults::default()
+        },
         debug: config.debug,
     })
 }
@@ -244,6 +252,11 @@ pub(super) fn registration(route: &StaticRoute) -> Result<Registration, ConfigEr
         .map_err(at_prefix)?
         .on_host(&route.host.value)
         .map_err(|error| route.host.error(error.to_string()))?;
+    let registration = registration.secured(Security {
+        tls: setting(route.tls.as_ref())?,
+        hsts: setting(route.hsts.as_ref())?,
+        client_certificate: setting(route.client_certificate.as_ref())?,
+    });
     let Some(names) = &route.req_host_names else {
         return Ok(registration);
     };
@@ -255,6 +268,18 @@ pub(super) fn registration(route: &StaticRoute) -> Result<Registration, ConfigEr
     }
     let names: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
     registration.for_request_hosts(&names).map_err(at_prefix)
+}
+
+/// A setting that is written as a text; an error stands where it does.
+fn setting<T: FromStr<Err = SecurityError>>(
+    text: Option<&Located<String>>,
+) -> Result<Option<T>, ConfigError> {
+    let parse = |text: &Located<String>| {
+        text.value
+            .parse()
+            .map_err(|error: SecurityError| text.error(error.to_string()))
+    };
+    text.map(parse).transpose()
 }
 
 /// Where in a static route a refusal of the registry belongs.

@@ -13,6 +13,7 @@
 mod activity;
 mod activity_ends;
 mod certificates;
+mod client_certificates;
 mod command_line;
 mod commits;
 mod control_audit;
@@ -67,6 +68,7 @@ mod streaming;
 mod support;
 mod targets;
 mod tls;
+mod tls_policy;
 mod tokens;
 mod websocket;
 mod websocket_silence;

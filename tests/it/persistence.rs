@@ -210,6 +210,7 @@ async fn a_hundred_thousand_come_back() {
     let origin = Origin::saying("app").await;
     let home = Home::new("log: warn,dynamic_reverse_proxy::server=info\n");
     let record = |number: u64| RouteRecord {
+        security: dynamic_reverse_proxy::route::Security::default(),
         host: "*".to_owned(),
         prefix: format!("/app/{number}"),
         generation: number + 1,

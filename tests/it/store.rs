@@ -24,6 +24,7 @@ const PLACE: &str = "STORE_TEST_PLACE";
 
 fn record(number: u64, size: usize) -> RouteRecord {
     RouteRecord {
+        security: dynamic_reverse_proxy::route::Security::default(),
         host: "example.com".to_owned(),
         prefix: format!("/{}", "x".repeat(size)),
         generation: number,

@@ -7,8 +7,9 @@ use http::Method;
 
 use crate::cli::client::{Call, ConnectionArgs, block_on};
 use crate::cli::key::Key;
+use crate::cli::security::SecurityArgs;
 use crate::cli::target::TargetArgs;
-use crate::cli::wire::{Changed, NewInstance};
+use crate::cli::wire::{Changed, NewInstance, SingleInstance};
 use crate::cli::{CliError, duration, output};
 
 /// What all changes take.
@@ -34,6 +35,8 @@ pub(in super::super) struct PutArgs {
     key: Key,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    security: SecurityArgs,
     /// Where the app is; localhost by default.
     #[arg(long, value_name = "HOST")]
     target_host: Option<String>,
@@ -44,7 +47,7 @@ pub(in super::super) struct PutArgs {
     #[arg(long)]
     owner: Option<String>,
     /// Join the route as this instance, instead of replacing it.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tls", "hsts", "client_certificate"])]
     id: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
@@ -76,8 +79,12 @@ pub(super) fn put(args: &PutArgs) -> Result<(), CliError> {
         owner: args.owner.clone(),
         ttl: args.ttl.map(duration::written),
     };
+    let body = SingleInstance {
+        instance,
+        security: args.security.settings(),
+    };
     let id = args.id.as_deref();
-    let call = Call::json(Method::PUT, args.key.path_of(id), &instance)?;
+    let call = Call::json(Method::PUT, args.key.path_of(id), &body)?;
     args.change.carry_out(call, &args.key, id)
 }
 

@@ -58,6 +58,9 @@ fn exported(route: Route) -> Option<NewRoute> {
         host: route.host,
         prefix: route.prefix,
         instances,
+        tls: route.tls,
+        hsts: route.hsts,
+        client_certificate: route.client_certificate,
     })
 }
 
@@ -111,7 +114,7 @@ mod tests {
     #[test]
     fn what_is_exported_can_be_imported() {
         let answer = r#"{"generation":3,"total":2,"next":null,"routes":[
-            {"host":"*","prefix":"/a","generation":1,"instances":[
+            {"host":"*","prefix":"/a","generation":1,"tls":"require","instances":[
                 {"id":"x","host":"localhost","port":1,"owner":null,"ttl":"30s","state":"ready"},
                 {"id":"y","host":"localhost","port":2,"owner":"b","ttl":null,"state":"draining"}]},
             {"host":"*","prefix":"/b","instances":[
@@ -125,7 +128,8 @@ mod tests {
         assert_eq!(
             String::from_utf8(text).unwrap(),
             "{\"routes\":[\n{\"host\":\"*\",\"prefix\":\"/a\",\"instances\":\
-             [{\"id\":\"x\",\"host\":\"localhost\",\"port\":1,\"ttl\":\"30s\"}]}\n]}\n"
+             [{\"id\":\"x\",\"host\":\"localhost\",\"port\":1,\"ttl\":\"30s\"}],\
+             \"tls\":\"require\"}\n]}\n"
         );
     }
 }

@@ -22,7 +22,7 @@ pub(super) enum RoutesCommand {
     /// Show one route.
     Get(show::GetArgs),
     /// Create or replace a route, or one instance of it.
-    Put(change::PutArgs),
+    Put(Box<change::PutArgs>),
     /// Remove a route, or one instance of it.
     Remove(change::RemoveArgs),
     /// Say which route takes a URL, and why.

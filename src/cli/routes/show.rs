@@ -143,9 +143,20 @@ pub(super) fn get(args: &GetArgs) -> Result<(), CliError> {
         ("requests", sum(&route.activity.requests)),
         ("bytes", sum(&route.activity.bytes)),
     ];
+    let settings = [
+        ("tls", &route.tls),
+        ("hsts", &route.hsts),
+        ("client certificate", &route.client_certificate),
+    ];
+    let settings = settings
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.clone()?)));
     output::table(
         &[("", Align::Left), ("", Align::Left)],
-        facts.map(|(name, value)| vec![name.into(), value.into()]),
+        facts
+            .into_iter()
+            .chain(settings)
+            .map(|(name, value)| vec![name.into(), value.into()]),
     )?;
     output::line("")?;
     let columns = [

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 pub use error::RunError;
 
 use super::client::{ClientError, ConnectionArgs, block_on};
+use super::security::SecurityArgs;
 use super::wire::Registration;
 use super::{duration, output};
 use app::App;
@@ -40,6 +41,8 @@ pub(super) struct RunArgs {
     /// The request hosts that the route is for; any, if there is none.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     req_host_name: Vec<String>,
+    #[command(flatten)]
+    security: SecurityArgs,
     /// How long the registration holds once it is no longer renewed.
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::lease)]
     ttl: Duration,
@@ -96,6 +99,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, RunError> {
             ttl: Some(duration::written(args.ttl)),
             instance: Some(args.instance.clone()),
             owner: args.owner,
+            security: args.security.settings(),
         };
         let timeout = args.connection.timeout();
         let mut lease = Lease::new(client, registration, args.instance, args.ttl, timeout);

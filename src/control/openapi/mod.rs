@@ -166,7 +166,12 @@ impl Modify for Everywhere {
             ));
         let components = document.components.get_or_insert_default();
         components.add_security_scheme(TOKEN, SecurityScheme::Http(scheme.build()));
-        for name in ["InstanceInput", "NamedInstance", "Registration"] {
+        for name in [
+            "InstanceInput",
+            "NamedInstance",
+            "SingleInstance",
+            "Registration",
+        ] {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
                 // The builder has no name for it.
                 let either = json!([{ "required": ["port"] }, { "required": ["unix"] }]);

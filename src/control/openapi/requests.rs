@@ -77,19 +77,64 @@ pub(in crate::control) struct LastEventId {
 #[serde(untagged)]
 pub(in crate::control) enum Route {
     /// Its instances.
-    Several(Instances),
+    Several(SeveralInstances),
     /// The fields of its one instance, which is called `default`.
-    Single(NamedInstance),
+    Single(SingleInstance),
 }
 
 /// The instances of a route.
 #[derive(ToSchema)]
 #[schema(as = Instances)]
 #[serde(deny_unknown_fields)]
-pub(in crate::control) struct Instances {
+pub(in crate::control) struct SeveralInstances {
     /// The instances, each with a name of its own.
     #[schema(min_items = 1, max_items = 1000)]
     instances: Vec<InstanceInput>,
+    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
+    #[schema(value_type = Option<texts::TlsPolicy>)]
+    tls: Option<String>,
+    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
+    #[schema(value_type = Option<texts::Hsts>)]
+    hsts: Option<String>,
+    /// Whether clients have to show a certificate.
+    #[schema(value_type = Option<texts::ClientCertificate>)]
+    client_certificate: Option<String>,
+}
+
+/// A route of one instance, which is called `default`.
+#[derive(ToSchema)]
+#[schema(as = SingleInstance, example = json!({"port": 4321, "ttl": "30s"}))]
+#[serde(deny_unknown_fields)]
+pub(in crate::control) struct SingleInstance {
+    /// The target's host.
+    #[schema(value_type = Option<texts::TargetHost>)]
+    host: Option<String>,
+    /// The target's port; needed unless there is a Unix socket.
+    #[schema(minimum = 1, maximum = 65535)]
+    port: Option<u16>,
+    /// The target's Unix socket, instead of a host and a port.
+    #[schema(value_type = Option<texts::UnixPath>)]
+    unix: Option<String>,
+    /// What is spoken there.
+    #[schema(value_type = Option<texts::Protocol>)]
+    protocol: Option<String>,
+    /// Whether, or how, the connection to the target is secured.
+    https: Option<HttpsInput>,
+    /// Whose it is; the token's name, if nobody is named.
+    #[schema(value_type = Option<texts::Owner>)]
+    owner: Option<String>,
+    /// How long it stays unless it is renewed. Without one it stays for good.
+    #[schema(value_type = Option<texts::Lease>)]
+    ttl: Option<String>,
+    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
+    #[schema(value_type = Option<texts::TlsPolicy>)]
+    tls: Option<String>,
+    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
+    #[schema(value_type = Option<texts::Hsts>)]
+    hsts: Option<String>,
+    /// Whether clients have to show a certificate.
+    #[schema(value_type = Option<texts::ClientCertificate>)]
+    client_certificate: Option<String>,
 }
 
 /// An instance whose name stands elsewhere.
@@ -147,6 +192,15 @@ pub(in crate::control) struct Put {
     /// The instances, each with a name of its own.
     #[schema(min_items = 1, max_items = 1000)]
     instances: Vec<InstanceInput>,
+    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
+    #[schema(value_type = Option<texts::TlsPolicy>)]
+    tls: Option<String>,
+    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
+    #[schema(value_type = Option<texts::Hsts>)]
+    hsts: Option<String>,
+    /// Whether clients have to show a certificate.
+    #[schema(value_type = Option<texts::ClientCertificate>)]
+    client_certificate: Option<String>,
 }
 
 /// The route is gone.

@@ -91,6 +91,19 @@ texts! {
         `https`), or what it chooses.",
         |text| text.enum_values(Some(["http1", "h2c", "h2", "auto"])).default(Some("http1".into()));
 
+    TlsPolicy: "What becomes of requests in cleartext: they are served, sent on to https with a 308, or \
+        refused with a 403.",
+        |text| text.enum_values(Some(["optional", "redirect", "require"]));
+
+    Hsts: "The field `Strict-Transport-Security` of answers over TLS (RFC 6797), unless the app sets it; \
+        `off` for none.",
+        |text| text.pattern(Some("^(off|max-age=(0|[1-9][0-9]{0,8})(; includeSubDomains)?(; preload)?)$"))
+            .examples(["max-age=31536000; includeSubDomains"]);
+
+    ClientCertificate: "Whether clients have to show a certificate that their listener believes; one \
+        that shows none gets a 403.",
+        |text| text.enum_values(Some(["optional", "require"]));
+
     Lease: "The length of a lease, with a unit, from `1s` to `30d`: `30s`, `1h30m`.",
         |text| custom(text, "lease").examples(["30s"]);
 

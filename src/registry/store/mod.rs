@@ -12,6 +12,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::route::Security;
+
 pub use embedded::Embedded;
 pub use memory::Memory;
 
@@ -79,6 +81,9 @@ pub struct RouteRecord {
     pub prefix: String,
     /// The change that made it what it is.
     pub generation: u64,
+    /// What it asks of its clients' connections.
+    #[serde(default, skip_serializing_if = "Security::is_default")]
+    pub security: Security,
     /// Its instances, at least one.
     pub instances: Vec<InstanceRecord>,
 }

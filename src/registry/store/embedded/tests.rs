@@ -8,11 +8,13 @@ use tempfile::TempDir;
 
 use super::super::{InstanceRecord, RouteRecord};
 use super::*;
+use crate::route::Security;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 fn record(key: &str, generation: u64) -> RouteRecord {
     RouteRecord {
+        security: Security::default(),
         host: "*.example.com".to_owned(),
         prefix: format!("/{key}"),
         generation,

@@ -1,0 +1,263 @@
+//! What a route asks of the connection that a request came over, and what it says about later ones.
+
+use bytes::Bytes;
+use http::header::STRICT_TRANSPORT_SECURITY;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::https;
+use super::options::SecurityDefaults;
+use crate::answer::Refusal;
+use crate::route::{ClientCertificate, Route, Security, TlsPolicy};
+
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way<'a> {
+    /// Whether its client's side is encrypted.
+    pub(super) is_encrypted: bool,
+    /// Whether its client has shown a certificate.
+    pub(super) has_certificate: bool,
+    /// The host that it is for, without port.
+    pub(super) host: &'a str,
+    /// Its path, normalised.
+    pub(super) path: &'a str,
+    /// Its target as the client wrote it.
+    pub(super) target: &'a [u8],
+}
+
+/// What is asked for all routes, ready for the answers.
+#[derive(Clone, Debug)]
+pub(super) struct Demands {
+    tls: TlsPolicy,
+    hsts: Option<HeaderValue>,
+    https_port: u16,
+}
+
+/// Why a request is not passed on.
+pub(super) enum Unmet {
+    /// It ought to come over TLS, and is sent there.
+    Redirected(Box<Response<Bytes>>),
+    /// It is refused.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Unmet {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Demands {
+    pub(super) fn new(defaults: &SecurityDefaults) -> Self {
+        // The value has only the characters of its directives.
+        let field = defaults.hsts.value().map(HeaderValue::from_str);
+        Self {
+            tls: defaults.tls,
+            hsts: field.and_then(Result::ok),
+            https_port: defaults.https_port,
+        }
+    }
+
+    /// Whether a route asks for nothing.
+    pub(super) fn are_none_of(&self, route: &Route) -> bool {
+        route.security().is_none() && self.tls == TlsPolicy::Optional
+    }
+
+    /// Whether answers may say anything about later requests.
+    pub(super) fn may_have_hsts(&self, own: Option<&Security>) -> bool {
+        own.is_some() || self.hsts.is_some()
+    }
+
+    /// Whether a request meets what its route asks.
+    pub(super) fn check(&self, route: &Route, way: Way<'_>) -> Result<(), Unmet> {
+        let own = route.security();
+        let tls = own.and_then(|own| own.tls).unwrap_or(self.tls);
+        let certificate = own.and_then(|own| own.client_certificate);
+        if !way.is_encrypted {
+            if https::is_challenge(way.path) {
+                // An authority asks in cleartext and shows no certificate; what it is told is no
+                // secret (RFC 8555, 8.3).
+                return Ok(());
+            }
+            match tls {
+                TlsPolicy::Optional => {}
+                TlsPolicy::Redirect => return Err(self.redirect(way)),
+                TlsPolicy::Require => return Err(Unmet::Refused(tls_required())),
+            }
+        }
+        if certificate == Some(ClientCertificate::Require) && !way.has_certificate {
+            return Err(Unmet::Refused(certificate_required()));
+        }
+        Ok(())
+    }
+
+    fn redirect(&self, way: Way<'_>) -> Unmet {
+        let location = https::location(way.host, way.target, self.https_port);
+        let redirect = location.and_then(|location| https::redirect(&location).ok());
+        match redirect {
+            Some(response) => Unmet::Redirected(Box::new(response)),
+            // A request without a host cannot be sent anywhere.
+            None => Unmet::Refused(tls_required()),
+        }
+    }
+
+    /// The value of `Strict-Transport-Security` for an answer over TLS, unless the app has set it (RFC
+    /// 6797, 7.1: the field stands there once).
+    pub(super) fn hsts(&self, own: Option<&Security>, fields: &HeaderMap) -> Option<HeaderValue> {
+        if fields.contains_key(STRICT_TRANSPORT_SECURITY) {
+            return None;
+        }
+        match own.and_then(|own| own.hsts.as_ref()) {
+            Some(own) => HeaderValue::from_str(own.value()?).ok(),
+            None => self.hsts.clone(),
+        }
+    }
+}
+
+pub(super) fn tls_required() -> Refusal {
+    Refusal::new(
+        StatusCode::FORBIDDEN,
+        "TLS_REQUIRED",
+        "this is served over TLS alone; use https instead of http",
+    )
+}
+
+fn certificate_required() -> Refusal {
+    Refusal::new(
+        StatusCode::FORBIDDEN,
+        "CLIENT_CERTIFICATE_REQUIRED",
+        "this is served to clients with a certificate alone; show one in the TLS handshake",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+    use std::sync::Arc;
+
+    use http::header::LOCATION;
+
+    use super::*;
+    use crate::route::{Generation, HostPattern, Hsts, Instance, PathPrefix, RouteKey, Target};
+
+    fn route(security: &Security) -> Route {
+        let target = Target::new("localhost", NonZeroU16::new(1).unwrap(), Vec::new());
+        let key = RouteKey {
+            host: HostPattern::Any,
+            prefix: PathPrefix::parse("/").unwrap(),
+        };
+        let instance = Arc::new(Instance::new(target));
+        Route::new(key, instance, Generation(1)).secured(Some(security))
+    }
+
+    fn demands(tls: TlsPolicy, hsts: &str) -> Demands {
+        Demands::new(&SecurityDefaults {
+            tls,
+            hsts: hsts.parse().unwrap(),
+            https_port: 8443,
+        })
+    }
+
+    fn way(path: &str) -> Way<'_> {
+        Way {
+            is_encrypted: false,
+            has_certificate: false,
+            host: "a.test",
+            path,
+            target: path.as_bytes(),
+        }
+    }
+
+    fn outcome(demands: &Demands, route: &Route, way: Way<'_>) -> String {
+        match demands.check(route, way) {
+            Ok(()) => "served".to_owned(),
+            Err(Unmet::Refused(refusal)) => refusal.code.to_owned(),
+            Err(Unmet::Redirected(answer)) => {
+                answer.headers()[LOCATION].to_str().unwrap().to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn a_routes_own_word_goes_before_the_general_one() {
+        use TlsPolicy::{Optional, Redirect, Require};
+        let cases = [
+            (Optional, None, "served"),
+            (Redirect, None, "https://a.test:8443/b"),
+            (Require, None, "TLS_REQUIRED"),
+            (Require, Some(Optional), "served"),
+            (Optional, Some(Redirect), "https://a.test:8443/b"),
+            (Redirect, Some(Require), "TLS_REQUIRED"),
+        ];
+        for (general, own, expected) in cases {
+            let demands = demands(general, "off");
+            let route = route(&Security {
+                tls: own,
+                ..Security::default()
+            });
+            let found = outcome(&demands, &route, way("/b"));
+            assert_eq!(found, expected, "{general:?} {own:?}");
+            let encrypted = Way {
+                is_encrypted: true,
+                ..way("/b")
+            };
+            assert_eq!(outcome(&demands, &route, encrypted), "served");
+            let challenge = way("/.well-known/acme-challenge/t");
+            assert_eq!(outcome(&demands, &route, challenge), "served");
+        }
+    }
+
+    #[test]
+    fn without_a_host_there_is_nowhere_to_go() {
+        let nowhere = Way {
+            host: "",
+            ..way("/b")
+        };
+        let demands = demands(TlsPolicy::Redirect, "off");
+        let found = outcome(&demands, &route(&Security::default()), nowhere);
+        assert_eq!(found, "TLS_REQUIRED");
+    }
+
+    #[test]
+    fn a_certificate_may_be_asked_for() {
+        let demands = demands(TlsPolicy::Optional, "off");
+        let route = route(&Security {
+            client_certificate: Some(ClientCertificate::Require),
+            ..Security::default()
+        });
+        let way = Way {
+            is_encrypted: true,
+            ..way("/b")
+        };
+        let found = outcome(&demands, &route, way);
+        assert_eq!(found, "CLIENT_CERTIFICATE_REQUIRED");
+        let shown = Way {
+            has_certificate: true,
+            ..way
+        };
+        assert_eq!(outcome(&demands, &route, shown), "served");
+    }
+
+    #[test]
+    fn hsts_is_the_apps_or_the_routes_or_the_general_one() {
+        let demands = demands(TlsPolicy::Optional, "max-age=1");
+        let own = |hsts: &str| Security {
+            hsts: Some(hsts.parse::<Hsts>().unwrap()),
+            ..Security::default()
+        };
+        let none = HeaderMap::new();
+        let value = |own: Option<&Security>| {
+            let value = demands.hsts(own, &none);
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(value(None).as_deref(), Some("max-age=1"));
+        assert_eq!(
+            value(Some(&Security::default())).as_deref(),
+            Some("max-age=1")
+        );
+        assert_eq!(value(Some(&own("max-age=2"))).as_deref(), Some("max-age=2"));
+        assert_eq!(value(Some(&own("off"))), None);
+        let mut apps = HeaderMap::new();
+        apps.insert(STRICT_TRANSPORT_SECURITY, "max-age=3".parse().unwrap());
+        assert_eq!(demands.hsts(None, &apps), None);
+    }
+}
