@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, FORWARDED, HOST, TE, TRAILER, UPGRADE};
+use http::header::{CONNECTION, HOST, TE, TRAILER, UPGRADE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -11,13 +11,15 @@ use pingora_core::{ErrorType, OrErr, Result};
 
 use crate::front::TlsClient;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+// Texts rather than `HeaderName`s, of which Pingora makes a copy whenever a field is set.
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_HOST: &str = "x-forwarded-host";
+const X_FORWARDED_PORT: &str = "x-forwarded-port";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+const X_REAL_IP: &str = "x-real-ip";
+const KEEP_ALIVE: &str = "keep-alive";
+const PROXY_CONNECTION: &str = "proxy-connection";
+const FORWARDED: &str = "forwarded";
 
 /// The longest request id that is passed on, in bytes.
 const LONGEST_ID: usize = 128;
@@ -61,49 +63,85 @@ pub(super) fn forward(
 ) -> Result<()> {
     let is_trusted = is_trusted(client.address, trusted);
     if !is_trusted {
-        request.remove_header(&X_REAL_IP);
+        request.remove_header(X_REAL_IP);
     }
     let host = request.headers.get(HOST).cloned();
-    let address = client
-        .address
-        .map_or_else(|| "unknown".to_owned(), |ip| ip.to_canonical().to_string());
-    let node = node(client.address);
-    let mut element = format!("for={node};proto={}", client.scheme());
+    let address = text_of(client.address)?;
+    let mut element = String::with_capacity(96);
+    element.push_str("for=");
+    // IPv6 in brackets and quotes (RFC 7239, 6).
+    let (before, behind) = match client.address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V6(_)) => ("\"[", "]\""),
+        _ => ("", ""),
+    };
+    for part in [before, &address, behind, ";proto=", client.scheme()] {
+        element.push_str(part);
+    }
     if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok()) {
         // A quoted string (RFC 7239, 4); a host that passed our check holds neither `"` nor `\`.
-        write!(element, ";host=\"{host}\"")
-            .or_err(ErrorType::InternalError, "writing Forwarded")?;
+        for part in [";host=\"", host, "\""] {
+            element.push_str(part);
+        }
     }
-    append(request, &X_FORWARDED_FOR, &address, is_trusted)?;
-    append(request, &FORWARDED, &element, is_trusted)?;
-    let keeps = |request: &RequestHeader, name: &HeaderName| {
-        is_trusted && request.headers.contains_key(name)
-    };
-    if !keeps(request, &X_FORWARDED_PROTO) {
+    append(request, X_FORWARDED_FOR, address, is_trusted)?;
+    append(request, FORWARDED, element, is_trusted)?;
+    let keeps =
+        |request: &RequestHeader, name: &str| is_trusted && request.headers.contains_key(name);
+    if !keeps(request, X_FORWARDED_PROTO) {
         request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme()))?;
     }
-    if !keeps(request, &X_FORWARDED_PORT) {
-        request.insert_header(X_FORWARDED_PORT, HeaderValue::from(client.named_port()))?;
+    if !keeps(request, X_FORWARDED_PORT) {
+        let port = match client.named_port() {
+            80 => HeaderValue::from_static("80"),
+            443 => HeaderValue::from_static("443"),
+            other => HeaderValue::from(other),
+        };
+        request.insert_header(X_FORWARDED_PORT, port)?;
     }
-    if !keeps(request, &X_FORWARDED_HOST) {
+    if !keeps(request, X_FORWARDED_HOST) {
         match host {
             Some(host) => request.insert_header(X_FORWARDED_HOST, host)?,
-            None => drop(request.remove_header(&X_FORWARDED_HOST)),
+            None => drop(request.remove_header(X_FORWARDED_HOST)),
         }
     }
     Ok(())
 }
 
+/// An address as it is written, or that it is not known.
+fn text_of(address: Option<IpAddr>) -> Result<String> {
+    let mut text = String::with_capacity(40);
+    match address.map(|address| address.to_canonical()) {
+        // What nearly every request needs, without the machinery of formats.
+        Some(IpAddr::V4(address)) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    text.push('.');
+                }
+                for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
+                    if octet >= least {
+                        text.push(char::from(b'0' + octet / unit % 10));
+                    }
+                }
+            }
+        }
+        Some(IpAddr::V6(address)) => {
+            write!(text, "{address}").or_err(ErrorType::InternalError, "writing an address")?;
+        }
+        None => text.push_str("unknown"),
+    }
+    Ok(text)
+}
+
 /// Whether a proxy in front of this one says that its client's side is encrypted.
 pub(super) fn says_https(request: &RequestHeader) -> bool {
-    let first = |name: &HeaderName| {
+    let first = |name: &str| {
         let value = request.headers.get(name)?.to_str().ok()?;
         value.split(',').next()
     };
-    if let Some(scheme) = first(&X_FORWARDED_PROTO) {
+    if let Some(scheme) = first(X_FORWARDED_PROTO) {
         return scheme.trim().eq_ignore_ascii_case("https");
     }
-    let mut parameters = first(&FORWARDED)
+    let mut parameters = first(FORWARDED)
         .into_iter()
         .flat_map(|node| node.split(';'));
     parameters.any(|parameter| {
@@ -140,44 +178,48 @@ pub(super) fn wants_trailers(request: &RequestHeader) -> bool {
             .is_some_and(|value| value.as_bytes() == b"trailers")
 }
 
-/// An address as a node of `Forwarded`: IPv6 in brackets and quotes (RFC 7239, 6).
-fn node(address: Option<IpAddr>) -> String {
-    match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
-        None => "unknown".to_owned(),
-    }
-}
-
+/// Sets a field, behind what it has already if that is kept.
 fn append(
     request: &mut RequestHeader,
-    name: &HeaderName,
-    own: &str,
+    name: &'static str,
+    own: String,
     keeps_earlier: bool,
 ) -> Result<()> {
-    let mut list = String::new();
-    if keeps_earlier {
-        for earlier in request
-            .headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-        {
-            list.push_str(earlier);
-            list.push_str(", ");
-        }
+    if !keeps_earlier {
+        return request.insert_header(name, own);
     }
-    list.push_str(own);
-    request.insert_header(name.clone(), list)
+    let mut list = String::new();
+    let earlier = request.headers.get_all(name).iter();
+    for earlier in earlier.filter_map(|value| value.to_str().ok()) {
+        list.push_str(earlier);
+        list.push_str(", ");
+    }
+    list.push_str(&own);
+    request.insert_header(name, list)
 }
 
 /// The id of a request: the client's, if it may choose and the text is one; else a new one.
 pub(super) fn request_id(given: Option<&HeaderValue>, accepts: bool) -> Result<HeaderValue> {
     match given {
         Some(id) if accepts && is_id(id.as_bytes()) => Ok(id.clone()),
-        _ => HeaderValue::from_str(&format!("{:032x}", fastrand::u128(..)))
+        _ => HeaderValue::from_bytes(&hexadecimal(fastrand::u128(..)))
             .or_err(ErrorType::InternalError, "making a request id"),
     }
+}
+
+/// A number in its 32 hexadecimal digits.
+fn hexadecimal(number: u128) -> [u8; 32] {
+    let digit = |value: u8| match value {
+        0..=9 => b'0' + value,
+        _ => b'a' - 10 + value,
+    };
+    let mut text = [0; 32];
+    for (byte, digits) in number.to_be_bytes().iter().zip(text.chunks_exact_mut(2)) {
+        if let [high, low] = digits {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
+        }
+    }
+    text
 }
 
 fn is_id(text: &[u8]) -> bool {
@@ -187,6 +229,10 @@ fn is_id(text: &[u8]) -> bool {
 /// Takes the fields out of an answer that were meant for the proxy alone (RFC 9110, 7.6.1). Pingora
 /// writes its own `Connection`; what remains of the upgrade belongs to a 101 (or a 426).
 pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    // Most answers have none of them: one look at the names costs less than to try each.
+    if !response.headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let is_switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     let nominated: Vec<HeaderName> = response
         .headers
@@ -201,8 +247,8 @@ pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
     for name in &nominated {
         response.remove_header(name);
     }
-    response.remove_header(&KEEP_ALIVE);
-    response.remove_header(&PROXY_CONNECTION);
+    response.remove_header(KEEP_ALIVE);
+    response.remove_header(PROXY_CONNECTION);
     // Pingora 0.9.1 drops the trailers of HTTP/1, so their announcement goes with them.
     response.remove_header(&TRAILER);
     if !is_switching {
@@ -211,6 +257,14 @@ pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
             response.remove_header(&UPGRADE);
         }
     }
+}
+
+/// Fields that are for the next hop alone, besides those that `Connection` names.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | KEEP_ALIVE | PROXY_CONNECTION | "trailer" | "upgrade"
+    )
 }
 
 /// Fields without which the message would be another: no `Connection` may take them away.
@@ -261,6 +315,26 @@ mod tests {
     ];
 
     #[test]
+    fn texts_are_what_formats_write() {
+        for number in [0, 1, 0xdead_beef, u128::MAX, u128::MAX - 15] {
+            let expected = format!("{number:032x}");
+            assert_eq!(hexadecimal(number), expected.as_bytes());
+        }
+        for address in [
+            "0.0.0.0",
+            "1.20.100.255",
+            "99.9.109.200",
+            "2001:db8::1",
+            "::1",
+        ] {
+            assert_eq!(text_of(address.parse().ok()).unwrap(), address);
+        }
+        let mapped = "::ffff:192.0.2.1".parse().ok();
+        assert_eq!(text_of(mapped).unwrap(), "192.0.2.1");
+        assert_eq!(text_of(None).unwrap(), "unknown");
+    }
+
+    #[test]
     fn a_strangers_word_is_overwritten() {
         let mut request = request(&SPOOFED);
         forward(&mut request, client("192.0.2.1"), &[]).unwrap();
@@ -292,9 +366,16 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_is_quoted_and_mapped_addresses_are_ipv4() {
-        assert_eq!(node("2001:db8::1".parse().ok()), "\"[2001:db8::1]\"");
-        assert_eq!(node("::ffff:127.0.0.1".parse().ok()), "127.0.0.1");
+    fn an_address_is_a_node_as_rfc_7239_has_it() {
+        for (address, node) in [
+            ("2001:db8::1", "\"[2001:db8::1]\""),
+            ("::ffff:127.0.0.1", "127.0.0.1"),
+        ] {
+            let mut request = request(&[]);
+            forward(&mut request, client(address), &[]).unwrap();
+            let element = format!("for={node};proto=http");
+            assert_eq!(all(&request, "forwarded"), [element]);
+        }
     }
 
     #[test]

@@ -127,7 +127,10 @@ impl Server {
         readable(config.server.ca_file.as_deref())?;
         let options = settings::options(config)?;
         let tls = settings::tls_options(config)?;
-        tls::server_config(&tls, Arc::clone(&options.certificates))?;
+        if !config.tls.listen.is_empty() {
+            // Costs a tenth of a second, for the first random numbers of aws-lc.
+            tls::server_config(&tls, Arc::clone(&options.certificates))?;
+        }
         let proxy = DynamicProxy::new(options);
         for route in &config.routes {
             let registration = settings::registration(route)?;
