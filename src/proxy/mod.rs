@@ -8,6 +8,7 @@
 mod context;
 mod error;
 mod headers;
+mod https;
 mod options;
 mod peer;
 mod session;
