@@ -25,7 +25,7 @@ use log::{debug, error, info, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use context::Exchange;
@@ -40,7 +40,7 @@ pub use target_tls::{TargetTlsError, TargetTlsOptions};
 use visit::Visit;
 
 use crate::answer::Refusal;
-use crate::front::{Drained, Hold};
+use crate::front::{Drained, Hold, HttpsRedirect};
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
 use crate::route::{Balance, RoundRobin};
 
@@ -72,8 +72,9 @@ impl Gateway {
         }
     }
 
-    /// Reads the request and finds its route.
-    fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), Refusal> {
+    /// Reads the request and finds its route, unless it is only to be sent to https: then to which
+    /// URL.
+    fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<Option<String>, Refusal> {
         let request = session.req_header();
         let given = request.headers.get(&self.options.request_ids.field);
         let id = headers::request_id(given, self.options.request_ids.accept);
@@ -81,8 +82,23 @@ impl Gateway {
         let view = View::of(request)?;
         exchange.rewritten = view.rewritten();
         exchange.port = view.port;
+        if let Some(port) = self.redirect_port(session)
+            && !https::is_challenge(&view.path)
+        {
+            let location = https::location(&view.host, request.raw_path(), port);
+            return location.map(Some).ok_or_else(https::no_host);
+        }
         self.find(&view, exchange);
-        Ok(())
+        Ok(None)
+    }
+
+    /// The port of https, if the listener only sends its clients there.
+    fn redirect_port(&self, session: &Session) -> Option<u16> {
+        match Hold::of(session.as_downstream())?.redirect() {
+            HttpsRedirect::Off => None,
+            HttpsRedirect::DefaultPort => Some(self.options.https_port),
+            HttpsRedirect::Port(port) => Some(port),
+        }
     }
 
     /// Asks the table.
@@ -174,10 +190,20 @@ impl Gateway {
         refusal: &Refusal,
         own: Option<http::Response<Bytes>>,
     ) -> Result<()> {
-        let (mut header, body) = match own {
+        let answer = match own {
             Some(response) => session::of_handler(response)?,
             None => session::of_refusal(refusal, session.req_header())?,
         };
+        self.write(session, exchange, answer).await
+    }
+
+    /// Writes an answer that is not the origin's.
+    async fn write(
+        &self,
+        session: &mut Session,
+        exchange: &Exchange,
+        (mut header, body): (ResponseHeader, Bytes),
+    ) -> Result<()> {
         header.insert_header(CONTENT_LENGTH, body.len())?;
         self.identify(&mut header, exchange)?;
         session::close_if_body_is_left(session);
@@ -213,8 +239,16 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         self.limit(session);
         let (refusal, own) = match self.admit(session, exchange) {
-            Ok(()) if exchange.visit.is_some() => return Ok(false),
-            Ok(()) => {
+            Ok(None) if exchange.visit.is_some() => return Ok(false),
+            Ok(Some(location)) => {
+                debug!("{}: sent to {location}", summary(session, exchange));
+                let answer =
+                    https::redirect(&location).or_err(ErrorType::InternalError, "a URL")?;
+                self.write(session, exchange, session::of_handler(answer)?)
+                    .await?;
+                return Ok(true);
+            }
+            Ok(None) => {
                 info!("{}: no route", summary(session, exchange));
                 self.fail(session, exchange, ProxyError::NotFound)
             }

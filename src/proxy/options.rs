@@ -82,7 +82,7 @@ impl Default for RequestIds {
 }
 
 /// The options of the data path.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayOptions {
     /// The statuses of the failure answers.
     pub errors: ErrorStatuses,
@@ -94,6 +94,22 @@ pub struct GatewayOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// Settings for TLS with targets, by the names that registrations give.
     pub target_tls: BTreeMap<String, TargetTlsOptions>,
+    /// The public port of https, which redirects name; 443 by default.
+    pub https_port: u16,
     /// Whether routing decisions are logged and answers carry `x-served-by`.
     pub debug: bool,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self {
+            errors: ErrorStatuses::default(),
+            timeouts: Timeouts::default(),
+            request_ids: RequestIds::default(),
+            trusted_proxies: Vec::new(),
+            target_tls: BTreeMap::new(),
+            https_port: 443,
+            debug: false,
+        }
+    }
 }
