@@ -11,13 +11,13 @@ use tokio::process::Command;
 use crate::support::{Origin, TestProxy, eventually, in_time};
 
 /// An authority, and a folder with what it has signed.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // Another name than what it signs, or that would seem to have signed itself.
@@ -30,12 +30,12 @@ impl Authority {
         Self { issuer, folder }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// A certificate for a name and its key, PEM; also as files under a name.
-    fn sign(&self, file: &str, name: &str) -> (String, String) {
+    pub(crate) fn sign(&self, file: &str, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -69,7 +69,13 @@ async fn tls_port(proxy: &TestProxy) -> u16 {
 }
 
 /// What curl says of a path at a host name: version, status and body, or its error.
-async fn curl(authority: &Authority, port: u16, name: &str, path: &str, more: &[&str]) -> String {
+pub(crate) async fn curl(
+    authority: &Authority,
+    port: u16,
+    name: &str,
+    path: &str,
+    more: &[&str],
+) -> String {
     let mut command = Command::new("curl");
     command
         .args(["-sS", "--max-time", "15", "--cacert"])
