@@ -116,7 +116,7 @@ where
         match handshake {
             Ok(Ok(connection)) => {
                 self.accept_streams(connection, &digest, manner, shutdown)
-                    .await
+                    .await;
             }
             Ok(Err(error)) => self.failures.note(peer, &error),
             Err(_elapsed) => {
