@@ -14,7 +14,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::http2::curl as plain_curl;
 use crate::registration_peers::outer_address;
-use crate::support::{Client, Origin, TestProxy, eventually, in_time, registration, run};
+use crate::support::{
+    Client, Origin, ReservedPort, TestProxy, command, eventually, in_time, registration, run,
+};
 use crate::tls::{Authority, curl};
 
 /// The addresses that the log names behind some words, once there are so many.
@@ -491,4 +493,44 @@ async fn a_wrong_file_is_named_by_its_listener() {
             "{text}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_keeps_what_each_listener_does() {
+    let (authority, origin) = (Authority::new(), Origin::saying("app").await);
+    authority.sign("shop", "shop.test");
+    let folder = tempfile::tempdir().unwrap();
+    let ports = [(); 4].map(|()| ReservedPort::new());
+    let [plain, redirecting, secured, control] = ports.each_ref().map(ReservedPort::port);
+    let listen = format!("  listen: [{{address: 127.0.0.1:{secured}, min_version: 1.3}}]\n");
+    let configuration = format!(
+        "listen:\n- 127.0.0.1:{plain}\n\
+         - {{address: 127.0.0.1:{redirecting}, redirect_to_https: true}}\n\
+         control: {{listen: 127.0.0.1:{control}}}\nupgrade_sock: {}\n{}",
+        folder.path().join("upgrade.sock").display(),
+        tls(&authority, &listen),
+    );
+    drop(ports);
+    let mut old = TestProxy::start(&configuration).await;
+    let file = folder.path().join("proxy.yaml");
+    std::fs::write(&file, &configuration).unwrap();
+    let mut new = command();
+    new.args(["-u", "-c"]).arg(&file);
+    let new = tokio::spawn(TestProxy::spawn(new, tempfile::tempdir().unwrap()));
+    old.signal("QUIT");
+    let new = new.await.unwrap();
+    assert!(old.ended().await.status.success());
+    new.register("/", origin.port()).await;
+    let mut client = Client::connect(([127, 0, 0, 1], redirecting).into()).await;
+    let location = format!("https://localhost:{secured}/a");
+    let answer = client.get("/a").await;
+    assert_eq!(
+        (answer.status, answer.field("location")),
+        (308, Some(&*location))
+    );
+    assert_eq!(new.client().await.get("/a").await.text(), "app");
+    let answer = curl(&authority, secured, "shop.test", "/", &[]).await;
+    assert_eq!(answer, "app\n2 200");
+    let refused = curl(&authority, secured, "shop.test", "/", &["--tls-max", "1.2"]).await;
+    assert!(refused.starts_with("curl: ("), "{refused}");
 }
