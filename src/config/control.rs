@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::error::ConfigError;
-use super::network::{self, Listen};
+use super::listen::Listen;
+use super::network;
 use super::outline::Source;
 use super::rules::refuse;
 use super::store::given_path;

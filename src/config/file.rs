@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::control::ControlKeys;
-use super::network::ListenAddress;
+use super::listen::{Entry, ListenKeys};
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::section::{
@@ -74,7 +74,7 @@ pub(super) struct File {
     #[serde(deserialize_with = "text::given")]
     pub(super) port: Option<Port>,
     #[serde(deserialize_with = "text::given")]
-    pub(super) listen: Option<Vec<ListenAddress>>,
+    pub(super) listen: Option<Vec<Entry<ListenKeys>>>,
     pub(super) debug: bool,
     #[serde(deserialize_with = "log_filter::checked")]
     pub(super) log: String,

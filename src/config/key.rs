@@ -7,14 +7,15 @@ use serde::forward_to_deserialize_any;
 
 use super::control::ControlKeys;
 use super::file::{File, Route};
+use super::listen::ListenKeys;
 use super::section::{
     Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets, Timeouts,
 };
 use super::store::EmbeddedKeys;
-use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys};
+use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};
 
 /// Every map of the file: its path (empty for the top level) and its keys.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 17] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 20] {
     [
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
@@ -33,6 +34,9 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 17] {
         ("tls", keys::<TlsKeys>()),
         ("tls.certificates[]", keys::<TlsCertificate>()),
         ("tls.client_auth", keys::<ClientAuthKeys>()),
+        ("listen[]", keys::<ListenKeys>()),
+        ("tls.listen[]", keys::<TlsListenKeys>()),
+        ("tls.listen[].client_auth", keys::<ClientAuthKeys>()),
     ]
 }
 

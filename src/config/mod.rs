@@ -24,6 +24,7 @@ mod error;
 mod explain;
 mod file;
 mod key;
+mod listen;
 mod log_filter;
 mod network;
 mod number;
@@ -51,16 +52,18 @@ use serde_saphyr::{Location, Options, Spanned};
 
 pub use self::control::{Control, ControlListen};
 pub use self::error::{ConfigError, Hint, Located, Place};
-pub use self::network::{AllowedTarget, Listen};
+pub use self::listen::{HttpsRedirect, Listen};
+pub use self::network::AllowedTarget;
 pub use self::pingora::PingoraConf;
 pub use self::section::{
     Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, StaticRoute, TargetTls,
     Targets, Timeouts, UnknownFields,
 };
 pub use self::store::Store;
-pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsVersion};
+pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsListen, TlsVersion};
 
 use self::file::File;
+use self::listen::{Entry, General};
 use self::number::Port;
 use self::outline::Source;
 use self::pingora::with_pingora_keys;
@@ -201,7 +204,7 @@ impl Config {
             server,
             control: file.control.resolve(&listen),
             listen,
-            tls: file.tls.resolve(name),
+            tls: file.tls.resolve(&file.proxy_protocol.trusted, name),
             store: file.store.resolve(&state_directory),
             state_directory,
             debug: file.debug,
@@ -247,16 +250,18 @@ fn options() -> Options {
 /// The addresses to listen on. With port 0 the two families would get different ports: then it is
 /// IPv4 alone.
 fn listen(file: &File) -> Vec<Listen> {
-    let at = |address: IpAddr, port, optional| Listen {
-        address: (address, port).into(),
-        optional,
+    let general = General {
+        http2_cleartext: file.http2.cleartext,
+        proxy_protocol: &file.proxy_protocol.trusted,
     };
     if let Some(listen) = &file.listen {
-        return listen
-            .iter()
-            .map(|address| at(address.0.ip(), address.0.port(), false))
-            .collect();
+        let entries = Entry::all(listen);
+        return entries.map(|entry| entry.resolve(general)).collect();
     }
+    let at = |address: IpAddr, port, optional| Listen {
+        optional,
+        ..Listen::plain((address, port).into(), general)
+    };
     let port = file.port.map_or(DEFAULT_PORT, |port| port.0);
     let mut listen = vec![at(Ipv4Addr::UNSPECIFIED.into(), port, false)];
     if port != 0 {

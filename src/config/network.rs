@@ -7,17 +7,6 @@ use serde::{Deserialize, Deserializer};
 
 use super::text;
 
-/// An address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Listen {
-    /// The address. An IPv6 one stands for IPv6 alone, so that `0.0.0.0:3000` and `[::]:3000` can
-    /// be listened on side by side. Port 0 is any free port.
-    pub address: SocketAddr,
-    /// It may be left out where the machine lacks its address family (the IPv6 half of the
-    /// default). An address that the configuration names is never optional.
-    pub optional: bool,
-}
-
 /// Where a registered target may be, beyond this machine's loopback.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -38,22 +27,24 @@ impl<'de> Deserialize<'de> for AllowedTarget {
     }
 }
 
-/// An address in the `listen` list.
+/// An address in a list of listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenAddress(pub(super) SocketAddr);
 
 impl<'de> Deserialize<'de> for ListenAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text::parse_with(deserializer, |text| {
-            text.parse().map(Self).map_err(|error| {
-                log::trace!("{text:?} as an address: {error}");
-                format!(
-                    "is not an IP address and port: {}; write them as 127.0.0.1:3000 or [::1]:3000",
-                    text::shown(text)
-                )
-            })
-        })
+        text::parse_with(deserializer, listen_address)
     }
+}
+
+pub(super) fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    text.parse().map(ListenAddress).map_err(|error| {
+        log::trace!("{text:?} as an address: {error}");
+        format!(
+            "is not an IP address and port: {}; write them as 127.0.0.1:3000 or [::1]:3000",
+            text::shown(text)
+        )
+    })
 }
 
 /// A network, or an address that is the only one in its network.

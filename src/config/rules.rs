@@ -9,7 +9,7 @@ use super::file::File;
 use super::number;
 use super::outline::Source;
 use super::pingora::PingoraConf;
-use super::{Config, control, store, tls};
+use super::{Config, control, listen, store, tls};
 
 /// The largest head that Pingora reads.
 const LARGEST_HEAD: usize = 1024 * 1024;
@@ -100,10 +100,6 @@ fn check_listen(file: &File, source: &Source<'_>) -> Result<(), ConfigError> {
     let Some(listen) = &file.listen else {
         return Ok(());
     };
-    if listen.is_empty() {
-        let problem = "is empty; name an address, or remove the key";
-        return Err(refuse("listen", problem, source));
-    }
     if file.port.is_some() {
         return Err(ConfigError::Value {
             place: source.key("port").unwrap_or_else(|| source.whole()),
@@ -111,16 +107,7 @@ fn check_listen(file: &File, source: &Source<'_>) -> Result<(), ConfigError> {
             problem: "and `listen` are both given; keep one of the two".to_owned(),
         });
     }
-    let twice = (1..listen.len()).find(|index| {
-        listen
-            .iter()
-            .take(*index)
-            .any(|earlier| listen.get(*index) == Some(earlier))
-    });
-    twice.map_or(Ok(()), |index| {
-        let problem = "is in the list twice; keep one";
-        Err(refuse(&format!("listen[{index}]"), problem, source))
-    })
+    listen::check_entries("listen", listen, source)
 }
 
 /// A token can only be asked for where there are some.

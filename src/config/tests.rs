@@ -176,6 +176,7 @@ fn what_the_deployed_file_comments_out_is_valid_too() {
     let config = parse(&deployed_uncommented().replace("\nport: 3000\n", "\n")).unwrap();
     assert_eq!(config.routes.len(), 1);
     assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.tls.listen.len(), 2);
     assert_eq!(config.server.max_blocking_threads, Some(512));
     assert!(!config.control.is_default);
     assert!(config.control.tokens.is_some());
@@ -456,4 +457,89 @@ fn tls_has_certificates_listeners_and_authorities() {
     );
     let off = parse("tls: {client_auth: {mode: off, ca: ca.pem}}").unwrap();
     assert_eq!(off.tls.client_auth, TlsClientAuth::Off);
+}
+
+#[test]
+fn a_listener_has_the_general_keys_unless_it_says_otherwise() {
+    let config = parse(
+        "listen:\n\
+         - 127.0.0.1:1\n\
+         - {address: 127.0.0.1:2, redirect_to_https: true, http2_cleartext: false}\n\
+         - {address: 127.0.0.1:3, redirect_to_https: 8443, proxy_protocol: []}\n\
+         - {address: 127.0.0.1:4, redirect_to_https: false, proxy_protocol: [192.0.2.1]}\n\
+         - address: 127.0.0.1:5\n\
+         control: {listen: off}\n\
+         http2: {cleartext: true}\n\
+         proxy_protocol: {trusted: [10.0.0.0/8]}\n\
+         tls:\n  \
+         min_version: 1.3\n  \
+         client_auth: {mode: require, ca: /a.pem}\n  \
+         listen:\n  \
+         - 127.0.0.1:6\n  \
+         - {address: 127.0.0.1:7, min_version: 1.2, proxy_protocol: []}\n  \
+         - {address: 127.0.0.1:8, client_auth: {mode: optional, ca: /b.pem}}\n  \
+         - {address: 127.0.0.1:9, client_auth: {mode: off}}\n",
+    )
+    .unwrap();
+    let (trusted, single) = (
+        "10.0.0.0/8".parse().unwrap(),
+        "192.0.2.1/32".parse().unwrap(),
+    );
+    let plain: Vec<_> = config
+        .listen
+        .into_iter()
+        .map(|listen| {
+            assert!(!listen.optional);
+            let port = listen.address.port();
+            let redirect = listen.redirect_to_https;
+            (
+                port,
+                redirect,
+                listen.http2_cleartext,
+                listen.proxy_protocol,
+            )
+        })
+        .collect();
+    let expected = [
+        (1, HttpsRedirect::Off, true, vec![trusted]),
+        (2, HttpsRedirect::DefaultPort, false, vec![trusted]),
+        (3, HttpsRedirect::Port(8443), true, vec![]),
+        (4, HttpsRedirect::Off, true, vec![single]),
+        (5, HttpsRedirect::Off, true, vec![trusted]),
+    ];
+    assert_eq!(plain, expected);
+    let secured = config.tls.listen.into_iter().map(|listen| {
+        let port = listen.address.port();
+        (
+            port,
+            listen.min_version,
+            listen.client_auth,
+            listen.proxy_protocol,
+        )
+    });
+    let (old, new) = (TlsVersion::Tls12, TlsVersion::Tls13);
+    let require = || TlsClientAuth::Require("/a.pem".into());
+    let optional = TlsClientAuth::Optional("/b.pem".into());
+    let expected = [
+        (6, new, require(), vec![trusted]),
+        (7, old, require(), vec![]),
+        (8, new, optional, vec![trusted]),
+        (9, new, TlsClientAuth::Off, vec![trusted]),
+    ];
+    assert_eq!(secured.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn redirects_name_the_port_of_the_first_tls_listener() {
+    let port = |text: &str| parse(text).unwrap().tls.redirect_port;
+    assert_eq!(port(""), 443);
+    assert_eq!(
+        port("tls: {listen: [127.0.0.1:8443, 127.0.0.1:9443]}"),
+        8443
+    );
+    assert_eq!(
+        port("tls: {listen: [127.0.0.1:8443], redirect_port: 443}"),
+        443
+    );
+    assert_eq!(port("tls: {redirect_port: 9443}"), 9443);
 }

@@ -4,25 +4,33 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::control::{Control, ControlListen, meet};
 use super::error::ConfigError;
-use super::network::{Listen, ListenAddress};
+use super::listen::{self, Entry, Keys, Listen};
+use super::network::ListenAddress;
 use super::outline::Source;
 use super::rules::refuse;
 use super::store::{given_path, path};
 use super::{Located, locate, text};
 
+/// The port of https.
+const HTTPS: u16 = 443;
+
 /// The longest name of a certificate.
 const LONGEST_NAME: usize = 64;
 
 /// `tls`: TLS with clients.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Where TLS is listened on. Default: nowhere.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<TlsListen>,
+    /// The public port of https, which redirects name. Default: that of the first listener, which is
+    /// 0 if it is to be any free port; without listeners, 443.
+    pub redirect_port: u16,
     /// The certificates, besides those that come over the control API; at most one is the default.
     /// Default: none.
     pub certificates: Vec<TlsCertificate>,
@@ -36,6 +44,26 @@ pub struct Tls {
     /// What browsers are told about later requests, by routes that do not say: off, or the value of
     /// `Strict-Transport-Security`, as written. Default: off.
     pub hsts: Option<Located<String>>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        TlsKeys::default().resolve(&[], &Arc::from(""))
+    }
+}
+
+/// An entry of `tls.listen`: an address to listen on, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsListen {
+    /// The address, as that of [`Listen`].
+    pub address: SocketAddr,
+    /// The oldest version that is spoken. Default: `tls.min_version`.
+    pub min_version: TlsVersion,
+    /// Whether clients show certificates. Default: `tls.client_auth`.
+    pub client_auth: TlsClientAuth,
+    /// The peers that begin every connection with a header of the PROXY protocol, and have to.
+    /// Default: `proxy_protocol.trusted`.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 /// An entry of `tls.certificates`.
@@ -83,7 +111,9 @@ pub enum TlsClientAuth {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TlsKeys {
     #[serde(deserialize_with = "text::given")]
-    listen: Option<Vec<ListenAddress>>,
+    listen: Option<Vec<Entry<TlsListenKeys>>>,
+    #[serde(deserialize_with = "listen::given_port")]
+    redirect_port: Option<u16>,
     #[serde(deserialize_with = "text::or_blank")]
     certificates: Vec<TlsCertificate>,
     #[serde(deserialize_with = "version")]
@@ -96,7 +126,35 @@ pub(super) struct TlsKeys {
     hsts: Option<Spanned<String>>,
 }
 
-/// `tls.client_auth` as it is written.
+/// An entry of `tls.listen` as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsListenKeys {
+    address: ListenAddress,
+    #[serde(default, deserialize_with = "given_version")]
+    min_version: Option<TlsVersion>,
+    #[serde(default, deserialize_with = "text::given")]
+    client_auth: Option<ClientAuthKeys>,
+    #[serde(default, deserialize_with = "listen::given_networks")]
+    proxy_protocol: Option<Vec<IpNet>>,
+}
+
+impl Keys for TlsListenKeys {
+    fn of(address: ListenAddress) -> Self {
+        Self {
+            address,
+            min_version: None,
+            client_auth: None,
+            proxy_protocol: None,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address.0
+    }
+}
+
+/// `client_auth`, in general or of a listener, as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ClientAuthKeys {
@@ -115,46 +173,85 @@ enum Mode {
 }
 
 impl TlsKeys {
-    pub(super) fn resolve(self, file: &Arc<str>) -> Tls {
-        let ClientAuthKeys { mode, ca } = self.client_auth;
+    /// The section with its defaults; `proxy_protocol` is the general key.
+    pub(super) fn resolve(self, proxy_protocol: &[IpNet], file: &Arc<str>) -> Tls {
+        let client_auth = self.client_auth.resolve();
+        let entries = self.listen.as_deref().unwrap_or_default();
+        let listen: Vec<_> = Entry::all(entries)
+            .map(|entry| TlsListen {
+                address: entry.address.0,
+                min_version: entry.min_version.unwrap_or(self.min_version),
+                client_auth: match &entry.client_auth {
+                    Some(own) => own.resolve(),
+                    None => client_auth.clone(),
+                },
+                proxy_protocol: match &entry.proxy_protocol {
+                    Some(own) => own.clone(),
+                    None => proxy_protocol.to_vec(),
+                },
+            })
+            .collect();
+        let first = listen.first().map(|first| first.address.port());
         Tls {
-            listen: self
-                .listen
-                .into_iter()
-                .flatten()
-                .map(|address| address.0)
-                .collect(),
+            redirect_port: self.redirect_port.or(first).unwrap_or(HTTPS),
+            listen,
             certificates: self.certificates,
             min_version: self.min_version,
-            client_auth: match (mode, ca) {
-                (Some(Mode::Optional), Some(ca)) => TlsClientAuth::Optional(ca),
-                (Some(Mode::Require), Some(ca)) => TlsClientAuth::Require(ca),
-                // `check_keys` refuses the others.
-                _ => TlsClientAuth::Off,
-            },
+            client_auth,
             routes: self.routes.map(|text| locate(text, file)),
             hsts: self.hsts.map(|text| locate(text, file)),
         }
     }
 }
 
+impl ClientAuthKeys {
+    fn resolve(&self) -> TlsClientAuth {
+        match (self.mode, &self.ca) {
+            (Some(Mode::Optional), Some(ca)) => TlsClientAuth::Optional(ca.clone()),
+            (Some(Mode::Require), Some(ca)) => TlsClientAuth::Require(ca.clone()),
+            // `check_client_auth` refuses the others.
+            _ => TlsClientAuth::Off,
+        }
+    }
+}
+
 /// Checks what the keys are together.
 pub(super) fn check_keys(keys: &TlsKeys, source: &Source<'_>) -> Result<(), ConfigError> {
-    if keys.listen.as_ref().is_some_and(Vec::is_empty) {
-        let problem = "is empty; name an address, or remove the key";
-        return Err(refuse("tls.listen", problem, source));
-    }
     check_certificates(&keys.certificates, source)?;
-    let ClientAuthKeys { mode, ca } = &keys.client_auth;
+    check_client_auth("tls.client_auth", &keys.client_auth, source)?;
+    let Some(entries) = &keys.listen else {
+        return Ok(());
+    };
+    listen::check_entries("tls.listen", entries, source)?;
+    for (index, entry) in Entry::all(entries).enumerate() {
+        let Some(client_auth) = &entry.client_auth else {
+            continue;
+        };
+        let key = format!("tls.listen[{index}].client_auth");
+        if client_auth.mode.is_none() && client_auth.ca.is_none() {
+            let problem = "says nothing; write `mode: off`, or remove the key for the general one";
+            return Err(refuse(&key, problem, source));
+        }
+        check_client_auth(&key, client_auth, source)?;
+    }
+    Ok(())
+}
+
+fn check_client_auth(
+    key: &str,
+    keys: &ClientAuthKeys,
+    source: &Source<'_>,
+) -> Result<(), ConfigError> {
+    let ClientAuthKeys { mode, ca } = keys;
     match (mode, ca) {
         (None, Some(_)) => {
             let problem = "is given, but nobody is asked for a certificate; write \
                            `mode: require` or `mode: optional` beside it";
-            Err(refuse("tls.client_auth.ca", problem, source))
+            Err(refuse(&format!("{key}.ca"), problem, source))
         }
         (Some(Mode::Optional | Mode::Require), None) => {
             let problem = "needs the authorities that are believed; write `ca: FILE` beside it";
-            Err(refuse("tls.client_auth.mode", problem, source))
+            Err(refuse(&format!("{key}.mode"), problem, source))
         }
         _ => Ok(()),
     }
@@ -193,15 +290,12 @@ pub(super) fn check(
     control: &Control,
     source: &Source<'_>,
 ) -> Result<(), ConfigError> {
-    for (index, address) in tls.listen.iter().enumerate() {
+    for (index, listen) in tls.listen.iter().enumerate() {
+        let address = &listen.address;
         let refuse = |problem: String| {
             let key = format!("tls.listen[{index}]");
             Err(refuse(&key, problem, source))
         };
-        let mut earlier = tls.listen.iter().take(index);
-        if earlier.any(|earlier| earlier == address && address.port() != 0) {
-            return refuse("is in the list twice; keep one".to_owned());
-        }
         let other = traffic.iter().find(|other| meet(other.address, *address));
         if let Some(other) = other {
             return refuse(format!(
@@ -248,4 +342,11 @@ fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TlsVersion, D::
             text::shown(text)
         )),
     })
+}
+
+fn given_version<'de, D>(deserializer: D) -> Result<Option<TlsVersion>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    version(deserializer).map(Some)
 }

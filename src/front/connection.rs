@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::chunked::{BadChunk, ChunkScan};
 use super::greeting::Greeting;
 use super::head::Framing;
+use super::intake::Manner;
 use super::leash::{Drained, Leash};
 use super::patience::Patience;
 use super::wait::Wait;
@@ -44,6 +45,8 @@ pub(crate) struct Connection {
     pub(super) transport: Stream,
     /// What may still come before the first request.
     pub(super) greeting: Greeting,
+    /// What its requests are met with.
+    pub(super) manner: Manner,
     /// Bytes that came before their turn.
     ahead: BytesMut,
     gate: Framing,
@@ -70,6 +73,7 @@ impl Connection {
         Self {
             transport,
             greeting: Greeting::Over,
+            manner: Manner::SERVING,
             ahead: BytesMut::new(),
             gate: Framing::Length(0),
             chunks: ChunkScan::default(),
@@ -88,6 +92,12 @@ impl Connection {
     pub(super) fn greeted(mut self, greeting: Greeting, bytes: BytesMut) -> Self {
         self.greeting = greeting;
         self.ahead = bytes;
+        self
+    }
+
+    /// The same connection, whose requests are met otherwise.
+    pub(super) fn treated(mut self, manner: Manner) -> Self {
+        self.manner = manner;
         self
     }
 

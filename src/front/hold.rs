@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pingora_core::protocols::http::ServerSession;
 
 use super::connection::Connection;
+use super::intake::{HttpsRedirect, Manner};
 use super::leash::Leash;
 use super::patience::Patience;
 
@@ -22,6 +23,7 @@ pub(crate) enum Hold<'a> {
 pub(crate) struct StreamHold {
     pub(super) leash: Arc<Leash>,
     pub(super) patience: Patience,
+    pub(super) manner: Manner,
 }
 
 impl<'a> Hold<'a> {
@@ -40,6 +42,14 @@ impl<'a> Hold<'a> {
         match self {
             Self::Connection(connection) => connection.patience(),
             Self::Stream(stream) => &stream.patience,
+        }
+    }
+
+    /// Whether the listener only sends its clients to https.
+    pub(crate) fn redirect(self) -> HttpsRedirect {
+        match self {
+            Self::Connection(connection) => connection.manner.redirect,
+            Self::Stream(stream) => stream.manner.redirect,
         }
     }
 

@@ -43,6 +43,21 @@ pub struct Intake {
     pub proxy_protocol: Vec<IpNet>,
     /// Whether a client in cleartext may speak HTTP/2 at once, by prior knowledge (RFC 9113, 3.3).
     pub http2_cleartext: bool,
+    /// Whether every request is only sent to https; by default it is served. Excepted are ACME's
+    /// challenges, and registrations from this machine.
+    pub redirect_to_https: HttpsRedirect,
+}
+
+/// Whether a listener only sends its clients to https.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpsRedirect {
+    /// It serves them.
+    #[default]
+    Off,
+    /// To the proxy's public port of https.
+    DefaultPort,
+    /// To this port.
+    Port(u16),
 }
 
 impl Intake {
@@ -151,6 +166,38 @@ impl TlsAccept for KeepClient {
 pub(super) fn peer(stream: &Stream) -> Option<SocketAddr> {
     let digest = stream.get_socket_digest()?;
     digest.peer_addr().and_then(PeerAddress::as_inet).copied()
+}
+
+/// What a connection's requests are met with, beside their own merits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// Whether they are only sent to https.
+    pub(super) redirect: HttpsRedirect,
+    /// Whether registrations are taken.
+    pub(super) registers: bool,
+}
+
+impl Manner {
+    /// The manner of a listener that serves its clients.
+    pub(super) const SERVING: Self = Self {
+        redirect: HttpsRedirect::Off,
+        registers: true,
+    };
+
+    /// The manner for a connection that has been taken in. A listener that redirects takes
+    /// registrations from this machine alone: what others send, tokens too, is for TLS.
+    pub(super) fn of(redirect: HttpsRedirect, stream: &Stream) -> Self {
+        Self {
+            redirect,
+            registers: redirect == HttpsRedirect::Off || is_local(stream),
+        }
+    }
+}
+
+/// Whether a connection comes from this machine itself, not through a load balancer.
+fn is_local(stream: &Stream) -> bool {
+    let is_loopback = |peer: SocketAddr| peer.ip().to_canonical().is_loopback();
+    stream.get_proxy_digest().is_none() && peer(stream).is_some_and(is_loopback)
 }
 
 /// The socket of a connection in cleartext.

@@ -51,9 +51,9 @@ use greeting::{Greeting, Speech};
 pub(crate) use head::HeadLimits;
 use head::{Head, HeadError, HeadScan};
 pub(crate) use hold::Hold;
-use intake::Arrival;
-pub use intake::Intake;
 pub(crate) use intake::Intakes;
+use intake::{Arrival, Manner};
+pub use intake::{HttpsRedirect, Intake};
 pub(crate) use leash::{Drained, FAREWELL};
 pub(crate) use patience::OriginSilent;
 pub use tls_client::TlsClient;
@@ -191,6 +191,13 @@ where
         } else {
             Greeting::Http1
         };
+        let redirect = intake.redirect_to_https;
+        let manner = match &arrival {
+            Arrival::Plain(stream, _) | Arrival::Encrypted(stream) | Arrival::Http2(stream) => {
+                Manner::of(redirect, stream)
+            }
+            Arrival::NotEncrypted(_) | Arrival::Nothing => Manner::SERVING,
+        };
         let leash = self.connections.leash(leash::task_waker().await);
         let connection = match arrival {
             Arrival::Plain(stream, read) => {
@@ -202,11 +209,12 @@ where
                 return Box::pin(refuse(&mut connection, &tls_required(), self.body)).await;
             }
             Arrival::Http2(stream) => {
-                return Box::pin(self.serve_http2(stream, shutdown)).await;
+                return Box::pin(self.serve_http2(stream, manner, shutdown)).await;
             }
             Arrival::Nothing => return,
         };
-        let client = self.converse(Box::new(connection), shutdown.clone()).await;
+        let connection = Box::new(connection.treated(manner));
+        let client = self.converse(connection, shutdown.clone()).await;
         if let Some(client) = client {
             Box::pin(self.serve_http2_after(client, shutdown)).await;
         }
@@ -376,7 +384,8 @@ where
         head: Head,
         shutdown: &ShutdownWatch,
     ) -> Option<Box<Connection>> {
-        let is_control = self.is_registration(bytes.get(head.target.clone()).unwrap_or_default());
+        let target = bytes.get(head.target.clone()).unwrap_or_default();
+        let is_control = connection.manner.registers && self.is_registration(target);
         let leash = connection.held();
         let early = connection.open(head.framing, bytes.split_off(head.length));
         bytes.unsplit(early);

@@ -39,6 +39,13 @@ impl Exchange {
     pub(super) fn route(&self) -> Option<&Arc<Route>> {
         self.visit.as_ref().map(Visit::route)
     }
+
+    /// Counts the status that the client gets.
+    pub(super) fn answer_with(&mut self, status: StatusCode) {
+        if let Some(visit) = &mut self.visit {
+            visit.answered(status);
+        }
+    }
 }
 
 /// The one view of a request: what is matched is what is forwarded. Borrowed from the request as

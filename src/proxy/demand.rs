@@ -1,8 +1,7 @@
 //! What a route asks of the connection that a request came over, and what it says about later ones.
 
-use bytes::Bytes;
 use http::header::STRICT_TRANSPORT_SECURITY;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::https;
 use super::options::SecurityDefaults;
@@ -34,8 +33,8 @@ pub(super) struct Demands {
 
 /// Why a request is not passed on.
 pub(super) enum Unmet {
-    /// It ought to come over TLS, and is sent there.
-    Redirected(Box<Response<Bytes>>),
+    /// It is sent to this URL.
+    Elsewhere(String),
     /// It is refused.
     Refused(Refusal),
 }
@@ -47,13 +46,13 @@ impl From<Refusal> for Unmet {
 }
 
 impl Demands {
-    pub(super) fn new(defaults: &SecurityDefaults) -> Self {
+    pub(super) fn new(defaults: &SecurityDefaults, https_port: u16) -> Self {
         // The value has only the characters of its directives.
         let field = defaults.hsts.value().map(HeaderValue::from_str);
         Self {
             tls: defaults.tls,
             hsts: field.and_then(Result::ok),
-            https_port: defaults.https_port,
+            https_port,
         }
     }
 
@@ -80,7 +79,9 @@ impl Demands {
             }
             match tls {
                 TlsPolicy::Optional => {}
-                TlsPolicy::Redirect => return Err(self.redirect(way)),
+                TlsPolicy::Redirect => {
+                    return Err(elsewhere(way.host, way.target, self.https_port));
+                }
                 TlsPolicy::Require => return Err(Unmet::Refused(tls_required())),
             }
         }
@@ -88,16 +89,6 @@ impl Demands {
             return Err(Unmet::Refused(certificate_required()));
         }
         Ok(())
-    }
-
-    fn redirect(&self, way: Way<'_>) -> Unmet {
-        let location = https::location(way.host, way.target, self.https_port);
-        let redirect = location.and_then(|location| https::redirect(&location).ok());
-        match redirect {
-            Some(response) => Unmet::Redirected(Box::new(response)),
-            // A request without a host cannot be sent anywhere.
-            None => Unmet::Refused(tls_required()),
-        }
     }
 
     /// The value of `Strict-Transport-Security` for an answer over TLS, unless the app has set it (RFC
@@ -113,7 +104,15 @@ impl Demands {
     }
 }
 
-pub(super) fn tls_required() -> Refusal {
+/// A request that ought to come over TLS is sent there, if it says where it wants to go.
+pub(super) fn elsewhere(host: &str, target: &[u8], https_port: u16) -> Unmet {
+    match https::location(host, target, https_port) {
+        Some(location) => Unmet::Elsewhere(location),
+        None => Unmet::Refused(https::no_host()),
+    }
+}
+
+fn tls_required() -> Refusal {
     Refusal::new(
         StatusCode::FORBIDDEN,
         "TLS_REQUIRED",
@@ -134,8 +133,6 @@ mod tests {
     use std::num::NonZeroU16;
     use std::sync::Arc;
 
-    use http::header::LOCATION;
-
     use super::*;
     use crate::route::{Generation, HostPattern, Hsts, Instance, PathPrefix, RouteKey, Target};
 
@@ -150,11 +147,11 @@ mod tests {
     }
 
     fn demands(tls: TlsPolicy, hsts: &str) -> Demands {
-        Demands::new(&SecurityDefaults {
+        let defaults = SecurityDefaults {
             tls,
             hsts: hsts.parse().unwrap(),
-            https_port: 8443,
-        })
+        };
+        Demands::new(&defaults, 8443)
     }
 
     fn way(path: &str) -> Way<'_> {
@@ -171,9 +168,7 @@ mod tests {
         match demands.check(route, way) {
             Ok(()) => "served".to_owned(),
             Err(Unmet::Refused(refusal)) => refusal.code.to_owned(),
-            Err(Unmet::Redirected(answer)) => {
-                answer.headers()[LOCATION].to_str().unwrap().to_owned()
-            }
+            Err(Unmet::Elsewhere(location)) => location,
         }
     }
 
@@ -214,7 +209,7 @@ mod tests {
         };
         let demands = demands(TlsPolicy::Redirect, "off");
         let found = outcome(&demands, &route(&Security::default()), nowhere);
-        assert_eq!(found, "TLS_REQUIRED");
+        assert_eq!(found, "BAD_HOST");
     }
 
     #[test]

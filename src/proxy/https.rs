@@ -5,6 +5,7 @@ use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
+use crate::answer::Refusal;
 use crate::route::RequestTarget;
 
 /// The port of https (RFC 9110, 4.2.2), which a URL need not name.
@@ -53,6 +54,15 @@ pub(super) fn location(host: &str, target: &[u8], port: u16) -> Option<String> {
         location.extend(percent_encode(query, ENCODED));
     }
     Some(location)
+}
+
+/// The answer to a request that cannot be sent there.
+pub(super) fn no_host() -> Refusal {
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "BAD_HOST",
+        "The request names no host to go on at over https; send a Host field.",
+    )
 }
 
 /// The answer that sends a client there: for any method, with the method and body that it came with

@@ -26,7 +26,7 @@ use log::{debug, error, info, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use context::Exchange;
@@ -42,7 +42,7 @@ pub use target_tls::{TargetTlsError, TargetTlsOptions};
 use visit::Visit;
 
 use crate::answer::Refusal;
-use crate::front::{Drained, Hold};
+use crate::front::{Drained, Hold, HttpsRedirect};
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
 use crate::route::{Balance, RoundRobin};
 
@@ -69,7 +69,7 @@ impl Gateway {
         Self {
             registry,
             profiles: Profiles::new(&options.target_tls),
-            demands: Demands::new(&options.security),
+            demands: Demands::new(&options.security, options.https_port),
             options,
             on_proxy_error,
             balance: Box::new(RoundRobin),
@@ -85,6 +85,11 @@ impl Gateway {
         let view = View::of(request)?;
         exchange.rewritten = view.rewritten();
         exchange.port = view.port;
+        if let Some(port) = self.redirect_port(session)
+            && !https::is_challenge(&view.path)
+        {
+            return Err(demand::elsewhere(&view.host, request.raw_path(), port));
+        }
         self.find(&view, exchange);
         match exchange.route() {
             Some(route) if !self.demands.are_none_of(route) => {
@@ -123,6 +128,15 @@ impl Gateway {
         match self.demands.hsts(own, &response.headers) {
             Some(value) => response.insert_header(STRICT_TRANSPORT_SECURITY, value),
             None => Ok(()),
+        }
+    }
+
+    /// The port of https, if the listener only sends its clients there.
+    fn redirect_port(&self, session: &Session) -> Option<u16> {
+        match Hold::of(session.as_downstream())?.redirect() {
+            HttpsRedirect::Off => None,
+            HttpsRedirect::DefaultPort => Some(self.options.https_port),
+            HttpsRedirect::Port(port) => Some(port),
         }
     }
 
@@ -215,10 +229,20 @@ impl Gateway {
         refusal: &Refusal,
         own: Option<http::Response<Bytes>>,
     ) -> Result<()> {
-        let (mut header, body) = match own {
+        let answer = match own {
             Some(response) => session::of_handler(response)?,
             None => session::of_refusal(refusal, session.req_header())?,
         };
+        self.write(session, exchange, answer).await
+    }
+
+    /// Writes an answer that is not the origin's.
+    async fn write(
+        &self,
+        session: &mut Session,
+        exchange: &Exchange,
+        (mut header, body): (ResponseHeader, Bytes),
+    ) -> Result<()> {
         header.insert_header(CONTENT_LENGTH, body.len())?;
         self.identify(&mut header, exchange)?;
         self.promise(session, exchange, &mut header)?;
@@ -265,14 +289,17 @@ impl ProxyHttp for Gateway {
                 info!("{summary}: refused: {}", refusal.message);
                 (refusal, None)
             }
-            Err(Unmet::Redirected(response)) => {
-                debug!("{}: sent on to https", summary(session, exchange));
-                (demand::tls_required(), Some(*response))
+            Err(Unmet::Elsewhere(location)) => {
+                debug!("{}: sent to {location}", summary(session, exchange));
+                let answer =
+                    https::redirect(&location).or_err(ErrorType::InternalError, "a URL")?;
+                exchange.answer_with(answer.status());
+                self.write(session, exchange, session::of_handler(answer)?)
+                    .await?;
+                return Ok(true);
             }
         };
-        if let Some(visit) = &mut exchange.visit {
-            visit.answered(own.as_ref().map_or(refusal.status, http::Response::status));
-        }
+        exchange.answer_with(own.as_ref().map_or(refusal.status, http::Response::status));
         self.answer(session, exchange, &refusal, own).await?;
         Ok(true)
     }

@@ -83,28 +83,16 @@ impl Default for RequestIds {
 }
 
 /// What holds for routes that do not say what they ask of their clients' connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecurityDefaults {
     /// What becomes of requests in cleartext; by default they are served.
     pub tls: TlsPolicy,
     /// What browsers are told about later requests; nothing by default.
     pub hsts: Hsts,
-    /// The public port of https, which redirects lead to; 443 by default.
-    pub https_port: u16,
-}
-
-impl Default for SecurityDefaults {
-    fn default() -> Self {
-        Self {
-            tls: TlsPolicy::default(),
-            hsts: Hsts::OFF,
-            https_port: 443,
-        }
-    }
 }
 
 /// The options of the data path.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayOptions {
     /// The statuses of the failure answers.
     pub errors: ErrorStatuses,
@@ -118,6 +106,23 @@ pub struct GatewayOptions {
     pub target_tls: BTreeMap<String, TargetTlsOptions>,
     /// What holds for routes that do not say what they ask of their clients' connections.
     pub security: SecurityDefaults,
+    /// The public port of https, which redirects name; 443 by default.
+    pub https_port: u16,
     /// Whether routing decisions are logged and answers carry `x-served-by`.
     pub debug: bool,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self {
+            errors: ErrorStatuses::default(),
+            timeouts: Timeouts::default(),
+            request_ids: RequestIds::default(),
+            trusted_proxies: Vec::new(),
+            target_tls: BTreeMap::new(),
+            security: SecurityDefaults::default(),
+            https_port: 443,
+            debug: false,
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod listener;
 mod service;
 mod settings;
 mod signals;
+mod traffic;
 mod unix_socket;
 
 use std::io::Write as _;
@@ -28,15 +29,16 @@ use tokio::sync::watch;
 use control_listener::{ControlListener, ControlListeners};
 pub use dynamic_proxy::{DynamicProxy, Options};
 pub use listener::BindError;
-use listener::{BoundListener, Purpose};
+use listener::BoundListener;
 pub use service::{ControlService, TrafficService};
 use service::{ControlWorker, SocketFiles, Sockets, TrafficWorker, Worker};
 use signals::Signals;
+use traffic::Traffic;
 
 use crate::config::{Config, ConfigError};
 pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
 use crate::front::FAREWELL;
-pub use crate::front::{Intake, TlsClient};
+pub use crate::front::{HttpsRedirect, Intake, TlsClient};
 use crate::registry::store::StoreError;
 use crate::tls;
 
@@ -70,8 +72,13 @@ pub enum StartError {
     #[error("state_directory: {0}")]
     Certificates(#[from] tls::StoreError),
     /// The authorities of client certificates cannot be used: exit code 1.
-    #[error("tls.client_auth.ca: {0}")]
-    ClientAuth(#[source] tls::AuthoritiesError),
+    #[error("{key}: {source}")]
+    ClientAuth {
+        /// The key that names their file.
+        key: String,
+        /// What is wrong with it.
+        source: tls::AuthoritiesError,
+    },
     /// TLS cannot be set up: exit code 1.
     #[error("tls: {0}")]
     Tls(#[from] tls::ServerConfigError),
@@ -126,10 +133,12 @@ impl Server {
     pub fn check(config: &Config) -> Result<(), StartError> {
         readable(config.server.ca_file.as_deref())?;
         let options = settings::options(config)?;
-        let tls = settings::tls_options(config)?;
-        if !config.tls.listen.is_empty() {
-            // Costs a tenth of a second, for the first random numbers of aws-lc.
-            tls::server_config(&tls, Arc::clone(&options.certificates))?;
+        for tls in settings::tls_options(config)? {
+            // aws-lc takes a tenth of a second for its first random numbers, which a server without
+            // TLS need not wait for.
+            if !config.tls.listen.is_empty() {
+                tls::server_config(&tls, Arc::clone(&options.certificates))?;
+            }
         }
         let proxy = DynamicProxy::new(options);
         for route in &config.routes {
@@ -156,36 +165,22 @@ impl Server {
         }
         options.certificates.describe();
         // With -u the running server has the sockets; Pingora fetches them.
-        let (mut listeners, mut secured) = (Vec::new(), config.tls.listen.clone());
-        if !switches.upgrade {
-            listeners = listen(config)?;
-            let bound = listen_for_tls(config)?;
-            secured = bound.iter().map(|listener| listener.address).collect();
-            listeners.extend(bound);
-        }
-        let common = options.intake.clone();
-        for address in &secured {
-            let tls = settings::tls_options(config)?;
-            // One for each listener: a session is resumed where it began.
-            let tls = tls::server_config(&tls, Arc::clone(&options.certificates))?;
-            let intake = Intake {
-                tls: Some(tls),
-                ..common.clone()
-            };
-            options.intake_of.push((*address, intake));
-            info!("TLS on {address}");
-        }
+        let traffic = Traffic::open(
+            config,
+            &options.intake,
+            &options.certificates,
+            switches.upgrade,
+        )?;
+        let (addresses, listeners) = (traffic.addresses, traffic.bound);
+        options.intake_of = traffic.intakes;
+        options.gateway.https_port = traffic.https_port;
         let control = ControlListeners::of(config);
         let control_bound = if switches.upgrade {
             Vec::new()
         } else {
             control.bind()?
         };
-        let mut addresses: Vec<SocketAddr> =
-            config.listen.iter().map(|listen| listen.address).collect();
-        addresses.extend(secured);
         if !switches.upgrade {
-            addresses = listeners.iter().map(|listener| listener.address).collect();
             options.own_listeners.clone_from(&addresses);
             let bound = control_bound.iter().filter_map(|bound| bound.address);
             options.own_listeners.extend(bound);
@@ -380,29 +375,6 @@ fn pingora(conf: ServerConf, switches: Switches) -> PingoraServer {
         ..Opt::default()
     };
     PingoraServer::new_with_opt_and_conf(opt, conf)
-}
-
-/// Binds every address of the configuration; one that is optional may lack its address family.
-fn listen(config: &Config) -> Result<Vec<BoundListener>, StartError> {
-    let mut bound = Vec::with_capacity(config.listen.len());
-    for listen in &config.listen {
-        match BoundListener::bind(listen.address, Purpose::Traffic) {
-            Ok(listener) => bound.push(listener),
-            Err(error) if listen.optional && listener::is_family_missing(&error) => {
-                info!("not listening on {}: {}", listen.address, error.source);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(bound)
-}
-
-/// Binds every address that TLS is listened on.
-fn listen_for_tls(config: &Config) -> Result<Vec<BoundListener>, BindError> {
-    let addresses = config.tls.listen.iter();
-    addresses
-        .map(|address| BoundListener::bind(*address, Purpose::Traffic))
-        .collect()
 }
 
 fn readable(ca_file: Option<&str>) -> Result<(), StartError> {

@@ -11,9 +11,12 @@ use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Options, StartError};
-use crate::config::{self, Config, ConfigError, ControlListen, Located, StaticRoute};
+use crate::config::{
+    self, Config, ConfigError, ControlListen, Located, StaticRoute, TlsClientAuth, TlsListen,
+    TlsVersion,
+};
 use crate::control::{Tokens, TokensError};
-use crate::front::Intake;
+use crate::front::{HttpsRedirect, Intake};
 use crate::proxy::{
     ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, TargetTlsOptions, Timeouts,
 };
@@ -59,6 +62,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
             tls: None,
             proxy_protocol: config.proxy_protocol.trusted.clone(),
             http2_cleartext: config.http2.cleartext,
+            redirect_to_https: HttpsRedirect::Off,
         },
         intake_of: Vec::new(),
         http2_streams: config.http2.streams,
@@ -104,21 +108,53 @@ fn absolute(key: &'static str, path: &Path) -> Result<PathBuf, StartError> {
     })
 }
 
-/// What the TLS listeners speak, and whom they ask for certificates.
-pub(super) fn tls_options(config: &Config) -> Result<ServerOptions, StartError> {
-    let authorities = |path| tls::Authorities::load(path).map_err(StartError::ClientAuth);
+/// What the TLS listeners speak, and whom they ask for certificates: in general, then each.
+pub(super) fn tls_options(config: &Config) -> Result<Vec<ServerOptions>, StartError> {
+    let tls = &config.tls;
+    let general = server_options("tls", tls.min_version, &tls.client_auth);
+    let listeners = tls.listen.iter().enumerate();
+    let listeners = listeners.map(|(index, listen)| listener_tls(index, listen));
+    std::iter::once(general).chain(listeners).collect()
+}
+
+/// The same of one listener, by its place in the configuration.
+pub(super) fn listener_tls(index: usize, listen: &TlsListen) -> Result<ServerOptions, StartError> {
+    let section = format!("tls.listen[{index}]");
+    server_options(&section, listen.min_version, &listen.client_auth)
+}
+
+fn server_options(
+    section: &str,
+    min_version: TlsVersion,
+    client_auth: &TlsClientAuth,
+) -> Result<ServerOptions, StartError> {
+    let authorities = |path| {
+        tls::Authorities::load(path).map_err(|source| StartError::ClientAuth {
+            key: format!("{section}.client_auth.ca"),
+            source,
+        })
+    };
     Ok(ServerOptions {
-        min_version: match config.tls.min_version {
-            config::TlsVersion::Tls12 => MinVersion::Tls12,
-            config::TlsVersion::Tls13 => MinVersion::Tls13,
+        min_version: match min_version {
+            TlsVersion::Tls12 => MinVersion::Tls12,
+            TlsVersion::Tls13 => MinVersion::Tls13,
         },
-        client_auth: match &config.tls.client_auth {
-            config::TlsClientAuth::Off => ClientAuth::Off,
-            config::TlsClientAuth::Optional(path) => ClientAuth::Optional(authorities(path)?),
-            config::TlsClientAuth::Require(path) => ClientAuth::Require(authorities(path)?),
+        client_auth: match client_auth {
+            TlsClientAuth::Off => ClientAuth::Off,
+            TlsClientAuth::Optional(path) => ClientAuth::Optional(authorities(path)?),
+            TlsClientAuth::Require(path) => ClientAuth::Require(authorities(path)?),
         },
         ..ServerOptions::default()
     })
+}
+
+/// Where a listener sends its clients.
+pub(super) fn redirect(redirect: config::HttpsRedirect) -> HttpsRedirect {
+    match redirect {
+        config::HttpsRedirect::Off => HttpsRedirect::Off,
+        config::HttpsRedirect::DefaultPort => HttpsRedirect::DefaultPort,
+        config::HttpsRedirect::Port(port) => HttpsRedirect::Port(port),
+    }
 }
 
 /// Where certificates are kept that come over the control API: nowhere, if routes are not.
@@ -148,7 +184,7 @@ fn own_listeners(config: &Config) -> Vec<SocketAddr> {
             ControlListen::Unix(_) => None,
         });
     let traffic = config.listen.iter().map(|listen| listen.address);
-    let secured = config.tls.listen.iter().copied();
+    let secured = config.tls.listen.iter().map(|listen| listen.address);
     traffic.chain(secured).chain(control).collect()
 }
 
@@ -184,8 +220,8 @@ fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
         security: SecurityDefaults {
             tls: setting(config.tls.routes.as_ref())?.unwrap_or_default(),
             hsts: setting(config.tls.hsts.as_ref())?.unwrap_or_default(),
-            ..SecurityDefaults::default()
         },
+        https_port: config.tls.redirect_port,
         debug: config.debug,
     })
 }

@@ -46,6 +46,7 @@ mod instances;
 mod intake;
 mod kills;
 mod leases;
+mod listeners;
 mod load;
 mod openapi;
 mod persistence;

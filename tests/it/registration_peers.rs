@@ -15,7 +15,7 @@ fn with_fields(fields: &str) -> String {
 }
 
 /// An address of this machine that is not loopback, in the family of `any`.
-fn outer_address(any: &str, elsewhere: &str) -> Option<IpAddr> {
+pub(crate) fn outer_address(any: &str, elsewhere: &str) -> Option<IpAddr> {
     // Connecting a datagram socket sends nothing; it only asks for the route.
     let socket = UdpSocket::bind((any.parse::<IpAddr>().ok()?, 0)).ok()?;
     socket

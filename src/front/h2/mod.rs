@@ -29,6 +29,7 @@ use pingora_core::server::ShutdownWatch;
 use tokio::sync::Notify;
 
 use super::hold::StreamHold;
+use super::intake::Manner;
 use super::patience::Patience;
 use super::{BodyOf, Front, Http2Client, LINGER, leash, stopping};
 use crate::answer::Refusal;
@@ -92,7 +93,12 @@ where
     C: HttpServerApp + Send + Sync + 'static,
 {
     /// Serves the streams of a connection until either side has enough.
-    pub(super) async fn serve_http2(self: &Arc<Self>, stream: Stream, mut shutdown: ShutdownWatch) {
+    pub(super) async fn serve_http2(
+        self: &Arc<Self>,
+        stream: Stream,
+        manner: Manner,
+        mut shutdown: ShutdownWatch,
+    ) {
         let digest = Arc::new(Digest {
             ssl_digest: stream.get_ssl_digest(),
             timing_digest: stream.get_timing_digest(),
@@ -108,7 +114,10 @@ where
             () = stopping(&mut shutdown) => return,
         };
         match handshake {
-            Ok(Ok(connection)) => self.accept_streams(connection, &digest, shutdown).await,
+            Ok(Ok(connection)) => {
+                self.accept_streams(connection, &digest, manner, shutdown)
+                    .await;
+            }
             Ok(Err(error)) => self.failures.note(peer, &error),
             Err(_elapsed) => {
                 let error = super::intake::IntakeError::TooSlow(limit);
@@ -123,13 +132,14 @@ where
         client: Http2Client,
         shutdown: ShutdownWatch,
     ) {
+        let manner = client.connection.manner;
         let transport = client.connection.into_transport();
         let Some(mut socket) = super::intake::socket(transport) else {
             debug!("HTTP/2 on a connection that is no socket is not spoken");
             return;
         };
         socket.rewind(&client.read);
-        self.serve_http2(socket, shutdown).await;
+        self.serve_http2(socket, manner, shutdown).await;
     }
 
     fn http2_options(&self) -> H2Options {
@@ -149,6 +159,7 @@ where
         self: &Arc<Self>,
         mut connection: Connection,
         digest: &Arc<Digest>,
+        manner: Manner,
         mut shutdown: ShutdownWatch,
     ) {
         let (active, resets) = (Arc::<Active>::default(), Arc::<Resets>::default());
@@ -173,7 +184,7 @@ where
             };
             match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
-                    self.spawn(session, active.begin(), &resets, shutdown.clone());
+                    self.spawn(session, active.begin(), &resets, manner, shutdown.clone());
                 }
                 Ok(Some(H2Accept::Rejected)) => rejected += 1,
                 Ok(None) => return,
@@ -195,11 +206,14 @@ where
         session: HttpSession,
         in_use: InUse,
         resets: &Arc<Resets>,
+        manner: Manner,
         shutdown: ShutdownWatch,
     ) {
         let (front, resets) = (Arc::clone(self), Arc::clone(resets));
         tokio::spawn(async move {
-            front.answer_stream(session, resets, &shutdown).await;
+            front
+                .answer_stream(session, resets, manner, &shutdown)
+                .await;
             drop(in_use);
         });
     }
@@ -208,6 +222,7 @@ where
         &self,
         mut session: HttpSession,
         resets: Arc<Resets>,
+        manner: Manner,
         shutdown: &ShutdownWatch,
     ) {
         if let Err(error) = request::check(session.req_header(), &self.options.limits) {
@@ -226,9 +241,10 @@ where
         let hold = Arc::new(StreamHold {
             leash: Arc::clone(&leash),
             patience: Patience::default(),
+            manner,
         });
         request.extensions_mut().insert(Arc::clone(&hold));
-        let is_control = self.is_registration(request.raw_path());
+        let is_control = manner.registers && self.is_registration(request.raw_path());
         let stream = stream::Stream::new(session, hold, resets);
         let session = ServerSession::new_custom(Box::new(stream));
         let exchange = if is_control {
