@@ -12,6 +12,7 @@
 
 mod activity;
 mod activity_ends;
+mod browser;
 mod certificates;
 mod command_line;
 mod commits;

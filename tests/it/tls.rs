@@ -11,13 +11,13 @@ use tokio::process::Command;
 use crate::support::{Origin, TestProxy, eventually, in_time};
 
 /// An authority, and a folder with what it has signed.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // Another name than what it signs, or that would seem to have signed itself.
@@ -30,12 +30,12 @@ impl Authority {
         Self { issuer, folder }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// A certificate for a name and its key, PEM; also as files under a name.
-    fn sign(&self, file: &str, name: &str) -> (String, String) {
+    pub(crate) fn sign(&self, file: &str, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -46,7 +46,7 @@ impl Authority {
     }
 
     /// A configuration that listens for TLS with the certificate of a file.
-    fn configuration(&self, file: &str, more: &str) -> String {
+    pub(crate) fn configuration(&self, file: &str, more: &str) -> String {
         let at = self.path().display();
         format!(
             "tls:\n  listen: [\"127.0.0.1:0\"]\n  certificates:\n  - name: {file}\n    \
@@ -56,7 +56,7 @@ impl Authority {
 }
 
 /// The port that TLS is listened on.
-async fn tls_port(proxy: &TestProxy) -> u16 {
+pub(crate) async fn tls_port(proxy: &TestProxy) -> u16 {
     let found = || {
         let log = proxy.log();
         let line = log
