@@ -52,6 +52,7 @@ mod load;
 mod openapi;
 mod persistence;
 mod persistence_faults;
+mod proxy_header;
 mod proxying;
 mod proxying_fields;
 mod proxying_oddities;

@@ -122,10 +122,51 @@ async fn openssl_is_refused_what_is_not_spoken() {
         let text = s_client(&authority, port, "", &[&name[..], arguments].concat()).await;
         assert!(text.contains(expected), "{arguments:?}: {text}");
     }
-    // A new handshake within the old connection (RFC 5246, 7.4.1.1) is not begun.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_handshake_within_the_old_connection_is_not_begun() {
+    // RFC 5246, 7.4.1.1: the client may ask, and is told no; then it says nothing more.
+    let (authority, _origin, proxy, port) = shop("timeouts: {idle: 1s}\n").await;
     let text = s_client(&authority, port, "R\n", &["-tls1_2"]).await;
     assert!(text.contains("RENEGOTIATING"), "{text}");
-    assert!(text.contains("no renegotiation"), "{text}");
+    let handshakes = text.matches("depth=0").count();
+    assert_eq!(handshakes, 1, "{text}");
+    assert!(proxy.log().contains("NoRenegotiation"));
+}
+
+/// A client that says that it is done and waits for its answer is taken for one that has left, as
+/// nginx has it. What comes before that is noticed is whole, or its end is not said (RFC 8446, 6.1).
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_half_an_answer_for_the_whole() {
+    let (authority, _origin, _proxy, port) = shop("").await;
+    for _ in 0..20 {
+        let mut stream = connect(authority.path(), port, &["http/1.1"]).await;
+        stream.write_all(REQUEST.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let end = in_time("the end", stream.read_to_end(&mut answer)).await;
+        let is_whole = answer.ends_with(b"hello from the app");
+        assert!(is_whole || end.is_err(), "{answer:?}");
+    }
+    let mut stream = connect(authority.path(), port, &["http/1.1"]).await;
+    exchange(&mut stream).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_in_the_wrong_order_is_put_right() {
+    let authority = Authority::new();
+    let (certificate, _key) = authority.sign("shop", "shop.test");
+    let ca = std::fs::read_to_string(authority.path().join("ca.pem")).unwrap();
+    std::fs::write(authority.path().join("shop.pem"), ca + &certificate).unwrap();
+    let origin = Origin::saying("hello from the app").await;
+    let proxy = TestProxy::start(&authority.configuration("shop", "")).await;
+    proxy.register("/", origin.port()).await;
+    let port = tls_port(&proxy).await;
+    let verified = ["-servername", "shop.test", "-verify_return_error"];
+    let text = s_client(&authority, port, REQUEST, &verified).await;
+    assert!(text.contains("hello from the app"), "{text}");
+    assert!(proxy.log().contains("order"), "{}", proxy.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
