@@ -170,6 +170,14 @@ async fn streams_have_the_states_of_section_5() {
                 frame(CONTINUATION, END_HEADERS, 1, &fields("GET", "/")),
             ],
         ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn streams_are_closed_and_numbered() {
+    let again = frame(HEADERS, WHOLE, 1, &fields("GET", "/"));
+    check(vec![
         later("5.1 DATA on a closed stream", CLOSED, [data(1, 0, b"x")]),
         later(
             "5.1 HEADERS on a closed stream",
@@ -249,9 +257,7 @@ async fn the_preface_is_demanded() {
         let mut stream = identity.connect(proxy.address(), &["h2"]).await;
         stream.write_all(preface.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        in_time("an end", stream.read_to_end(&mut answer))
-            .await
-            .ok();
+        drop(in_time("an end", stream.read_to_end(&mut answer)).await);
         assert!(
             !answer.windows(4).any(|bytes| bytes == b"HTTP"),
             "{preface}"

@@ -189,7 +189,7 @@ fn setting(id: u16, value: u32) -> Vec<u8> {
 fn case<const N: usize>(rule: &'static str, expected: Expected, sent: [Vec<u8>; N]) -> Case {
     Case {
         rule,
-        steps: vec![Step::Send(sent.concat())],
+        steps: vec![Step::Send(sent.into_iter().flatten().collect())],
         expected,
     }
 }
@@ -199,7 +199,7 @@ fn later<const N: usize>(rule: &'static str, expected: Expected, sent: [Vec<u8>;
     let steps = vec![
         Step::Send(get(1)),
         Step::Ended(1),
-        Step::Send(sent.concat()),
+        Step::Send(sent.into_iter().flatten().collect()),
     ];
     Case {
         rule,
