@@ -72,6 +72,7 @@ mod support;
 mod targets;
 mod tls;
 mod tls_clients;
+mod tls_connections;
 mod tokens;
 mod websocket;
 mod websocket_silence;
