@@ -59,6 +59,8 @@ pub(crate) enum HeadError {
     Version,
     #[error("a field is not `name: value`")]
     Field,
+    #[error("a field's value begins or ends with a space or a tab; leave it out")]
+    Padded,
     #[error("a request of HTTP/1.1 needs one Host field")]
     HostMissing,
     #[error("there is more than one Host field")]
@@ -108,6 +110,7 @@ impl HeadError {
             Self::BareLineFeed
             | Self::RequestLine
             | Self::Field
+            | Self::Padded
             | Self::HostMissing
             | Self::HostRepeated
             | Self::TwoFramings

@@ -28,6 +28,7 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt;
 
 use super::greeting;
+use super::hello;
 use super::proxy_protocol::{self, Announced, Beginning, HeaderError};
 use super::tls_client::TlsClient;
 
@@ -123,6 +124,8 @@ pub(super) enum Arrival {
     Http2(Stream),
     /// A request in cleartext where TLS is spoken.
     NotEncrypted(Stream),
+    /// A client that asks for a name without a certificate.
+    Unknown(Stream),
     /// It has been dropped.
     Nothing,
 }
@@ -240,6 +243,9 @@ async fn take_in(stream: Stream, intake: &Intake) -> Result<Arrival, IntakeError
         Some(first) if greeting::is_http(first) => return Ok(Arrival::NotEncrypted(socket)),
         _ => return Err(IntakeError::Garbage),
     }
+    if !hello::is_known(config, &mut socket, &mut bytes).await? {
+        return Ok(Arrival::Unknown(socket));
+    }
     socket.rewind(&bytes);
     drop(bytes);
     let acceptor = Acceptor::from_server_config(Arc::clone(config));
@@ -256,8 +262,12 @@ async fn take_in(stream: Stream, intake: &Intake) -> Result<Arrival, IntakeError
 }
 
 /// Reads on; an error at the end of the stream.
-async fn read_more(socket: &mut Socket, bytes: &mut BytesMut) -> Result<(), IntakeError> {
-    bytes.reserve(1024);
+pub(super) async fn read_more(
+    socket: &mut Socket,
+    bytes: &mut BytesMut,
+) -> Result<(), IntakeError> {
+    // The usual ClientHello, with its post-quantum key, comes in one piece.
+    bytes.reserve(2048);
     match socket.read_buf(bytes).await? {
         0 => Err(IntakeError::Gone),
         _ => Ok(()),

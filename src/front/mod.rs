@@ -17,6 +17,7 @@ mod frames;
 mod greeting;
 mod h2;
 mod head;
+mod hello;
 mod hold;
 mod intake;
 mod leash;
@@ -207,6 +208,14 @@ where
             Arrival::NotEncrypted(stream) => {
                 let mut connection = Connection::new(stream, Arc::clone(&leash));
                 return Box::pin(refuse(&mut connection, &tls_required(), self.body)).await;
+            }
+            Arrival::Unknown(stream) => {
+                let peer = intake::peer(&stream);
+                self.failures
+                    .note(peer, &"no certificate for the name that it asks for");
+                let mut connection = Connection::new(stream, Arc::clone(&leash));
+                let alert = dismiss(&mut connection, hello::UNRECOGNIZED_NAME);
+                return Box::pin(alert).await;
             }
             Arrival::Http2(stream) => {
                 return Box::pin(self.serve_http2(stream, manner, shutdown)).await;

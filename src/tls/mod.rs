@@ -12,7 +12,8 @@
 //! 2. One with a wildcard for it: `*.example.com` is for `a.example.com`, and neither for
 //!    `example.com` nor for `a.b.example.com` (RFC 9525, 6.3).
 //! 3. The default one, which also serves clients that name no host.
-//! 4. None: the handshake ends with an alert.
+//! 4. To a client that names no host, the only one, if there is but one.
+//! 5. None: an alert, `unrecognized_name`, which the front sends.
 //!
 //! Of several that have the name in the same way it is the one that is valid longest; one whose kind
 //! of key the client cannot check only if there is no other.

@@ -22,6 +22,8 @@ pub(super) struct Table {
     /// By what follows `*.`.
     wildcard: HashMap<Box<str>, Candidates, ahash::RandomState>,
     default: Option<Arc<CertifiedKey>>,
+    /// The only one there is.
+    only: Option<Arc<CertifiedKey>>,
 }
 
 impl Table {
@@ -35,6 +37,10 @@ impl Table {
         pairs.sort_by_key(|pair| Reverse(pair.details.not_after));
         let mut table = Self {
             default: default.map(|pair| Arc::clone(&pair.certified)),
+            only: match pairs.as_slice() {
+                [pair] => Some(Arc::clone(&pair.certified)),
+                _ => None,
+            },
             ..Self::default()
         };
         for pair in pairs {
@@ -57,7 +63,7 @@ impl Table {
         schemes: &[SignatureScheme],
     ) -> Option<&Arc<CertifiedKey>> {
         let Some(name) = name else {
-            return self.default.as_ref();
+            return self.default.as_ref().or(self.only.as_ref());
         };
         let name = plain(name);
         let exact = self.exact.get(name.as_ref());
@@ -126,6 +132,11 @@ mod tests {
             }).collect();
             let default = default.filter(|index| *index < pairs.len());
             let table = Table::new(&pairs, default.and_then(|index| pairs.get(index)));
+            let unnamed = table.choose(None, &[]).map(|chosen| {
+                pairs.iter().position(|pair| Arc::ptr_eq(&pair.certified, chosen)).unwrap()
+            });
+            let only = (pairs.len() == 1).then_some(0);
+            prop_assert_eq!(unnamed, default.or(only));
             for host in &hosts {
                 let chosen = table.choose(Some(host), &[]).map(|chosen| {
                     pairs.iter().position(|pair| Arc::ptr_eq(&pair.certified, chosen)).unwrap()

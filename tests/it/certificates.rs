@@ -352,7 +352,13 @@ async fn a_certificate_that_cannot_be_used_ends_the_start() {
         key: old.key.clone(),
         ..identity.clone()
     };
+    let new = Identity::of(&["a.example"]);
+    let encrypted = Identity {
+        key: new.key.replace("PRIVATE", "ENCRYPTED PRIVATE"),
+        ..new
+    };
     for (identity, says) in [
+        (&encrypted, "site.key is encrypted"),
         (&old, "site.crt has a certificate that expired at"),
         (
             &strange,

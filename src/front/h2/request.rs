@@ -25,7 +25,17 @@ pub(super) fn check(request: &RequestHeader, limits: &HeadLimits) -> Result<(), 
     if request.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
         return Err(HeadError::ContentLength);
     }
+    if request.headers.values().any(is_padded) {
+        return Err(HeadError::Padded);
+    }
     head::check_target(target, None)
+}
+
+/// Whether a value has white space around it, which h2 leaves there (RFC 9113, 8.2.1).
+fn is_padded(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let bytes = value.as_bytes();
+    is_blank(bytes.first()) || is_blank(bytes.last())
 }
 
 /// One `Cookie` field of several: HTTP/2 lets a client send each pair by itself, and nobody else
@@ -73,6 +83,9 @@ mod tests {
                 Err(HeadError::TooManyFields),
             ),
             (request("TRACE", "/", &[]), Err(HeadError::Method)),
+            (request("GET", "/", &[("a", " b")]), Err(HeadError::Padded)),
+            (request("GET", "/", &[("a", "b\t")]), Err(HeadError::Padded)),
+            (request("GET", "/", &[("a", "b c"), ("d", "")]), Ok(())),
             (
                 request("POST", "/", &[length, length]),
                 Err(HeadError::ContentLength),

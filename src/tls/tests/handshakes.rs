@@ -200,6 +200,25 @@ fn a_client_gets_the_certificate_for_its_name() {
 }
 
 #[test]
+fn a_client_that_names_no_host_gets_the_only_certificate() {
+    // rustls names no host when it asks for an address.
+    let world = World::new(&[&["a.example", "192.0.2.1"]]);
+    let server = world.server(&ServerOptions::default());
+    let client = world.client().config();
+    assert!(shake(&client, &server, "192.0.2.1").is_ok());
+    // Another name is another certificate's.
+    let failed = shake(&client, &server, "b.example").unwrap_err();
+    assert_eq!(refused(&failed), AlertDescription::AccessDenied);
+    let second = Wanted {
+        names: &["b.example"],
+        ..Wanted::default()
+    };
+    world.add("second", &second, false);
+    let failed = shake(&client, &server, "192.0.2.1").unwrap_err();
+    assert_eq!(refused(&failed), AlertDescription::AccessDenied);
+}
+
+#[test]
 fn both_versions_are_spoken_unless_one_is_too_old() {
     let world = World::new(&[&["a.example"]]);
     let only = |version| {

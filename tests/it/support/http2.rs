@@ -155,16 +155,31 @@ pub(crate) struct Frames(pub(crate) Wire);
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
 
+pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
+pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
+
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
+/// Fields of priority come first.
+pub(crate) const PRIORITIZED: u8 = 0x20;
 
 /// `END_STREAM` and `END_HEADERS`.
-pub(crate) const WHOLE: u8 = 5;
+pub(crate) const WHOLE: u8 = END_STREAM | END_HEADERS;
 
 impl Frames {
     /// A connection with its preface and empty settings.
@@ -188,12 +203,17 @@ impl Frames {
 
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         let head = self.0.bytes(9).await;
-        let [high, middle, low, kind, ..] = head[..] else {
+        let [high, middle, low, kind, flags, a, b, c, d] = head[..] else {
             return None;
         };
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
         let payload = self.0.bytes(length).await;
-        Some(Frame { kind, payload })
+        Some(Frame {
+            kind,
+            flags,
+            stream: u32::from_be_bytes([a, b, c, d]),
+            payload,
+        })
     }
 
     /// The next frame of one of these kinds.
