@@ -7,6 +7,7 @@
 
 mod context;
 mod error;
+mod grpc;
 mod headers;
 mod options;
 mod peer;
@@ -41,7 +42,7 @@ use visit::Visit;
 use crate::answer::Refusal;
 use crate::front::{Drained, Hold};
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
-use crate::route::{Balance, RoundRobin};
+use crate::route::{Balance, Protocol, RoundRobin, Route};
 
 /// A handler that may answer a request that could not be proxied itself.
 pub(crate) type ProxyErrorHandler =
@@ -115,8 +116,8 @@ impl Gateway {
     }
 
     /// Sets the limits of this exchange on the client's side.
-    fn limit(&self, session: &mut Session) {
-        let timeouts = &self.options.timeouts;
+    fn limit(&self, session: &mut Session, exchange: &Exchange) {
+        let timeouts = self.timeouts(exchange);
         let kind = Kind::of(session);
         // Pingora's read timeout covers the bytes of an upgraded connection, too; its silence is
         // the front's to judge.
@@ -129,14 +130,26 @@ impl Gateway {
         session.set_total_drain_timeout(Some(DRAIN));
         // Pingora would close for an interim answer as well, before which no body has come.
         session.set_close_on_response_before_downstream_finish(false);
-        self.be_patient(session, kind);
+        be_patient(session, &timeouts, kind);
     }
 
-    /// Sets the limits on the origin's pauses that the front keeps.
-    fn be_patient(&self, session: &Session, kind: Kind) {
-        if let Some(hold) = Hold::of(session.as_downstream()) {
-            let (first_byte, between_bytes) = self.options.timeouts.patience(kind);
-            hold.patience().set(first_byte, between_bytes);
+    /// The times that this exchange may take.
+    fn timeouts(&self, exchange: &Exchange) -> Timeouts {
+        match exchange.deadline {
+            Some(deadline) => self.options.timeouts.until(deadline),
+            None => self.options.timeouts,
+        }
+    }
+
+    /// Has the deadline of a call count, if its app can be one of gRPC: nobody else's client is to
+    /// say how long it may take.
+    fn heed_deadline(&self, session: &mut Session, exchange: &mut Exchange) {
+        let speaks_http2 = |route: &Arc<Route>| route.target().protocol != Protocol::Http1;
+        if exchange.route().is_some_and(speaks_http2) {
+            exchange.deadline = grpc::deadline(session.req_header());
+        }
+        if exchange.deadline.is_some() {
+            self.limit(session, exchange);
         }
     }
 
@@ -175,6 +188,11 @@ impl Gateway {
     ) -> Result<()> {
         let (mut header, body) = match own {
             Some(response) => session::of_handler(response)?,
+            None if grpc::is_call(session.req_header()) => {
+                let mut header = grpc::of_refusal(refusal, exchange.reset)?;
+                self.identify(&mut header, exchange)?;
+                return session.write_response_header(Box::new(header), true).await;
+            }
             None => session::of_refusal(refusal, session.req_header())?,
         };
         header.insert_header(CONTENT_LENGTH, body.len())?;
@@ -198,6 +216,14 @@ impl Gateway {
     }
 }
 
+/// Sets the limits on the origin's pauses that the front keeps.
+fn be_patient(session: &Session, timeouts: &Timeouts, kind: Kind) {
+    if let Some(hold) = Hold::of(session.as_downstream()) {
+        let (first_byte, between_bytes) = timeouts.patience(kind);
+        hold.patience().set(first_byte, between_bytes);
+    }
+}
+
 #[async_trait]
 impl ProxyHttp for Gateway {
     type CTX = Exchange;
@@ -210,9 +236,12 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        self.limit(session);
+        self.limit(session, exchange);
         let (refusal, own) = match self.admit(session, exchange) {
-            Ok(()) if exchange.visit.is_some() => return Ok(false),
+            Ok(()) if exchange.visit.is_some() => {
+                self.heed_deadline(session, exchange);
+                return Ok(false);
+            }
             Ok(()) => {
                 info!("{}: no route", summary(session, exchange));
                 self.fail(session, exchange, ProxyError::NotFound)
@@ -258,9 +287,9 @@ impl ProxyHttp for Gateway {
                 return Err(error.into_up());
             }
         }
-        let timeouts = &self.options.timeouts;
+        let timeouts = self.timeouts(exchange);
         let (kind, fresh) = (Kind::of(session), exchange.resent);
-        let peer = peer::peer(instance, address, &self.profiles, timeouts, kind, fresh);
+        let peer = peer::peer(instance, address, &self.profiles, &timeouts, kind, fresh);
         exchange.aimed = index;
         peer.map(Box::new).ok_or_else(no_address)
     }
@@ -349,7 +378,7 @@ impl ProxyHttp for Gateway {
         if response.status != StatusCode::SWITCHING_PROTOCOLS && Kind::of(session) == Kind::Upgrade
         {
             // Refused: an answer like any other.
-            self.be_patient(session, Kind::Upload);
+            be_patient(session, &self.options.timeouts, Kind::Upload);
         }
         let is_websocket = response.status == StatusCode::SWITCHING_PROTOCOLS
             && Kind::of(session) == Kind::Upgrade;
@@ -416,7 +445,8 @@ impl ProxyHttp for Gateway {
     }
 
     /// One more try on a new connection, if the old one died idle in the pool: before a byte of an
-    /// answer, and only for a request that may be made twice (RFC 9110, 9.2.2) and can be.
+    /// answer, and only for a request that may be made twice (RFC 9110, 9.2.2) and can be; or if the
+    /// origin says that it has not looked at the request.
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
@@ -429,16 +459,19 @@ impl ProxyHttp for Gateway {
             error.etype(),
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
         ) && !error::is_within_head(&error);
-        let may_resend = session.req_header().method.is_idempotent()
-            && !session.is_upgrade_req()
+        let from_origin = *error.esource() == pingora_core::ErrorSource::Upstream;
+        let died_idle =
+            reused && died && from_origin && session.req_header().method.is_idempotent();
+        let may_resend = !session.is_upgrade_req()
             && !session.as_ref().retry_buffer_truncated()
             && session.response_written().is_none();
-        let from_origin = *error.esource() == pingora_core::ErrorSource::Upstream;
-        let resend =
-            reused && died && from_origin && may_resend && !exchange.answered && !exchange.resent;
+        let resend = (died_idle || error::is_untouched(&error))
+            && may_resend
+            && !exchange.answered
+            && !exchange.resent;
         if resend {
             debug!(
-                "{}: sent again, its connection had died idle",
+                "{}: sent again, its connection had died: {error}",
                 summary(session, exchange)
             );
             exchange.resent = true;
@@ -484,6 +517,7 @@ impl ProxyHttp for Gateway {
                 (error::internal(), None)
             }
         };
+        exchange.reset = error::reset_by_origin(error);
         let code = refusal.status.as_u16();
         if let Some(visit) = &mut exchange.visit
             && !session::is_answered(session)
@@ -506,6 +540,14 @@ impl ProxyHttp for Gateway {
                 error_code: 0,
                 can_reuse_downstream: false,
             };
+        }
+        if grpc::is_begun(session) {
+            if let Some(hold) = Hold::of(session.as_downstream()) {
+                hold.leash().release();
+            }
+            if let Err(error) = grpc::end(session, &refusal, exchange.reset).await {
+                debug!("{summary}: the client left before the end of its call: {error}");
+            }
         }
         session::drain(session).await;
         FailToProxy {
