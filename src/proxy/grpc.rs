@@ -6,6 +6,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::Result;
+use pingora_core::protocols::http::HttpTask;
 use pingora_proxy::Session;
 
 use super::{Timeouts, session};
@@ -46,6 +47,12 @@ pub(super) fn of_refusal(refusal: &Refusal, reset: Option<u32>) -> Result<Respon
         header.insert_header(name, value)?;
     }
     Ok(header)
+}
+
+/// Answers with a head that ends its stream; of Pingora's ways to write one, the only one that can.
+pub(super) async fn answer(session: &mut Session, header: ResponseHeader) -> Result<()> {
+    let head = HttpTask::Header(Box::new(header), true);
+    session.write_response_tasks(vec![head]).await.map(drop)
 }
 
 /// Whether the client has a part of the app's answer to its call.

@@ -191,7 +191,7 @@ impl Gateway {
             None if grpc::is_call(session.req_header()) => {
                 let mut header = grpc::of_refusal(refusal, exchange.reset)?;
                 self.identify(&mut header, exchange)?;
-                return session.write_response_header(Box::new(header), true).await;
+                return grpc::answer(session, header).await;
             }
             None => session::of_refusal(refusal, session.req_header())?,
         };

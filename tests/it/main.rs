@@ -39,6 +39,7 @@ mod events_readers;
 mod failures;
 mod fuzz;
 mod grpc;
+mod grpcio;
 mod heads;
 mod http2;
 mod instances;
