@@ -526,28 +526,26 @@ impl ProxyHttp for Gateway {
         }
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);
-        if !session::is_answered(session)
+        let (is_answered, is_call) = (session::is_answered(session), grpc::is_begun(session));
+        if (!is_answered || is_call)
             && let Some(hold) = Hold::of(session.as_downstream())
         {
             // What follows is the proxy's own answer, which no instance can be taken down under.
             hold.leash().release();
         }
-        if !session::is_answered(session)
-            && let Err(error) = self.answer(session, exchange, &refusal, own).await
-        {
+        let told = if !is_answered {
+            self.answer(session, exchange, &refusal, own).await
+        } else if is_call {
+            grpc::end(session, &refusal, exchange.reset).await
+        } else {
+            Ok(())
+        };
+        if let Err(error) = told {
             debug!("{summary}: the client left before its answer: {error}");
             return FailToProxy {
                 error_code: 0,
                 can_reuse_downstream: false,
             };
-        }
-        if grpc::is_begun(session) {
-            if let Some(hold) = Hold::of(session.as_downstream()) {
-                hold.leash().release();
-            }
-            if let Err(error) = grpc::end(session, &refusal, exchange.reset).await {
-                debug!("{summary}: the client left before the end of its call: {error}");
-            }
         }
         session::drain(session).await;
         FailToProxy {

@@ -5,7 +5,7 @@ use dynamic_reverse_proxy::registry::{Destination, Registration};
 use dynamic_reverse_proxy::route::Protocol;
 use dynamic_reverse_proxy::server::{Intake, Options};
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -29,6 +29,27 @@ async fn serve(stream: TcpStream) {
     while let Some(Ok((request, respond))) = connection.accept().await {
         tokio::spawn(answer(request, respond));
     }
+}
+
+/// The same app in a moment at which it takes nothing, so many times.
+async fn refusing(times: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for _ in 0..times {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+            respond.send_reset(Reason::REFUSED_STREAM);
+            tokio::spawn(async move {
+                drop(request);
+                while connection.accept().await.is_some() {}
+            });
+        }
+        let (stream, _) = listener.accept().await.unwrap();
+        serve(stream).await;
+    });
+    port
 }
 
 async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
@@ -61,11 +82,14 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
 
 /// A proxy that speaks HTTP/2 on both sides.
 async fn proxy() -> Embedded {
+    proxy_of(echo().await).await
+}
+
+async fn proxy_of(port: u16) -> Embedded {
     let mut options = Options::default();
     options.intake = Intake::default();
     options.intake.http2_cleartext = true;
     let proxy = Embedded::start(options);
-    let port = echo().await;
     let app = Destination::local(port.try_into().unwrap());
     let app = app.speaking(Protocol::H2c, None).unwrap();
     let registration = Registration::new("/", port).unwrap().to(app);
@@ -141,6 +165,27 @@ async fn a_call_that_fails_at_once_has_its_status() {
     let refused = in_time("an answer", refused.response).await.unwrap();
     assert_eq!(refused.headers()["grpc-status"], "12");
     assert!(refused.into_body().is_end_stream());
+}
+
+/// RFC 9113, 8.7: what was refused has not been looked at, whatever its method is.
+#[tokio::test]
+async fn a_call_that_is_refused_is_made_again_once() {
+    for (times, expected) in [(1, "0"), (2, "14")] {
+        let proxy = proxy_of(refusing(times).await).await;
+        let mut client = Http2::connect(proxy.address()).await;
+        let Pending { response, mut body } = client.begin(call(), true).await;
+        body.send_data(Bytes::from("once"), true).unwrap();
+        let response = in_time("an answer", response).await.unwrap();
+        assert_eq!(response.status(), 200);
+        if let Some(status) = response.headers().get("grpc-status") {
+            assert_eq!(status, expected, "{times}");
+            assert!(response.into_body().is_end_stream());
+            continue;
+        }
+        let mut answer = response.into_body();
+        assert_eq!(piece(&mut answer).await.unwrap(), "once");
+        assert_eq!(trailers(&mut answer).await["grpc-status"], expected);
+    }
 }
 
 /// Pingora has no place for a request's trailers; gRPC has none.

@@ -102,7 +102,7 @@ impl Client {
     async fn succeeds(mut self) {
         let end = tokio::time::timeout(RUN, async {
             while let Ok(Some(line)) = self.lines.next_line().await {
-                println!("{line}");
+                eprintln!("{line}");
             }
             self.child.wait().await.expect("a status")
         });

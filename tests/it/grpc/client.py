@@ -277,7 +277,7 @@ def absent(channel):
     fails(lambda: App(channel, "absent.App").Say(b"", timeout=SOON), Code.UNAVAILABLE, "cannot be reached")
     # What is no gRPC at all.
     fails(lambda: App(channel, "page.App").Say(b"", timeout=SOON), Code.UNIMPLEMENTED, "404")
-    fails(lambda: App(channel, "x" * 20_000).Say(b"", timeout=SOON), Code.RESOURCE_EXHAUSTED, "too long")
+    fails(lambda: App(channel, "x" * 20_000).Say(b"", timeout=SOON), Code.RESOURCE_EXHAUSTED, "target is longer")
     fails(lambda: App(channel, "a%00").Say(b"", timeout=SOON), Code.INTERNAL, "")
 
 
