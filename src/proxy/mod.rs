@@ -130,7 +130,7 @@ impl Gateway {
         session.set_total_drain_timeout(Some(DRAIN));
         // Pingora would close for an interim answer as well, before which no body has come.
         session.set_close_on_response_before_downstream_finish(false);
-        be_patient(session, &timeouts, kind);
+        session::be_patient(session, &timeouts, kind);
     }
 
     /// The times that this exchange may take.
@@ -213,14 +213,6 @@ impl Gateway {
             Some(id) => header.insert_header(self.options.request_ids.field.clone(), id.clone()),
             None => Ok(()),
         }
-    }
-}
-
-/// Sets the limits on the origin's pauses that the front keeps.
-fn be_patient(session: &Session, timeouts: &Timeouts, kind: Kind) {
-    if let Some(hold) = Hold::of(session.as_downstream()) {
-        let (first_byte, between_bytes) = timeouts.patience(kind);
-        hold.patience().set(first_byte, between_bytes);
     }
 }
 
@@ -378,7 +370,7 @@ impl ProxyHttp for Gateway {
         if response.status != StatusCode::SWITCHING_PROTOCOLS && Kind::of(session) == Kind::Upgrade
         {
             // Refused: an answer like any other.
-            be_patient(session, &self.options.timeouts, Kind::Upload);
+            session::be_patient(session, &self.options.timeouts, Kind::Upload);
         }
         let is_websocket = response.status == StatusCode::SWITCHING_PROTOCOLS
             && Kind::of(session) == Kind::Upgrade;

@@ -9,8 +9,11 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::http2::{Http2, Pending, request};
-use crate::support::{Embedded, in_time};
+use crate::support::http2::{Frames, GOAWAY, HEADERS, Http2, Pending, SETTINGS, request};
+use crate::support::{Embedded, Wire, in_time};
+
+/// What a client's connection begins with (RFC 9113, 3.4).
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// An app that sends back every piece of a body as it comes, and says in its trailers how it went.
 async fn echo() -> u16 {
@@ -78,6 +81,24 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
     let of_request = body.trailers().await.unwrap();
     trailers.insert("fields", of_request.map_or(0, |fields| fields.len()).into());
     answer.send_trailers(trailers).unwrap();
+}
+
+/// The same app, whose first connection says farewell to a request that it has not looked at.
+async fn leaving() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut frames = Frames(Wire::new(stream));
+        frames.0.bytes(PREFACE.len()).await;
+        frames.send(SETTINGS, 0, 0, &[]).await;
+        frames.next_of(&[HEADERS]).await.unwrap();
+        // No stream was processed, and there is no error.
+        frames.send(GOAWAY, 0, 0, &[0; 8]).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        serve(stream).await;
+    });
+    port
 }
 
 /// A proxy that speaks HTTP/2 on both sides.
@@ -170,15 +191,20 @@ async fn a_call_that_fails_at_once_has_its_status() {
 /// RFC 9113, 8.7: what was refused has not been looked at, whatever its method is.
 #[tokio::test]
 async fn a_call_that_is_refused_is_made_again_once() {
-    for (times, expected) in [(1, "0"), (2, "14")] {
-        let proxy = proxy_of(refusing(times).await).await;
+    let apps = [
+        (refusing(1).await, "0"),
+        (leaving().await, "0"),
+        (refusing(2).await, "14"),
+    ];
+    for (port, expected) in apps {
+        let proxy = proxy_of(port).await;
         let mut client = Http2::connect(proxy.address()).await;
         let Pending { response, mut body } = client.begin(call(), true).await;
         body.send_data(Bytes::from("once"), true).unwrap();
         let response = in_time("an answer", response).await.unwrap();
         assert_eq!(response.status(), 200);
         if let Some(status) = response.headers().get("grpc-status") {
-            assert_eq!(status, expected, "{times}");
+            assert_eq!(status, expected);
             assert!(response.into_body().is_end_stream());
             continue;
         }

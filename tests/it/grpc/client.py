@@ -24,7 +24,7 @@ OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 # How long anything may take that is to come.
-SOON = 20
+SOON = 30
 
 
 class App:
@@ -181,10 +181,10 @@ def deadlines(channel):
     assert 10 < left <= 15, left
     before = cancelled(app)
     began = time.monotonic()
-    fails(lambda: app.Hang(b"", timeout=0.3), Code.DEADLINE_EXCEEDED, "")
-    fails(lambda: app.Wait(b"30", timeout=0.3), Code.DEADLINE_EXCEEDED, "")
-    fails(lambda: app.Size(silent(), timeout=0.3), Code.DEADLINE_EXCEEDED, "")
-    assert time.monotonic() - began < 5
+    fails(lambda: app.Hang(b"", timeout=1), Code.DEADLINE_EXCEEDED, "")
+    fails(lambda: app.Wait(b"30", timeout=1), Code.DEADLINE_EXCEEDED, "")
+    fails(lambda: app.Size(silent(), timeout=1), Code.DEADLINE_EXCEEDED, "")
+    assert time.monotonic() - began < 15
     all_over(app, before + 2)
 
 
