@@ -188,6 +188,35 @@ async fn a_call_that_fails_at_once_has_its_status() {
     assert!(refused.into_body().is_end_stream());
 }
 
+#[tokio::test]
+async fn what_is_no_call_is_refused_as_ever() {
+    let mut options = Options::default();
+    options.intake = Intake::default();
+    options.intake.http2_cleartext = true;
+    let proxy = Embedded::start(options);
+    let mut client = Http2::connect(proxy.address()).await;
+    let mut web = call();
+    let media_type = HeaderValue::from_static("application/grpc-web+proto");
+    web.headers_mut().insert("content-type", media_type);
+    let answer = client.send(web).await;
+    assert_eq!((answer.status, &*answer.code()), (501, "NOT_FOUND"));
+    // There is no gRPC over HTTP/1.
+    let request = "POST /shop.Cart/Watch HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\
+                   Content-Type: application/grpc\r\n\r\n";
+    let answer = proxy.client().await.exchange(request).await;
+    assert_eq!(answer.status, 501);
+    // What is one has fields alone.
+    let pending = client.begin(call(), false).await;
+    let answer = in_time("an answer", pending.response).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let fields = answer.headers();
+    assert_eq!(fields["content-type"], "application/grpc");
+    assert_eq!(fields["grpc-status"], "12");
+    let message = "No app is registered for this path.";
+    assert_eq!(fields["grpc-message"], message);
+    assert!(fields.contains_key("x-request-id") && answer.into_body().is_end_stream());
+}
+
 /// RFC 9113, 8.7: what was refused has not been looked at, whatever its method is.
 #[tokio::test]
 async fn a_call_that_is_refused_is_made_again_once() {
