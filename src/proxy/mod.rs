@@ -130,7 +130,7 @@ impl Gateway {
         session.set_total_drain_timeout(Some(DRAIN));
         // Pingora would close for an interim answer as well, before which no body has come.
         session.set_close_on_response_before_downstream_finish(false);
-        session::be_patient(session, &timeouts, kind);
+        peer::be_patient(session, &timeouts, kind);
     }
 
     /// The times that this exchange may take.
@@ -370,7 +370,7 @@ impl ProxyHttp for Gateway {
         if response.status != StatusCode::SWITCHING_PROTOCOLS && Kind::of(session) == Kind::Upgrade
         {
             // Refused: an answer like any other.
-            session::be_patient(session, &self.options.timeouts, Kind::Upload);
+            peer::be_patient(session, &self.options.timeouts, Kind::Upload);
         }
         let is_websocket = response.status == StatusCode::SWITCHING_PROTOCOLS
             && Kind::of(session) == Kind::Upgrade;

@@ -11,11 +11,8 @@ use pingora_core::Result;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_proxy::Session;
 
-use super::Timeouts;
 use super::context::{Exchange, View};
-use super::peer::Kind;
 use crate::answer::Refusal;
-use crate::front::Hold;
 
 /// How long the rest of a refused request's body is read, so that the client sees the answer.
 pub(super) const DRAIN: Duration = Duration::from_secs(2);
@@ -24,14 +21,6 @@ pub(super) fn is_answered(session: &Session) -> bool {
     session.response_written().is_some_and(|response| {
         !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
     })
-}
-
-/// Sets the limits on the origin's pauses that the front keeps.
-pub(super) fn be_patient(session: &Session, timeouts: &Timeouts, kind: Kind) {
-    if let Some(hold) = Hold::of(session.as_downstream()) {
-        let (first_byte, between_bytes) = timeouts.patience(kind);
-        hold.patience().set(first_byte, between_bytes);
-    }
 }
 
 /// Closes the connection after an answer that comes before the end of the request's body: the rest
