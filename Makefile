@@ -9,6 +9,8 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where schemathesis is, which checks the control API from outside; `make test` installs it.
 SCHEMATHESIS := $(abspath $(TARGET))/schemathesis
+# Where the gRPC client and server of the tests have their packages; `make test` installs them.
+GRPCIO := $(abspath $(TARGET))/grpcio
 # How long `make fuzz-api` takes.
 SECONDS ?= 600
 # The configuration of `make run`; empty for the defaults.
@@ -27,12 +29,13 @@ run: build ## Build the proxy and run it, on port 3000 unless told otherwise
 
 test: ## Run every test
 	@scripts/prerequisites build test
-	@scripts/schemathesis $(SCHEMATHESIS)
-	SCHEMATHESIS=$(SCHEMATHESIS) $(CARGO) test --locked
+	@scripts/python-packages tests/schemathesis/requirements.txt $(SCHEMATHESIS)
+	@scripts/python-packages tests/it/grpc/requirements.txt $(GRPCIO)
+	SCHEMATHESIS=$(SCHEMATHESIS) GRPCIO=$(GRPCIO) $(CARGO) test --locked
 
 fuzz-api: ## Check the control API against its description with new requests, for SECONDS=600
 	@scripts/prerequisites build test
-	@scripts/schemathesis $(SCHEMATHESIS)
+	@scripts/python-packages tests/schemathesis/requirements.txt $(SCHEMATHESIS)
 	SCHEMATHESIS=$(SCHEMATHESIS) SCHEMATHESIS_ARGS="--max-time $(SECONDS) --seed $$RANDOM" \
 		$(CARGO) test --locked --test it schemathesis -- --nocapture
 

@@ -2,7 +2,10 @@
 //! programs and a sentence for people, as JSON or as HTML.
 //!
 //! The same [`Refusal`] serves the front (raw bytes on a socket), the proxy (a Pingora session) and
-//! the control API (an axum response), so that a client meets one format.
+//! the control API (an axum response), so that a client meets one format; clients of gRPC, which read
+//! neither, meet [`grpc`].
+
+pub mod grpc;
 
 use std::borrow::Cow;
 

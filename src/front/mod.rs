@@ -197,7 +197,7 @@ where
             Arrival::Plain(stream, _) | Arrival::Encrypted(stream) | Arrival::Http2(stream) => {
                 Manner::of(redirect, stream)
             }
-            Arrival::NotEncrypted(_) | Arrival::Nothing => Manner::SERVING,
+            Arrival::NotEncrypted(_) | Arrival::Unknown(_) | Arrival::Nothing => Manner::SERVING,
         };
         let leash = self.connections.leash(leash::task_waker().await);
         let connection = match arrival {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use pingora::http::RequestHeader;
@@ -32,6 +33,10 @@ pub struct Exchange {
     pub(super) request_id: Option<HeaderValue>,
     /// Whether the origin has begun its answer.
     pub(super) answered: bool,
+    /// How long a call of gRPC may take by its own word.
+    pub(super) deadline: Option<Duration>,
+    /// The error code (RFC 9113, 7) by which the origin has reset its stream.
+    pub(super) reset: Option<u32>,
 }
 
 impl Exchange {

@@ -112,7 +112,7 @@ pub(super) fn elsewhere(host: &str, target: &[u8], https_port: u16) -> Unmet {
     }
 }
 
-fn tls_required() -> Refusal {
+pub(super) fn tls_required() -> Refusal {
     Refusal::new(
         StatusCode::FORBIDDEN,
         "TLS_REQUIRED",

@@ -67,6 +67,31 @@ pub(super) fn is_within_head(error: &Error) -> bool {
         .is_some_and(|(_, count)| count != "0")
 }
 
+/// The error code by which the origin has reset the stream of an exchange (RFC 9113, 7).
+pub(super) fn reset_by_origin(error: &Error) -> Option<u32> {
+    if *error.esource() != ErrorSource::Upstream {
+        return None;
+    }
+    let error = error.root_cause().downcast_ref::<h2::Error>()?;
+    let reason = error.reason()?;
+    (error.is_reset() && error.is_remote()).then(|| reason.into())
+}
+
+/// Whether the origin has said that it has not looked at the request, which may then be sent again
+/// whatever its method is (RFC 9113, 8.7): a stream that was refused, or is above the last one that
+/// `GOAWAY` names.
+pub(super) fn is_untouched(error: &Error) -> bool {
+    if *error.esource() != ErrorSource::Upstream {
+        return false;
+    }
+    let Some(error) = error.root_cause().downcast_ref::<h2::Error>() else {
+        return false;
+    };
+    let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    let is_farewell = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+    error.is_remote() && (is_refused || is_farewell)
+}
+
 fn of_origin(kind: &ErrorType) -> ProxyError {
     use ErrorType as E;
     match kind {

@@ -8,6 +8,7 @@
 mod context;
 mod demand;
 mod error;
+mod grpc;
 mod headers;
 mod https;
 mod options;
@@ -44,7 +45,7 @@ use visit::Visit;
 use crate::answer::Refusal;
 use crate::front::{Drained, Hold, HttpsRedirect};
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
-use crate::route::{Balance, RoundRobin};
+use crate::route::{Balance, Protocol, RoundRobin, Route};
 
 /// A handler that may answer a request that could not be proxied itself.
 pub(crate) type ProxyErrorHandler =
@@ -171,8 +172,8 @@ impl Gateway {
     }
 
     /// Sets the limits of this exchange on the client's side.
-    fn limit(&self, session: &mut Session) {
-        let timeouts = &self.options.timeouts;
+    fn limit(&self, session: &mut Session, exchange: &Exchange) {
+        let timeouts = self.timeouts(exchange);
         let kind = Kind::of(session);
         // Pingora's read timeout covers the bytes of an upgraded connection, too; its silence is
         // the front's to judge.
@@ -185,14 +186,26 @@ impl Gateway {
         session.set_total_drain_timeout(Some(DRAIN));
         // Pingora would close for an interim answer as well, before which no body has come.
         session.set_close_on_response_before_downstream_finish(false);
-        self.be_patient(session, kind);
+        peer::be_patient(session, &timeouts, kind);
     }
 
-    /// Sets the limits on the origin's pauses that the front keeps.
-    fn be_patient(&self, session: &Session, kind: Kind) {
-        if let Some(hold) = Hold::of(session.as_downstream()) {
-            let (first_byte, between_bytes) = self.options.timeouts.patience(kind);
-            hold.patience().set(first_byte, between_bytes);
+    /// The times that this exchange may take.
+    fn timeouts(&self, exchange: &Exchange) -> Timeouts {
+        match exchange.deadline {
+            Some(deadline) => self.options.timeouts.until(deadline),
+            None => self.options.timeouts,
+        }
+    }
+
+    /// Has the deadline of a call count, if its app can be one of gRPC: nobody else's client is to
+    /// say how long it may take.
+    fn heed_deadline(&self, session: &mut Session, exchange: &mut Exchange) {
+        let speaks_http2 = |route: &Arc<Route>| route.target().protocol != Protocol::Http1;
+        if exchange.route().is_some_and(speaks_http2) {
+            exchange.deadline = grpc::deadline(session.req_header());
+        }
+        if exchange.deadline.is_some() {
+            self.limit(session, exchange);
         }
     }
 
@@ -231,6 +244,11 @@ impl Gateway {
     ) -> Result<()> {
         let answer = match own {
             Some(response) => session::of_handler(response)?,
+            None if grpc::is_call(session.req_header()) => {
+                let mut header = grpc::of_refusal(refusal, exchange.reset)?;
+                self.identify(&mut header, exchange)?;
+                return grpc::answer(session, header).await;
+            }
             None => session::of_refusal(refusal, session.req_header())?,
         };
         self.write(session, exchange, answer).await
@@ -277,9 +295,12 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        self.limit(session);
+        self.limit(session, exchange);
         let (refusal, own) = match self.admit(session, exchange) {
-            Ok(()) if exchange.visit.is_some() => return Ok(false),
+            Ok(()) if exchange.visit.is_some() => {
+                self.heed_deadline(session, exchange);
+                return Ok(false);
+            }
             Ok(()) => {
                 info!("{}: no route", summary(session, exchange));
                 self.fail(session, exchange, ProxyError::NotFound)
@@ -288,6 +309,10 @@ impl ProxyHttp for Gateway {
                 let summary = summary(session, exchange);
                 info!("{summary}: refused: {}", refusal.message);
                 (refusal, None)
+            }
+            // gRPC knows no redirects.
+            Err(Unmet::Elsewhere(_)) if grpc::is_call(session.req_header()) => {
+                (demand::tls_required(), None)
             }
             Err(Unmet::Elsewhere(location)) => {
                 debug!("{}: sent to {location}", summary(session, exchange));
@@ -332,9 +357,9 @@ impl ProxyHttp for Gateway {
                 return Err(error.into_up());
             }
         }
-        let timeouts = &self.options.timeouts;
+        let timeouts = self.timeouts(exchange);
         let (kind, fresh) = (Kind::of(session), exchange.resent);
-        let peer = peer::peer(instance, address, &self.profiles, timeouts, kind, fresh);
+        let peer = peer::peer(instance, address, &self.profiles, &timeouts, kind, fresh);
         exchange.aimed = index;
         peer.map(Box::new).ok_or_else(no_address)
     }
@@ -422,7 +447,7 @@ impl ProxyHttp for Gateway {
         if response.status != StatusCode::SWITCHING_PROTOCOLS && Kind::of(session) == Kind::Upgrade
         {
             // Refused: an answer like any other.
-            self.be_patient(session, Kind::Upload);
+            peer::be_patient(session, &self.options.timeouts, Kind::Upload);
         }
         let is_websocket = response.status == StatusCode::SWITCHING_PROTOCOLS
             && Kind::of(session) == Kind::Upgrade;
@@ -490,7 +515,8 @@ impl ProxyHttp for Gateway {
     }
 
     /// One more try on a new connection, if the old one died idle in the pool: before a byte of an
-    /// answer, and only for a request that may be made twice (RFC 9110, 9.2.2) and can be.
+    /// answer, and only for a request that may be made twice (RFC 9110, 9.2.2) and can be; or if the
+    /// origin says that it has not looked at the request.
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
@@ -503,16 +529,19 @@ impl ProxyHttp for Gateway {
             error.etype(),
             ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
         ) && !error::is_within_head(&error);
-        let may_resend = session.req_header().method.is_idempotent()
-            && !session.is_upgrade_req()
+        let from_origin = *error.esource() == pingora_core::ErrorSource::Upstream;
+        let died_idle =
+            reused && died && from_origin && session.req_header().method.is_idempotent();
+        let may_resend = !session.is_upgrade_req()
             && !session.as_ref().retry_buffer_truncated()
             && session.response_written().is_none();
-        let from_origin = *error.esource() == pingora_core::ErrorSource::Upstream;
-        let resend =
-            reused && died && from_origin && may_resend && !exchange.answered && !exchange.resent;
+        let resend = (died_idle || error::is_untouched(&error))
+            && may_resend
+            && !exchange.answered
+            && !exchange.resent;
         if resend {
             debug!(
-                "{}: sent again, its connection had died idle",
+                "{}: sent again, its connection had died: {error}",
                 summary(session, exchange)
             );
             exchange.resent = true;
@@ -558,6 +587,7 @@ impl ProxyHttp for Gateway {
                 (error::internal(), None)
             }
         };
+        exchange.reset = error::reset_by_origin(error);
         let code = refusal.status.as_u16();
         if let Some(visit) = &mut exchange.visit
             && !session::is_answered(session)
@@ -566,15 +596,21 @@ impl ProxyHttp for Gateway {
         }
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);
-        if !session::is_answered(session)
+        let (is_answered, is_call) = (session::is_answered(session), grpc::is_begun(session));
+        if (!is_answered || is_call)
             && let Some(hold) = Hold::of(session.as_downstream())
         {
             // What follows is the proxy's own answer, which no instance can be taken down under.
             hold.leash().release();
         }
-        if !session::is_answered(session)
-            && let Err(error) = self.answer(session, exchange, &refusal, own).await
-        {
+        let told = if !is_answered {
+            self.answer(session, exchange, &refusal, own).await
+        } else if is_call {
+            grpc::end(session, &refusal, exchange.reset).await
+        } else {
+            Ok(())
+        };
+        if let Err(error) = told {
             debug!("{summary}: the client left before its answer: {error}");
             return FailToProxy {
                 error_code: 0,

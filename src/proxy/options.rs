@@ -30,7 +30,8 @@ impl Default for ErrorStatuses {
     }
 }
 
-/// The times that one exchange may take.
+/// The times that one exchange may take. For a call of gRPC with a deadline, that and 5 s more take the
+/// place of `first_byte`, `between_bytes` and `client_body`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// To connect to the target; 2 s by default.

@@ -9,6 +9,7 @@ use pingora_proxy::Session;
 
 use super::Timeouts;
 use super::target_tls::Profiles;
+use crate::front::Hold;
 use crate::route::{Instance, Route, Target};
 
 /// One place where an instance takes connections.
@@ -101,6 +102,14 @@ pub(super) fn peer(
     peer.options.write_timeout = timeouts.send;
     peer.options.idle_timeout = timeouts.upstream_idle;
     Some(peer)
+}
+
+/// Sets the limits on the origin's pauses that the front keeps.
+pub(super) fn be_patient(session: &Session, timeouts: &Timeouts, kind: Kind) {
+    if let Some(hold) = Hold::of(session.as_downstream()) {
+        let (first_byte, between_bytes) = timeouts.patience(kind);
+        hold.patience().set(first_byte, between_bytes);
+    }
 }
 
 /// What decides who keeps the limits on the origin's pauses.

@@ -41,6 +41,7 @@ mod events_readers;
 mod failures;
 mod fuzz;
 mod grpc;
+mod grpcio;
 mod h2_conformance;
 mod heads;
 mod http2;

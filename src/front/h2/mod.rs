@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
-use http::HeaderValue;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE};
+use http::{HeaderValue, StatusCode};
 use log::{debug, info, warn};
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
@@ -32,7 +32,7 @@ use super::hold::StreamHold;
 use super::intake::Manner;
 use super::patience::Patience;
 use super::{BodyOf, Front, Http2Client, LINGER, leash, stopping};
-use crate::answer::Refusal;
+use crate::answer::{Refusal, grpc};
 use resets::Resets;
 
 type Connection = h2::server::Connection<Stream, Bytes>;
@@ -269,6 +269,15 @@ async fn close(mut connection: Connection, reason: Reason) {
 
 /// Answers a request that no service has seen.
 async fn refuse(session: &mut HttpSession, refusal: &Refusal, body: BodyOf) -> Result<()> {
+    let content_type = session.req_header().headers.get(CONTENT_TYPE);
+    if content_type.is_some_and(|value| grpc::is_media_type(value.as_bytes())) {
+        let mut header = ResponseHeader::build(StatusCode::OK, Some(4))?;
+        header.insert_header(CONTENT_TYPE, grpc::MEDIA_TYPE)?;
+        for (name, value) in grpc::Status::of(refusal).fields(&refusal.message) {
+            header.insert_header(name, value)?;
+        }
+        return session.write_response_header(Box::new(header), true);
+    }
     let accept = session.req_header().headers.get(ACCEPT);
     let body = body(refusal, accept.map(HeaderValue::as_bytes));
     let is_bodiless = session.req_header().method == http::Method::HEAD;

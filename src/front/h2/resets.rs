@@ -2,9 +2,14 @@
 //! proxy ask an origin for nothing.
 
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 /// How many streams a client may reset beyond those that it lets finish.
 const BUDGET: i32 = 200;
+
+/// Whoever waits so long before giving up costs no more than a client of HTTP/1 that does: the number
+/// of open streams bounds it. Calls of gRPC whose deadlines pass, one after another, are no attack.
+const PATIENT: Duration = Duration::from_secs(1);
 
 /// The budget of one connection: a stream that is reset before it is answered costs one, one that is
 /// answered to its end gives one back.
@@ -18,9 +23,11 @@ impl Default for Resets {
 }
 
 impl Resets {
-    /// A stream was reset by the client before its end.
-    pub(super) fn spend(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// A stream was reset by the client before its end, after so long.
+    pub(super) fn spend(&self, after: Duration) {
+        if after < PATIENT {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// A stream was answered to its end.
@@ -45,11 +52,14 @@ mod tests {
         let resets = Resets::default();
         for _ in 0..10 * BUDGET {
             resets.earn();
-            resets.spend();
+            resets.spend(Duration::ZERO);
+        }
+        for _ in 0..10 * BUDGET {
+            resets.spend(PATIENT);
         }
         assert!(!resets.are_too_many());
         for _ in 0..BUDGET {
-            resets.spend();
+            resets.spend(Duration::ZERO);
         }
         assert!(resets.are_too_many());
     }

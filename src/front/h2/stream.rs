@@ -6,7 +6,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +34,7 @@ pub(super) struct Stream {
     wait: Wait,
     read_timeout: Option<Duration>,
     resets: Arc<Resets>,
+    began: Instant,
     /// Whether the answer is complete.
     is_ended: bool,
     /// Whether the client has reset the stream.
@@ -48,6 +49,7 @@ impl Stream {
             wait: Wait::default(),
             read_timeout: None,
             resets,
+            began: Instant::now(),
             is_ended: false,
             is_reset: false,
         }
@@ -168,7 +170,7 @@ impl Drop for Stream {
         if self.is_ended {
             self.resets.earn();
         } else if self.is_reset && self.inner.response_written().is_none() {
-            self.resets.spend();
+            self.resets.spend(self.began.elapsed());
         } else {
             // The client must not take what it has for the whole.
             self.inner.shutdown();
