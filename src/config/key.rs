@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::acme::{AcmeEab, AcmeKeys};
 use super::control::ControlKeys;
 use super::file::{File, Route};
 use super::section::{
@@ -14,7 +15,7 @@ use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys};
 
 /// Every map of the file: its path (empty for the top level) and its keys.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 17] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 19] {
     [
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
@@ -33,6 +34,8 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 17] {
         ("tls", keys::<TlsKeys>()),
         ("tls.certificates[]", keys::<TlsCertificate>()),
         ("tls.client_auth", keys::<ClientAuthKeys>()),
+        ("acme", keys::<AcmeKeys>()),
+        ("acme.eab", keys::<AcmeEab>()),
     ]
 }
 

@@ -5,6 +5,7 @@
 //! stays open, and again in `upstream_peer` when a request is sent a second time; `upstream_peer`
 //! makes the peer of the route that was found.
 
+mod challenges;
 mod context;
 mod error;
 mod headers;
@@ -27,6 +28,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+pub use challenges::Challenges;
 pub use context::Exchange;
 use context::View;
 use error::Fault;
@@ -173,10 +175,20 @@ impl Gateway {
         refusal: &Refusal,
         own: Option<http::Response<Bytes>>,
     ) -> Result<()> {
-        let (mut header, body) = match own {
+        let (header, body) = match own {
             Some(response) => session::of_handler(response)?,
             None => session::of_refusal(refusal, session.req_header())?,
         };
+        self.write(session, exchange, header, body).await
+    }
+
+    async fn write(
+        &self,
+        session: &mut Session,
+        exchange: &Exchange,
+        mut header: ResponseHeader,
+        body: Bytes,
+    ) -> Result<()> {
         header.insert_header(CONTENT_LENGTH, body.len())?;
         self.identify(&mut header, exchange)?;
         session::close_if_body_is_left(session);
@@ -211,6 +223,12 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         self.limit(session);
+        if let Some(answer) = self.options.challenges.answer(session.req_header()) {
+            info!("{}: a challenge is answered", summary(session, exchange));
+            let (header, body) = session::of_handler(answer)?;
+            self.write(session, exchange, header, body).await?;
+            return Ok(true);
+        }
         let (refusal, own) = match self.admit(session, exchange) {
             Ok(()) if exchange.visit.is_some() => return Ok(false),
             Ok(()) => {

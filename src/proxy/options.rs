@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 
-use super::TargetTlsOptions;
+use super::{Challenges, TargetTlsOptions};
 
 /// The statuses of the failure answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub struct GatewayOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// Settings for TLS with targets, by the names that registrations give.
     pub target_tls: BTreeMap<String, TargetTlsOptions>,
+    /// The challenges of certificate authorities that are answered; by default none are.
+    pub challenges: Challenges,
     /// Whether routing decisions are logged and answers carry `x-served-by`.
     pub debug: bool,
 }

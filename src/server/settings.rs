@@ -42,6 +42,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         own_listeners: own_listeners(config),
         tokens: tokens(config)?,
         certificates: Arc::new(certificates(config)?),
+        acme: super::acme::options(config)?,
         require_token: registration.require_token,
         control_hosts: config.control.hosts.clone(),
         control_body_limit: config.control.body_limit,
@@ -114,6 +115,7 @@ pub(super) fn tls_options(config: &Config) -> Result<ServerOptions, StartError> 
             config::TlsClientAuth::Optional(path) => ClientAuth::Optional(authorities(path)?),
             config::TlsClientAuth::Require(path) => ClientAuth::Require(authorities(path)?),
         },
+        challenges: super::acme::has_tls_challenges(config),
         ..ServerOptions::default()
     })
 }
@@ -179,6 +181,7 @@ fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
             .map(|entry| Ok((entry.name.clone(), target_tls(entry)?)))
             .collect::<Result<_, StartError>>()?,
         debug: config.debug,
+        ..GatewayOptions::default()
     })
 }
 

@@ -1,0 +1,131 @@
+//! One host: its certificate, and when it is to be renewed.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use instant_acme::CertificateIdentifier;
+use log::info;
+
+use super::files::KeptCertificate;
+use super::renewal::{self, Validity, Window};
+use crate::tls::Details;
+
+/// How soon, and how late, an authority is asked again when to renew (RFC 9773, 4.3.2).
+const ASK: (Duration, Duration) = (Duration::from_mins(10), Duration::from_hours(24));
+
+/// Asked again after this if there was no answer (RFC 9773, 4.3.3).
+const ASK_AFTER_FAILURE: Duration = Duration::from_hours(6);
+
+/// What is known of a host.
+#[derive(Default)]
+pub(super) struct Host {
+    /// Whether there is to be a certificate.
+    pub(super) is_wanted: bool,
+    /// Whether a task is at it.
+    pub(super) is_busy: bool,
+    /// Whether that is an order.
+    pub(super) is_ordering: bool,
+    /// The certificate in use.
+    pub(super) kept: Option<KeptCertificate>,
+    /// What was wrong with its file, and is said.
+    pub(super) told: Option<String>,
+    validity: Option<Validity>,
+    renew_at: Option<SystemTime>,
+    window: Option<Window>,
+    ask_at: Option<SystemTime>,
+}
+
+impl Host {
+    /// Has another certificate from now on.
+    pub(super) fn set(&mut self, kept: KeptCertificate, details: &Details) {
+        let validity = Validity {
+            not_before: details.not_before,
+            not_after: details.not_after,
+        };
+        self.validity = Some(validity);
+        self.renew_at = Some(validity.two_thirds(fastrand::f64()));
+        self.window = None;
+        self.ask_at = None;
+        self.told = None;
+        self.kept = Some(kept);
+    }
+
+    /// When it is renewed, if there is a certificate.
+    pub(super) fn renews_at(&self) -> Option<SystemTime> {
+        self.renew_at.filter(|_| self.kept.is_some())
+    }
+
+    pub(super) fn has_expired(&self, now: SystemTime) -> bool {
+        self.validity
+            .is_some_and(|validity| validity.not_after < now)
+    }
+
+    /// Whether there is to be an order.
+    pub(super) fn is_due(&self, directory: &str, now: SystemTime) -> bool {
+        if !self.is_wanted || self.is_busy {
+            return false;
+        }
+        let (Some(kept), Some(validity), Some(renew_at)) =
+            (&self.kept, self.validity, self.renew_at)
+        else {
+            return true;
+        };
+        if kept.directory != directory {
+            return true;
+        }
+        let issued = issued(kept);
+        // One from the future: the clock was set back.
+        let has_rested = now < issued || now >= validity.soonest(issued);
+        now >= renew_at && has_rested
+    }
+
+    /// Whether the authority is to be asked when to renew.
+    pub(super) fn is_to_ask(&self, directory: &str, now: SystemTime) -> bool {
+        let is_ours = self
+            .kept
+            .as_ref()
+            .is_some_and(|kept| kept.directory == directory);
+        let far = now.checked_add(2 * ASK.1);
+        // A moment that is too far away is of a clock that was set back.
+        let is_time = |at: SystemTime| now >= at || far.is_some_and(|far| at > far);
+        self.is_wanted && !self.is_busy && is_ours && self.ask_at.is_none_or(is_time)
+    }
+
+    /// Notes that it is being asked.
+    pub(super) fn asked(&mut self, now: SystemTime) {
+        self.ask_at = now.checked_add(ASK_AFTER_FAILURE);
+    }
+
+    /// Takes the authority's word for when to renew.
+    pub(super) fn suggest(&mut self, host: &str, window: Window, again: Duration) {
+        self.ask_at = SystemTime::now().checked_add(again.clamp(ASK.0, ASK.1));
+        if self.window == Some(window) {
+            return;
+        }
+        let Some(validity) = self.validity else {
+            return;
+        };
+        if let Some(moment) = window.moment(validity, fastrand::f64()) {
+            let at = humantime::format_rfc3339_seconds(moment);
+            info!("ACME: {host}: renewed at {at}, as the authority suggests");
+            self.window = Some(window);
+            self.renew_at = Some(moment);
+        }
+    }
+
+    /// The certificate's name for the authority.
+    pub(super) fn identifier(&self) -> Option<CertificateIdentifier<'static>> {
+        renewal::identifier(&self.kept.as_ref()?.certificate)
+    }
+
+    /// The certificate that the next one is for, if the authority is one that wants to know.
+    pub(super) fn replaces(&self, directory: &str) -> Option<CertificateIdentifier<'static>> {
+        let kept = self.kept.as_ref()?;
+        let is_known = self.window.is_some() && kept.directory == directory;
+        if is_known { self.identifier() } else { None }
+    }
+}
+
+fn issued(kept: &KeptCertificate) -> SystemTime {
+    let since = Duration::from_secs(kept.issued);
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}
