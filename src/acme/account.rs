@@ -60,7 +60,11 @@ pub(super) async fn open(options: &Options, files: &Files) -> Result<Open, Failu
         let failure = Failure::of_library(&error, &retry_after);
         Failure {
             scope: Scope::Authority,
-            reason: format!("no account: {}{}", failure.reason, remedy(options, &failure)),
+            reason: format!(
+                "no account: {}{}",
+                failure.reason,
+                remedy(options, &failure)
+            ),
             ..failure
         }
     })?;
@@ -73,7 +77,11 @@ pub(super) async fn open(options: &Options, files: &Files) -> Result<Open, Failu
     files
         .write_account(&kept)
         .map_err(|error| Failure::authority(error.to_string()))?;
-    info!("ACME: a new account at {}: {}", options.directory, account.id());
+    info!(
+        "ACME: a new account at {}: {}",
+        options.directory,
+        account.id()
+    );
     Ok(Open {
         account,
         retry_after,

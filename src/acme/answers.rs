@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-
-
 /// The answers that are open, by token. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Answers(Arc<ArcSwap<HashMap<Box<str>, Arc<str>>>>);

@@ -275,7 +275,8 @@ mod tests {
     fn a_directory_has_the_urls_that_are_needed() {
         let uri = Uri::from_static("https://ca.test/dir");
         let check = |text: &str| check_directory(&uri, text.as_bytes());
-        let good = r#"{"newNonce":"https://a/n","newAccount":"https://a/a","newOrder":"https://a/o"}"#;
+        let good =
+            r#"{"newNonce":"https://a/n","newAccount":"https://a/a","newOrder":"https://a/o"}"#;
         assert!(check(good).is_ok());
         for bad in [
             "<html>",
@@ -283,7 +284,10 @@ mod tests {
             r#"{"newNonce":"a b","newAccount":"https://a/a","newOrder":"https://a/o"}"#,
         ] {
             let error = check(bad).unwrap_err().to_string();
-            assert!(error.starts_with("https://ca.test/dir is not the directory"), "{error}");
+            assert!(
+                error.starts_with("https://ca.test/dir is not the directory"),
+                "{error}"
+            );
         }
     }
 }

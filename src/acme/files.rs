@@ -4,7 +4,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use instant_acme::AccountCredentials;
@@ -121,7 +123,11 @@ impl Files {
     /// A directory's own file: another URL, another account.
     fn account_path(&self, directory: &str) -> PathBuf {
         let hash = Sha256::digest(directory.as_bytes());
-        let short: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let short: String = hash
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         self.folder.join(format!("account-{short}.{EXTENSION}"))
     }
 
@@ -137,7 +143,9 @@ impl Files {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.certificates).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            let is_ours = path.extension().is_some_and(|extension| extension == EXTENSION);
+            let is_ours = path
+                .extension()
+                .is_some_and(|extension| extension == EXTENSION);
             let host = path.file_stem().and_then(|stem| stem.to_str());
             let (true, Some(host)) = (is_ours, host) else {
                 continue;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use log::{error, info, warn};
 use tokio::task::{Id, JoinError, JoinSet};
 
+use super::Acme;
 use super::account::{self, Open};
 use super::failure::{Failure, Scope};
 use super::files::{Files, KeptCertificate, Stamp};
@@ -16,7 +17,6 @@ use super::order::{self, Issued, Wish};
 use super::renewal::Window;
 use super::tries::{Tried, Tries, seconds};
 use super::wanted::{name, wanted};
-use super::Acme;
 use crate::route::Generation;
 use crate::tls::{Given, Source, StoreError};
 
@@ -75,7 +75,9 @@ impl Manager {
     pub(super) async fn run(&mut self) {
         if let Some(files) = self.open_files() {
             let tries = files.tries().into_iter();
-            self.tries = tries.map(|(host, tried)| (host, tried.at_start())).collect();
+            self.tries = tries
+                .map(|(host, tried)| (host, tried.at_start()))
+                .collect();
         }
         loop {
             self.look();
@@ -125,7 +127,8 @@ impl Manager {
             let managed = self.hosts.entry(host.into()).or_default();
             managed.is_wanted = true;
         }
-        self.hosts.retain(|_, host| host.is_wanted || host.kept.is_some() || host.is_busy);
+        self.hosts
+            .retain(|_, host| host.is_wanted || host.kept.is_some() || host.is_busy);
     }
 
     /// The folder; what is wrong with it is said, and it is tried again later.
@@ -237,7 +240,8 @@ impl Manager {
         }
         for host in gone {
             self.tries.remove(&*host);
-            self.hosts.retain(|_, host| host.is_wanted || host.kept.is_some() || host.is_busy);
+            self.hosts
+                .retain(|_, host| host.is_wanted || host.kept.is_some() || host.is_busy);
         }
     }
 
@@ -342,7 +346,11 @@ impl Manager {
     }
 
     fn keep_tries(&self) {
-        if let Some(Err(error)) = self.files.as_ref().map(|files| files.write_tries(&self.tries)) {
+        if let Some(Err(error)) = self
+            .files
+            .as_ref()
+            .map(|files| files.write_tries(&self.tries))
+        {
             error!("ACME: {error}");
         }
     }

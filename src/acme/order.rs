@@ -156,8 +156,13 @@ fn type_of(challenge: Challenge) -> ChallengeType {
 
 /// An answer to a challenge, for as long as it lives.
 enum Proof {
-    Http { _open: answers::Open },
-    Tls { certificates: Arc<Certificates>, host: Arc<str> },
+    Http {
+        _open: answers::Open,
+    },
+    Tls {
+        certificates: Arc<Certificates>,
+        host: Arc<str>,
+    },
 }
 
 impl Proof {

@@ -67,8 +67,7 @@ pub(super) fn identifier(chain: &str) -> Option<CertificateIdentifier<'static>> 
         _ => None,
     })?;
     let serial = certificate.tbs_certificate.raw_serial();
-    let identifier =
-        CertificateIdentifier::new(Der::from_slice(key.0), Der::from_slice(serial));
+    let identifier = CertificateIdentifier::new(Der::from_slice(key.0), Der::from_slice(serial));
     Some(identifier.into_owned())
 }
 
@@ -112,7 +111,10 @@ mod tests {
             not_after: day(1000) + Duration::from_mins(30),
             ..validity(1)
         };
-        assert_eq!(short.soonest(day(1000)), day(1000) + Duration::from_mins(10));
+        assert_eq!(
+            short.soonest(day(1000)),
+            day(1000) + Duration::from_mins(10)
+        );
     }
 
     #[test]

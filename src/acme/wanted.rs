@@ -64,7 +64,11 @@ pub(super) fn name(host: &str) -> String {
         return name;
     }
     let hash = Sha256::digest(host.as_bytes());
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let kept: String = name.chars().take(LONGEST_NAME - 1 - hash.len()).collect();
     format!("{kept}-{hash}")
 }

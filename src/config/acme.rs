@@ -156,7 +156,7 @@ pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigEr
         "acme.hosts"
     };
     if !acme.terms_agreed {
-        let problem = "needs the terms of service of the authority; read them, and write \
+        let problem = "needs your agreement to the terms of service of the authority; read them, and write \
                        `terms_agreed: true` beside it";
         return Err(refuse(hosts, problem, source));
     }

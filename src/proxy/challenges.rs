@@ -33,7 +33,11 @@ impl Challenges {
         let token = token.get(..end.unwrap_or(token.len()))?;
         let known = answer(std::str::from_utf8(token).ok()?)?;
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
-        let body = if is_read { Bytes::from(known.as_bytes().to_vec()) } else { Bytes::new() };
+        let body = if is_read {
+            Bytes::from(known.as_bytes().to_vec())
+        } else {
+            Bytes::new()
+        };
         let mut response = http::Response::new(body);
         let fields = response.headers_mut();
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -63,7 +67,9 @@ impl Eq for Challenges {}
 
 impl fmt::Debug for Challenges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Challenges").field(&self.0.is_some()).finish()
+        f.debug_tuple("Challenges")
+            .field(&self.0.is_some())
+            .finish()
     }
 }
 

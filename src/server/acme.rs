@@ -92,7 +92,8 @@ fn hmac_key(path: &Path) -> Result<Vec<u8>, StartError> {
         // The error would quote the key.
         _ => {
             let path = path.display();
-            let problem = format!("{path} has no key in base64url; write it as the authority shows it");
+            let problem =
+                format!("{path} has no key in base64url; write it as the authority shows it");
             Err(StartError::Setting(KEY, problem))
         }
     }

@@ -155,7 +155,12 @@ impl DynamicProxy {
             let given = answers.clone();
             options.gateway.challenges = Challenges::new(move |token| given.get(token));
             let (certificates, registry) = (&options.certificates, &registry);
-            let acme = Acme::new(wanted, answers, Arc::clone(certificates), Arc::clone(registry));
+            let acme = Acme::new(
+                wanted,
+                answers,
+                Arc::clone(certificates),
+                Arc::clone(registry),
+            );
             Arc::new(acme)
         });
         let callers = Callers::new(
