@@ -240,15 +240,17 @@ fn wait(value: &HeaderValue) -> Option<Duration> {
 /// What the library takes for granted of a directory (RFC 8555, 7.1.1).
 fn check_directory(uri: &Uri, body: &[u8]) -> Result<(), ClientError> {
     #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
     struct Urls {
-        new_nonce: String,
-        new_account: String,
-        new_order: String,
+        #[serde(rename = "newNonce")]
+        nonce: String,
+        #[serde(rename = "newAccount")]
+        account: String,
+        #[serde(rename = "newOrder")]
+        order: String,
     }
     let wrong = |reason: String| ClientError::Directory(uri.clone(), reason);
     let urls: Urls = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
-    for url in [urls.new_nonce, urls.new_account, urls.new_order] {
+    for url in [urls.nonce, urls.account, urls.order] {
         url.parse::<Uri>()
             .map_err(|error| wrong(format!("{url:?} is no URL: {error}")))?;
     }

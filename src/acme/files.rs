@@ -13,9 +13,9 @@ use instant_acme::AccountCredentials;
 use log::{error, warn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::tries::Tries;
+use super::wanted::short_hash;
 use crate::tls::StoreError;
 
 const EXTENSION: &str = "json";
@@ -122,13 +122,8 @@ impl Files {
 
     /// A directory's own file: another URL, another account.
     fn account_path(&self, directory: &str) -> PathBuf {
-        let hash = Sha256::digest(directory.as_bytes());
-        let short: String = hash
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        self.folder.join(format!("account-{short}.{EXTENSION}"))
+        let hash = short_hash(directory);
+        self.folder.join(format!("account-{hash}.{EXTENSION}"))
     }
 
     /// Another stamp than before if a certificate may have changed.

@@ -15,6 +15,10 @@ const ASK: (Duration, Duration) = (Duration::from_mins(10), Duration::from_hours
 /// Asked again after this if there was no answer (RFC 9773, 4.3.3).
 const ASK_AFTER_FAILURE: Duration = Duration::from_hours(6);
 
+/// Two proxies that share a folder and not a directory replace each other's certificates no more often
+/// than this.
+const OTHER_DIRECTORY: Duration = Duration::from_hours(1);
+
 /// What is known of a host.
 #[derive(Default)]
 pub(super) struct Host {
@@ -28,6 +32,8 @@ pub(super) struct Host {
     pub(super) kept: Option<KeptCertificate>,
     /// What was wrong with its file, and is said.
     pub(super) told: Option<String>,
+    /// When this process last got a certificate.
+    pub(super) got_at: Option<SystemTime>,
     validity: Option<Validity>,
     renew_at: Option<SystemTime>,
     window: Option<Window>,
@@ -70,7 +76,8 @@ impl Host {
             return true;
         };
         if kept.directory != directory {
-            return true;
+            let is_over = |at: SystemTime| now < at || now >= at + OTHER_DIRECTORY;
+            return self.got_at.is_none_or(is_over);
         }
         let issued = issued(kept);
         // One from the future: the clock was set back.

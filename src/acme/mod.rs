@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::thread;
 
 use log::error;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use answers::Answers;
@@ -101,6 +102,8 @@ pub struct Acme {
     certificates: Arc<Certificates>,
     registry: Arc<Registry>,
     answers: Answers,
+    /// What has been loaded, until it goes on.
+    loaded: Mutex<Option<Manager>>,
     closed: watch::Sender<bool>,
 }
 
@@ -118,6 +121,7 @@ impl Acme {
             certificates,
             registry,
             answers,
+            loaded: Mutex::new(None),
             closed: watch::Sender::new(false),
         }
     }
@@ -125,7 +129,9 @@ impl Acme {
     /// Takes the certificates that the state directory has, so that they are there from the first
     /// connection on. What is wrong is said in the log.
     pub fn load(self: &Arc<Self>) {
-        Manager::new(Arc::clone(self)).look();
+        let mut manager = Manager::new(Arc::clone(self));
+        manager.look();
+        *self.loaded.lock() = Some(manager);
     }
 
     /// Begins, on a thread of its own.
@@ -155,7 +161,8 @@ impl Acme {
 
     async fn run(self: Arc<Self>) {
         let mut closed = self.closed.subscribe();
-        let mut manager = Manager::new(Arc::clone(&self));
+        let loaded = self.loaded.lock().take();
+        let mut manager = loaded.unwrap_or_else(|| Manager::new(Arc::clone(&self)));
         tokio::select! {
             _closed = closed.wait_for(|closed| *closed) => {}
             () = manager.run() => {}

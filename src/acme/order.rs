@@ -68,7 +68,7 @@ async fn try_issue(acme: &Acme, open: &Open, wish: Wish) -> Result<Issued, Failu
             Err(error) => return Err(failed(error)),
         }
     }
-    let (request, key) = request(&wish.host).map_err(own_fault)?;
+    let (request, key) = request(&wish.host).map_err(|error| own_fault(&error))?;
     order.finalize_csr(&request).await.map_err(failed)?;
     let certificate = order.poll_certificate(&PATIENCE).await.map_err(failed)?;
     Ok(Issued { certificate, key })
@@ -181,7 +181,8 @@ impl Proof {
             }
             Challenge::TlsAlpn01 => {
                 let digest = authorization.digest();
-                let answer = challenge_certificate(host, digest.as_ref()).map_err(own_fault)?;
+                let answer = challenge_certificate(host, digest.as_ref());
+                let answer = answer.map_err(|error| own_fault(&error))?;
                 acme.certificates.set_challenge(host, &Arc::new(answer));
                 Ok(Self::Tls {
                     certificates: Arc::clone(&acme.certificates),
@@ -204,7 +205,7 @@ impl Drop for Proof {
 /// Something that can be wrong on our side alone.
 type Own = Box<dyn std::error::Error + Send + Sync>;
 
-fn own_fault(error: Own) -> Failure {
+fn own_fault(error: &Own) -> Failure {
     Failure::host(format!("the proxy's own fault: {error}"))
 }
 
@@ -227,6 +228,7 @@ fn challenge_certificate(host: &str, digest: &[u8]) -> Result<CertifiedKey, Own>
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let certificate = params.self_signed(&key)?;
     let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let chain = vec![certificate.der().clone()];
-    Ok(CertifiedKey::from_der(chain, der, &provider())?)
+    // Not `from_der`, which refuses the very extension.
+    let key = provider().key_provider.load_private_key(der)?;
+    Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }

@@ -16,6 +16,9 @@ const AUTHORITY: (Duration, u32, Duration) = (Duration::from_secs(4), 2, Duratio
 /// removed the cause.
 const AT_START: Duration = Duration::from_mins(10);
 
+/// After this a failure counts no more.
+const FORGOTTEN: Duration = Duration::from_hours(7 * 24);
+
 /// The failures of each host since its last success.
 pub(super) type Tries = BTreeMap<String, Tried>;
 
@@ -25,6 +28,9 @@ pub(super) struct Tried {
     pub(super) failures: u32,
     last: u64,
     next: u64,
+    /// What the authority said, if it did: the earliest.
+    #[serde(default)]
+    after: u64,
 }
 
 impl Tried {
@@ -56,6 +62,7 @@ impl Tried {
         let next = after.map_or(next, |after| after.max(next));
         self.last = seconds(now);
         self.next = seconds(next) + 1;
+        self.after = after.map_or(0, |after| seconds(after) + 1);
         next
     }
 
@@ -76,9 +83,15 @@ impl Tried {
         self.last > other.last
     }
 
+    /// Whether the last failure was long ago: the host may not be wanted any more.
+    pub(super) fn is_forgotten(&self, now: SystemTime) -> bool {
+        self.last.saturating_add(FORGOTTEN.as_secs()) < seconds(now)
+    }
+
     /// As it holds for a process that starts.
     pub(super) fn at_start(self) -> Self {
         let next = self.next.min(self.last.saturating_add(AT_START.as_secs()));
+        let next = next.max(self.after);
         Self { next, ..self }
     }
 }
@@ -136,8 +149,12 @@ mod tests {
         }
         assert!(!tried.is_ready(at(1_000_700)));
         assert!(tried.is_ready(at(999_999)));
-        let tried = tried.at_start();
-        assert!(!tried.is_ready(at(1_000_500)));
-        assert!(tried.is_ready(at(1_000_601)));
+        let started = tried.at_start();
+        assert!(!started.is_ready(at(1_000_500)));
+        assert!(started.is_ready(at(1_000_601)));
+        // But not what the authority has said.
+        tried.fail_host(at(1_000_000), Some(at(1_100_000)));
+        assert!(!tried.at_start().is_ready(at(1_099_999)));
+        assert!(tried.at_start().is_ready(at(1_100_001)));
     }
 }

@@ -63,14 +63,16 @@ pub(super) fn name(host: &str) -> String {
     if name.len() <= LONGEST_NAME {
         return name;
     }
-    let hash = Sha256::digest(host.as_bytes());
-    let hash: String = hash
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = short_hash(host);
     let kept: String = name.chars().take(LONGEST_NAME - 1 - hash.len()).collect();
     format!("{kept}-{hash}")
+}
+
+/// What tells texts apart that are too long, or have the wrong letters, for a name: 16 digits.
+pub(super) fn short_hash(text: &str) -> String {
+    let hash = Sha256::digest(text.as_bytes());
+    let number = hash.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+    format!("{:016x}", number.unwrap_or_default())
 }
 
 #[cfg(test)]

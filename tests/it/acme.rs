@@ -143,9 +143,9 @@ async fn account_and_certificate_survive_a_restart_and_nobody_else_can_read_them
     let first = issued(&pebble, "shop.example").await;
     assert!(proxy.stop().await.status.success());
     for path in files(state.path()) {
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let rights = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         let expected = if path.is_dir() { 0o700 } else { 0o600 };
-        assert_eq!(mode, expected, "{}", path.display());
+        assert_eq!(rights, expected, "{}", path.display());
     }
     let mut proxy = start(&pebble, state.path(), more).await;
     // From the first connection on.
@@ -212,7 +212,7 @@ async fn a_certificate_of_short_life_is_renewed_and_not_before_its_time() {
     let proxy = start(&pebble, state.path(), "  hosts: [shop.example]\n").await;
     let first = issued(&pebble, "shop.example").await;
     let begin = std::time::Instant::now();
-    let end = begin + std::time::Duration::from_secs(60);
+    let end = begin + std::time::Duration::from_mins(1);
     while issued(&pebble, "shop.example").await == first {
         assert!(
             std::time::Instant::now() < end,
@@ -224,6 +224,50 @@ async fn a_certificate_of_short_life_is_renewed_and_not_before_its_time() {
     // Two thirds of 30 s, less a twentieth, and the times are whole seconds.
     assert!(begin.elapsed().as_secs() >= 14, "{:?}", begin.elapsed());
     assert_eq!(pebble.orders(), 2, "{}", pebble.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_directory_is_replaced_at_once_and_each_has_its_account() {
+    let (one, other, state) = (Pebble::start().await, Pebble::start().await, state());
+    let more = "  hosts: [shop.example]\n";
+    let mut proxy = start(&one, state.path(), more).await;
+    let first = issued(&one, "shop.example").await;
+    assert!(proxy.stop().await.status.success());
+    let mut proxy = start(&other, state.path(), more).await;
+    let mut second = issued(&other, "shop.example").await;
+    while second == first {
+        second = issued(&other, "shop.example").await;
+    }
+    assert_eq!((one.orders(), other.orders()), (1, 1));
+    assert!(proxy.stop().await.status.success());
+    // Back again: the account is still there.
+    let proxy = start(&one, state.path(), more).await;
+    eventually("it is ordered again", async || one.orders() == 2).await;
+    assert!(!proxy.log().contains("a new account"), "{}", proxy.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_somebody_put_under_the_name_stays() {
+    let (pebble, state) = (Pebble::start().await, state());
+    let more = "  registered_hosts: [shop.example]\n";
+    let proxy = start(&pebble, state.path(), more).await;
+    let made = rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()]).unwrap();
+    let body = json!({"certificate": made.cert.pem(), "key": made.signing_key.serialize_pem()});
+    let path = "/v1/certificates/acme-shop.example";
+    assert_eq!(proxy.api("PUT", path, Some(body)).await.status, 201);
+    let body = json!({"prefix": "/", "port": 1, "reqHostNames": ["shop.example"]});
+    let response = proxy.register_json(body.to_string()).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    eventually("it is said", async || {
+        proxy
+            .log()
+            .contains("was put under its name over the control API")
+    })
+    .await;
+    assert_eq!(pebble.orders(), 0);
+    assert_eq!(listed(&proxy, "acme-shop.example").await["source"], "api");
+    let shown = pebble.shown("shop.example").await;
+    assert_eq!(shown.as_ref(), Some(made.cert.der()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,12 +39,13 @@ async fn issued(port: u16) {
 async fn two_proxies_with_one_state_directory_order_once() {
     let state = tempfile::tempdir().unwrap();
     let pebble = Pebble::new().await;
-    let mut pebble = pebble.set("domainBlocklist", json!(["blocked.example"]));
+    let pebble = pebble.set("domainBlocklist", json!(["blocked.example"]));
+    // Whoever asks: it looks for challenges at one of them only.
+    let mut pebble = pebble.env("PEBBLE_VA_ALWAYS_VALID", "1");
     // Both have failed to reach it, and go on at about the same time.
     let others = "listen: [\"127.0.0.1:0\"]\ntls:\n  listen: [\"127.0.0.1:0\"]\n";
     let (one, first) = start(&pebble.listeners(), &pebble, state.path()).await;
     let (two, second) = start(others, &pebble, state.path()).await;
-    // Whichever asks, the challenge leads to the first: the second has to fail, or wait.
     pebble.run().await;
     issued(first).await;
     issued(second).await;
@@ -57,7 +58,9 @@ async fn two_proxies_with_one_state_directory_order_once() {
         one.log().contains("rejectedIdentifier") || two.log().contains("rejectedIdentifier")
     })
     .await;
+    assert_eq!(both("shop.example"), 1, "{}{}", one.log(), two.log());
     assert_eq!(both("blocked.example"), 1, "{}{}", one.log(), two.log());
+    assert_eq!(pebble.orders(), 1, "{}", pebble.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
