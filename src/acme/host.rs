@@ -136,3 +136,107 @@ fn issued(kept: &KeptCertificate) -> SystemTime {
     let since = Duration::from_secs(kept.issued);
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tries::seconds;
+    use super::*;
+
+    const URL: &str = "https://ca.test/dir";
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn day(number: u32) -> SystemTime {
+        UNIX_EPOCH + DAY * number
+    }
+
+    /// A host whose certificate is valid from day 1000 to 1090, and was got then.
+    fn host() -> Host {
+        let kept = KeptCertificate {
+            directory: URL.to_owned(),
+            issued: seconds(day(1000)),
+            certificate: String::new(),
+            key: String::new(),
+        };
+        let details = Details {
+            names: Vec::new(),
+            subject: String::new(),
+            issuer: String::new(),
+            serial: String::new(),
+            not_before: day(1000),
+            not_after: day(1090),
+            fingerprint: String::new(),
+        };
+        let mut host = Host {
+            is_wanted: true,
+            ..Host::default()
+        };
+        host.set(kept, &details);
+        host
+    }
+
+    #[test]
+    fn a_certificate_is_due_when_it_is_old_or_missing_and_wanted() {
+        let mut host = host();
+        assert!(!host.is_due(URL, day(1001)));
+        assert!(host.is_due(URL, day(1061)));
+        // Expired, and a clock that jumped ahead.
+        assert!(host.is_due(URL, day(2000)));
+        host.is_wanted = false;
+        assert!(!host.is_due(URL, day(1061)));
+        let missing = Host {
+            is_wanted: true,
+            ..Host::default()
+        };
+        assert!(missing.is_due(URL, day(1)));
+    }
+
+    #[test]
+    fn what_a_wrong_clock_thinks_is_too_old_is_not_ordered_again_and_again() {
+        let mut host = host();
+        let mut kept = host.kept.clone().unwrap();
+        // The clock is years ahead: the certificate has expired when it comes.
+        kept.issued = seconds(day(3000));
+        host.kept = Some(kept);
+        assert!(!host.is_due(URL, day(3000) + Duration::from_mins(59)));
+        assert!(host.is_due(URL, day(3000) + Duration::from_hours(1)));
+        // It was set right.
+        assert!(!host.is_due(URL, day(1001)));
+        assert!(host.is_due(URL, day(1061)));
+    }
+
+    #[test]
+    fn a_certificate_of_another_directory_is_replaced_but_not_all_the_time() {
+        let mut host = host();
+        let other = "https://other.test/dir";
+        assert!(host.is_due(other, day(1001)));
+        host.got_at = Some(day(1001));
+        assert!(!host.is_due(other, day(1001) + Duration::from_mins(59)));
+        assert!(host.is_due(other, day(1002)));
+    }
+
+    #[test]
+    fn the_authority_is_asked_and_its_word_counts() {
+        let mut host = host();
+        assert!(host.is_to_ask(URL, day(1001)));
+        assert!(!host.is_to_ask("https://other.test/dir", day(1001)));
+        host.asked(day(1001));
+        assert!(!host.is_to_ask(URL, day(1001)));
+        assert!(host.is_to_ask(URL, day(1002)));
+        // A clock that was set back.
+        assert!(host.is_to_ask(URL, day(1)));
+        let window = Window {
+            start: day(1010),
+            end: day(1011),
+        };
+        host.suggest("a.example", window, Duration::ZERO);
+        assert!(!host.is_due(URL, day(1009)));
+        assert!(host.is_due(URL, day(1011)));
+        // Of no use: it stays as it was.
+        let late = Window {
+            start: day(2000),
+            end: day(2001),
+        };
+        host.suggest("a.example", late, Duration::MAX);
+        assert!(host.is_due(URL, day(1011)));
+    }
+}

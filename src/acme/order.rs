@@ -44,6 +44,14 @@ pub(super) struct Wish {
     pub(super) replaces: Option<CertificateIdentifier<'static>>,
 }
 
+/// The challenges to try after some failures: each time another one first.
+pub(super) fn turned(challenges: &[Challenge], failures: u32) -> Vec<Challenge> {
+    let mut turned = challenges.to_vec();
+    let turns = usize::try_from(failures).unwrap_or(0);
+    turned.rotate_left(turns % challenges.len().max(1));
+    turned
+}
+
 /// Orders a certificate.
 pub(super) async fn issue(acme: &Acme, open: &Open, wish: Wish) -> Result<Issued, Failure> {
     match tokio::time::timeout(LIMIT, try_issue(acme, open, wish)).await {
@@ -231,4 +239,39 @@ fn challenge_certificate(host: &str, digest: &[u8]) -> Result<CertifiedKey, Own>
     // Not `from_der`, which refuses the very extension.
     let key = provider().key_provider.load_private_key(der)?;
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+    use super::*;
+
+    #[test]
+    fn after_a_failure_it_is_the_other_challenge() {
+        use Challenge::{Http01, TlsAlpn01};
+        let both = [Http01, TlsAlpn01];
+        assert_eq!(turned(&both, 0), both);
+        assert_eq!(turned(&both, 1), [TlsAlpn01, Http01]);
+        assert_eq!(turned(&both, 2), both);
+        assert_eq!(turned(&[TlsAlpn01], u32::MAX), [TlsAlpn01]);
+        assert_eq!(turned(&[], 3), []);
+    }
+
+    /// RFC 8737, 3: the name alone, and the digest in a critical extension.
+    #[test]
+    fn a_challenge_certificate_is_as_in_the_rfc() {
+        let certified = challenge_certificate("a.example", &[7; 32]).unwrap();
+        let (_, certificate) = X509Certificate::from_der(&certified.cert[0]).unwrap();
+        let names = certificate.subject_alternative_name().unwrap().unwrap();
+        assert_eq!(names.value.general_names.len(), 1);
+        let identifier = certificate
+            .extensions()
+            .iter()
+            .find(|extension| extension.oid.to_id_string() == "1.3.6.1.5.5.7.1.31")
+            .unwrap();
+        assert!(identifier.critical);
+        assert_eq!(identifier.value, [&[4, 32][..], &[7; 32]].concat());
+        assert!(challenge_certificate("a.example", &[7; 31]).is_err());
+    }
 }

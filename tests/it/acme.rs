@@ -271,6 +271,27 @@ async fn a_certificate_that_somebody_put_under_the_name_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_hosts_are_ordered_a_few_at_a_time() {
+    let (pebble, state) = (Pebble::start().await, state());
+    let hosts: Vec<String> = (0..13).map(|number| format!("h{number}.example")).collect();
+    let more = format!("  hosts: [{}]\n", hosts.join(", "));
+    let proxy = start(&pebble, state.path(), &more).await;
+    for host in &hosts {
+        issued(&pebble, host).await;
+    }
+    let (mut open, mut most) = (0_i32, 0);
+    for line in proxy.log().lines() {
+        if line.ends_with(": ordering a certificate") {
+            open += 1;
+        } else if line.contains(": there is a certificate;") {
+            open -= 1;
+        }
+        most = most.max(open);
+    }
+    assert!((2..=4).contains(&most), "{most} at a time: {}", proxy.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_token_is_a_request_like_any_other() {
     let (pebble, state) = (Pebble::start().await, state());
     let proxy = start(&pebble, state.path(), "  hosts: [shop.example]\n").await;

@@ -138,11 +138,8 @@ impl Manager {
             let Some(managed) = self.hosts.get_mut(&host) else {
                 continue;
             };
-            let mut challenges = self.acme.options.challenges.clone();
             let failures = self.tries.get(&*host).map_or(0, |tried| tried.failures);
-            let turns = usize::try_from(failures).unwrap_or(0);
-            let count = challenges.len().max(1);
-            challenges.rotate_left(turns % count);
+            let challenges = order::turned(&self.acme.options.challenges, failures);
             managed.is_busy = true;
             managed.is_ordering = true;
             let wish = Wish {
