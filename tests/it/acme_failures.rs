@@ -120,6 +120,33 @@ async fn a_challenge_that_fails_says_why_and_an_unreachable_authority_is_asked_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_not_trusted_or_is_none_says_what_to_do() {
+    let pebble = Pebble::start().await;
+    let whole = |state: &Path| configuration(&pebble, state, "  hosts: [shop.example]\n");
+    let without = |text: String, start: &str| -> String {
+        let lines = text.lines().filter(|line| !line.starts_with(start));
+        lines.map(|line| format!("{line}\n")).collect()
+    };
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let text = without(whole(one.path()), "  ca: ");
+    let mut proxy = TestProxy::start(&text).await;
+    let line = logged(&proxy, &["shop.example", "acme.ca", "next try at"]).await;
+    let is_told = line.contains("cannot be trusted") || line.contains("no certificate authorities");
+    assert!(is_told, "{line}");
+    assert!(proxy.stop().await.status.success());
+    // pebble's own, but another page of it: it has no directory.
+    let directory = pebble.directory();
+    let text = whole(two.path()).replace(&directory, &format!("{directory}x"));
+    let proxy = TestProxy::start(&text).await;
+    logged(
+        &proxy,
+        &["shop.example", "/dirx answered 404", "next try at"],
+    )
+    .await;
+    assert_eq!(pebble.orders(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_challenge_that_is_looked_for_elsewhere_says_what_was_found() {
     let state = tempfile::tempdir().unwrap();
     let pebble = Pebble::start().await;
