@@ -38,6 +38,11 @@ RUN touch src/lib.rs src/main.rs \
 
 FROM debian:bookworm-slim
 
+# Whom to trust as an https target, and as the server of a certificate authority (acme).
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
+
 # No home, no shell (Debian's own user `proxy` has both); a number for Kubernetes' runAsNonRoot.
 RUN groupadd --system --gid 10001 edge \
     && useradd --system --uid 10001 --gid edge --no-create-home --home-dir /nonexistent \
@@ -47,7 +52,7 @@ RUN groupadd --system --gid 10001 edge \
 COPY --from=build /build/target/release/dynamic-reverse-proxy /usr/local/bin/
 COPY conf/pingora.yaml /etc/dynamic-reverse-proxy/pingora.yaml
 
-# The routes, which the shipped configuration keeps over a restart: `-v NAME:...` to keep them over
+# The routes, and certificates, which the shipped configuration keeps over a restart: `-v NAME:...` to keep them over
 # the container's end too.
 VOLUME /var/lib/dynamic-reverse-proxy
 

@@ -80,17 +80,19 @@
 //! | [`control`] | the REST API: registration, routes, events; who may do what; the bridge from Pingora to it |
 //! | [`proxy`] | the data path: `ProxyHttp`, the fields that are added, failures and their statuses |
 //! | [`tls`] | certificates: loaded, chosen by name, watched, kept; rustls's configuration of a listener |
+//! | [`acme`] | certificates from an authority: ordered, proven, renewed |
 //! | [`telemetry`] | the log |
 //! | [`registry`] | the live routes and their only writer: changes, leases, drains, events; the store behind it |
 //! | [`route`] | routing, pure: hosts, prefixes, request paths, instances, what goes on behind them, the table |
 //! | [`config`] | the configuration file |
 //! | [`answer`] | what the proxy says itself, as JSON or as HTML |
 //!
-//! Dependencies point one way: `cli -> server -> {proxy, control, tls, telemetry, front} -> registry
-//! -> route`, and `control` uses `tls`. `config` is read by `cli` and `server` only, `answer` depends
+//! Dependencies point one way: `cli -> server -> {proxy, control, acme, tls, telemetry, front} ->
+//! registry -> route`, and `control` and `acme` use `tls`. `config` is read by `cli` and `server` only, `answer` depends
 //! on nothing, and Pingora is named in `front`, `proxy`, `server`, the bridge of `control` and its own
 //! keys in `config`.
 
+pub mod acme;
 pub mod answer;
 pub mod cli;
 pub mod config;

@@ -9,6 +9,7 @@ use pingora_core::server::configuration::RuntimeMetricsPollTimeHistogramScale;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+use super::acme::AcmeKeys;
 use super::control::ControlKeys;
 use super::listen::{Entry, ListenKeys};
 use super::number::{self, Port};
@@ -90,6 +91,8 @@ pub(super) struct File {
     pub(super) control: ControlKeys,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) tls: TlsKeys,
+    #[serde(deserialize_with = "text::or_blank")]
+    pub(super) acme: AcmeKeys,
     pub(super) store: StoreKeys,
     #[serde(deserialize_with = "given_path")]
     pub(super) state_directory: Option<PathBuf>,
@@ -125,6 +128,7 @@ impl Default for File {
             targets: Targets::default(),
             control: ControlKeys::default(),
             tls: TlsKeys::default(),
+            acme: AcmeKeys::default(),
             store: StoreKeys::default(),
             state_directory: None,
             trusted_proxies: Vec::new(),

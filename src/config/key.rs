@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::acme::{AcmeEab, AcmeKeys};
 use super::control::ControlKeys;
 use super::file::{File, Route};
 use super::listen::ListenKeys;
@@ -15,7 +16,7 @@ use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};
 
 /// Every map of the file: its path (empty for the top level) and its keys.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 20] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 22] {
     [
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
@@ -37,6 +38,8 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 20] {
         ("listen[]", keys::<ListenKeys>()),
         ("tls.listen[]", keys::<TlsListenKeys>()),
         ("tls.listen[].client_auth", keys::<ClientAuthKeys>()),
+        ("acme", keys::<AcmeKeys>()),
+        ("acme.eab", keys::<AcmeEab>()),
     ]
 }
 

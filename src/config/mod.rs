@@ -18,6 +18,7 @@
 //! that its error has a line and a column, `rules` checks what no single value shows, and `explain`
 //! (with `outline`, `key`) turns the deserialiser's errors into ours.
 
+mod acme;
 mod control;
 mod duration;
 mod error;
@@ -50,6 +51,7 @@ use pingora_core::server::configuration::ServerConf;
 use serde_saphyr::options::MergeKeyPolicy;
 use serde_saphyr::{Location, Options, Spanned};
 
+pub use self::acme::{Acme, AcmeChallenge, AcmeEab};
 pub use self::control::{Control, ControlListen};
 pub use self::error::{ConfigError, Hint, Located, Place};
 pub use self::listen::{HttpsRedirect, Listen};
@@ -95,6 +97,8 @@ pub struct Config {
     pub control: Control,
     /// `tls`: TLS with clients.
     pub tls: Tls,
+    /// `acme`: certificates from an authority.
+    pub acme: Acme,
     /// `store`: what keeps the routes. Default: memory.
     pub store: Store,
     /// `state_directory`: where state is kept. Default: the environment's `STATE_DIRECTORY`, or
@@ -180,6 +184,7 @@ impl Config {
         let user = config.server.user.as_deref();
         control::check(&config.control, &config.listen, user, variable, &source)?;
         tls::check(&config.tls, &config.listen, &config.control, &source)?;
+        acme::check(&config, &source)?;
         rules::check_tokens(&config, &source)?;
         rules::check_pingora(config.server.clone(), &source)?;
         Ok(config)
@@ -205,6 +210,7 @@ impl Config {
             control: file.control.resolve(&listen),
             listen,
             tls: file.tls.resolve(&file.proxy_protocol.trusted, name),
+            acme: file.acme.resolve(),
             store: file.store.resolve(&state_directory),
             state_directory,
             debug: file.debug,

@@ -58,13 +58,14 @@ pub(super) struct CertificateView {
     source: SourceName,
     /// Whether it serves clients that no other certificate is for.
     default: bool,
-    /// What it says; null if it could not be read, and is not in use.
+    /// What it says; null if it could not be read or got, and is not in use.
     #[schema(required)]
     details: Option<DetailsView>,
-    /// Why its files, as they are now, are of no use; what was read before is in use.
+    /// Why its files, as they are now, are of no use, or why an authority has given no new one, and
+    /// when it is asked again; what was there before is in use.
     #[schema(required)]
     last_error: Option<String>,
-    /// How many changes of its files were of no use.
+    /// How many changes of its files were of no use, or how often there was no new one.
     failures: u64,
 }
 
@@ -107,7 +108,7 @@ pub(super) enum SourceName {
 pub(super) struct CertificateList {
     /// The certificates, by name.
     certificates: Vec<CertificateView>,
-    /// How many changes of files were of no use.
+    /// How many changes of files were of no use, and how often an authority has given no new one.
     failures: u64,
     /// How many handshakes asked for a name that no certificate is for.
     unmatched: u64,

@@ -22,7 +22,9 @@ use pingora_core::protocols::l4::stream::Stream as Socket;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::TlsRef;
 use pingora_core::protocols::tls::server::handshake_with_callback;
-use pingora_core::protocols::{ALPN, GetProxyDigest, GetSocketDigest, SocketDigest, Ssl, Stream};
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, Shutdown, SocketDigest, Ssl, Stream,
+};
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
@@ -252,8 +254,14 @@ async fn take_in(stream: Stream, intake: &Intake) -> Result<Arrival, IntakeError
     let stream = handshake_with_callback(&acceptor, *socket, &KeepClient)
         .await
         .map_err(IntakeError::Tls)?;
-    let is_http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-    let stream: Stream = Box::new(stream);
+    let protocol = stream.selected_alpn_proto();
+    let is_http2 = protocol == Some(ALPN::H2);
+    let mut stream: Stream = Box::new(stream);
+    if matches!(protocol, Some(ALPN::Custom(_))) {
+        // A challenge of TLS-ALPN-01: the handshake was all of it (RFC 8737, 3).
+        Shutdown::shutdown(&mut *stream).await;
+        return Ok(Arrival::Nothing);
+    }
     Ok(if is_http2 {
         Arrival::Http2(stream)
     } else {

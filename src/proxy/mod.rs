@@ -5,6 +5,7 @@
 //! stays open, and again in `upstream_peer` when a request is sent a second time; `upstream_peer`
 //! makes the peer of the route that was found.
 
+mod challenges;
 mod context;
 mod demand;
 mod error;
@@ -30,6 +31,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+pub use challenges::Challenges;
 pub use context::Exchange;
 use context::View;
 use demand::{Demands, Unmet, Way};
@@ -296,6 +298,12 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         self.limit(session, exchange);
+        if let Some(answer) = self.options.challenges.answer(session.req_header()) {
+            info!("{}: a challenge is answered", summary(session, exchange));
+            self.write(session, exchange, session::of_handler(answer)?)
+                .await?;
+            return Ok(true);
+        }
         let (refusal, own) = match self.admit(session, exchange) {
             Ok(()) if exchange.visit.is_some() => {
                 self.heed_deadline(session, exchange);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 
-use super::TargetTlsOptions;
+use super::{Challenges, TargetTlsOptions};
 use crate::route::{Hsts, TlsPolicy};
 
 /// The statuses of the failure answers.
@@ -109,6 +109,8 @@ pub struct GatewayOptions {
     pub security: SecurityDefaults,
     /// The public port of https, which redirects name; 443 by default.
     pub https_port: u16,
+    /// The challenges of certificate authorities that are answered; by default none are.
+    pub challenges: Challenges,
     /// Whether routing decisions are logged and answers carry `x-served-by`.
     pub debug: bool,
 }
@@ -123,6 +125,7 @@ impl Default for GatewayOptions {
             target_tls: BTreeMap::new(),
             security: SecurityDefaults::default(),
             https_port: 443,
+            challenges: Challenges::default(),
             debug: false,
         }
     }

@@ -11,9 +11,10 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::sync::broadcast;
 
 use super::{ControlService, TrafficService};
+use crate::acme::{self, Acme};
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
 use crate::front::{Connections, Front, FrontOptions, HeadLimits, Intake, Intakes};
-use crate::proxy::{Gateway, GatewayOptions, ProxyErrorHandler};
+use crate::proxy::{Challenges, Gateway, GatewayOptions, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
     AllowedTarget, ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered,
@@ -49,6 +50,9 @@ pub struct Options {
     /// The certificates of TLS with clients, which the control API can change; by default none, and
     /// what the API puts is kept in memory.
     pub certificates: Arc<Certificates>,
+    /// How certificates are got from an authority; by default none are. The stand-alone server does it,
+    /// no service that is mounted elsewhere.
+    pub acme: Option<acme::Options>,
     /// Whether a registration over the traffic listener needs a token; by default it does not.
     pub require_token: bool,
     /// Hosts, besides loopback and the listener's own address, that a request without a token to
@@ -94,6 +98,7 @@ impl Default for Options {
             own_listeners: Vec::new(),
             tokens: None,
             certificates: Arc::default(),
+            acme: None,
             require_token: false,
             control_hosts: Vec::new(),
             control_body_limit: 64 * 1024 * 1024,
@@ -118,6 +123,7 @@ impl Default for Options {
 pub struct DynamicProxy {
     registry: Arc<Registry>,
     connections: Arc<Connections>,
+    acme: Option<Arc<Acme>>,
     options: Arc<Options>,
     callers: Arc<Callers>,
     started: Instant,
@@ -142,7 +148,21 @@ impl DynamicProxy {
         Ok(Self::with_registry(options, registry))
     }
 
-    fn with_registry(options: Options, registry: Registry) -> Self {
+    fn with_registry(mut options: Options, registry: Registry) -> Self {
+        let registry = Arc::new(registry);
+        let acme = options.acme.take().map(|wanted| {
+            let answers = acme::Answers::default();
+            let given = answers.clone();
+            options.gateway.challenges = Challenges::new(move |token| given.get(token));
+            let (certificates, registry) = (&options.certificates, &registry);
+            let acme = Acme::new(
+                wanted,
+                answers,
+                Arc::clone(certificates),
+                Arc::clone(registry),
+            );
+            Arc::new(acme)
+        });
         let callers = Callers::new(
             options.tokens.clone(),
             options.control_hosts.clone(),
@@ -153,7 +173,8 @@ impl DynamicProxy {
         registry.on_cut(Box::new(move |serial| cut.cut(serial)));
         Self {
             callers: Arc::new(callers),
-            registry: Arc::new(registry),
+            registry,
+            acme,
             connections,
             options: Arc::new(options),
             started: Instant::now(),
@@ -342,10 +363,23 @@ impl DynamicProxy {
         if let Err(error) = self.options.certificates.watch() {
             log::error!("changes of certificates' files are not seen: {error}");
         }
+        if let Some(Err(error)) = self.acme.as_ref().map(Acme::start) {
+            log::error!("no certificates are got from an authority: {error}");
+        }
+    }
+
+    /// Takes the certificates that an authority has given before.
+    pub(super) fn load_acme(&self) {
+        if let Some(acme) = &self.acme {
+            acme.load();
+        }
     }
 
     /// Gives the store up, and the folder of certificates; nothing is changed from now on.
     pub(super) fn close(&self) {
+        if let Some(acme) = &self.acme {
+            acme.close();
+        }
         self.options.certificates.close();
         self.registry.close();
     }

@@ -3,6 +3,7 @@
 //! [`Server::bind`] does everything that can fail, so that a failure is an error with a remedy
 //! before anything runs; [`Server::run`] blocks until a signal has ended it.
 
+mod acme;
 mod control_listener;
 mod dynamic_proxy;
 mod listener;
@@ -79,6 +80,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: tls::AuthoritiesError,
     },
+    /// The authorities for ACME cannot be used: exit code 1.
+    #[error("acme.ca: {0}")]
+    AcmeAuthorities(#[source] tls::AuthoritiesError),
     /// TLS cannot be set up: exit code 1.
     #[error("tls: {0}")]
     Tls(#[from] tls::ServerConfigError),
@@ -201,6 +205,7 @@ impl Server {
                 .add_configured(registration)
                 .map_err(|error| settings::refused(route, &error))?;
         }
+        proxy.load_acme();
         let (stop, armed) = (watch::Sender::new(false), watch::Sender::new(false));
         let mut workers = workers(config, &proxy, &addresses, &listeners, &stop)?;
         if let Some(first) = workers.first_mut() {

@@ -48,6 +48,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         own_listeners: own_listeners(config),
         tokens: tokens(config)?,
         certificates: Arc::new(certificates(config)?),
+        acme: super::acme::options(config)?,
         require_token: registration.require_token,
         control_hosts: config.control.hosts.clone(),
         control_body_limit: config.control.body_limit,
@@ -111,19 +112,24 @@ fn absolute(key: &'static str, path: &Path) -> Result<PathBuf, StartError> {
 /// What the TLS listeners speak, and whom they ask for certificates: in general, then each.
 pub(super) fn tls_options(config: &Config) -> Result<Vec<ServerOptions>, StartError> {
     let tls = &config.tls;
-    let general = server_options("tls", tls.min_version, &tls.client_auth);
+    let general = server_options(config, "tls", tls.min_version, &tls.client_auth);
     let listeners = tls.listen.iter().enumerate();
-    let listeners = listeners.map(|(index, listen)| listener_tls(index, listen));
+    let listeners = listeners.map(|(index, listen)| listener_tls(config, index, listen));
     std::iter::once(general).chain(listeners).collect()
 }
 
 /// The same of one listener, by its place in the configuration.
-pub(super) fn listener_tls(index: usize, listen: &TlsListen) -> Result<ServerOptions, StartError> {
+pub(super) fn listener_tls(
+    config: &Config,
+    index: usize,
+    listen: &TlsListen,
+) -> Result<ServerOptions, StartError> {
     let section = format!("tls.listen[{index}]");
-    server_options(&section, listen.min_version, &listen.client_auth)
+    server_options(config, &section, listen.min_version, &listen.client_auth)
 }
 
 fn server_options(
+    config: &Config,
     section: &str,
     min_version: TlsVersion,
     client_auth: &TlsClientAuth,
@@ -144,6 +150,7 @@ fn server_options(
             TlsClientAuth::Optional(path) => ClientAuth::Optional(authorities(path)?),
             TlsClientAuth::Require(path) => ClientAuth::Require(authorities(path)?),
         },
+        challenges: super::acme::has_tls_challenges(config),
         ..ServerOptions::default()
     })
 }
@@ -223,6 +230,7 @@ fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
         },
         https_port: config.tls.redirect_port,
         debug: config.debug,
+        ..GatewayOptions::default()
     })
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use log::info;
+use rustls::ServerConfig;
 
 use super::listener::{self, BoundListener, Purpose};
 use super::{StartError, settings};
@@ -51,7 +52,9 @@ impl Traffic {
                 // The default is the first listener's, which has only now got one.
                 traffic.https_port = address.port();
             }
-            traffic.secure(address, index, listen, common, certificates)?;
+            let tls = settings::listener_tls(config, index, listen)?;
+            let tls = tls::server_config(&tls, Arc::clone(certificates))?;
+            traffic.secure(address, tls, listen, common);
         }
         Ok(traffic)
     }
@@ -107,19 +110,16 @@ impl Traffic {
     fn secure(
         &mut self,
         address: SocketAddr,
-        index: usize,
+        tls: Arc<ServerConfig>,
         listen: &TlsListen,
         common: &Intake,
-        certificates: &Arc<Certificates>,
-    ) -> Result<(), StartError> {
-        let tls = settings::listener_tls(index, listen)?;
+    ) {
         let intake = Intake {
-            tls: Some(tls::server_config(&tls, Arc::clone(certificates))?),
+            tls: Some(tls),
             proxy_protocol: listen.proxy_protocol.clone(),
             ..common.clone()
         };
         self.intakes.push((address, intake));
         info!("TLS on {address}");
-        Ok(())
     }
 }

@@ -70,6 +70,11 @@ impl Authorities {
         Ok(Self(Arc::new(roots)))
     }
 
+    /// The authorities, to add others to.
+    pub(crate) fn to_roots(&self) -> RootCertStore {
+        RootCertStore::clone(&self.0)
+    }
+
     pub(super) fn roots(&self) -> Arc<RootCertStore> {
         Arc::clone(&self.0)
     }

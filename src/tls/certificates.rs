@@ -177,7 +177,7 @@ impl Certificates {
         self.state.lock().is_closed = true;
     }
 
-    /// How many times a certificate's files could not be used.
+    /// How many times a certificate's files could not be used, or a new one could not be had.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
@@ -254,6 +254,10 @@ impl Certificates {
     /// The system has no thread to give.
     pub fn watch(self: &Arc<Self>) -> std::io::Result<()> {
         watch::start(Arc::downgrade(self))
+    }
+
+    pub(super) fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn publish(&self, state: &State) {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use log::{error, info};
 
 use super::certificates::{Certificates, State};
-use super::entry::{Entry, Given, Origin, Stored, Taken, is_name};
+use super::entry::{Entry, Given, Origin, Source, Stored, Taken, is_name};
 use super::error::{RemoveError, StoreError, TakeError};
 use super::folder::Kept;
 use super::pair::Pair;
@@ -16,6 +16,9 @@ impl Certificates {
     /// Takes a certificate under a name, in the place of the one that has it. Once this returns it
     /// is on the disk, if there is a folder, and every later handshake sees it. Writes to the disk:
     /// call it where that may block.
+    ///
+    /// One of [`Source::Acme`] is kept by whoever ordered it, not here, and may have expired, or not be
+    /// valid yet: it is better than none, and asking for another does not set a clock right.
     ///
     /// # Errors
     /// [`TakeError`]; nothing has changed then.
@@ -38,9 +41,12 @@ impl Certificates {
         }
         let (certificate, key) = (given.certificate.as_bytes(), given.key.as_bytes());
         let pair = Pair::parse(certificate, key, &provider())?;
-        pair.details.check(SystemTime::now())?;
+        let now = SystemTime::now();
+        if given.source != Source::Acme {
+            pair.details.check(now)?;
+        }
         let name: Arc<str> = name.into();
-        let entry = Entry::new(Origin::Other(given.source), given.default, Some(pair));
+        let mut entry = Entry::new(Origin::Other(given.source), given.default, Some(pair));
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(TakeError::Closed);
@@ -64,17 +70,41 @@ impl Certificates {
         }
         let taken = match earlier {
             None => Taken::Created,
-            Some(earlier) if earlier.is_same(&entry) => return Ok(Taken::Unchanged),
+            Some(earlier) if earlier.is_same(&entry) && earlier.pair.is_some() => {
+                return Ok(Taken::Unchanged);
+            }
             Some(_) => Taken::Replaced,
         };
         keep(&state, &name, given, other.as_deref())?;
         if let Some(other) = other.and_then(|other| state.entries.get_mut(&other)) {
             other.default = false;
         }
+        entry.tell_expiry(&name, now);
         entry.describe(&name, "is taken");
         state.entries.insert(name, entry);
         self.publish(&state);
         Ok(taken)
+    }
+
+    /// Notes that a new certificate could not be had from an authority: it is shown with the one that
+    /// is in use, or without one.
+    pub fn note_failure(&self, name: &str, reason: &str) {
+        let name: Arc<str> = name.into();
+        let mut state = self.state.lock();
+        let entry = state.entries.entry(name);
+        let entry = entry.or_insert_with(|| Entry::new(Origin::Other(Source::Acme), false, None));
+        entry.last_error = Some(reason.into());
+        entry.failures += 1;
+        self.count_failure();
+    }
+
+    /// Forgets a certificate that could not be had, and that nobody wants any more.
+    pub fn forget_failure(&self, name: &str) {
+        let mut state = self.state.lock();
+        let is_nothing = |entry: &Entry| entry.pair.is_none() && entry.is_of(Source::Acme);
+        if state.entries.get(name).is_some_and(is_nothing) {
+            state.entries.remove(name);
+        }
     }
 
     /// Removes a certificate that is not the configuration's. Connections that use it are not
@@ -126,9 +156,12 @@ fn keep(
     given: &Given<'_>,
     other: Option<&str>,
 ) -> Result<(), StoreError> {
-    let Some(folder) = &state.folder else {
+    let Some(folder) = state.folder.as_ref() else {
         return Ok(());
     };
+    if given.source == Source::Acme {
+        return Ok(());
+    }
     // A crash in between leaves no default, rather than two.
     if let Some(other) = other {
         folder.set_default(other, false)?;

@@ -64,9 +64,10 @@ pub struct Stored {
     pub default: bool,
     /// What it says; none if it could never be read, and it is not in use then.
     pub details: Option<Arc<Details>>,
-    /// Why its files, as they are now, are of no use; the certificate before them is in use.
+    /// Why its files, as they are now, are of no use, or why there is no new one from an authority; the
+    /// certificate before is in use.
     pub last_error: Option<Arc<str>>,
-    /// How many changes of its files were of no use.
+    /// How many changes of its files were of no use, or how often there was no new one.
     pub failures: u64,
 }
 
@@ -126,6 +127,10 @@ impl Entry {
 
     pub(super) fn is_configured(&self) -> bool {
         matches!(self.origin, Origin::Files(_))
+    }
+
+    pub(super) fn is_of(&self, source: Source) -> bool {
+        self.source() == source
     }
 
     fn source(&self) -> Source {

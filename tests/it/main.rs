@@ -10,6 +10,9 @@
     reason = "a test ends with what went wrong"
 )]
 
+mod acme;
+mod acme_failures;
+mod acme_sharing;
 mod activity;
 mod activity_ends;
 mod browser;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use rustls::pki_types::CertificateDer;
 
 use super::super::testing::{DAY, Identity, Wanted, pair};
-use super::super::{Certificates, RemoveError, TakeError, Taken};
+use super::super::{Certificates, Given, RemoveError, Source, TakeError, Taken};
 use super::*;
 
 /// The certificate that a client gets that asks for a name.
@@ -351,4 +351,56 @@ fn nothing_is_changed_once_another_process_has_the_folder() {
     assert!(matches!(taken, Err(TakeError::Closed)));
     assert!(matches!(certificates.remove("b"), Err(RemoveError::Closed)));
     assert_eq!(certificates.list().len(), 2);
+}
+
+#[test]
+fn what_an_authority_gave_is_not_kept_here_and_may_be_too_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Certificates::new();
+    certificates.open(folder.path()).unwrap();
+    let now = SystemTime::now();
+    let old = Wanted {
+        names: &["a.example"],
+        from: now - 90 * DAY,
+        until: now - DAY,
+        ..Wanted::default()
+    };
+    let old = old.make();
+    let given = Given {
+        source: Source::Acme,
+        ..old.given(false)
+    };
+    assert_eq!(certificates.take("a", &given).unwrap(), Taken::Created);
+    assert_eq!(served(&certificates, "a.example"), der(&old));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    // The same over the API is refused.
+    let refused = certificates.take("b", &old.given(false));
+    assert!(matches!(refused, Err(TakeError::Pair(_))), "{refused:?}");
+}
+
+#[test]
+fn a_failure_is_shown_with_a_certificate_or_without_until_there_is_one() {
+    let certificates = Certificates::new();
+    certificates.note_failure("a", "no");
+    certificates.note_failure("a", "no again");
+    let stored = certificates.get("a").unwrap();
+    assert_eq!(stored.last_error.as_deref(), Some("no again"));
+    assert_eq!((stored.failures, stored.source), (2, Source::Acme));
+    assert_eq!(certificates.failures(), 2);
+    assert!(stored.details.is_none());
+    let identity = Identity::of(&["a.example"]);
+    let given = Given {
+        source: Source::Acme,
+        ..identity.given(false)
+    };
+    certificates.take("a", &given).unwrap();
+    let stored = certificates.get("a").unwrap();
+    assert_eq!(stored.last_error, None);
+    certificates.note_failure("a", "no");
+    // It goes on serving, and is not forgotten.
+    certificates.forget_failure("a");
+    assert_eq!(served(&certificates, "a.example"), der(&identity));
+    certificates.note_failure("b", "no");
+    certificates.forget_failure("b");
+    assert!(certificates.get("b").is_none());
 }

@@ -12,6 +12,7 @@ mod habits;
 pub(crate) mod http2;
 mod life;
 mod origin;
+pub(crate) mod pebble;
 mod process;
 mod proxy;
 pub(crate) mod tls;

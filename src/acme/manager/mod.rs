@@ -1,0 +1,287 @@
+//! The loop: looks at what is wanted and what there is, orders what is due, keeps what comes.
+
+mod look;
+mod outcome;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use log::{error, info, warn};
+use tokio::task::{Id, JoinSet};
+
+use super::Acme;
+use super::account::{self, Open};
+use super::failure::Failure;
+use super::files::{Files, Stamp};
+use super::host::Host;
+use super::order::{self, Issued, Wish};
+use super::renewal::Window;
+use super::tries::{Tried, Tries};
+use super::wanted::name;
+use crate::route::Generation;
+use crate::tls::Source;
+
+/// How often it is looked.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How many orders, and questions about renewal, there are at a time.
+const AT_ONCE: usize = 4;
+
+/// What a task came to.
+enum Done {
+    Issued(Result<Issued, Failure>),
+    /// When the authority suggests to renew, and when to ask again.
+    Window(Result<Option<(Window, Duration)>, Failure>),
+}
+
+/// What is known, and what goes on.
+pub(super) struct Manager {
+    acme: Arc<Acme>,
+    files: Option<Files>,
+    /// The right to order.
+    lock: Option<File>,
+    account: Option<Open>,
+    /// The failures of the authority, or of our own disk.
+    authority: Tried,
+    /// The failures of hosts, as on the disk.
+    tries: Tries,
+    hosts: BTreeMap<Arc<str>, Host>,
+    generation: Option<Generation>,
+    seen: Option<Stamp>,
+    work: JoinSet<Done>,
+    busy: HashMap<Id, Arc<str>>,
+}
+
+impl Manager {
+    pub(super) fn new(acme: Arc<Acme>) -> Self {
+        Self {
+            acme,
+            files: None,
+            lock: None,
+            account: None,
+            authority: Tried::default(),
+            tries: Tries::default(),
+            hosts: BTreeMap::new(),
+            generation: None,
+            seen: None,
+            work: JoinSet::new(),
+            busy: HashMap::new(),
+        }
+    }
+
+    /// Never ends; may be dropped at any time.
+    pub(super) async fn run(&mut self) {
+        if let Some(files) = self.open_files() {
+            let tries = files.tries().into_iter();
+            self.tries = tries
+                .map(|(host, tried)| (host, tried.at_start()))
+                .collect();
+        }
+        loop {
+            self.look();
+            self.order().await;
+            self.ask().await;
+            tokio::select! {
+                Some(done) = self.work.join_next_with_id() => self.finish(done),
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+    }
+
+    /// The hosts that are to be ordered for now.
+    fn due(&self, now: SystemTime) -> Vec<Arc<str>> {
+        let directory = &self.acme.options.directory;
+        let is_ready = |host: &str| {
+            let tried = self.tries.get(host);
+            tried.is_none_or(|tried| tried.is_ready(now))
+        };
+        self.hosts
+            .iter()
+            .filter(|(host, managed)| managed.is_due(directory, now) && is_ready(host))
+            .map(|(host, _)| Arc::clone(host))
+            .collect()
+    }
+
+    /// Begins the orders that are due, as many as there may be at a time.
+    async fn order(&mut self) {
+        let now = SystemTime::now();
+        if !self.authority.is_ready(now) || self.due(now).is_empty() {
+            let is_ordering = self.busy.values().any(|host| self.is_ordering(host));
+            if !is_ordering {
+                self.lock = None;
+            }
+            return;
+        }
+        if !self.take_lock() {
+            return;
+        }
+        // What another process has done meanwhile.
+        let due = self.due(now);
+        if due.is_empty() || !self.open_account(&due).await {
+            return;
+        }
+        let Some(account) = self.account.clone() else {
+            return;
+        };
+        for host in due {
+            if self.busy.len() >= AT_ONCE {
+                return;
+            }
+            if self.is_taken(&host) {
+                let problem =
+                    "a certificate was put under its name over the control API; remove that";
+                self.fail(&host, &Failure::host(problem));
+                continue;
+            }
+            let Some(managed) = self.hosts.get_mut(&host) else {
+                continue;
+            };
+            let failures = self.tries.get(&*host).map_or(0, |tried| tried.failures);
+            let challenges = order::turned(&self.acme.options.challenges, failures);
+            managed.is_busy = true;
+            managed.is_ordering = true;
+            let wish = Wish {
+                host: Arc::clone(&host),
+                challenges,
+                replaces: managed.replaces(&self.acme.options.directory),
+            };
+            info!("ACME: {host}: ordering a certificate");
+            let (acme, account) = (Arc::clone(&self.acme), account.clone());
+            let task = async move { Done::Issued(order::issue(&acme, &account, wish).await) };
+            let task = self.work.spawn(task);
+            self.busy.insert(task.id(), host);
+        }
+    }
+
+    /// Whether somebody else has the name of a host's certificate.
+    fn is_taken(&self, host: &str) -> bool {
+        let stored = self.acme.certificates.get(&name(host));
+        stored.is_some_and(|stored| stored.source != Source::Acme)
+    }
+
+    fn is_ordering(&self, host: &str) -> bool {
+        self.hosts.get(host).is_some_and(|host| host.is_ordering)
+    }
+
+    /// Whether we may order. With the lock comes what another process has left.
+    fn take_lock(&mut self) -> bool {
+        if self.lock.is_some() {
+            return true;
+        }
+        let Some(files) = &self.files else {
+            return false;
+        };
+        match files.lock() {
+            Ok(Some(lock)) => {
+                self.lock = Some(lock);
+                self.merge_tries();
+                self.read_certificates();
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                self.disk_failed(&error);
+                false
+            }
+        }
+    }
+
+    /// Takes over what another process has tried since.
+    fn merge_tries(&mut self) {
+        let Some(files) = &self.files else { return };
+        for (host, theirs) in files.tries() {
+            let ours = self.tries.entry(host).or_default();
+            if theirs.is_after(ours) {
+                *ours = theirs;
+            }
+        }
+    }
+
+    fn keep_tries(&mut self) {
+        let now = SystemTime::now();
+        self.tries.retain(|_, tried| !tried.is_forgotten(now));
+        if let Some(Err(error)) = self
+            .files
+            .as_ref()
+            .map(|files| files.write_tries(&self.tries))
+        {
+            error!("ACME: {error}");
+        }
+    }
+
+    async fn open_account(&mut self, due: &[Arc<str>]) -> bool {
+        if self.account.is_some() {
+            return true;
+        }
+        let Some(files) = &self.files else {
+            return false;
+        };
+        match account::open(&self.acme.options, files).await {
+            Ok(open) => {
+                self.account = Some(open);
+                self.authority = Tried::default();
+                true
+            }
+            Err(failure) => {
+                self.fail_all(due, &failure);
+                false
+            }
+        }
+    }
+
+    /// Asks when to renew, one host after the other (RFC 9773).
+    async fn ask(&mut self) {
+        let now = SystemTime::now();
+        let directory = &self.acme.options.directory;
+        let is_to_ask = |managed: &Host| managed.is_to_ask(directory, now);
+        let to_ask: Vec<Arc<str>> = self
+            .hosts
+            .iter()
+            .filter(|(_, managed)| is_to_ask(managed))
+            .map(|(host, _)| Arc::clone(host))
+            .take(AT_ONCE.saturating_sub(self.busy.len()))
+            .collect();
+        if to_ask.is_empty() || !self.authority.is_ready(now) {
+            return;
+        }
+        if self.account.is_none() {
+            let Some(files) = &self.files else { return };
+            match account::kept(&self.acme.options, files).await {
+                Ok(Some(open)) => self.account = Some(open),
+                Ok(None) => {}
+                Err(failure) => {
+                    let next = self.authority.fail_authority(now, failure.retry_after);
+                    let next = humantime::format_rfc3339_seconds(next);
+                    warn!("ACME: when to renew is not known: {failure}; next try at {next}");
+                    return;
+                }
+            }
+        }
+        for host in to_ask {
+            let Some(managed) = self.hosts.get_mut(&host) else {
+                continue;
+            };
+            managed.asked(now);
+            let (Some(account), Some(identifier)) = (self.account.clone(), managed.identifier())
+            else {
+                continue;
+            };
+            managed.is_busy = true;
+            let task = async move {
+                Done::Window(match account.account.renewal_info(&identifier).await {
+                    Ok((info, again)) => {
+                        let start = info.suggested_window.start.into();
+                        let end = info.suggested_window.end.into();
+                        Ok(Some((Window { start, end }, again)))
+                    }
+                    Err(instant_acme::Error::Unsupported(_)) => Ok(None),
+                    Err(error) => Err(Failure::of_library(&error, &account.retry_after)),
+                })
+            };
+            let task = self.work.spawn(task);
+            self.busy.insert(task.id(), host);
+        }
+    }
+}

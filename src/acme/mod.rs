@@ -1,0 +1,185 @@
+//! Certificates from a certificate authority, by ACME (RFC 8555): ordered, proven, taken, renewed.
+//!
+//! [`Acme`] has one thread of its own with a small runtime; no request waits for it, and the start does
+//! not. Every second it looks at what is wanted and what there is, and orders what is missing or due:
+//!
+//! ```text
+//! wanted    the hosts of the configuration, and of routes that match its list
+//!   -> files    what the state directory has; another process may have put it there
+//!   -> lock     who orders: one process at a time
+//!   -> account  of this directory URL; made once
+//!   -> order    challenge by HTTP-01 (`Answers`) or TLS-ALPN-01 (`Certificates`), finalize
+//!   -> files, Certificates
+//! ```
+//!
+//! A certificate is for one host and is renewed when the authority suggests it (ARI, RFC 9773), or at
+//! about two thirds of its lifetime. What fails is tried again later and later; the state directory
+//! knows when, so that neither a restart nor another process hurries.
+
+mod account;
+mod answers;
+mod client;
+mod failure;
+mod files;
+mod host;
+mod manager;
+mod order;
+mod renewal;
+mod tries;
+mod wanted;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use log::error;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+pub use answers::Answers;
+use manager::Manager;
+
+use crate::registry::Registry;
+use crate::route::HostPattern;
+use crate::tls::{Authorities, Certificates};
+
+/// What the certificates' names begin with; a host follows.
+const NAME: &str = "acme-";
+
+/// How a certificate authority can be shown that a host is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// A file at port 80 (RFC 8555, 8.3).
+    Http01,
+    /// A certificate at port 443 (RFC 8737).
+    TlsAlpn01,
+}
+
+/// What ties an account to one that the authority knows already (RFC 8555, 7.3.4).
+#[derive(Clone)]
+pub struct Binding {
+    /// The name of the key.
+    pub key_id: String,
+    /// The key of the HMAC.
+    pub key: Vec<u8>,
+}
+
+/// The key is secret.
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Binding")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is to be known to get certificates.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The URL of the authority's directory: `https`.
+    pub directory: String,
+    /// Whom to trust, besides the system's authorities, as the directory's server.
+    pub authorities: Option<Authorities>,
+    /// How the authority reaches the operator: `mailto:` URLs.
+    pub contact: Vec<String>,
+    /// The hosts that are to have certificates.
+    pub hosts: Vec<String>,
+    /// The hosts that get certificates once there is a route for them.
+    pub registered_hosts: Vec<HostPattern>,
+    /// The challenges that can be met, the preferred one first; after a failure the next one is tried.
+    pub challenges: Vec<Challenge>,
+    /// The account at the authority that ours belongs to.
+    pub binding: Option<Binding>,
+    /// Where account and certificates are kept.
+    pub folder: PathBuf,
+}
+
+/// Gets certificates and renews them.
+pub struct Acme {
+    options: Options,
+    certificates: Arc<Certificates>,
+    registry: Arc<Registry>,
+    answers: Answers,
+    /// What has been loaded, until it goes on.
+    loaded: Mutex<Option<Manager>>,
+    closed: watch::Sender<bool>,
+}
+
+impl Acme {
+    /// One that has not begun; `answers` are what the proxy answers challenges of HTTP-01 with.
+    #[must_use]
+    pub fn new(
+        options: Options,
+        answers: Answers,
+        certificates: Arc<Certificates>,
+        registry: Arc<Registry>,
+    ) -> Self {
+        Self {
+            options,
+            certificates,
+            registry,
+            answers,
+            loaded: Mutex::new(None),
+            closed: watch::Sender::new(false),
+        }
+    }
+
+    /// Takes the certificates that the state directory has, so that they are there from the first
+    /// connection on. What is wrong is said in the log.
+    pub fn load(self: &Arc<Self>) {
+        let mut manager = Manager::new(Arc::clone(self));
+        manager.look();
+        *self.loaded.lock() = Some(manager);
+    }
+
+    /// Begins, on a thread of its own.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start(self: &Arc<Self>) -> io::Result<()> {
+        let acme = Arc::clone(self);
+        let run = move || match runtime() {
+            Ok(runtime) => {
+                runtime.block_on(acme.run());
+                // A lookup of a name may still go on.
+                runtime.shutdown_background();
+            }
+            Err(error) => error!("ACME: no certificates are asked for: {error}"),
+        };
+        thread::Builder::new()
+            .name("acme".to_owned())
+            .spawn(run)
+            .map(|_detached| ())
+    }
+
+    /// Ends what is going on, and lets another process order.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut closed = self.closed.subscribe();
+        let loaded = self.loaded.lock().take();
+        let mut manager = loaded.unwrap_or_else(|| Manager::new(Arc::clone(&self)));
+        tokio::select! {
+            _closed = closed.wait_for(|closed| *closed) => {}
+            () = manager.run() => {}
+        }
+    }
+}
+
+impl fmt::Debug for Acme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acme")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}

@@ -1,0 +1,128 @@
+//! Which hosts are to have certificates.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{NAME, Options};
+use crate::registry::Registry;
+use crate::route::HostPattern;
+
+/// The longest name of a certificate of the proxy's.
+const LONGEST_NAME: usize = 64;
+
+/// The longest host: it is a file's name, too.
+const LONGEST_HOST: usize = 240;
+
+/// The hosts of the configuration, and those of routes that its list allows.
+pub(super) fn wanted(options: &Options, registry: &Registry) -> BTreeSet<String> {
+    let mut hosts: BTreeSet<String> = options.hosts.iter().cloned().collect();
+    if options.registered_hosts.is_empty() {
+        return hosts;
+    }
+    let state = registry.state();
+    for route in state.routes.iter() {
+        let HostPattern::Exact(host) = &route.host else {
+            continue;
+        };
+        let host = host.as_str();
+        if !hosts.contains(host) && is_allowed(&options.registered_hosts, host) && is_public(host) {
+            hosts.insert(host.to_owned());
+        }
+    }
+    hosts
+}
+
+/// Whether a pattern of the list is for a host.
+fn is_allowed(patterns: &[HostPattern], host: &str) -> bool {
+    patterns.iter().any(|pattern| match pattern {
+        HostPattern::Any => true,
+        HostPattern::Exact(exact) => exact.as_str() == host,
+        HostPattern::Wildcard(domain) => host
+            .strip_suffix(domain.as_str())
+            .is_some_and(|below| below.ends_with('.')),
+    })
+}
+
+/// Whether a host looks like one that an authority would take: labels of letters, digits and hyphens,
+/// at least two, and no address.
+fn is_public(host: &str) -> bool {
+    let label = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let ends = label.starts_with('-') || label.ends_with('-');
+        (1..=63).contains(&label.len()) && !ends && label.bytes().all(plain)
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
+    host.len() <= LONGEST_HOST && host.contains('.') && host.split('.').all(label) && !is_number
+}
+
+/// The name of a host's certificate.
+pub(super) fn name(host: &str) -> String {
+    let name = format!("{NAME}{host}");
+    if name.len() <= LONGEST_NAME {
+        return name;
+    }
+    let hash = short_hash(host);
+    let kept: String = name.chars().take(LONGEST_NAME - 1 - hash.len()).collect();
+    format!("{kept}-{hash}")
+}
+
+/// What tells texts apart that are too long, or have the wrong letters, for a name: 16 digits.
+pub(super) fn short_hash(text: &str) -> String {
+    let hash = Sha256::digest(text.as_bytes());
+    let number = hash.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+    format!("{:016x}", number.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_decides() {
+        let patterns: Vec<_> = ["shop.example", "*.apps.example"]
+            .map(|text| HostPattern::parse(text).unwrap())
+            .into();
+        for (host, expected) in [
+            ("shop.example", true),
+            ("a.apps.example", true),
+            ("a.b.apps.example", true),
+            ("apps.example", false),
+            ("xapps.example", false),
+            ("a.shop.example", false),
+            ("other.example", false),
+        ] {
+            assert_eq!(is_allowed(&patterns, host), expected, "{host}");
+        }
+        assert!(!is_allowed(&[], "shop.example"));
+    }
+
+    #[test]
+    fn what_no_authority_would_take_is_not_asked_for() {
+        for (host, expected) in [
+            ("a.example", true),
+            ("xn--bcher-kva.example", true),
+            ("localhost", false),
+            ("10.0.0.1", false),
+            ("[::1]", false),
+            ("a_b.example", false),
+            ("-a.example", false),
+            ("a-.example", false),
+            ("a..example", false),
+        ] {
+            assert_eq!(is_public(host), expected, "{host}");
+        }
+        let long = format!("{}.example", vec!["a"; 120].join("."));
+        assert!(!is_public(&long));
+    }
+
+    #[test]
+    fn names_are_short_and_of_one_host() {
+        assert_eq!(name("a.example"), "acme-a.example");
+        let long = format!("{}.example", "a".repeat(63));
+        let other = format!("{}.example2", "a".repeat(63));
+        assert_eq!(name(&long).len(), LONGEST_NAME);
+        assert_ne!(name(&long), name(&other));
+    }
+}
