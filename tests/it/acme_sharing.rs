@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::support::pebble::{Pebble, is_issued, shown_at};
-use crate::support::{TestProxy, eventually};
+use crate::support::{TestProxy, command, eventually};
 
 /// A proxy, and the port where it listens for TLS.
 async fn start(listeners: &str, pebble: &Pebble, state: &Path) -> (TestProxy, u16) {
@@ -98,4 +98,43 @@ async fn a_proxy_that_dies_while_it_orders_leaves_no_lock() {
     one.ended().await;
     let (_two, port) = start(&pebble.listeners(), &pebble, state.path()).await;
     issued(port).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_upgrade_the_new_process_orders() {
+    let folder = tempfile::tempdir().unwrap();
+    // It takes its time: the old process is still at it when it is to go.
+    let pebble = Pebble::new().await.env("PEBBLE_VA_NOSLEEP", "0");
+    let mut pebble = pebble.env("PEBBLE_VA_SLEEPTIME", "5");
+    pebble.run().await;
+    let configuration = |hosts: &str| {
+        format!(
+            "{}threads: 1\nupgrade_sock: {at}/upgrade.sock\ncontrol:\n  listen: unix:{at}/control\n\
+             state_directory: {at}\n{}",
+            pebble.listeners(),
+            pebble.acme(&format!("  hosts: [{hosts}]\n")),
+            at = folder.path().display(),
+        )
+    };
+    let mut old = TestProxy::start(&configuration("shop.example")).await;
+    eventually("it orders", async || {
+        old.log().contains("shop.example: ordering")
+    })
+    .await;
+    let file = folder.path().join("proxy.yaml");
+    std::fs::write(&file, configuration("shop.example, other.example")).unwrap();
+    let mut new = command();
+    new.args(["-u", "-c"]).arg(&file);
+    let new = tokio::spawn(TestProxy::spawn(new, tempfile::tempdir().unwrap()));
+    old.signal("QUIT");
+    let new = new.await.unwrap();
+    assert!(old.ended().await.status.success());
+    for name in ["shop.example", "other.example"] {
+        eventually("there is a certificate", async || {
+            let shown = pebble.shown(name).await;
+            shown.is_some_and(|shown| is_issued(&shown))
+        })
+        .await;
+    }
+    assert!(!new.log().contains("a new account"), "{}", new.log());
 }
