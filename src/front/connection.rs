@@ -186,6 +186,15 @@ impl Connection {
 
     /// Waits for bytes between requests and appends them to `buffer`; 0 at the end of the stream.
     pub(crate) async fn fill(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        std::future::poll_fn(|context| self.poll_fill(context, buffer)).await
+    }
+
+    /// The same, as far as it goes now.
+    pub(super) fn poll_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
         if !self.ahead.is_empty() {
             let ahead = std::mem::take(&mut self.ahead);
             let count = ahead.len();
@@ -194,9 +203,9 @@ impl Connection {
             } else {
                 buffer.extend_from_slice(&ahead);
             }
-            return Ok(count);
+            return Poll::Ready(Ok(count));
         }
-        std::future::poll_fn(|context| read_scratch(&mut self.transport, context, buffer)).await
+        read_scratch(&mut self.transport, context, buffer)
     }
 
     /// Reads what the client sends ahead of its turn; ready only at the end of the stream.

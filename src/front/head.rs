@@ -5,6 +5,8 @@
 //! line ends and one run of the same parser, and decides how many bytes after the head belong to
 //! the request.
 
+use std::mem::MaybeUninit;
+
 use http::StatusCode;
 use thiserror::Error;
 
@@ -167,9 +169,10 @@ pub(crate) fn check(buffer: &[u8], limits: &HeadLimits) -> Result<Head, HeadErro
     if buffer.len() > limits.head {
         return Err(HeadError::HeadTooLong);
     }
-    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    let length = match request.parse(buffer) {
+    // Room that is not written to: it is 6 KiB.
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(buffer, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Err(HeadError::Field),
         Err(error) => return Err(of_parser(error, buffer)),

@@ -85,6 +85,11 @@ impl Leash {
         is_hit
     }
 
+    /// Has the task look around.
+    pub(super) fn wake(&self) {
+        self.waker.wake_by_ref();
+    }
+
     /// Ends the exchange, whichever instance it is on.
     pub(super) fn cut_any(&self) -> bool {
         self.cut(EVERY)

@@ -19,6 +19,7 @@ mod h2;
 mod head;
 mod hello;
 mod hold;
+mod idle;
 mod intake;
 mod leash;
 mod patience;
@@ -28,7 +29,7 @@ mod tls_client;
 mod wait;
 mod websocket;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +53,7 @@ use greeting::{Greeting, Speech};
 pub(crate) use head::HeadLimits;
 use head::{Head, HeadError, HeadScan};
 pub(crate) use hold::Hold;
+use idle::IdleTimer;
 pub(crate) use intake::Intakes;
 use intake::{Arrival, Manner};
 pub use intake::{HttpsRedirect, Intake};
@@ -92,6 +94,8 @@ pub struct Front<P, C> {
     connections: Arc<Connections>,
     failures: Failures,
     body: BodyOf,
+    /// Done once somebody waits for the server's stop, on behalf of all connections.
+    stop_watch: Once,
 }
 
 impl<P, C> Front<P, C> {
@@ -108,6 +112,7 @@ impl<P, C> Front<P, C> {
             connections,
             failures: Failures::default(),
             body: Refusal::body,
+            stop_watch: Once::new(),
         }
     }
 }
@@ -123,6 +128,7 @@ impl<A> Front<A, A> {
             connections,
             failures: Failures::default(),
             body: |refusal, _accept| refusal.problem(),
+            stop_watch: Once::new(),
         }
     }
 }
@@ -156,6 +162,13 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let counted = self.connections.enter();
+        self.stop_watch.call_once(|| {
+            let (connections, mut shutdown) = (Arc::clone(&self.connections), shutdown.clone());
+            tokio::spawn(async move {
+                stopping(&mut shutdown).await;
+                connections.stop();
+            });
+        });
         // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
         // the connection lives.
         let front = Arc::clone(self);
@@ -248,10 +261,11 @@ where
     async fn converse(
         &self,
         mut connection: Box<Connection>,
-        mut shutdown: ShutdownWatch,
+        shutdown: ShutdownWatch,
     ) -> Option<Http2Client> {
+        let mut timer = IdleTimer::default();
         loop {
-            match self.next_head(&mut connection, &mut shutdown).await {
+            match self.next_head(&mut connection, &mut timer).await {
                 Next::Request(bytes, head) => {
                     connection = self.serve(connection, bytes, head, &shutdown).await?;
                 }
@@ -277,9 +291,11 @@ where
 
     /// Waits for the next request's head: without a buffer until its first byte, then for at most
     /// the head's deadline.
-    async fn next_head(&self, connection: &mut Connection, shutdown: &mut ShutdownWatch) -> Next {
+    async fn next_head(&self, connection: &mut Connection, timer: &mut IdleTimer) -> Next {
         let mut buffer = BytesMut::new();
-        if !self.first_bytes(connection, &mut buffer, shutdown).await {
+        let idle = self.options.idle_timeout;
+        let connections = &*self.connections;
+        if !idle::first_bytes(connection, timer, idle, connections, &mut buffer).await {
             return Next::Close;
         }
         let mut scan = HeadScan::default();
@@ -291,27 +307,6 @@ where
         match pingora_timeout::timeout(self.options.head_timeout, rest).await {
             Ok(next) => next,
             Err(_elapsed) => Next::Refuse(head_too_slow(self.options.head_timeout)),
-        }
-    }
-
-    /// Whether a request begins before the client, the idle time or the server ends it.
-    async fn first_bytes(
-        &self,
-        connection: &mut Connection,
-        buffer: &mut BytesMut,
-        shutdown: &mut ShutdownWatch,
-    ) -> bool {
-        let arrival = connection.fill(buffer);
-        let arrival = async {
-            match self.options.idle_timeout {
-                Some(idle) => pingora_timeout::timeout(idle, arrival).await.ok(),
-                None => Some(arrival.await),
-            }
-        };
-        tokio::select! {
-            biased;
-            read = arrival => matches!(read, Some(Ok(count)) if count > 0),
-            () = stopping(shutdown) => false,
         }
     }
 
@@ -406,7 +401,7 @@ where
         }
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
-        session.set_keepalive(if *shutdown.borrow() {
+        session.set_keepalive(if self.connections.is_stopping() {
             None
         } else {
             Some(
