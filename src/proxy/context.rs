@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use pingora::http::RequestHeader;
 
+use super::peer::Kind;
 use super::visit::Visit;
 use crate::answer::Refusal;
 use crate::route::{RequestHost, RequestPath, RequestTarget, Route};
@@ -16,6 +17,8 @@ use crate::route::{RequestHost, RequestPath, RequestTarget, Route};
 pub struct Exchange {
     /// The route that takes it, and the instance that it goes to.
     pub(super) visit: Option<Visit>,
+    /// Who keeps the limits on the origin's pauses.
+    pub(super) kind: Kind,
     /// The target to forward, if it is not the one that came, letter by letter.
     pub(super) rewritten: Option<Vec<u8>>,
     /// The port that the request names.

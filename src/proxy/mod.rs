@@ -61,6 +61,9 @@ pub struct Gateway {
     balance: Box<dyn Balance>,
     profiles: Profiles,
     demands: Demands,
+    /// The field of the request's id. A name of the configuration would be counted by all threads for
+    /// each request; this one is never freed, like most gateways.
+    id_field: &'static str,
 }
 
 impl Gateway {
@@ -72,6 +75,7 @@ impl Gateway {
         Self {
             registry,
             profiles: Profiles::new(&options.target_tls),
+            id_field: String::leak(options.request_ids.field.to_string()),
             demands: Demands::new(&options.security, options.https_port),
             options,
             on_proxy_error,
@@ -82,7 +86,7 @@ impl Gateway {
     /// Reads the request, finds its route, and sees whether it meets what that asks for.
     fn admit(&self, session: &Session, exchange: &mut Exchange) -> Result<(), Unmet> {
         let request = session.req_header();
-        let given = request.headers.get(&self.options.request_ids.field);
+        let given = request.headers.get(self.id_field);
         let id = headers::request_id(given, self.options.request_ids.accept);
         exchange.request_id = Some(id.map_err(|_unlikely| error::internal())?);
         let view = View::of(request)?;
@@ -174,9 +178,10 @@ impl Gateway {
     }
 
     /// Sets the limits of this exchange on the client's side.
-    fn limit(&self, session: &mut Session, exchange: &Exchange) {
+    fn limit(&self, session: &mut Session, exchange: &mut Exchange) {
         let timeouts = self.timeouts(exchange);
         let kind = Kind::of(session);
+        exchange.kind = kind;
         // Pingora's read timeout covers the bytes of an upgraded connection, too; its silence is
         // the front's to judge.
         session.set_read_timeout(if kind == Kind::Upgrade {
@@ -279,7 +284,7 @@ impl Gateway {
 
     fn identify(&self, header: &mut ResponseHeader, exchange: &Exchange) -> Result<()> {
         match &exchange.request_id {
-            Some(id) => header.insert_header(self.options.request_ids.field.clone(), id.clone()),
+            Some(id) => header.insert_header(self.id_field, id.clone()),
             None => Ok(()),
         }
     }
@@ -366,7 +371,7 @@ impl ProxyHttp for Gateway {
             }
         }
         let timeouts = self.timeouts(exchange);
-        let (kind, fresh) = (Kind::of(session), exchange.resent);
+        let (kind, fresh) = (exchange.kind, exchange.resent);
         let peer = peer::peer(instance, address, &self.profiles, &timeouts, kind, fresh);
         exchange.aimed = index;
         peer.map(Box::new).ok_or_else(no_address)
@@ -401,7 +406,7 @@ impl ProxyHttp for Gateway {
             request.set_raw_path(target)?;
         }
         if let Some(id) = &exchange.request_id {
-            request.insert_header(self.options.request_ids.field.clone(), id.clone())?;
+            request.insert_header(self.id_field, id.clone())?;
         }
         if request.version == http::Version::HTTP_2 && headers::wants_trailers(session.req_header())
         {
@@ -452,13 +457,12 @@ impl ProxyHttp for Gateway {
             let error = Error::explain(ErrorType::InvalidHTTPHeader, "101 to no upgrade");
             return Err(error.into_up());
         }
-        if response.status != StatusCode::SWITCHING_PROTOCOLS && Kind::of(session) == Kind::Upgrade
-        {
+        let is_switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if !is_switching && exchange.kind == Kind::Upgrade {
             // Refused: an answer like any other.
             peer::be_patient(session, &self.options.timeouts, Kind::Upload);
         }
-        let is_websocket = response.status == StatusCode::SWITCHING_PROTOCOLS
-            && Kind::of(session) == Kind::Upgrade;
+        let is_websocket = is_switching && exchange.kind == Kind::Upgrade;
         if let Some(hold) = Hold::of(session.as_downstream()) {
             hold.patience().begin_answer();
             if is_websocket {

@@ -113,9 +113,10 @@ pub(super) fn be_patient(session: &Session, timeouts: &Timeouts, kind: Kind) {
 }
 
 /// What decides who keeps the limits on the origin's pauses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Pingora does, with one timer for both.
+    #[default]
     Plain,
     /// A body comes first, and Pingora's timer would count its pauses as the
     /// origin's. The front knows when it has ended.
