@@ -84,7 +84,7 @@ async fn its_own_listener_is_no_target() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_default_is_the_port_after_the_traffics() {
     // Two ports in a row that are free; with bad luck they are not any more.
-    for _ in 0..10 {
+    for _ in 0..1000 {
         let first = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = first.local_addr().unwrap().port();
         let Some(Ok(second)) = port
