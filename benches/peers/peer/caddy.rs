@@ -1,0 +1,95 @@
+//! Caddy, as Debian has it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{Needs, Peer, Registration, Setup};
+use crate::client::{Address, json};
+use crate::process::Program;
+use crate::{Result, machine, routes};
+
+pub(super) struct Caddy;
+
+impl Peer for Caddy {
+    fn name(&self) -> &'static str {
+        "caddy"
+    }
+
+    fn version(&self, _npm: &Path, _proxy: &Path) -> Result<String> {
+        let said = machine::run("caddy", &["version"])?;
+        Ok(said.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    fn lacks(&self, needs: &Needs) -> Option<&'static str> {
+        if needs.routes > 1000 {
+            Some("it tries its routes one after the other: 1,000 at most here")
+        } else if needs.dynamic && needs.routes > 0 {
+            Some("a change takes it tens of milliseconds with this many routes")
+        } else if needs.leases {
+            Some("no leases")
+        } else {
+            None
+        }
+    }
+
+    fn program(&self, setup: &Setup<'_>) -> Result<Option<Program>> {
+        let site = if setup.needs.tls { "https" } else { "http" };
+        let tls = if setup.needs.tls {
+            let identity = setup.identity;
+            let (certificate, key) = (identity.certificate.display(), identity.key.display());
+            format!("tls {certificate} {key}")
+        } else {
+            String::new()
+        };
+        let admin = if setup.needs.dynamic {
+            format!("127.0.0.1:{}", setup.control)
+        } else {
+            "off".to_owned()
+        };
+        let mut list = String::new();
+        for number in 0..setup.needs.routes {
+            let prefix = routes::prefix(number);
+            writeln!(
+                list,
+                "reverse_proxy {prefix}/* 127.0.0.1:{}",
+                setup.origin
+            )?;
+        }
+        let host = if setup.needs.tls { "localhost" } else { "" };
+        let text = setup.fill(
+            include_str!("../conf/Caddyfile"),
+            &[
+                ("admin", admin),
+                ("site", format!("{site}://{host}:{}", setup.port)),
+                ("tls", tls),
+                ("routes", list),
+            ],
+        );
+        let path = setup.folder.join("Caddyfile");
+        std::fs::write(&path, text)?;
+        let path = path.display().to_string();
+        let home = setup.folder.display().to_string();
+        let arguments = ["run", "--adapter", "caddyfile", "--config", &path];
+        Ok(Some(
+            Program::new("caddy", arguments)
+                .env("GOMAXPROCS", "1")
+                .env("HOME", home.as_str())
+                .env("XDG_DATA_HOME", home.as_str())
+                .env("XDG_CONFIG_HOME", home),
+        ))
+    }
+
+    fn registration(&self, setup: &Setup<'_>) -> Option<Registration> {
+        setup.needs.dynamic.then(|| Registration {
+            address: Address::Tcp(setup.control),
+            request: |number, port| {
+                let prefix = routes::prefix(number);
+                let body = format!(
+                    r#"{{"match":[{{"path":["{prefix}/*"]}}],"handle":[{{"handler":"reverse_proxy","upstreams":[{{"dial":"127.0.0.1:{port}"}}]}}]}}"#
+                );
+                // In front of the others, since the first that matches is taken.
+                json("PUT", "/config/apps/http/servers/srv0/routes/0", &body)
+            },
+        })
+    }
+}

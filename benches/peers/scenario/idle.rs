@@ -1,0 +1,118 @@
+//! Connections that do nothing, and the memory that the proxy keeps for each.
+
+use std::time::{Duration, Instant};
+
+use super::Bench;
+use super::table::{Scenario, State};
+use crate::load::Slot as _;
+use crate::load::http1::{Ask, Kept};
+use crate::load::stream::Connector;
+use crate::load::websocket::WebSocket;
+use crate::origin::SMALL;
+use crate::peer::{Peer, Running};
+use crate::report::{Row, ScenarioResult};
+use crate::{Result, measure};
+
+const CONNECTIONS: usize = 10_000;
+/// The first connections make pools and arenas that are there once.
+const FIRST: usize = 64;
+
+/// What is kept open.
+enum Held {
+    Http(Kept),
+    WebSocket(WebSocket),
+}
+
+impl Held {
+    async fn open(connector: &Connector, state: State) -> Result<Self> {
+        let stream = connector.connect().await?;
+        match state {
+            State::Http => {
+                let mut kept = Kept::new(stream, Ask::get("/", false), SMALL);
+                kept.ask().await?;
+                Ok(Self::Http(kept))
+            }
+            State::WebSocket => {
+                let mut socket = WebSocket::open(stream).await?;
+                socket.ask().await?;
+                Ok(Self::WebSocket(socket))
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> Result<()> {
+        match self {
+            Self::Http(kept) => kept.ask().await,
+            Self::WebSocket(socket) => socket.ask().await,
+        }
+    }
+}
+
+pub(super) fn run(
+    bench: &Bench,
+    scenario: &Scenario,
+    state: State,
+    peers: &[&'static dyn Peer],
+) -> Result<ScenarioResult> {
+    let mut result = scenario.result();
+    for &peer in peers {
+        bench.progress.at(format!("{}: {}", scenario.name, peer.name()));
+        let measured = match peer.lacks(&scenario.needs) {
+            Some(why) => Err(why.into()),
+            // The origin has nothing to keep that is of interest.
+            None if peer.name() == "direct" => Err("not a proxy".into()),
+            None => bench
+                .start(peer, scenario.name, scenario.needs)
+                .and_then(|running| one(bench, scenario, state, &running)),
+        };
+        match measured {
+            Ok(row) => result.rows.push(row),
+            Err(error) => result.left_out.push((peer.name(), error.to_string())),
+        }
+        bench.progress.step();
+    }
+    Ok(result)
+}
+
+fn one(bench: &Bench, scenario: &Scenario, state: State, running: &Running<'_>) -> Result<Row> {
+    let tls = scenario.needs.tls;
+    let tls = tls.then(|| bench.identity.client("http/1.1")).transpose()?;
+    let connector = Connector {
+        address: running.address,
+        tls,
+    };
+    let pid = running.pid();
+    let mut row = Row::new(running.peer.name().to_owned(), running.peer.name());
+    bench.runtime.block_on(async {
+        let mut held = Vec::new();
+        for _ in 0..FIRST {
+            held.push(Held::open(&connector, state).await?);
+        }
+        let before = settled(pid).await?;
+        for _ in 0..CONNECTIONS {
+            held.push(Held::open(&connector, state).await?);
+        }
+        row.memory = settled(pid).await?;
+        let more = row.memory.saturating_sub(before);
+        row.each = Some(more as f64 / CONNECTIONS as f64);
+        // All of them are still there.
+        for one in &mut held {
+            one.ask().await?;
+        }
+        Ok(row)
+    })
+}
+
+/// The memory once it has stopped changing.
+async fn settled(pid: u32) -> Result<u64> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut last = measure::memory(pid)?;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = measure::memory(pid)?;
+        if now.abs_diff(last) < 256 * 1024 || Instant::now() > deadline {
+            return Ok(now);
+        }
+        last = now;
+    }
+}
