@@ -7,6 +7,7 @@ use clap::Parser;
 use crate::machine::Cores;
 
 /// Measures the proxy beside its peers.
+#[allow(clippy::struct_excessive_bools)] // Flags.
 #[derive(Parser, Debug)]
 #[command(name = "peers")]
 pub(crate) struct Args {

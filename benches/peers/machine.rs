@@ -35,7 +35,10 @@ impl FromStr for Cores {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let numbers: Vec<usize> = text.split(',').map_while(|word| word.parse().ok()).collect();
+        let numbers: Vec<usize> = text
+            .split(',')
+            .map_while(|word| word.parse().ok())
+            .collect();
         match numbers.as_slice() {
             &[proxy, load, origin] => Ok(Self {
                 proxy,

@@ -134,7 +134,10 @@ impl Process {
         if self.child.try_wait()?.is_some() {
             return Ok(());
         }
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
+        kill(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGTERM,
+        )?;
         let deadline = Instant::now() + Duration::from_secs(2);
         while Instant::now() < deadline {
             if self.child.try_wait()?.is_some() {

@@ -35,6 +35,13 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    /// So many steps were planned, and so many are left.
+    pub(crate) fn correct(&self, planned: usize, left: usize) {
+        let length = self.bar.length().unwrap_or(0);
+        let length = (length + left as u64).saturating_sub(planned as u64);
+        self.bar.set_length(length);
+    }
+
     /// Something to keep in sight.
     pub(crate) fn say(&self, what: &str) {
         if self.terminal {

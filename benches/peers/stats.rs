@@ -19,7 +19,7 @@ impl Spread {
         let half = values.len() / 2;
         let upper = values.get(half).copied()?;
         let lower = values.get(half.saturating_sub(1)).copied()?;
-        let median = if values.len() % 2 == 0 {
+        let median = if values.len().is_multiple_of(2) {
             f64::midpoint(lower, upper)
         } else {
             upper
@@ -31,5 +31,7 @@ impl Spread {
 /// The value that this part of the sorted values does not exceed.
 pub(crate) fn quantile(sorted: &[u32], part: f64) -> Option<f64> {
     let place = (sorted.len() as f64 * part).ceil() as usize;
-    sorted.get(place.saturating_sub(1)).map(|&value| f64::from(value))
+    sorted
+        .get(place.saturating_sub(1))
+        .map(|&value| f64::from(value))
 }

@@ -44,38 +44,56 @@ fn get(path: &str, close: bool) -> Vec<u8> {
 
 /// A connection that stays.
 pub(crate) struct Kept {
-    stream: Stream,
+    connector: Connector,
+    /// None after an answer that was the connection's last.
+    stream: Option<Stream>,
     buffer: BytesMut,
     ask: Ask,
     length: u64,
 }
 
 impl Kept {
-    /// Asks on this connection, for answers with bodies of this length.
-    pub(crate) fn new(stream: Stream, ask: Ask, length: u64) -> Self {
-        Self {
-            stream,
+    /// Connects, and asks for answers with bodies of this length.
+    pub(crate) async fn connect(connector: &Connector, ask: Ask, length: u64) -> Result<Self> {
+        Ok(Self {
+            connector: connector.clone(),
+            stream: Some(connector.connect().await?),
             buffer: BytesMut::new(),
             ask,
             length,
-        }
+        })
+    }
+
+    /// The connection; a new one if the proxy has said that it ends the last one.
+    async fn stream(&mut self) -> Result<&mut Stream> {
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.connector.connect().await?,
+        };
+        Ok(self.stream.insert(stream))
+    }
+
+    /// Whether the proxy keeps the connection.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.stream.is_some()
     }
 
     async fn read(&mut self) -> Result<()> {
-        self.buffer.reserve(if self.length > 8192 {
-            256 * 1024
-        } else {
-            2048
-        });
-        if self.stream.read_buf(&mut self.buffer).await? == 0 {
+        self.buffer
+            .reserve(if self.length > 8192 { 256 * 1024 } else { 2048 });
+        let stream = self.stream.as_mut().ok_or("no connection")?;
+        if stream.read_buf(&mut self.buffer).await? == 0 {
             return Err("the proxy has closed the connection".into());
         }
         Ok(())
     }
 
-    /// The connection's last answer: it ends after it.
-    async fn closed(&mut self) -> Result<()> {
-        match self.stream.read_buf(&mut self.buffer).await {
+    /// Waits for the end of the connection.
+    async fn closed(mut self) -> Result<()> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(()); // The answer said so.
+        };
+        match stream.read_buf(&mut self.buffer).await {
             Ok(0) => Ok(()),
             Ok(_) => Err("more than the answer".into()),
             Err(error) => Err(error.into()),
@@ -85,14 +103,16 @@ impl Kept {
 
 impl Slot for Kept {
     async fn ask(&mut self) -> Result<()> {
-        match &self.ask {
-            Ask::Same(bytes) => self.stream.write_all(bytes).await?,
+        let ask = self.ask.clone();
+        let stream = self.stream().await?;
+        match &ask {
+            Ask::Same(bytes) => stream.write_all(bytes).await?,
             Ask::Route(count) => {
                 let path = routes::path(fastrand::usize(0..*count));
-                self.stream.write_all(&get(&path, false)).await?;
+                stream.write_all(&get(&path, false)).await?;
             }
         }
-        self.stream.flush().await?;
+        stream.flush().await?;
         let end = loop {
             if let Some(end) = memchr::memmem::find(&self.buffer, b"\r\n\r\n") {
                 break end + 4;
@@ -100,45 +120,48 @@ impl Slot for Kept {
             self.read().await?;
         };
         let head = self.buffer.split_to(end);
-        check(&head, self.length)?;
+        let last = check(&head, self.length)?;
         let mut rest = self.length;
         loop {
             let here = rest.min(self.buffer.len() as u64);
             rest -= here;
             if rest == 0 {
-                let more = self.buffer.len() as u64 - here;
-                self.buffer.clear();
-                return if more == 0 {
-                    Ok(())
-                } else {
-                    Err(format!("{more} bytes more than the answer").into())
-                };
+                break;
             }
             self.buffer.clear();
             self.read().await?;
         }
+        if self.buffer.len() as u64 > self.length {
+            return Err("more than the answer".into());
+        }
+        self.buffer.clear();
+        if last {
+            self.stream = None;
+        }
+        Ok(())
     }
 }
 
-/// The status has to be 200, and the length of the body this one.
-fn check(head: &[u8], length: u64) -> Result<()> {
-    let wrong = || -> Result<()> {
+/// The status has to be 200, and the length of the body this one. Whether the connection ends with it.
+fn check(head: &[u8], length: u64) -> Result<bool> {
+    let wrong = || {
         let head = String::from_utf8_lossy(head);
         Err(format!("not 200 with {length} bytes: {}", head.trim()).into())
     };
     if head.get(9..13) != Some(b"200 ".as_slice()) {
         return wrong();
     }
+    let (mut right, mut last) = (false, false);
     for line in head.split(|&byte| byte == b'\n') {
-        let Some((name, value)) = line.split_at_checked(15) else {
-            continue;
-        };
-        if name.eq_ignore_ascii_case(b"content-length:") {
-            let told = String::from_utf8_lossy(value).trim().parse();
-            return if told == Ok(length) { Ok(()) } else { wrong() };
+        if let Some((name, value)) = line.split_at_checked(15)
+            && name.eq_ignore_ascii_case(b"content-length:")
+        {
+            right = String::from_utf8_lossy(value).trim().parse() == Ok(length);
+        } else {
+            last |= line.eq_ignore_ascii_case(b"connection: close\r");
         }
     }
-    wrong()
+    if right { Ok(last) } else { wrong() }
 }
 
 /// A new connection for each request.
@@ -150,8 +173,7 @@ pub(crate) struct Fresh {
 
 impl Slot for Fresh {
     async fn ask(&mut self) -> Result<()> {
-        let stream = self.connector.connect().await?;
-        let mut kept = Kept::new(stream, self.ask.clone(), self.length);
+        let mut kept = Kept::connect(&self.connector, self.ask.clone(), self.length).await?;
         kept.ask().await?;
         kept.closed().await
     }

@@ -102,7 +102,10 @@ impl Slot for Shared {
         }
         if call {
             let trailers = body.trailers().await?.unwrap_or_else(HeaderMap::new);
-            if trailers.get("grpc-status").is_none_or(|status| status != "0") {
+            if trailers
+                .get("grpc-status")
+                .is_none_or(|status| status != "0")
+            {
                 return Err("no grpc-status 0 in the trailers".into());
             }
         }

@@ -36,7 +36,8 @@ impl WebSocket {
             }
         }
         let head = String::from_utf8_lossy(&buffer);
-        if !head.starts_with("HTTP/1.1 101 ") || !head.contains(&derive_accept_key(KEY.as_bytes())) {
+        if !head.starts_with("HTTP/1.1 101 ") || !head.contains(&derive_accept_key(KEY.as_bytes()))
+        {
             return Err(format!("no WebSocket: {}", head.trim()).into());
         }
         buffer.clear();

@@ -1,8 +1,8 @@
 //! A gRPC service over HTTP/2 without TLS: each call gives back its message.
 
 use bytes::{Bytes, BytesMut};
-use h2::server::SendResponse;
 use h2::RecvStream;
+use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::TcpStream;
 

@@ -9,19 +9,23 @@ use tokio::net::TcpStream;
 use super::{BYTES, SMALL, websocket};
 use crate::Result;
 
-static ANSWER: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut answer = head(SMALL);
-    answer.extend([b'x'; SMALL as usize]);
-    answer
+/// The small answer, and the one that ends the connection.
+static ANSWERS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+    [false, true].map(|close| {
+        let mut answer = head(SMALL, close);
+        answer.extend([b'x'; SMALL as usize]);
+        answer
+    })
 });
 
 /// Large bodies are written from this, piece by piece.
 static PIECE: [u8; 256 * 1024] = [b'x'; 256 * 1024];
 
-fn head(length: u64) -> Vec<u8> {
+fn head(length: u64, close: bool) -> Vec<u8> {
+    let close = if close { "Connection: close\r\n" } else { "" };
     format!(
         "HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Type: text/plain\r\n\
-         Content-Length: {length}\r\n\r\n"
+         Content-Length: {length}\r\n{close}\r\n"
     )
     .into_bytes()
 }
@@ -64,8 +68,12 @@ async fn requests(mut stream: TcpStream) -> Result<()> {
             }
         }
         match request.asked {
-            None => stream.write_all(&ANSWER).await?,
-            Some(length) => large(&mut stream, length).await?,
+            None => {
+                let [answer, last] = &*ANSWERS;
+                let answer = if request.close { last } else { answer };
+                stream.write_all(answer).await?;
+            }
+            Some(length) => large(&mut stream, length, request.close).await?,
         }
         if request.close {
             return Ok(stream.shutdown().await?);
@@ -73,8 +81,8 @@ async fn requests(mut stream: TcpStream) -> Result<()> {
     }
 }
 
-async fn large(stream: &mut TcpStream, length: u64) -> Result<()> {
-    stream.write_all(&head(length)).await?;
+async fn large(stream: &mut TcpStream, length: u64, close: bool) -> Result<()> {
+    stream.write_all(&head(length, close)).await?;
     let mut rest = length;
     while rest > 0 {
         let count = rest.min(PIECE.len() as u64);

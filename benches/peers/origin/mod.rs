@@ -56,7 +56,11 @@ pub(crate) fn serve() -> Result<()> {
     runtime.block_on(async {
         let http1 = TcpListener::bind("127.0.0.1:0").await?;
         let grpc = TcpListener::bind("127.0.0.1:0").await?;
-        println!("{} {}", http1.local_addr()?.port(), grpc.local_addr()?.port());
+        println!(
+            "{} {}",
+            http1.local_addr()?.port(),
+            grpc.local_addr()?.port()
+        );
         tokio::spawn(async move {
             loop {
                 if let Ok((stream, _)) = grpc.accept().await {

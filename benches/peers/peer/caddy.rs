@@ -42,18 +42,17 @@ impl Peer for Caddy {
             String::new()
         };
         let admin = if setup.needs.dynamic {
-            format!("127.0.0.1:{}", setup.control)
+            format!(
+                "127.0.0.1:{} {{\n\t\torigins localhost\n\t}}",
+                setup.control
+            )
         } else {
             "off".to_owned()
         };
         let mut list = String::new();
         for number in 0..setup.needs.routes {
             let prefix = routes::prefix(number);
-            writeln!(
-                list,
-                "reverse_proxy {prefix}/* 127.0.0.1:{}",
-                setup.origin
-            )?;
+            writeln!(list, "reverse_proxy {prefix}/* 127.0.0.1:{}", setup.origin)?;
         }
         let host = if setup.needs.tls { "localhost" } else { "" };
         let text = setup.fill(
@@ -80,7 +79,7 @@ impl Peer for Caddy {
     }
 
     fn registration(&self, setup: &Setup<'_>) -> Option<Registration> {
-        setup.needs.dynamic.then(|| Registration {
+        setup.needs.dynamic.then_some(Registration {
             address: Address::Tcp(setup.control),
             request: |number, port| {
                 let prefix = routes::prefix(number);

@@ -1,11 +1,15 @@
 //! configurable-http-proxy, `JupyterHub`'s, from npm.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use super::{Needs, Peer, Registration, Setup};
-use crate::client::{Address, Client, json};
+use crate::client::{Address, json};
+use crate::load::Slot as _;
+use crate::load::change::{Change, Next};
 use crate::process::Program;
-use crate::{Result, machine, routes};
+use crate::{Result, load, machine, routes};
 
 pub(super) struct ConfigurableHttpProxy;
 
@@ -18,7 +22,10 @@ impl Peer for ConfigurableHttpProxy {
 
     fn version(&self, npm: &Path, _proxy: &Path) -> Result<String> {
         let node = machine::run("node", &["--version"])?;
-        Ok(format!("{}, Node {node}", package_version(&npm.join(PACKAGE))?))
+        Ok(format!(
+            "{}, Node {node}",
+            package_version(&npm.join(PACKAGE))?
+        ))
     }
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
@@ -57,11 +64,15 @@ impl Peer for ConfigurableHttpProxy {
         if setup.needs.routes == 0 {
             return Ok(());
         }
-        let mut client = Client::connect(&Address::Tcp(setup.control))?;
-        for number in 0..setup.needs.routes {
-            client.ask(&request(number, setup.origin))?;
-        }
-        Ok(())
+        let registration = self.registration(setup).ok_or("no API")?;
+        let next = Next::New(Arc::new(AtomicUsize::new(0)));
+        load::runtime()?.block_on(async {
+            let mut change = Change::connect(registration, next, [setup.origin; 2]).await?;
+            for _ in 0..setup.needs.routes {
+                change.ask().await?;
+            }
+            Ok(())
+        })
     }
 
     fn registration(&self, setup: &Setup<'_>) -> Option<Registration> {

@@ -59,6 +59,6 @@ impl Peer for Haproxy {
         let path = setup.folder.join("haproxy.cfg");
         std::fs::write(&path, text)?;
         let path = path.display().to_string();
-        Ok(Some(Program::new("haproxy", ["-db", "-q", "-f", &path])))
+        Ok(Some(Program::new("haproxy", ["-db", "-f", &path])))
     }
 }

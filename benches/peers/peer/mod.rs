@@ -19,6 +19,7 @@ use crate::identity::Identity;
 use crate::process::{Place, Process, Program};
 
 /// What a scenario needs of a proxy.
+#[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Needs {
     /// TLS in front, with HTTP/2 beside HTTP/1.1.
@@ -63,7 +64,10 @@ impl Setup<'_> {
             ("origin", self.origin.to_string()),
             ("grpc", self.grpc.to_string()),
             ("folder", self.folder.display().to_string()),
-            ("certificate", self.identity.certificate.display().to_string()),
+            (
+                "certificate",
+                self.identity.certificate.display().to_string(),
+            ),
             ("key", self.identity.key.display().to_string()),
         ];
         let mut text = template.to_owned();
@@ -165,7 +169,7 @@ impl<'a> Running<'a> {
 
     fn listens(&mut self) -> Result<()> {
         // A large configuration takes its time.
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             if std::net::TcpStream::connect(self.address).is_ok() {
                 return Ok(());

@@ -33,20 +33,24 @@ struct Chart {
     lines: Vec<(&'static str, Vec<(&'static str, Spread)>)>,
 }
 
+/// What is drawn of a row.
+type Figure<'a> = &'a dyn Fn(&Row) -> Option<Spread>;
+
 /// Draws what there is to draw.
 pub(crate) fn draw(results: &Results, folder: &Path) -> Result<()> {
     let ratio = |row: &Row| {
         if row.name == "nginx" {
             return Spread::of([1.0]);
         }
-        row.to_nginx.filter(|_| row.name == row.peer && row.name != "direct")
+        row.to_nginx
+            .filter(|_| row.name == row.peer && row.name != "direct")
     };
     let late = |row: &Row| {
         let times = row.latencies.iter().map(|latency| latency.p99 / 1e3);
         Spread::of(times).filter(|_| row.name == row.peer)
     };
     let idle = |row: &Row| Spread::of(row.each.map(|each| each / 1024.0));
-    let charts: [(&str, &'static str, &dyn Fn(&Row) -> Option<Spread>); 3] = [
+    let charts: [(&str, &'static str, Figure<'_>); 3] = [
         (
             "cpu",
             "CPU time for each request, nginx = 1: median, least and most of the rounds (left is better)",
@@ -57,7 +61,11 @@ pub(crate) fn draw(results: &Results, folder: &Path) -> Result<()> {
             "p99 in ms at half of what each can do at most (left is better)",
             &late,
         ),
-        ("idle", "KiB of memory for each idle connection (left is better)", &idle),
+        (
+            "idle",
+            "KiB of memory for each idle connection (left is better)",
+            &idle,
+        ),
     ];
     for (name, title, figure) in charts {
         let chart = Chart::of(results, title, figure);
@@ -76,11 +84,7 @@ pub(crate) fn draw(results: &Results, folder: &Path) -> Result<()> {
 }
 
 impl Chart {
-    fn of(
-        results: &Results,
-        title: &'static str,
-        figure: impl Fn(&Row) -> Option<Spread>,
-    ) -> Self {
+    fn of(results: &Results, title: &'static str, figure: impl Fn(&Row) -> Option<Spread>) -> Self {
         let lines = results.scenarios.iter().map(|scenario| {
             let dots = scenario
                 .rows
@@ -115,10 +119,10 @@ impl Chart {
         let mut x = 12.0;
         for (name, colour) in COLOURS {
             if all().any(|(peer, _)| *peer == name) {
-                write!(
+                writeln!(
                     svg,
                     "<circle cx=\"{}\" cy=\"44\" r=\"5\" fill=\"{colour}\"/>\
-                     <text x=\"{}\" y=\"48\">{name}</text>\n",
+                     <text x=\"{}\" y=\"48\">{name}</text>",
                     x + 5.0,
                     x + 14.0
                 )
@@ -128,19 +132,19 @@ impl Chart {
         }
         for tick in ticks(low, high) {
             let x = place(tick);
-            write!(
+            writeln!(
                 svg,
                 "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\" \
-                 stroke=\"#dddddd\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{tick}</text>\n",
+                 stroke=\"#dddddd\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{tick}</text>",
                 bottom + 18.0
             )
             .unwrap_or(());
         }
         for (number, (name, dots)) in self.lines.iter().enumerate() {
             let y = TOP + LINE * (number as f64 + 0.5);
-            write!(
+            writeln!(
                 svg,
-                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>\n",
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>",
                 LEFT - 10.0,
                 y + 4.0
             )
@@ -148,12 +152,12 @@ impl Chart {
             for (peer, dot) in dots {
                 let colour = COLOURS.iter().find(|(name, _)| name == peer);
                 let colour = colour.map_or("#999999", |(_, colour)| colour);
-                write!(
+                writeln!(
                     svg,
                     "<line x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y}\" y2=\"{y}\" stroke=\"{colour}\" \
                      stroke-width=\"2\" opacity=\"0.5\"/>\
                      <circle cx=\"{:.1}\" cy=\"{y}\" r=\"5\" fill=\"{colour}\"><title>{peer}: \
-                     {:.3} [{:.3}..{:.3}]</title></circle>\n",
+                     {:.3} [{:.3}..{:.3}]</title></circle>",
                     place(dot.min),
                     place(dot.max),
                     place(dot.median),

@@ -7,13 +7,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::Result;
 use crate::args::Args;
 use crate::load::closed::Closed;
 use crate::machine::{Cores, Machine};
 use crate::measure::Cpu;
 use crate::peer::{BARE, NGINX};
 use crate::stats::Spread;
-use crate::Result;
 
 /// All of a run.
 #[derive(Serialize)]
@@ -136,7 +136,9 @@ impl Row {
 
     /// The rounds that count.
     pub(crate) fn good(&self) -> impl Iterator<Item = &Sample> {
-        self.samples.iter().filter(|sample| sample.errors.is_empty())
+        self.samples
+            .iter()
+            .filter(|sample| sample.errors.is_empty())
     }
 
     pub(crate) fn spread(&self, figure: impl Fn(&Sample) -> f64) -> Option<Spread> {
@@ -154,6 +156,12 @@ impl Row {
 }
 
 impl ScenarioResult {
+    /// Leaves a peer out, with a word.
+    pub(crate) fn leave_out(&mut self, peer: &'static str, why: &str) {
+        let why = why.trim().replace(['\n', '\r'], " ");
+        self.left_out.push((peer, why.chars().take(200).collect()));
+    }
+
     /// Works out the ratios.
     pub(crate) fn compare(&mut self) {
         let to = |rows: &[Row], name: &str| -> Vec<Option<Spread>> {

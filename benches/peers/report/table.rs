@@ -12,7 +12,7 @@ type Column = (String, Box<dyn Fn(&Row) -> String>);
 
 fn columns(result: &ScenarioResult) -> Vec<Column> {
     let any = |has: fn(&Row) -> bool| result.rows.iter().any(has);
-    let mut columns: Vec<Column> = vec![("".to_owned(), Box::new(|row| row.name.clone()))];
+    let mut columns: Vec<Column> = vec![(String::new(), Box::new(|row| row.name.clone()))];
     let mut add = |wanted: bool, name: &str, cell: fn(&Row) -> String| {
         if wanted {
             columns.push((name.to_owned(), Box::new(cell)));
@@ -126,7 +126,14 @@ pub(crate) fn of(result: &ScenarioResult) -> String {
 pub(crate) fn plain(results: &Results) -> String {
     let mut text = String::new();
     for result in &results.scenarios {
-        write!(text, "\n{}: {}\n{}\n", result.name, result.about, of(result)).unwrap_or(());
+        write!(
+            text,
+            "\n{}: {}\n{}\n",
+            result.name,
+            result.about,
+            of(result)
+        )
+        .unwrap_or(());
     }
     text
 }

@@ -14,8 +14,22 @@ use crate::report::{Row, ScenarioResult};
 use crate::{Result, measure};
 
 const CONNECTIONS: usize = 10_000;
+/// What a proxy opens besides.
+const FILES: usize = 1000;
 /// The first connections make pools and arenas that are there once.
 const FIRST: usize = 64;
+
+impl State {
+    /// How many connections the limit of open files allows; a WebSocket is two of the proxy's.
+    fn connections(self) -> Result<usize> {
+        let (limit, _) = rlimit::Resource::NOFILE.get()?;
+        let each = match self {
+            Self::Http => 1,
+            Self::WebSocket => 2,
+        };
+        Ok(CONNECTIONS.min((limit as usize).saturating_sub(FILES) / each))
+    }
+}
 
 /// What is kept open.
 enum Held {
@@ -25,15 +39,17 @@ enum Held {
 
 impl Held {
     async fn open(connector: &Connector, state: State) -> Result<Self> {
-        let stream = connector.connect().await?;
         match state {
             State::Http => {
-                let mut kept = Kept::new(stream, Ask::get("/", false), SMALL);
+                let mut kept = Kept::connect(connector, Ask::get("/", false), SMALL).await?;
                 kept.ask().await?;
+                if !kept.is_kept() {
+                    return Err("it ends each connection after one answer".into());
+                }
                 Ok(Self::Http(kept))
             }
             State::WebSocket => {
-                let mut socket = WebSocket::open(stream).await?;
+                let mut socket = WebSocket::open(connector.connect().await?).await?;
                 socket.ask().await?;
                 Ok(Self::WebSocket(socket))
             }
@@ -55,26 +71,39 @@ pub(super) fn run(
     peers: &[&'static dyn Peer],
 ) -> Result<ScenarioResult> {
     let mut result = scenario.result();
+    let count = state.connections()?;
+    if count < CONNECTIONS {
+        let told = format!("{}: the limit of open files allows {count}", scenario.name);
+        bench.progress.say(&told);
+    }
     for &peer in peers {
-        bench.progress.at(format!("{}: {}", scenario.name, peer.name()));
+        bench
+            .progress
+            .at(format!("{}: {}", scenario.name, peer.name()));
         let measured = match peer.lacks(&scenario.needs) {
             Some(why) => Err(why.into()),
             // The origin has nothing to keep that is of interest.
             None if peer.name() == "direct" => Err("not a proxy".into()),
             None => bench
                 .start(peer, scenario.name, scenario.needs)
-                .and_then(|running| one(bench, scenario, state, &running)),
+                .and_then(|running| one(bench, scenario, state, count, &running)),
         };
         match measured {
             Ok(row) => result.rows.push(row),
-            Err(error) => result.left_out.push((peer.name(), error.to_string())),
+            Err(error) => result.leave_out(peer.name(), &error.to_string()),
         }
         bench.progress.step();
     }
     Ok(result)
 }
 
-fn one(bench: &Bench, scenario: &Scenario, state: State, running: &Running<'_>) -> Result<Row> {
+fn one(
+    bench: &Bench,
+    scenario: &Scenario,
+    state: State,
+    count: usize,
+    running: &Running<'_>,
+) -> Result<Row> {
     let tls = scenario.needs.tls;
     let tls = tls.then(|| bench.identity.client("http/1.1")).transpose()?;
     let connector = Connector {
@@ -89,12 +118,12 @@ fn one(bench: &Bench, scenario: &Scenario, state: State, running: &Running<'_>) 
             held.push(Held::open(&connector, state).await?);
         }
         let before = settled(pid).await?;
-        for _ in 0..CONNECTIONS {
+        for _ in 0..count {
             held.push(Held::open(&connector, state).await?);
         }
         row.memory = settled(pid).await?;
         let more = row.memory.saturating_sub(before);
-        row.each = Some(more as f64 / CONNECTIONS as f64);
+        row.each = Some(more as f64 / count as f64);
         // All of them are still there.
         for one in &mut held {
             one.ask().await?;

@@ -49,26 +49,30 @@ pub(super) fn run(
     let mut result = scenario.result();
     let mut all = Vec::new();
     for &peer in peers {
-        bench.progress.at(format!("{}: start {}", scenario.name, peer.name()));
+        bench
+            .progress
+            .at(format!("{}: start {}", scenario.name, peer.name()));
         let started = match peer.lacks(&scenario.needs) {
             Some(why) => Err(why.into()),
             None => bench.start(peer, scenario.name, scenario.needs),
         };
         match started {
             Ok(running) => all.push(running),
-            Err(error) => result.left_out.push((peer.name(), error.to_string())),
+            Err(error) => result.leave_out(peer.name(), &error.to_string()),
         }
-        bench.progress.step();
     }
     let mut contenders = contenders(bench, scenario, load, &all)?;
     contenders.retain(|contender| match contender.check(bench) {
         Ok(()) => true,
         Err(error) => {
-            let (peer, said) = (contender.running.peer.name(), contender.running.said());
-            result.left_out.push((peer, format!("{error} {said}").trim().to_owned()));
+            let said = contender.running.said();
+            result.leave_out(contender.running.peer.name(), &format!("{error} {said}"));
             false
         }
     });
+    let planned = peers.len() * scenario.steps(&bench.args);
+    let left = contenders.len() * scenario.steps(&bench.args);
+    bench.progress.correct(planned, left);
     rounds(bench, scenario, &mut contenders);
     if load.rate {
         rate_rounds(bench, scenario, &mut contenders);
@@ -76,7 +80,6 @@ pub(super) fn run(
     for mut contender in contenders {
         contender.row.memory = measure::memory(contender.running.pid())?;
         result.rows.push(contender.row);
-        bench.progress.step();
     }
     result.compare();
     Ok(result)
@@ -131,7 +134,9 @@ fn rounds(bench: &Bench, scenario: &Scenario, contenders: &mut [Contender<'_>]) 
                 continue;
             };
             let name = &contender.row.name;
-            bench.progress.at(format!("{}: round {}, {name}", scenario.name, round + 1));
+            bench
+                .progress
+                .at(format!("{}: round {}, {name}", scenario.name, round + 1));
             let measured = bench.runtime.block_on(contender.closed(bench, round));
             let sample = match measured {
                 Ok(closed) => Sample::new(round, &closed),
@@ -156,7 +161,9 @@ fn rate_rounds(bench: &Bench, scenario: &Scenario, contenders: &mut [Contender<'
     for round in 0..bench.args.rate_rounds {
         for contender in &mut *contenders {
             let name = &contender.row.name;
-            bench.progress.at(format!("{}: fixed rate, {name}", scenario.name));
+            bench
+                .progress
+                .at(format!("{}: fixed rate, {name}", scenario.name));
             bench.progress.step();
             let rates = contender.row.good().map(Sample::rate);
             let Some(rate) = Spread::of(rates).map(|rates| rates.median / 2.0) else {
@@ -229,8 +236,7 @@ impl Contender<'_> {
         let kept = async |ask: Ask, length: u64| -> Result<Slots> {
             let mut slots = Vec::new();
             for _ in 0..count {
-                let stream = connector.connect().await?;
-                slots.push(Kept::new(stream, ask.clone(), length));
+                slots.push(Kept::connect(connector, ask.clone(), length).await?);
             }
             Ok(Slots::Kept(slots))
         };

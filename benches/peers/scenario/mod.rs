@@ -70,8 +70,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         list();
         return Ok(());
     }
-    let scenarios = chosen(&args.scenario, SCENARIOS.iter(), |scenario| scenario.name)?;
-    let peers = chosen(&args.peer, peer::ALL.iter(), |peer| peer.name())?;
+    let scenarios = chosen(&args.scenario, &SCENARIOS, |scenario| scenario.name)?;
+    let peers = chosen(&args.peer, &peer::ALL, |peer| peer.name())?;
     let steps = scenarios
         .iter()
         .map(|scenario| scenario.steps(&args) * peers.len())
@@ -129,7 +129,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
         }
     }
     for scenario in scenarios {
-        bench.progress.say(&format!("{}: {}", scenario.name, scenario.about));
+        bench
+            .progress
+            .say(&format!("{}: {}", scenario.name, scenario.about));
         let result = match scenario.work {
             Work::Load(load) => load::run(&bench, scenario, load, &able)?,
             Work::Idle(state) => idle::run(&bench, scenario, state, &able)?,
@@ -157,22 +159,22 @@ impl Scenario {
 /// Those whose names the command line has, or begins; all if it has none.
 fn chosen<'a, T>(
     wanted: &[String],
-    all: impl Iterator<Item = &'a T> + Clone,
+    all: &'a [T],
     name: impl Fn(&T) -> &'static str,
 ) -> Result<Vec<&'a T>> {
     let fits = |one: &T, wanted: &String| {
         // The exact name stands for itself alone.
-        let exact = all.clone().any(|other| name(other) == wanted);
+        let exact = all.iter().any(|other| name(other) == wanted);
         name(one) == wanted || (!exact && name(one).starts_with(wanted.as_str()))
     };
     for wanted in wanted {
-        if !all.clone().any(|one| fits(one, wanted)) {
-            let known: Vec<_> = all.clone().map(&name).collect();
+        if !all.iter().any(|one| fits(one, wanted)) {
+            let known: Vec<_> = all.iter().map(&name).collect();
             return Err(format!("no {wanted}; there are {}", known.join(", ")).into());
         }
     }
     let chosen = all
-        .clone()
+        .iter()
         .filter(|one| wanted.is_empty() || wanted.iter().any(|wanted| fits(one, wanted)));
     Ok(chosen.collect())
 }
@@ -188,8 +190,8 @@ fn list() {
     }
 }
 
-/// Ten thousand connections are twenty thousand descriptors of a proxy; root may raise the limit, and
-/// what is started inherits it.
+/// Ten thousand WebSockets are twenty thousand open files of a proxy. Who may raises the limit, and what
+/// is started inherits it.
 fn raise_limit() -> Result<()> {
     const WANTED: u64 = 65_536;
     let (_, hard) = rlimit::Resource::NOFILE.get()?;

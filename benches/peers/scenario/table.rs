@@ -67,7 +67,7 @@ impl Scenario {
     /// How many steps a peer takes, for the progress.
     pub(crate) fn steps(&self, args: &Args) -> usize {
         match self.work {
-            Work::Load(load) => 2 + args.rounds + if load.rate { args.rate_rounds } else { 0 },
+            Work::Load(load) => args.rounds + if load.rate { args.rate_rounds } else { 0 },
             Work::Idle(_) => 1,
         }
     }
