@@ -26,8 +26,8 @@ pub(crate) struct Args {
     /// How many rounds at a fixed arrival rate; 0 leaves them out
     #[arg(long, default_value_t = 3)]
     pub(crate) rate_rounds: usize,
-    /// The cores of the proxy, of the load and of the origin
-    #[arg(long, value_name = "PROXY,LOAD,ORIGIN")]
+    /// The cores of the proxy and of the load [default: 0,1]
+    #[arg(long, value_name = "PROXY,LOAD")]
     pub(crate) cores: Option<Cores>,
     /// Run everything at a real-time priority (`chrt --rr 1`, for root): other work of the machine
     /// has to wait

@@ -12,22 +12,18 @@ use crate::Result;
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Cores {
     pub(crate) proxy: usize,
+    /// Of the load and the origin.
     pub(crate) load: usize,
-    pub(crate) origin: usize,
 }
 
 impl Cores {
-    /// The proxy alone on the first; the origin shares one with the load if there are only two.
+    /// The first two.
     pub(crate) fn of_this_machine() -> Result<Self> {
         let count = std::thread::available_parallelism()?.get();
         if count < 2 {
             return Err("a proxy and its load need a core each; this machine has one".into());
         }
-        Ok(Self {
-            proxy: 0,
-            load: 1,
-            origin: if count > 2 { 2 } else { 1 },
-        })
+        Ok(Self { proxy: 0, load: 1 })
     }
 }
 
@@ -40,12 +36,8 @@ impl FromStr for Cores {
             .map_while(|word| word.parse().ok())
             .collect();
         match numbers.as_slice() {
-            &[proxy, load, origin] => Ok(Self {
-                proxy,
-                load,
-                origin,
-            }),
-            _ => Err("three numbers of cores, such as 0,1,1".to_owned()),
+            &[proxy, load] => Ok(Self { proxy, load }),
+            _ => Err("two numbers of cores, such as 0,1".to_owned()),
         }
     }
 }

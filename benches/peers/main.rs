@@ -41,10 +41,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> Result<()> {
-    // The origin and the bare proxy are this program too, each in a process of its own.
+    // The bare proxy is this program too, in a process of its own.
     let mut words = std::env::args().skip(1);
     match words.next().as_deref() {
-        Some("--origin") => origin::serve(),
         Some("--bare") => bare::serve(&words.next().ok_or("--bare takes its settings")?),
         _ => scenario::run(args::Args::parse()),
     }

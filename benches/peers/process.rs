@@ -2,7 +2,6 @@
 //! this one, however that ends.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,31 +78,6 @@ impl Process {
             child,
             log: log.to_owned(),
         })
-    }
-
-    /// Starts it and waits for its first line.
-    pub(crate) fn start_and_hear(
-        program: &Program,
-        place: Place,
-        log: &Path,
-    ) -> Result<(Self, String)> {
-        let mut child = program
-            .command(place)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(log)?)
-            .spawn()?;
-        let out = child.stdout.take().ok_or("no standard output")?;
-        let process = Self {
-            child,
-            log: log.to_owned(),
-        };
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line)?;
-        if line.is_empty() {
-            return Err(process.said().into());
-        }
-        Ok((process, line.trim().to_owned()))
     }
 
     /// `setpriv`, `taskset` and `chrt` become the program, so this is the program's.

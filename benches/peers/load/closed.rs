@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Slot;
 use super::stream::PATIENCE;
+use super::{Slot, awake};
 use crate::Result;
 use crate::measure::{self, Cpu};
 
@@ -38,11 +38,13 @@ pub(crate) async fn run<S: Slot>(
         .into_iter()
         .map(|slot| tokio::spawn(work(slot, Arc::clone(&state))))
         .collect();
+    let awake = awake();
     tokio::time::sleep(warm).await;
     let before = (Instant::now(), measure::cpu(pid)?, count(&state));
     tokio::time::sleep(time).await;
     let after = (Instant::now(), measure::cpu(pid)?, count(&state));
     state.done.store(true, Ordering::Relaxed);
+    drop(awake);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     for mut task in tasks {
         if tokio::time::timeout_at(deadline, &mut task).await.is_err() {

@@ -6,7 +6,6 @@
 
 pub(crate) mod change;
 pub(crate) mod closed;
-pub(crate) mod h2load;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod open;
@@ -21,6 +20,29 @@ use crate::Result;
 pub(crate) trait Slot: Send + 'static {
     /// Asks, and checks the answer: an error if it is not the right one.
     fn ask(&mut self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Keeps the load's thread from sleeping until it is dropped.
+///
+/// Over loopback, who writes to a client or an origin that sleeps pays for waking it, on another core at
+/// that: no network makes a proxy pay for that. And a slow proxy would pay more often than a fast one,
+/// since its clients sleep more. So load and origin are one thread, which asks the kernel what is new
+/// again and again.
+pub(crate) struct Awake(tokio::task::JoinHandle<()>);
+
+pub(crate) fn awake() -> Awake {
+    Awake(tokio::spawn(async {
+        loop {
+            // The runtime looks at its sockets before it goes on here.
+            tokio::task::yield_now().await;
+        }
+    }))
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// One thread: the load has one core.

@@ -2,16 +2,11 @@
 //! counts from its arrival, so one that had to wait for a slot counts with its wait: that is what
 //! corrects for coordinated omission.
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use parking_lot::Mutex;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 
 use super::Slot;
@@ -60,11 +55,10 @@ pub(crate) async fn run<S: Slot>(
         .into_iter()
         .map(|slot| tokio::spawn(work(slot, Arc::clone(&state))))
         .collect();
-    let mut clock = Clock::new(state.step)?;
     let mut arrived = 0;
     while arrived < arrivals {
-        clock.tick().await?;
-        // What the clock missed while this thread was busy arrives now, and was due before.
+        // This thread does not sleep: see [`super::awake`]. What was due while it was busy arrives now.
+        tokio::task::yield_now().await;
         let due = (state.begin.elapsed().as_secs_f64() * rate) as u64;
         let due = due.min(arrivals);
         if due > arrived {
@@ -106,40 +100,6 @@ async fn work<S: Slot>(mut slot: S, state: Arc<State>) {
             let took = due.elapsed().as_micros();
             let took = u32::try_from(took).unwrap_or(u32::MAX);
             state.micros.lock().push(took);
-        }
-    }
-}
-
-/// The kernel's timer: Tokio's own has milliseconds.
-struct Clock(AsyncFd<Timer>);
-
-struct Timer(TimerFd);
-
-impl AsRawFd for Timer {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-impl Clock {
-    // What replaces it is unsafe, against descriptors that are closed meanwhile; this one is owned.
-    #[allow(deprecated)]
-    fn new(step: Duration) -> Result<Self> {
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
-        let step = TimeSpec::from_duration(step);
-        timer.set(Expiration::Interval(step), TimerSetTimeFlags::empty())?;
-        Ok(Self(AsyncFd::with_interest(
-            Timer(timer),
-            Interest::READABLE,
-        )?))
-    }
-
-    async fn tick(&mut self) -> Result<()> {
-        let mut ready = self.0.readable().await?;
-        let read = ready.try_io(|timer| Ok(timer.get_ref().0.wait()?));
-        match read {
-            Ok(read) => Ok(read?),
-            Err(_would_block) => Ok(()),
         }
     }
 }

@@ -5,12 +5,11 @@ mod grpc;
 mod http1;
 mod websocket;
 
-use std::path::Path;
+use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::Result;
-use crate::process::{Place, Process, Program};
 
 /// The length of a small answer.
 pub(crate) const SMALL: u64 = 66;
@@ -21,9 +20,9 @@ pub(crate) const ECHO: &str = "/echo";
 /// The path of the gRPC method, which gives back its message.
 pub(crate) const METHOD: &str = "/bench.Echo/Unary";
 
-/// The origin as a process.
+/// The ports of the origin.
+#[derive(Clone, Copy)]
 pub(crate) struct Origin {
-    process: Process,
     /// HTTP/1.1 and WebSocket.
     pub(crate) http1: u16,
     /// gRPC: HTTP/2 without TLS.
@@ -31,46 +30,39 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn start(place: Place, folder: &Path) -> Result<Self> {
-        let program = Program::new(std::env::current_exe()?, ["--origin"]);
-        let log = folder.join("origin.log");
-        let (process, line) = Process::start_and_hear(&program, place, &log)?;
-        let (http1, grpc) = line.split_once(' ').ok_or("the origin names no ports")?;
-        Ok(Self {
-            process,
-            http1: http1.parse()?,
-            grpc: grpc.parse()?,
-        })
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-}
-
-/// Serves until a signal ends the process.
-pub(crate) fn serve() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    /// Serves on this runtime, while that runs: in the thread of the load, see [`crate::load::awake`].
+    pub(crate) async fn start() -> Result<Self> {
         let http1 = TcpListener::bind("127.0.0.1:0").await?;
         let grpc = TcpListener::bind("127.0.0.1:0").await?;
-        println!(
-            "{} {}",
-            http1.local_addr()?.port(),
-            grpc.local_addr()?.port()
-        );
+        let origin = Self {
+            http1: http1.local_addr()?.port(),
+            grpc: grpc.local_addr()?.port(),
+        };
         tokio::spawn(async move {
             loop {
-                if let Ok((stream, _)) = grpc.accept().await {
+                if let Some(stream) = accepted(&http1).await {
+                    tokio::spawn(http1::serve(stream));
+                }
+            }
+        });
+        tokio::spawn(async move {
+            loop {
+                if let Some(stream) = accepted(&grpc).await {
                     tokio::spawn(grpc::serve(stream));
                 }
             }
         });
-        loop {
-            let (stream, _) = http1.accept().await?;
-            tokio::spawn(http1::serve(stream));
+        Ok(origin)
+    }
+}
+
+async fn accepted(listener: &TcpListener) -> Option<TcpStream> {
+    match listener.accept().await {
+        Ok((stream, _)) => Some(stream),
+        Err(error) => {
+            eprintln!("the origin: {error}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            None
         }
-    })
+    }
 }

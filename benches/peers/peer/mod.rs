@@ -131,17 +131,11 @@ pub(crate) struct Running<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) setup: Setup<'a>,
     process: Option<Process>,
-    origin: u32,
 }
 
 impl<'a> Running<'a> {
     /// Starts it and waits until it takes connections, then gives it its routes.
-    pub(crate) fn start(
-        peer: &'static dyn Peer,
-        setup: Setup<'a>,
-        place: Place,
-        origin: u32,
-    ) -> Result<Self> {
+    pub(crate) fn start(peer: &'static dyn Peer, setup: Setup<'a>, place: Place) -> Result<Self> {
         std::fs::create_dir_all(&setup.folder)?;
         let process = match peer.program(&setup)? {
             None => None,
@@ -160,7 +154,6 @@ impl<'a> Running<'a> {
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             setup,
             process,
-            origin,
         };
         running.listens()?;
         peer.prepare(&running.setup)?;
@@ -184,9 +177,10 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Whose time and memory is taken.
+    /// Whose time and memory is taken: this process's if there is no proxy.
     pub(crate) fn pid(&self) -> u32 {
-        self.process.as_ref().map_or(self.origin, Process::pid)
+        let process = self.process.as_ref();
+        process.map_or_else(std::process::id, Process::pid)
     }
 
     /// The end of its log, for an error.

@@ -1,25 +1,24 @@
 //! A load, closed and at a fixed rate, in interleaved rounds: in each, every peer has its turn.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::Bench;
 use super::table::{Kind, Load, Scenario};
+use crate::load::Slot;
 use crate::load::change::{Change, Next};
 use crate::load::closed::{self, Closed};
 use crate::load::http1::{Ask, Fresh, Kept};
-use crate::load::http2::{self, Ask as Http2Ask, MESSAGE, Shared};
+use crate::load::http2::{self, Shared};
 use crate::load::open::{self, Open};
 use crate::load::stream::Connector;
 use crate::load::websocket::WebSocket;
-use crate::load::{Slot, h2load};
-use crate::origin::{METHOD, SMALL};
+use crate::origin::SMALL;
 use crate::peer::{Peer, Running};
 use crate::report::{Latency, Row, Sample, ScenarioResult};
 use crate::stats::{Spread, quantile};
-use crate::{Result, measure, routes};
+use crate::{Result, measure};
 
 /// Before anything counts, each time.
 const WARM: Duration = Duration::from_millis(300);
@@ -299,15 +298,8 @@ impl Contender<'_> {
         let warm = if round == 0 { WARM * 4 } else { WARM };
         let time = bench.time();
         let load = async {
-            if let Kind::Http2 {
-                connections,
-                streams,
-                ask,
-            } = self.load.kind
-            {
-                return self.h2load(bench, ask, connections, streams).await;
-            }
-            let slots = self.slots(self.load.kind.connections(), 1).await?;
+            let (count, streams) = self.load.kind.connections();
+            let slots = self.slots(count, streams).await?;
             with_slots!(slots, slots => closed::run(slots, warm, time, pid).await)
         };
         let (closed, errors) = tokio::join!(load, self.change(warm + time));
@@ -316,55 +308,10 @@ impl Contender<'_> {
         Ok(closed)
     }
 
-    async fn h2load(
-        &self,
-        bench: &Bench,
-        ask: Http2Ask,
-        connections: usize,
-        streams: usize,
-    ) -> Result<Closed> {
-        let message = bench.folder.join("message");
-        std::fs::write(&message, MESSAGE)?;
-        let call = matches!(ask, Http2Ask::Call);
-        let addresses = self.addresses()?;
-        let plan = h2load::Plan {
-            address: self.running.address,
-            connections,
-            streams,
-            path: if call { METHOD } else { "/" },
-            addresses: addresses.as_deref(),
-            message: call.then_some(&message),
-            length: if call { MESSAGE.len() as u64 } else { SMALL },
-        };
-        let place = bench.place(bench.cores.load);
-        h2load::run(plan, place, bench.time(), self.running.pid()).await
-    }
-
-    /// Some of the routes, for h2load.
-    fn addresses(&self) -> Result<Option<PathBuf>> {
-        if self.routes() == 0 {
-            return Ok(None);
-        }
-        let port = self.running.address.port();
-        let one = |_| {
-            let path = routes::path(fastrand::usize(0..self.routes()));
-            format!("https://localhost:{port}{path}\n")
-        };
-        let lines: String = (0..5000).map(one).collect();
-        let file = self.running.setup.folder.join("addresses");
-        std::fs::write(&file, lines)?;
-        Ok(Some(file))
-    }
-
     async fn open(&self, bench: &Bench, rate: f64) -> Result<Open> {
         let (count, streams) = match self.load.kind {
-            Kind::Http2 {
-                connections,
-                streams,
-                ..
-            } => (connections, streams),
             Kind::Fresh { .. } => (FRESH, 1),
-            kind => (kind.connections(), 1),
+            kind => kind.connections(),
         };
         let time = bench.time();
         let load = async {

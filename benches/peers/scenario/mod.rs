@@ -60,7 +60,7 @@ impl Bench {
             npm: &self.args.npm,
             proxy: &self.proxy,
         };
-        Running::start(peer, setup, self.place(self.cores.proxy), self.origin.pid())
+        Running::start(peer, setup, self.place(self.cores.proxy))
     }
 }
 
@@ -92,15 +92,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let built = Path::new(env!("CARGO_BIN_EXE_dynamic-reverse-proxy"));
     let proxy = args.proxy.clone().unwrap_or_else(|| built.to_owned());
     machine::pin_self(cores.load)?;
-    let place = Place {
-        core: cores.origin,
-        realtime: args.realtime,
-    };
+    let runtime = loads::runtime()?;
     let bench = Bench {
         cores,
-        runtime: loads::runtime()?,
         identity: Identity::make(&path)?,
-        origin: Origin::start(place, &path)?,
+        origin: runtime.block_on(Origin::start())?,
+        runtime,
         folder: path,
         proxy,
         progress: Progress::new(steps)?,

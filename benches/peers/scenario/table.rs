@@ -303,14 +303,19 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
 ];
 
 impl Kind {
-    pub(crate) fn connections(self) -> usize {
+    /// How many connections, and how many streams on each.
+    pub(crate) fn connections(self) -> (usize, usize) {
         match self {
             Self::Get { connections, .. }
             | Self::Fresh { connections }
             | Self::Upload { connections, .. }
-            | Self::Http2 { connections, .. }
             | Self::WebSocket { connections }
-            | Self::Register { connections } => connections,
+            | Self::Register { connections } => (connections, 1),
+            Self::Http2 {
+                connections,
+                streams,
+                ..
+            } => (connections, streams),
         }
     }
 }
