@@ -43,7 +43,7 @@ fuzz-api: ## Check the control API against its description with new requests, fo
 		$(CARGO) test --locked --test it schemathesis -- --nocapture
 
 bench: bench-ready ## Measure the proxy beside nginx and others (ARGS='--scenario tls,h2 --rounds 3')
-	@$(PEERS) --charts benches/results $(ARGS)
+	@$(PEERS) $(if $(ARGS),,--charts benches/results) $(ARGS)
 
 bench-quick: bench-ready ## The same in three minutes: few scenarios and peers, short rounds
 	@$(PEERS) --scenario small-get,tls,handshake,h2,idle --peer nginx,haproxy,bare,ours \

@@ -29,8 +29,8 @@ pub(crate) struct Args {
     /// The cores of the proxy and of the load [default: 0,1]
     #[arg(long, value_name = "PROXY,LOAD")]
     pub(crate) cores: Option<Cores>,
-    /// Run everything at a real-time priority (`chrt --rr 1`, for root): other work of the machine
-    /// has to wait
+    /// Run the proxies at a real-time priority (`chrt --rr 1`) and the load at the highest of the
+    /// others, for root: the machine's other work has to wait
     #[arg(long)]
     pub(crate) realtime: bool,
     /// The proxy's binary [default: the one that cargo has built with this bench]

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Needs, Peer, Registration, Setup};
-use crate::client::{Address, json};
+use super::{Needs, Peer, Setup};
 use crate::process::Program;
 use crate::{Result, machine, routes};
 
@@ -23,8 +22,8 @@ impl Peer for Caddy {
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
         if needs.routes > 1000 {
             Some("it tries its routes one after the other: 1,000 at most here")
-        } else if needs.dynamic && needs.routes > 0 {
-            Some("a change takes it tens of milliseconds with this many routes")
+        } else if needs.dynamic {
+            Some("each change starts its API anew and cuts the others that are on their way")
         } else if needs.leases {
             Some("no leases")
         } else {
@@ -41,14 +40,6 @@ impl Peer for Caddy {
         } else {
             String::new()
         };
-        let admin = if setup.needs.dynamic {
-            format!(
-                "127.0.0.1:{} {{\n\t\torigins localhost\n\t}}",
-                setup.control
-            )
-        } else {
-            "off".to_owned()
-        };
         let mut list = String::new();
         for number in 0..setup.needs.routes {
             let prefix = routes::prefix(number);
@@ -58,7 +49,6 @@ impl Peer for Caddy {
         let text = setup.fill(
             include_str!("../conf/Caddyfile"),
             &[
-                ("admin", admin),
                 ("site", format!("{site}://{host}:{}", setup.port)),
                 ("tls", tls),
                 ("routes", list),
@@ -76,19 +66,5 @@ impl Peer for Caddy {
                 .env("XDG_DATA_HOME", home.as_str())
                 .env("XDG_CONFIG_HOME", home),
         ))
-    }
-
-    fn registration(&self, setup: &Setup<'_>) -> Option<Registration> {
-        setup.needs.dynamic.then_some(Registration {
-            address: Address::Tcp(setup.control),
-            request: |number, port| {
-                let prefix = routes::prefix(number);
-                let body = format!(
-                    r#"{{"match":[{{"path":["{prefix}/*"]}}],"handle":[{{"handler":"reverse_proxy","upstreams":[{{"dial":"127.0.0.1:{port}"}}]}}]}}"#
-                );
-                // In front of the others, since the first that matches is taken.
-                json("PUT", "/config/apps/http/servers/srv0/routes/0", &body)
-            },
-        })
     }
 }
