@@ -45,6 +45,13 @@ impl Drop for Awake {
     }
 }
 
+/// Does this, which is an error if it takes too long.
+pub(crate) async fn patience<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(stream::PATIENCE, work)
+        .await
+        .map_err(|_late| "no answer in 20 s")?
+}
+
 /// One thread: the load has one core.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread()

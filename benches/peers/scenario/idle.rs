@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::Bench;
 use super::table::{Scenario, State};
-use crate::load::Slot as _;
 use crate::load::http1::{Ask, Kept};
 use crate::load::stream::Connector;
 use crate::load::websocket::WebSocket;
+use crate::load::{Slot as _, patience};
 use crate::origin::SMALL;
 use crate::peer::{Peer, Running};
 use crate::report::{Row, ScenarioResult};
@@ -115,18 +115,18 @@ fn one(
     bench.runtime.block_on(async {
         let mut held = Vec::new();
         for _ in 0..FIRST {
-            held.push(Held::open(&connector, state).await?);
+            held.push(patience(Held::open(&connector, state)).await?);
         }
         let before = settled(pid).await?;
         for _ in 0..count {
-            held.push(Held::open(&connector, state).await?);
+            held.push(patience(Held::open(&connector, state)).await?);
         }
         row.memory = settled(pid).await?;
         let more = row.memory.saturating_sub(before);
         row.each = Some(more as f64 / count as f64);
         // All of them are still there.
         for one in &mut held {
-            one.ask().await?;
+            patience(one.ask()).await?;
         }
         Ok(row)
     })

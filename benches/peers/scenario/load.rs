@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::Bench;
 use super::table::{Kind, Load, Scenario};
-use crate::load::Slot;
 use crate::load::change::{Change, Next};
 use crate::load::closed::{self, Closed};
 use crate::load::http1::{Ask, Fresh, Kept};
@@ -14,6 +13,7 @@ use crate::load::http2::{self, Shared};
 use crate::load::open::{self, Open};
 use crate::load::stream::Connector;
 use crate::load::websocket::WebSocket;
+use crate::load::{Slot, patience};
 use crate::origin::SMALL;
 use crate::peer::{Peer, Running};
 use crate::report::{Latency, Row, Sample, ScenarioResult};
@@ -220,13 +220,13 @@ impl Contender<'_> {
 
     /// One right answer, to begin with.
     fn check(&self, bench: &Bench) -> Result<()> {
-        bench.runtime.block_on(async {
+        bench.runtime.block_on(patience(async {
             let slots = self.slots(1, 1).await?;
             with_slots!(slots, slots => {
                 let slot = slots.into_iter().next();
                 slot.ok_or("nothing to ask")?.ask().await
             })
-        })
+        }))
     }
 
     /// That many slots, or connections of so many streams.
