@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::Slot;
 use super::stream::{Connector, Stream};
-use crate::{Result, routes};
+use super::{Slot, path};
+use crate::Result;
 
 /// What is asked.
 #[derive(Clone)]
@@ -108,8 +108,7 @@ impl Slot for Kept {
         match &ask {
             Ask::Same(bytes) => stream.write_all(bytes).await?,
             Ask::Route(count) => {
-                let path = routes::path(fastrand::usize(0..*count));
-                stream.write_all(&get(&path, false)).await?;
+                stream.write_all(&get(&path(*count), false)).await?;
             }
         }
         stream.flush().await?;

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request};
 
-use super::Slot;
 use super::stream::Connector;
+use super::{Slot, path};
+use crate::Result;
 use crate::origin::{METHOD, SMALL};
-use crate::{Result, routes};
 
 /// A unary call's message: not compressed, 32 bytes.
 pub(crate) const MESSAGE: [u8; 37] = {
@@ -67,7 +67,7 @@ impl Slot for Shared {
     async fn ask(&mut self) -> Result<()> {
         let path = match self.ask {
             Ask::Call => METHOD.to_owned(),
-            Ask::Get if self.routes > 0 => routes::path(fastrand::usize(0..self.routes)),
+            Ask::Get if self.routes > 0 => path(self.routes),
             Ask::Get => "/".to_owned(),
         };
         let request = Request::builder().uri(format!("{}{path}", self.base));

@@ -18,6 +18,9 @@ async fn calls(stream: TcpStream) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut connection = h2::server::Builder::new()
         .max_concurrent_streams(1000)
+        // A proxy may send all calls over one connection, each in a small frame and an empty last one:
+        // h2 allows for 116 of them at a time unless told otherwise.
+        .data_frame_budget(16 * 1024 * 1024)
         .handshake::<_, Bytes>(stream)
         .await?;
     while let Some(call) = connection.accept().await {

@@ -246,19 +246,19 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
     },
     Scenario {
         name: "routes-1k",
-        about: "small-get to 1,000 routes at random",
+        about: "small-get to 100 of 1,000 routes",
         needs: routes(1000),
         work: closed(SMALL),
     },
     Scenario {
         name: "routes-100k",
-        about: "small-get to 100,000 routes at random",
+        about: "small-get to 100 of 100,000 routes",
         needs: routes(100_000),
         work: closed(SMALL),
     },
     Scenario {
         name: "routes-1m",
-        about: "small-get to 1,000,000 routes at random",
+        about: "small-get to 100 of 1,000,000 routes",
         needs: routes(1_000_000),
         work: closed(SMALL),
     },
@@ -273,7 +273,7 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
     },
     Scenario {
         name: "changes",
-        about: "small-get to 1,000 routes; also while 1,000 others change each second",
+        about: "small-get to 100 of 1,000 routes; also while 1,000 others change each second",
         needs: routes(1000),
         work: Work::Load(Load {
             kind: SMALL,
@@ -283,7 +283,7 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
     },
     Scenario {
         name: "everything",
-        about: "h2 to 100,000 routes with leases; also while others change each millisecond",
+        about: "h2 to 100 of 100,000 routes with leases; also while others change each millisecond",
         needs: Needs {
             http2: true,
             routes: 100_000,
