@@ -68,13 +68,18 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn here() -> Result<Self> {
         let processor = fs::read_to_string("/proc/cpuinfo")?;
+        // This process is on one core by now, so it cannot be asked how many there are.
+        let cores = processor
+            .lines()
+            .filter(|line| line.starts_with("processor"))
+            .count();
         let processor = processor
             .lines()
             .find_map(|line| line.strip_prefix("model name"))
             .map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':']));
         Ok(Self {
             processor: processor.to_owned(),
-            cores: std::thread::available_parallelism()?.get(),
+            cores,
             kernel: run("uname", &["-sr"])?,
             date: run("date", &["-u", "+%Y-%m-%d %H:%M UTC"])?,
             // Not every copy of the source is a repository.

@@ -109,7 +109,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let mut results = Results {
         machine: Machine::here()?,
         cores,
-        command: std::env::args().skip(1).collect(),
+        command: told(),
         rounds: bench.args.rounds,
         seconds: bench.args.seconds,
         peers: Vec::new(),
@@ -151,6 +151,22 @@ impl Scenario {
             left_out: Vec::new(),
         }
     }
+}
+
+/// The arguments, without those that only say where things are.
+fn told() -> Vec<String> {
+    let mut arguments = std::env::args().skip(1);
+    let mut told = Vec::new();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--npm" | "--out" | "--proxy" | "--charts" => {
+                arguments.next();
+            }
+            "--bench" | "--keep" => {}
+            _ => told.push(argument),
+        }
+    }
+    told
 }
 
 /// Those whose names the command line has, or begins; all if it has none.
