@@ -22,6 +22,7 @@ WORKDIR /build
 # The dependencies, in a layer that stays until Cargo.toml or Cargo.lock changes. Cargo wants a file
 # for each bench in the manifest, though it builds none here.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 RUN mkdir -p src benches \
     && sed -n '/^\[\[bench\]\]/,/^$/s|^name = "\(.*\)"|benches/\1.rs|p' Cargo.toml | xargs touch \
     && touch src/lib.rs \

@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz-api bench check
+.PHONY: help build run test fuzz-api bench bench-quick bench-parts bench-ready check
 
 CARGO ?= cargo
 # The folder that cargo builds into.
@@ -11,13 +11,19 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCHEMATHESIS := $(abspath $(TARGET))/schemathesis
 # Where the gRPC client and server of the tests have their packages; `make test` installs them.
 GRPCIO := $(abspath $(TARGET))/grpcio
+# Where `make bench` keeps what it needs and what it finds.
+BENCH := $(abspath $(TARGET))/bench
+# More arguments for the bench; `make bench ARGS=--list` names scenarios and peers.
+ARGS ?=
+PEERS = PATH="$$PATH:/usr/sbin" $(CARGO) bench --locked --bench peers -- --npm $(BENCH)/npm --out $(BENCH) \
+	--proxy $(BENCH)/dynamic-reverse-proxy
 # How long `make fuzz-api` takes.
 SECONDS ?= 600
 # The configuration of `make run`; empty for the defaults.
 CONF ?=
 
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 13
 	@echo 'make run takes CONF=FILE for a configuration, and PORT from the environment.'
 
 build: ## Build the proxy as it is deployed (some minutes: link-time optimisation)
@@ -39,7 +45,21 @@ fuzz-api: ## Check the control API against its description with new requests, fo
 	SCHEMATHESIS=$(SCHEMATHESIS) SCHEMATHESIS_ARGS="--max-time $(SECONDS) --seed $$RANDOM" \
 		$(CARGO) test --locked --test it schemathesis -- --nocapture
 
-bench: ## Measure the route table, an idle connection, and changes beside traffic
+bench: bench-ready ## Measure the proxy beside nginx and others (ARGS='--scenario tls,h2 --rounds 3')
+	@$(PEERS) $(if $(ARGS),,--charts benches/results) $(ARGS)
+
+bench-quick: bench-ready ## The same in three minutes: few scenarios and peers, short rounds
+	@$(PEERS) --scenario small-get,tls,handshake,h2,idle --peer nginx,haproxy,bare,ours \
+		--rounds 3 --seconds 1 --rate-rounds 1 $(ARGS)
+
+# The binary is put aside: the bench's own build makes one with the features of the tests' crates.
+bench-ready:
+	@scripts/prerequisites build bench
+	@scripts/peers $(BENCH)/npm
+	$(CARGO) build --release --locked
+	@install -D $(TARGET)/release/dynamic-reverse-proxy $(BENCH)/dynamic-reverse-proxy
+
+bench-parts: ## Measure the route table, an idle connection, and changes beside traffic
 	@scripts/prerequisites build
 	$(CARGO) bench --locked --bench route_table
 	$(CARGO) bench --locked --bench idle_connections

@@ -1,0 +1,34 @@
+//! No proxy: the origin itself. It shows what the load alone can do, and that the origin is never what
+//! is measured.
+
+use std::path::Path;
+
+use super::{Needs, Peer, Setup};
+use crate::Result;
+use crate::process::Program;
+
+pub(super) struct Direct;
+
+impl Peer for Direct {
+    fn name(&self) -> &'static str {
+        "direct"
+    }
+
+    fn version(&self, _npm: &Path, _proxy: &Path) -> Result<String> {
+        Ok("no proxy: the origin alone".to_owned())
+    }
+
+    fn lacks(&self, needs: &Needs) -> Option<&'static str> {
+        if needs.tls {
+            Some("the origin has no TLS")
+        } else if needs.routes > 0 || needs.dynamic {
+            Some("the origin has no routes")
+        } else {
+            None
+        }
+    }
+
+    fn program(&self, _setup: &Setup<'_>) -> Result<Option<Program>> {
+        Ok(None)
+    }
+}

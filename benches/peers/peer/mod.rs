@@ -1,0 +1,202 @@
+//! The proxies that are measured: how each is configured, started and given routes.
+
+mod bare;
+mod caddy;
+mod configurable_http_proxy;
+mod direct;
+mod haproxy;
+mod nginx;
+mod original;
+mod ours;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::client::Address;
+use crate::identity::Identity;
+use crate::process::{Place, Process, Program};
+
+/// What a scenario needs of a proxy.
+#[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    /// TLS in front, with HTTP/2 beside HTTP/1.1.
+    pub(crate) tls: bool,
+    pub(crate) http2: bool,
+    /// No tickets and no cache, where they can be turned off: each handshake is a full one.
+    pub(crate) no_sessions: bool,
+    pub(crate) websocket: bool,
+    pub(crate) grpc: bool,
+    /// Routes besides the one at `/`; see [`crate::routes`].
+    pub(crate) routes: usize,
+    /// Each route with a lease.
+    pub(crate) leases: bool,
+    /// Routes can be added while it runs.
+    pub(crate) dynamic: bool,
+}
+
+/// What a proxy is started with.
+pub(crate) struct Setup<'a> {
+    pub(crate) needs: Needs,
+    pub(crate) port: u16,
+    /// For its control API, if that needs one.
+    pub(crate) control: u16,
+    /// The origin's ports.
+    pub(crate) origin: u16,
+    pub(crate) grpc: u16,
+    pub(crate) identity: &'a Identity,
+    /// For its files: a folder of its own.
+    pub(crate) folder: PathBuf,
+    /// Where the npm packages are.
+    pub(crate) npm: &'a Path,
+    /// The proxy's own binary.
+    pub(crate) proxy: &'a Path,
+}
+
+impl Setup<'_> {
+    /// The template with each `{{name}}` replaced, and the common ones as well.
+    fn fill(&self, template: &str, places: &[(&str, String)]) -> String {
+        let common = [
+            ("port", self.port.to_string()),
+            ("control", self.control.to_string()),
+            ("origin", self.origin.to_string()),
+            ("grpc", self.grpc.to_string()),
+            ("folder", self.folder.display().to_string()),
+            (
+                "certificate",
+                self.identity.certificate.display().to_string(),
+            ),
+            ("key", self.identity.key.display().to_string()),
+        ];
+        let mut text = template.to_owned();
+        for (name, value) in common.iter().chain(places) {
+            text = text.replace(&format!("{{{{{name}}}}}"), value);
+        }
+        text
+    }
+}
+
+/// How a proxy is told of a route while it runs.
+pub(crate) struct Registration {
+    pub(crate) address: Address,
+    /// The whole request for the route of this number, which goes to this port.
+    pub(crate) request: fn(usize, u16) -> Vec<u8>,
+}
+
+/// A proxy.
+pub(crate) trait Peer: Sync {
+    /// Its name on the command line and in the results.
+    fn name(&self) -> &'static str;
+
+    fn version(&self, npm: &Path, proxy: &Path) -> Result<String>;
+
+    /// Why it cannot do this, if it cannot.
+    fn lacks(&self, needs: &Needs) -> Option<&'static str>;
+
+    /// Writes its configuration and says how it is started. None: there is nothing to start.
+    fn program(&self, setup: &Setup<'_>) -> Result<Option<Program>>;
+
+    /// Gives it the routes that its configuration has not, once it runs.
+    fn prepare(&self, _setup: &Setup<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// How it is told of a route while it runs.
+    fn registration(&self, _setup: &Setup<'_>) -> Option<Registration> {
+        None
+    }
+}
+
+/// All of them, in the order of the tables.
+pub(crate) const ALL: [&dyn Peer; 8] = [
+    &nginx::Nginx,
+    &haproxy::Haproxy,
+    &caddy::Caddy,
+    &configurable_http_proxy::ConfigurableHttpProxy,
+    &original::Original,
+    &bare::Bare,
+    &ours::Ours,
+    &direct::Direct,
+];
+
+/// What other ratios are to.
+pub(crate) const NGINX: &str = "nginx";
+pub(crate) const BARE: &str = "bare";
+
+/// A proxy that runs.
+pub(crate) struct Running<'a> {
+    pub(crate) peer: &'static dyn Peer,
+    pub(crate) address: SocketAddr,
+    pub(crate) setup: Setup<'a>,
+    process: Option<Process>,
+}
+
+impl<'a> Running<'a> {
+    /// Starts it and waits until it takes connections, then gives it its routes.
+    pub(crate) fn start(peer: &'static dyn Peer, setup: Setup<'a>, place: Place) -> Result<Self> {
+        std::fs::create_dir_all(&setup.folder)?;
+        let process = match peer.program(&setup)? {
+            None => None,
+            Some(program) => {
+                let log = setup.folder.join("log");
+                Some(Process::start(&program, place, &log)?)
+            }
+        };
+        let port = if process.is_some() {
+            setup.port
+        } else {
+            setup.origin
+        };
+        let mut running = Self {
+            peer,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            setup,
+            process,
+        };
+        running.listens()?;
+        peer.prepare(&running.setup)?;
+        Ok(running)
+    }
+
+    fn listens(&mut self) -> Result<()> {
+        // A large configuration takes its time.
+        let deadline = Instant::now() + Duration::from_mins(2);
+        loop {
+            if std::net::TcpStream::connect(self.address).is_ok() {
+                return Ok(());
+            }
+            if let Some(process) = &mut self.process {
+                process.alive()?;
+                if Instant::now() > deadline {
+                    return Err(format!("it does not listen: {}", process.said()).into());
+                }
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Whose time and memory is taken: this process's if there is no proxy.
+    pub(crate) fn pid(&self) -> u32 {
+        let process = self.process.as_ref();
+        process.map_or_else(std::process::id, Process::pid)
+    }
+
+    /// The end of its log, for an error.
+    pub(crate) fn said(&self) -> String {
+        self.process.as_ref().map(Process::said).unwrap_or_default()
+    }
+}
+
+/// Ports that are free now; nobody else is told of them, but somebody may take one.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut listeners = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        *port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
+}
