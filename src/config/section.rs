@@ -122,6 +122,9 @@ pub struct Timeouts {
     /// For which a target's connection is kept for reuse. Default: 60 s.
     #[serde(deserialize_with = "duration::or_off")]
     pub upstream_idle: Option<Duration>,
+    /// The furthest deadline of a gRPC call that takes the place of the limits on silence. Default: 1 h.
+    #[serde(deserialize_with = "duration::positive")]
+    pub grpc_deadline: Duration,
     /// Between two reads of a client's body. Default: 60 s.
     #[serde(deserialize_with = "duration::or_off")]
     pub client_body: Option<Duration>,
@@ -142,6 +145,7 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(10),
             idle: minute,
             upstream_idle: minute,
+            grpc_deadline: Duration::from_hours(1),
             client_body: minute,
             send: minute,
         }

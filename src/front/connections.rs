@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -28,8 +28,6 @@ thread_local! {
 pub struct Connections {
     open: AtomicUsize,
     all_closed: Notify,
-    /// Read by all and written once.
-    is_stopping: AtomicBool,
     leashes: [Mutex<Slab<Arc<Leash>>>; SHARDS],
 }
 
@@ -69,19 +67,12 @@ impl Connections {
         self.each(Leash::cut_any)
     }
 
-    /// No connection waits for another request from now on.
-    pub(super) fn stop(&self) {
-        self.is_stopping.store(true, Ordering::SeqCst);
-        // A connection that comes behind its shard's turn sees the mark.
+    /// Has every connection look around.
+    pub(super) fn wake(&self) {
         self.each(|leash| {
             leash.wake();
             false
         });
-    }
-
-    /// Whether the server has begun to stop.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Relaxed)
     }
 
     fn each(&self, mut cut: impl FnMut(&Leash) -> bool) -> usize {

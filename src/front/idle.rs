@@ -5,6 +5,7 @@
 //! rather than each of them asking for it.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use bytes::BytesMut;
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
-use super::connections::Connections;
 
 /// The timer of a connection's idle times.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ pub(super) async fn first_bytes(
     connection: &mut Connection,
     timer: &mut IdleTimer,
     idle: Option<Duration>,
-    connections: &Connections,
+    stop: &AtomicBool,
     buffer: &mut BytesMut,
 ) -> bool {
     // A limit that no clock reaches is none.
@@ -54,7 +54,7 @@ pub(super) async fn first_bytes(
         if let Poll::Ready(read) = connection.poll_fill(context, buffer) {
             return Poll::Ready(matches!(read, Ok(count) if count > 0));
         }
-        if connections.is_stopping() {
+        if stop.load(Ordering::Relaxed) {
             return Poll::Ready(false);
         }
         match deadline {

@@ -29,6 +29,7 @@ mod tls_client;
 mod wait;
 mod websocket;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub struct Front<P, C> {
     body: BodyOf,
     /// Done once somebody waits for the server's stop, on behalf of all connections.
     stop_watch: Once,
+    /// Whether the server has begun to stop: read by all connections, and written once.
+    is_stopping: AtomicBool,
 }
 
 impl<P, C> Front<P, C> {
@@ -113,6 +116,7 @@ impl<P, C> Front<P, C> {
             failures: Failures::default(),
             body: Refusal::body,
             stop_watch: Once::new(),
+            is_stopping: AtomicBool::new(false),
         }
     }
 }
@@ -129,6 +133,7 @@ impl<A> Front<A, A> {
             failures: Failures::default(),
             body: |refusal, _accept| refusal.problem(),
             stop_watch: Once::new(),
+            is_stopping: AtomicBool::new(false),
         }
     }
 }
@@ -163,10 +168,12 @@ where
     ) -> Option<Stream> {
         let counted = self.connections.enter();
         self.stop_watch.call_once(|| {
-            let (connections, mut shutdown) = (Arc::clone(&self.connections), shutdown.clone());
+            let (front, mut shutdown) = (Arc::clone(self), shutdown.clone());
             tokio::spawn(async move {
                 stopping(&mut shutdown).await;
-                connections.stop();
+                front.is_stopping.store(true, Ordering::SeqCst);
+                // A connection that comes behind its turn sees the mark.
+                front.connections.wake();
             });
         });
         // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
@@ -294,8 +301,8 @@ where
     async fn next_head(&self, connection: &mut Connection, timer: &mut IdleTimer) -> Next {
         let mut buffer = BytesMut::new();
         let idle = self.options.idle_timeout;
-        let connections = &*self.connections;
-        if !idle::first_bytes(connection, timer, idle, connections, &mut buffer).await {
+        let stop = &self.is_stopping;
+        if !idle::first_bytes(connection, timer, idle, stop, &mut buffer).await {
             return Next::Close;
         }
         let mut scan = HeadScan::default();
@@ -401,7 +408,7 @@ where
         }
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
-        session.set_keepalive(if self.connections.is_stopping() {
+        session.set_keepalive(if self.is_stopping.load(Ordering::Relaxed) {
             None
         } else {
             Some(

@@ -10,7 +10,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::{RelativeDistinguishedName, X509Name};
 
 /// The certificate itself (RFC 9440, 2.2).
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
@@ -56,11 +58,14 @@ impl TlsClient {
         &self.identity
     }
 
-    /// Whether a field, by its name in lower case, would be taken for one of those: `-` and `_` are the
-    /// same to origins that see fields as variables of an environment (RFC 3875, 4.1.18).
+    /// Whether a field, by its name in lower case, would be taken for one of those: `-`, `_` and often
+    /// every other sign are the same to origins that see fields as variables of an environment (RFC 3875,
+    /// 4.1.18).
     pub(crate) fn is_identity(name: &str) -> bool {
         let begins = |own: &str| {
-            let same = |(own, other): (u8, u8)| own == other || (own == b'-' && other == b'_');
+            let same = |(own, other): (u8, u8)| {
+                own == other || (own == b'-' && !other.is_ascii_alphanumeric())
+            };
             own.len() <= name.len() && own.bytes().zip(name.bytes()).all(same)
         };
         match name.as_bytes().first() {
@@ -85,9 +90,8 @@ fn identity(der: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
     texts.push((FINGERPRINT, fingerprint));
     // rustls has verified it, so it can be read.
     if let Ok((_, certificate)) = X509Certificate::from_der(der) {
-        let plain = |text: String| utf8_percent_encode(&text, ENCODED).to_string();
-        texts.push((SUBJECT, plain(certificate.subject().to_string())));
-        texts.push((ISSUER, plain(certificate.issuer().to_string())));
+        texts.push((SUBJECT, distinguished_name(certificate.subject())));
+        texts.push((ISSUER, distinguished_name(certificate.issuer())));
         texts.push((SERIAL, certificate.raw_serial_as_string()));
         let names = names(&certificate);
         if !names.is_empty() {
@@ -99,6 +103,48 @@ fn identity(der: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
         HeaderValue::try_from(text).ok().map(|value| (name, value))
     });
     fields.collect()
+}
+
+/// A distinguished name as RFC 4514 has it: the last part first, and what would end a value behind a
+/// backslash; percent-encoded as a field needs it.
+fn distinguished_name(name: &X509Name<'_>) -> String {
+    let mut parts: Vec<String> = name.iter_rdn().map(relative_name).collect();
+    parts.reverse();
+    utf8_percent_encode(&parts.join(","), ENCODED).to_string()
+}
+
+fn relative_name(part: &RelativeDistinguishedName<'_>) -> String {
+    let attributes = part.iter().map(|attribute| {
+        let oid = attribute.attr_type();
+        let name = oid2abbrev(oid, oid_registry())
+            .map_or_else(|_unnamed| oid.to_id_string(), str::to_owned);
+        let value = match attribute.as_str() {
+            Ok(text) => escaped(text),
+            // In hexadecimal (RFC 4514, 2.4).
+            Err(_no_text) => {
+                let bytes = attribute.as_slice().iter();
+                bytes.fold("#".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+            }
+        };
+        format!("{name}={value}")
+    });
+    attributes.collect::<Vec<_>>().join("+")
+}
+
+/// A value with a backslash before what is a sign of its own (RFC 4514, 2.4).
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let last = value.chars().count().saturating_sub(1);
+    for (index, char) in value.chars().enumerate() {
+        let is_sign = matches!(char, '"' | '+' | ',' | ';' | '<' | '>' | '=' | '\\')
+            || (index == 0 && matches!(char, ' ' | '#'))
+            || (index == last && char == ' ');
+        if is_sign {
+            text.push('\\');
+        }
+        text.push(char);
+    }
+    text
 }
 
 /// The alternative names (RFC 5280, 4.2.1.6) of the kinds that name somebody.
@@ -155,7 +201,10 @@ mod tests {
         assert_eq!(field(CLIENT_CERT), format!(":{encoded}:"));
         assert_eq!(field(FINGERPRINT).len(), 64);
         let subject = field(SUBJECT);
-        assert!(subject.contains("CN=Ann%25, %C3%A4%0D%0AX: y"), "{subject}");
+        assert!(
+            subject.contains("CN=Ann%25\\, %C3%A4%0D%0AX: y"),
+            "{subject}"
+        );
         assert_eq!(
             field(NAMES),
             "DNS:a.test,URI:spiffe://a/b%2CDNS:evil,IP:192.0.2.1"
@@ -172,10 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn nobody_writes_another_name_into_his_own() {
+        for (value, expected) in [
+            ("bob", "bob"),
+            ("bob, O=Admins", "bob\\, O\\=Admins"),
+            (" #a ", "\\ #a\\ "),
+            ("#a", "\\#a"),
+            ("a+b<c>\"d\";e\\", "a\\+b\\<c\\>\\\"d\\\"\\;e\\\\"),
+            ("", ""),
+        ] {
+            assert_eq!(escaped(value), expected);
+        }
+    }
+
+    #[test]
     fn what_would_be_taken_for_one_of_them_is_known() {
         for (name, expected) in [
             ("client-cert", true),
             ("client_cert", true),
+            ("client.cert", true),
+            ("x~client+cert.subject", true),
             ("client-cert-chain", true),
             ("client_cert-chain", true),
             ("x-client-cert-subject", true),

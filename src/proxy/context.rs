@@ -34,6 +34,8 @@ pub struct Exchange {
     pub(super) resent: bool,
     /// The request's id, sent to the origin and back to the client.
     pub(super) request_id: Option<HeaderValue>,
+    /// What a request that is sent again does not meet of its new route.
+    pub(super) unmet: Option<Refusal>,
     /// Whether the origin has begun its answer.
     pub(super) answered: bool,
     /// How long a call of gRPC may take by its own word.

@@ -1,7 +1,6 @@
 //! What a route asks of the connection that a request came over, and what it says about later ones.
 
-use http::header::STRICT_TRANSPORT_SECURITY;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::https;
 use super::options::SecurityDefaults;
@@ -17,8 +16,8 @@ pub(super) struct Way<'a> {
     pub(super) has_certificate: bool,
     /// The host that it is for, without port.
     pub(super) host: &'a str,
-    /// Its path, normalised.
-    pub(super) path: &'a str,
+    /// Its method.
+    pub(super) method: &'a Method,
     /// Its target as the client wrote it.
     pub(super) target: &'a [u8],
 }
@@ -37,6 +36,16 @@ pub(super) enum Unmet {
     Elsewhere(String),
     /// It is refused.
     Refused(Refusal),
+}
+
+impl Unmet {
+    /// The refusal, for whoever cannot be sent elsewhere.
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Self::Elsewhere(_) => tls_required(),
+            Self::Refused(refusal) => refusal,
+        }
+    }
 }
 
 impl From<Refusal> for Unmet {
@@ -72,7 +81,7 @@ impl Demands {
         let tls = own.and_then(|own| own.tls).unwrap_or(self.tls);
         let certificate = own.and_then(|own| own.client_certificate);
         if !way.is_encrypted {
-            if https::is_challenge(way.path) {
+            if https::is_challenge(way.method, way.target) {
                 // An authority asks in cleartext and shows no certificate; what it is told is no
                 // secret (RFC 8555, 8.3).
                 return Ok(());
@@ -91,12 +100,8 @@ impl Demands {
         Ok(())
     }
 
-    /// The value of `Strict-Transport-Security` for an answer over TLS, unless the app has set it (RFC
-    /// 6797, 7.1: the field stands there once).
-    pub(super) fn hsts(&self, own: Option<&Security>, fields: &HeaderMap) -> Option<HeaderValue> {
-        if fields.contains_key(STRICT_TRANSPORT_SECURITY) {
-            return None;
-        }
+    /// The value of `Strict-Transport-Security` for an answer over TLS whose app has not set it.
+    pub(super) fn hsts(&self, own: Option<&Security>) -> Option<HeaderValue> {
         match own.and_then(|own| own.hsts.as_ref()) {
             Some(own) => HeaderValue::from_str(own.value()?).ok(),
             None => self.hsts.clone(),
@@ -112,7 +117,7 @@ pub(super) fn elsewhere(host: &str, target: &[u8], https_port: u16) -> Unmet {
     }
 }
 
-pub(super) fn tls_required() -> Refusal {
+fn tls_required() -> Refusal {
     Refusal::new(
         StatusCode::FORBIDDEN,
         "TLS_REQUIRED",
@@ -159,7 +164,7 @@ mod tests {
             is_encrypted: false,
             has_certificate: false,
             host: "a.test",
-            path,
+            method: &Method::GET,
             target: path.as_bytes(),
         }
     }
@@ -233,15 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn hsts_is_the_apps_or_the_routes_or_the_general_one() {
+    fn hsts_is_the_routes_or_the_general_one() {
         let demands = demands(TlsPolicy::Optional, "max-age=1");
         let own = |hsts: &str| Security {
             hsts: Some(hsts.parse::<Hsts>().unwrap()),
             ..Security::default()
         };
-        let none = HeaderMap::new();
         let value = |own: Option<&Security>| {
-            let value = demands.hsts(own, &none);
+            let value = demands.hsts(own);
             value.map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(value(None).as_deref(), Some("max-age=1"));
@@ -251,8 +255,5 @@ mod tests {
         );
         assert_eq!(value(Some(&own("max-age=2"))).as_deref(), Some("max-age=2"));
         assert_eq!(value(Some(&own("off"))), None);
-        let mut apps = HeaderMap::new();
-        apps.insert(STRICT_TRANSPORT_SECURITY, "max-age=3".parse().unwrap());
-        assert_eq!(demands.hsts(None, &apps), None);
     }
 }

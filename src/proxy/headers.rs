@@ -132,23 +132,56 @@ fn text_of(address: Option<IpAddr>) -> Result<String> {
     Ok(text)
 }
 
-/// Whether a proxy in front of this one says that its client's side is encrypted.
+/// Whether the proxy in front of this one says that its client's side is encrypted. Its own word is the
+/// last of a list; if its fields contradict each other, it does not.
 pub(super) fn says_https(request: &RequestHeader) -> bool {
-    let first = |name: &str| {
-        let value = request.headers.get(name)?.to_str().ok()?;
-        value.split(',').next()
+    let last = |name: &str| {
+        let lines = request.headers.get_all(name).iter();
+        lines.filter_map(|value| value.to_str().ok()).next_back()
     };
-    if let Some(scheme) = first(X_FORWARDED_PROTO) {
-        return scheme.trim().eq_ignore_ascii_case("https");
+    let scheme = last(X_FORWARDED_PROTO).map(|list| {
+        let word = list.rsplit(',').next().unwrap_or_default();
+        word.trim().eq_ignore_ascii_case("https")
+    });
+    let forwarded = last(FORWARDED).and_then(scheme_of_forwarded);
+    match (scheme, forwarded) {
+        (Some(one), Some(other)) => one && other,
+        (one, other) => one.or(other).unwrap_or(false),
     }
-    let mut parameters = first(FORWARDED)
-        .into_iter()
-        .flat_map(|node| node.split(';'));
-    parameters.any(|parameter| {
-        let (name, value) = parameter.split_once('=').unwrap_or_default();
-        name.trim().eq_ignore_ascii_case("proto")
-            && value.trim().trim_matches('"').eq_ignore_ascii_case("https")
-    })
+}
+
+/// Whether the last element of a `Forwarded` line has the scheme https; none if it has no scheme (RFC
+/// 7239, 4: elements and parameters end at `,` and `;` outside of quotes).
+fn scheme_of_forwarded(line: &str) -> Option<bool> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let mut begins = 0;
+    let mut scheme = None;
+    let mut note = |parameter: &str, ends_element: bool| {
+        if let Some((name, value)) = parameter.split_once('=')
+            && name.trim().eq_ignore_ascii_case("proto")
+        {
+            let value = value.trim().trim_matches('"');
+            scheme = Some(value.eq_ignore_ascii_case("https"));
+        }
+        let found = scheme;
+        if ends_element {
+            scheme = None;
+        }
+        found
+    };
+    for (at, byte) in line.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            b',' | b';' if !is_quoted => {
+                note(line.get(begins..at).unwrap_or_default(), byte == b',');
+                begins = at + 1;
+            }
+            _ => {}
+        }
+    }
+    note(line.get(begins..).unwrap_or_default(), true)
 }
 
 /// Tells the origin which certificate the client has shown (RFC 9440), and takes out what the client
@@ -313,6 +346,50 @@ mod tests {
         ("x-real-ip", "6.6.6.6"),
         ("forwarded", "for=6.6.6.6"),
     ];
+
+    #[test]
+    fn the_nearest_proxys_word_on_the_scheme_counts() {
+        let says = |fields: &[(&'static str, &str)]| says_https(&request(fields));
+        for (fields, expected) in [
+            (vec![], false),
+            (vec![("x-forwarded-proto", "https")], true),
+            (vec![("x-forwarded-proto", "HTTPS ")], true),
+            (vec![("x-forwarded-proto", "https, http")], false),
+            (vec![("x-forwarded-proto", "http, https")], true),
+            (
+                vec![
+                    ("x-forwarded-proto", "https"),
+                    ("x-forwarded-proto", "http"),
+                ],
+                false,
+            ),
+            (vec![("forwarded", "for=a;proto=https")], true),
+            (vec![("forwarded", "for=a; Proto=\"https\"")], true),
+            (
+                vec![("forwarded", "for=a;proto=https, for=b;proto=http")],
+                false,
+            ),
+            (vec![("forwarded", "for=a;proto=https, for=b")], false),
+            (
+                vec![("forwarded", "for=\"_a;proto=https;b\";proto=http")],
+                false,
+            ),
+            (
+                vec![("forwarded", "for=\"\\\",proto=https\";proto=http")],
+                false,
+            ),
+            (
+                vec![("forwarded", "proto=https"), ("x-forwarded-proto", "http")],
+                false,
+            ),
+            (
+                vec![("forwarded", "proto=https"), ("x-forwarded-proto", "https")],
+                true,
+            ),
+        ] {
+            assert_eq!(says(&fields), expected, "{fields:?}");
+        }
+    }
 
     #[test]
     fn texts_are_what_formats_write() {

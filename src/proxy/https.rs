@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, LOCATION};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use crate::answer::Refusal;
@@ -17,10 +17,18 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 /// What does not stand in a location as it is, besides what is no ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ');
 
-/// Whether a path, normalised, is below the one of ACME's challenges: nothing that insists on TLS
-/// holds for it.
-pub(super) fn is_challenge(path: &str) -> bool {
-    path.starts_with(CHALLENGES)
+/// Whether a request asks for the proof of a challenge: nothing that insists on TLS holds for it. What
+/// follows the path is one token (RFC 8555, 8.3) and nothing that an app might take for a path of its
+/// own.
+pub(super) fn is_challenge(method: &Method, target: &[u8]) -> bool {
+    let Some(token) = target.strip_prefix(CHALLENGES.as_bytes()) else {
+        return false;
+    };
+    let token = token.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    matches!(*method, Method::GET | Method::HEAD)
+        && !token.is_empty()
+        && token.iter().all(is_of_token)
 }
 
 /// The URL of the same resource over TLS: `host` is a view's, without port, and `target` the request
@@ -137,16 +145,34 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_is_below_its_path() {
-        for (path, expected) in [
-            ("/.well-known/acme-challenge/token", true),
-            ("/.well-known/acme-challenge/", true),
-            ("/.well-known/acme-challenge", false),
-            ("/.well-known/acme-challenges/token", false),
-            ("/.Well-Known/acme-challenge/token", false),
-            ("/a/.well-known/acme-challenge/token", false),
+    fn a_challenge_is_one_token_below_its_path() {
+        let of = |method: &Method, end: &str| {
+            let target = format!("/.well-known/acme-challenge{end}");
+            is_challenge(method, target.as_bytes())
+        };
+        for (end, expected) in [
+            ("/token-1_A", true),
+            ("/token?x=/..", true),
+            ("/", false),
+            ("", false),
+            ("s/token", false),
+            ("/a/b", false),
+            ("/..", false),
+            ("/..%2f..%2fsecret", false),
+            ("/..%5csecret", false),
+            ("/%74oken", false),
+            ("//token", false),
+            ("/token;x", false),
         ] {
-            assert_eq!(is_challenge(path), expected, "{path}");
+            assert_eq!(of(&Method::GET, end), expected, "{end}");
+            assert_eq!(of(&Method::HEAD, end), expected, "{end}");
+            assert!(!of(&Method::POST, end), "{end}");
+        }
+        for other in [
+            "/.Well-Known/acme-challenge/t",
+            "/a/.well-known/acme-challenge/t",
+        ] {
+            assert!(!is_challenge(&Method::GET, other.as_bytes()), "{other}");
         }
     }
 

@@ -93,11 +93,17 @@ impl Gateway {
         exchange.rewritten = view.rewritten();
         exchange.port = view.port;
         if let Some(port) = self.redirect_port(session)
-            && !https::is_challenge(&view.path)
+            && !https::is_challenge(&request.method, request.raw_path())
         {
             return Err(demand::elsewhere(&view.host, request.raw_path(), port));
         }
         self.find(&view, exchange);
+        self.meet(session, &view, exchange)
+    }
+
+    /// Sees whether a request meets what its route asks for.
+    fn meet(&self, session: &Session, view: &View<'_>, exchange: &Exchange) -> Result<(), Unmet> {
+        let request = session.req_header();
         match exchange.route() {
             Some(route) if !self.demands.are_none_of(route) => {
                 let way = Way {
@@ -105,13 +111,29 @@ impl Gateway {
                     has_certificate: session::tls_client(session)
                         .is_some_and(|client| client.certificate.is_some()),
                     host: &view.host,
-                    path: &view.path,
+                    method: &request.method,
                     target: request.raw_path(),
                 };
                 self.demands.check(route, way)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Finds the route of a request that is sent again; it may be another by now, and ask for more.
+    fn find_again(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        let Ok(view) = View::of(session.req_header()) else {
+            // It was read once, so it can be.
+            return Ok(());
+        };
+        self.find(&view, exchange);
+        if let Err(unmet) = self.meet(session, &view, exchange) {
+            exchange.unmet = Some(unmet.refusal());
+            let error = Error::explain(ErrorType::ConnectNoRoute, "the new route asks for more");
+            return Err(error.into_up());
+        }
+        self.heed_deadline(session, exchange);
+        Ok(())
     }
 
     /// Whether the client's side is encrypted, as far as we or a trusted proxy can tell.
@@ -129,12 +151,21 @@ impl Gateway {
         response: &mut ResponseHeader,
     ) -> Result<()> {
         let own = exchange.route().and_then(|route| route.security());
-        if !self.demands.may_have_hsts(own) || !self.is_encrypted(session) {
+        let apps = response.headers.get(STRICT_TRANSPORT_SECURITY).cloned();
+        if apps.is_none() && !self.demands.may_have_hsts(own) {
             return Ok(());
         }
-        match self.demands.hsts(own, &response.headers) {
+        let value = if self.is_encrypted(session) {
+            apps.or_else(|| self.demands.hsts(own))
+        } else {
+            None
+        };
+        match value {
             Some(value) => response.insert_header(STRICT_TRANSPORT_SECURITY, value),
-            None => Ok(()),
+            None => {
+                response.remove_header(&STRICT_TRANSPORT_SECURITY);
+                Ok(())
+            }
         }
     }
 
@@ -209,7 +240,9 @@ impl Gateway {
     fn heed_deadline(&self, session: &mut Session, exchange: &mut Exchange) {
         let speaks_http2 = |route: &Arc<Route>| route.target().protocol != Protocol::Http1;
         if exchange.route().is_some_and(speaks_http2) {
-            exchange.deadline = grpc::deadline(session.req_header());
+            let furthest = self.options.timeouts.grpc_deadline;
+            let deadline = grpc::deadline(session.req_header());
+            exchange.deadline = deadline.filter(|deadline| *deadline <= furthest);
         }
         if exchange.deadline.is_some() {
             self.limit(session, exchange);
@@ -324,8 +357,8 @@ impl ProxyHttp for Gateway {
                 (refusal, None)
             }
             // gRPC knows no redirects.
-            Err(Unmet::Elsewhere(_)) if grpc::is_call(session.req_header()) => {
-                (demand::tls_required(), None)
+            Err(unmet @ Unmet::Elsewhere(_)) if grpc::is_call(session.req_header()) => {
+                (unmet.refusal(), None)
             }
             Err(Unmet::Elsewhere(location)) => {
                 debug!("{}: sent to {location}", summary(session, exchange));
@@ -347,10 +380,8 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        if exchange.stale
-            && let Ok(view) = View::of(session.req_header())
-        {
-            self.find(&view, exchange);
+        if exchange.stale {
+            self.find_again(session, exchange)?;
         }
         let no_address = || Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up();
         let Some(visit) = &exchange.visit else {
@@ -570,7 +601,11 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> FailToProxy {
         let summary = summary(session, exchange);
-        let (refusal, own) = match Fault::of(error) {
+        let fault = match exchange.unmet.take() {
+            Some(refusal) => Fault::Client(refusal),
+            None => Fault::of(error),
+        };
+        let (refusal, own) = match fault {
             Fault::ClientGone => {
                 debug!("{summary}: the client has gone: {error}");
                 return FailToProxy {

@@ -48,6 +48,9 @@ pub struct Timeouts {
     pub send: Option<Duration>,
     /// How long an idle connection to a target is kept; 60 s by default, `None` for no limit.
     pub upstream_idle: Option<Duration>,
+    /// The furthest deadline of a gRPC call that takes the place of the limits on silence; 1 h by
+    /// default. A client names its deadline itself.
+    pub grpc_deadline: Duration,
 }
 
 impl Default for Timeouts {
@@ -61,6 +64,7 @@ impl Default for Timeouts {
             client_body: minute,
             send: minute,
             upstream_idle: minute,
+            grpc_deadline: Duration::from_hours(1),
         }
     }
 }

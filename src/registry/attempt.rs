@@ -171,6 +171,11 @@ impl<'a> Attempt<'a> {
         self.may_aim(action, key, specs)?;
         distinct(specs)?;
         let before = self.state.routes.get(key).cloned();
+        // What an app does not say when it registers stays as it was: it may not know of it.
+        let security = match (&before, cause) {
+            (Some(before), Cause::Register) => own(before.security()).overridden_by(security),
+            _ => security.clone(),
+        };
         // An app that registers for good has just started.
         let is_restart = |spec: &Spec| cause == Cause::Register && spec.ttl.is_none();
         let mut kept = 0;
@@ -185,7 +190,7 @@ impl<'a> Attempt<'a> {
                 _ => instances.push(Arc::new(self.instance(&spec))),
             }
         }
-        let is_as_secure = |b: &Arc<Route>| *security == own(b.security());
+        let is_as_secure = |b: &Arc<Route>| security == own(b.security());
         let is_same =
             |b: &Arc<Route>| kept == specs.len() && kept == b.instance_count() && is_as_secure(b);
         if before.as_ref().is_some_and(is_same) {
@@ -208,7 +213,7 @@ impl<'a> Attempt<'a> {
             .filter(|old| instances.iter().any(|new| Arc::ptr_eq(new, old)))
             .cloned()
             .collect();
-        let what = self.replace(key, before, instances, security, cause);
+        let what = self.replace(key, before, instances, &security, cause);
         for kept in &kept {
             self.renew(key, kept);
         }

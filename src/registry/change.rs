@@ -40,7 +40,7 @@ pub enum Edit {
     /// The route has these instances, and no others; and asks this of its clients' connections.
     Put(RouteKey, Vec<Spec>, Security),
     /// As `Put`, by an app itself: an instance without a lease is always made anew, since the app that
-    /// registers has just started.
+    /// registers has just started; and what is not said about clients' connections stays as it was.
     Register(RouteKey, Spec, Security),
     /// The route has this instance too; what is said about clients' connections goes before what the
     /// route has. With the flag the instance is made anew as by `Register`.

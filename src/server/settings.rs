@@ -212,6 +212,7 @@ fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
             client_body: timeouts.client_body,
             send: timeouts.send,
             upstream_idle: timeouts.upstream_idle,
+            grpc_deadline: timeouts.grpc_deadline,
         },
         request_ids: RequestIds {
             field: config.request_id.field.clone(),

@@ -155,8 +155,10 @@ async fn browsers_are_told_over_tls_alone() {
             assert_eq!(values, expected, "{path} {http}");
         }
     }
-    let cleartext = plain(&proxy, "GET", "/general", "").await;
-    assert_eq!(cleartext.field("strict-transport-security"), None);
+    for path in ["/general", "/own"] {
+        let cleartext = plain(&proxy, "GET", path, "").await;
+        assert_eq!(cleartext.field("strict-transport-security"), None, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,10 +258,70 @@ async fn an_instance_that_joins_keeps_what_the_route_asks() {
         .await;
     answer(&gone, 200);
     assert_eq!(tls().await.0, json!("require"));
-    // A registration that replaces the route says all of it anew.
-    register(&proxy, json!({"prefix": "/a", "port": port})).await;
-    assert_eq!(tls().await, (Value::Null, Value::Null));
+    // Nor does an app take anything back that registers again without a word on it.
+    register(&proxy, json!({"prefix": "/a", "port": port, "ttl": "1h"})).await;
+    assert_eq!(tls().await, (json!("require"), json!("max-age=1")));
+    register(
+        &proxy,
+        json!({"prefix": "/a", "port": port, "tls": "optional"}),
+    )
+    .await;
+    assert_eq!(tls().await, (json!("optional"), json!("max-age=1")));
     assert_eq!(plain(&proxy, "GET", "/a", "").await.text(), "app");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_word_outlives_an_apps_registration() {
+    let origin = Origin::saying("app").await;
+    let port = origin.port();
+    let proxy = TestProxy::start(&format!(
+        "routes:\n- {{prefix: /static, port: {port}, tls: require}}\n"
+    ))
+    .await;
+    let put = json!({"port": port, "ttl": "1h", "tls": "require"});
+    answer(
+        &proxy.api("PUT", "/v1/routes/*/leased", Some(put)).await,
+        201,
+    );
+    for prefix in ["/static", "/leased"] {
+        let renewal = json!({"prefix": prefix, "port": port, "ttl": "1h"});
+        register(&proxy, renewal).await;
+        assert_eq!(
+            plain(&proxy, "GET", prefix, "").await.status,
+            403,
+            "{prefix}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_sent_again_meets_the_new_routes_demands() {
+    let (mut old, mut visitors) = Origin::by_hand().await;
+    let new = Origin::saying("secret").await;
+    let proxy = TestProxy::plain().await;
+    register(&proxy, json!({"prefix": "/app", "port": old.port()})).await;
+    let request = "GET /app/admin HTTP/1.1\r\nHost: shop.test\r\nAccept: application/json\r\n\r\n";
+    let mut client = Client::connect(proxy.address()).await;
+    client.send(request).await;
+    let mut visit = visitors.next().await;
+    visit.serve("first").await;
+    assert_eq!(client.response().await.text(), "first");
+    // The second goes out on the same connection; then the app is another, and the old one dies.
+    client.send(request).await;
+    visit.request().await.expect("the second request");
+    register(
+        &proxy,
+        json!({"prefix": "/app", "port": new.port(), "tls": "require"}),
+    )
+    .await;
+    drop(visit);
+    old.stop().await;
+    let response = client.response().await;
+    assert_eq!(
+        (response.status, code(&response)),
+        (403, json!("TLS_REQUIRED"))
+    );
+    assert!(new.requests().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
