@@ -84,6 +84,7 @@ fn run(arguments: &Arguments, binary: &Path) -> Result<bool> {
     } else {
         Some(read(FIGURES).map_err(|error| format!("{FIGURES}: {error}"))?)
     };
+    machine::pin()?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guard");
     fs::create_dir_all(&folder)?;
     let mut now = Figures::new(machine::versions()?);
