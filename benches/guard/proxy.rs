@@ -37,6 +37,8 @@ impl Proxy {
             .arg("--tool=callgrind")
             // Instructions are counted from the first order on; the start runs faster without.
             .arg("--instr-atstart=no")
+            // Takes orders soon without being stopped by ptrace(2), which containers may forbid.
+            .arg("--vgdb-poll=500")
             .arg(option("--callgrind-out-file", folder.path(), "out"))
             .arg(option("--vgdb-prefix", folder.path(), "vgdb"))
             .arg(binary)
@@ -96,6 +98,7 @@ impl Proxy {
         let said = Command::new("vgdb")
             .arg(option("--vgdb-prefix", self.folder.path(), "vgdb"))
             .arg(format!("--pid={}", self.child.id()))
+            .arg("--max-invoke-ms=0")
             .args(words)
             .output()?;
         if said.status.success() {
