@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz-api bench bench-quick bench-parts bench-ready check
+.PHONY: help build run test fuzz-api bench bench-quick bench-parts bench-ready guard guard-accept check
 
 CARGO ?= cargo
 # The folder that cargo builds into.
@@ -23,7 +23,7 @@ SECONDS ?= 600
 CONF ?=
 
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 13
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo 'make run takes CONF=FILE for a configuration, and PORT from the environment.'
 
 build: ## Build the proxy as it is deployed (some minutes: link-time optimisation)
@@ -64,6 +64,16 @@ bench-parts: ## Measure the route table, an idle connection, and changes beside 
 	$(CARGO) bench --locked --bench route_table
 	$(CARGO) bench --locked --bench idle_connections
 	$(CARGO) bench --locked --bench changes
+
+guard: GUARD := --check
+guard: ## Count the instructions of requests, and fail where they differ from benches/guard/figures.yaml
+guard-accept: GUARD := --accept
+guard-accept: ## Count them, and store them there
+
+guard guard-accept:
+	@scripts/prerequisites build guard
+	$(CARGO) build --locked --profile guard --bin dynamic-reverse-proxy
+	$(CARGO) bench --locked --profile dev --bench guard -- $(GUARD) --binary $(abspath $(TARGET))/guard/dynamic-reverse-proxy
 
 check: ## Run every check that CI runs, the tests among them
 	@.ci/run
