@@ -160,13 +160,11 @@ impl Gateway {
         } else {
             None
         };
-        match value {
-            Some(value) => response.insert_header(STRICT_TRANSPORT_SECURITY, value),
-            None => {
-                response.remove_header(&STRICT_TRANSPORT_SECURITY);
-                Ok(())
-            }
+        if let Some(value) = value {
+            return response.insert_header(STRICT_TRANSPORT_SECURITY, value);
         }
+        response.remove_header(&STRICT_TRANSPORT_SECURITY);
+        Ok(())
     }
 
     /// The port of https, if the listener only sends its clients there.
