@@ -3,10 +3,10 @@
 use instant_acme::{Account, ExternalAccountKey, NewAccount};
 use log::{info, warn};
 
-use super::Options;
 use super::client::{Client, RetryAfter};
-use super::failure::{Failure, Scope};
+use super::failure::{Failure, LONGEST, Scope, one_line};
 use super::files::{Files, KeptAccount};
+use super::{Acme, Options};
 
 /// An account that is known to the authority, as far as we know.
 #[derive(Clone)]
@@ -35,10 +35,16 @@ pub(super) async fn kept(options: &Options, files: &Files) -> Result<Option<Open
 }
 
 /// The account that is kept, or a new one. Whoever calls this has the lock.
-pub(super) async fn open(options: &Options, files: &Files) -> Result<Open, Failure> {
+pub(super) async fn open(acme: &Acme, files: &Files) -> Result<Open, Failure> {
+    let options = &acme.options;
     if let Some(open) = kept(options, files).await? {
         update_contact(options, files, &open).await;
         return Ok(open);
+    }
+    if let Some(rest) = acme.rest_of_account() {
+        let problem =
+            "no account: the last one was made within the hour, and there is not to be another";
+        return Err(Failure::authority(problem).not_before(Some(rest)));
     }
     let client = Client::new(&options.directory, options.authorities.as_ref())?;
     let retry_after = client.retry_after();
@@ -58,16 +64,11 @@ pub(super) async fn open(options: &Options, files: &Files) -> Result<Open, Failu
         .await;
     let (account, credentials) = made.map_err(|error| {
         let failure = Failure::of_library(&error, &retry_after);
-        Failure {
-            scope: Scope::Authority,
-            reason: format!(
-                "no account: {}{}",
-                failure.reason,
-                remedy(options, &failure)
-            ),
-            ..failure
-        }
+        let remedy = remedy(options, &failure);
+        let reason = one_line(&failure.reason, LONGEST - 100);
+        failure.with(Scope::Authority, &format!("no account: {reason}{remedy}"))
     })?;
+    acme.note_account();
     let kept = KeptAccount {
         directory: options.directory.clone(),
         contact: options.contact.clone(),
@@ -77,11 +78,8 @@ pub(super) async fn open(options: &Options, files: &Files) -> Result<Open, Failu
     files
         .write_account(&kept)
         .map_err(|error| Failure::authority(error.to_string()))?;
-    info!(
-        "ACME: a new account at {}: {}",
-        options.directory,
-        account.id()
-    );
+    let id = one_line(account.id(), LONGEST);
+    info!("ACME: a new account at {}: {id}", options.directory);
     Ok(Open {
         account,
         retry_after,

@@ -15,6 +15,8 @@ pub(super) enum Scope {
     Authority,
     /// The authority does not know the account.
     Account,
+    /// The authority takes no more orders for now: of this host, or of anybody.
+    Limit,
 }
 
 /// Why there is no certificate.
@@ -42,8 +44,36 @@ impl Failure {
     fn of(scope: Scope, reason: impl Into<String>) -> Self {
         Self {
             scope,
-            reason: reason.into(),
+            reason: one_line(&reason.into(), LONGEST),
             retry_after: None,
+        }
+    }
+
+    /// The same for another scope, in other words.
+    pub(super) fn with(self, scope: Scope, reason: &str) -> Self {
+        Self {
+            retry_after: self.retry_after,
+            ..Self::of(scope, reason)
+        }
+    }
+
+    /// The same, but not to be tried before a moment.
+    pub(super) fn not_before(self, moment: Option<SystemTime>) -> Self {
+        Self {
+            retry_after: moment,
+            ..self
+        }
+    }
+
+    /// What the library says of a new order.
+    pub(super) fn of_new_order(error: &Error, retry_after: &RetryAfter) -> Self {
+        let failure = Self::of_library(error, retry_after);
+        match error {
+            Error::Api(problem) if kind(problem) == "rateLimited" => Self {
+                scope: Scope::Limit,
+                ..failure
+            },
+            _ => failure,
         }
     }
 
@@ -105,15 +135,31 @@ pub(super) fn shown(problem: &Problem) -> String {
         text.push_str(kind);
         text.push(')');
     }
-    one_line(&text)
+    one_line(&text, LONGEST_PROBLEM)
 }
 
-/// The longest reason; what is longer is cut.
-const LONGEST: usize = 500;
+/// The most letters of a reason; what is longer is cut.
+pub(super) const LONGEST: usize = 1000;
 
-fn one_line(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(LONGEST).map(plain).collect()
+/// The most letters of what the authority says, so that there is room for what is said about it.
+const LONGEST_PROBLEM: usize = 500;
+
+/// A text that neither ends a line of the log nor fills it: what is no letter is a space, and after so
+/// many letters it is cut.
+pub(super) fn one_line(text: &str, longest: usize) -> String {
+    // Besides control characters what ends a line, or turns it round, in a viewer.
+    let is_odd = |c: char| {
+        let is_break = matches!(c, '\u{2028}' | '\u{2029}');
+        let is_turn = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() || is_break || is_turn
+    };
+    let plain = |c: char| if is_odd(c) { ' ' } else { c };
+    let mut letters = text.chars().map(plain);
+    let mut line: String = letters.by_ref().take(longest).collect();
+    if letters.next().is_some() {
+        line.push_str("...");
+    }
+    line
 }
 
 #[cfg(test)]
@@ -147,5 +193,43 @@ mod tests {
         let error = Error::Str("anything");
         let failure = Failure::of_library(&error, &RetryAfter::default());
         assert_eq!(failure.scope, Scope::Authority);
+    }
+
+    #[test]
+    fn too_many_orders_are_the_authoritys_affair_only_where_it_takes_orders() {
+        let text = r#"{"type":"urn:ietf:params:acme:error:rateLimited","status":429}"#;
+        let error = Error::Api(problem(text));
+        let retry_after = RetryAfter::default();
+        let scope = |failure: Failure| failure.scope;
+        assert_eq!(
+            scope(Failure::of_library(&error, &retry_after)),
+            Scope::Host
+        );
+        assert_eq!(
+            scope(Failure::of_new_order(&error, &retry_after)),
+            Scope::Limit
+        );
+        let error = Error::Api(problem("{}"));
+        assert_eq!(
+            scope(Failure::of_new_order(&error, &retry_after)),
+            Scope::Host
+        );
+    }
+
+    #[test]
+    fn every_reason_is_one_line_that_has_an_end() {
+        let forged =
+            "unknown `x\n[2026-01-01T00:00:00Z INFO] all is well\u{2028}\u{202e}`".repeat(100);
+        for failure in [
+            Failure::host(forged.clone()),
+            Failure::authority(forged.clone()),
+            Failure::of_library(&Error::Other(forged.clone().into()), &RetryAfter::default()),
+            Failure::host("a").with(Scope::Authority, &forged),
+        ] {
+            assert_eq!(failure.reason.chars().count(), LONGEST + 3);
+            assert!(failure.reason.ends_with("..."));
+            assert!(!failure.reason.contains(['\n', '\u{2028}', '\u{202e}']));
+        }
+        assert_eq!(one_line("as it is", 8), "as it is");
     }
 }

@@ -1,11 +1,13 @@
 //! One host: its certificate, and when it is to be renewed.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use instant_acme::CertificateIdentifier;
 use log::info;
 
 use super::files::KeptCertificate;
+use super::moment::{self, seconds, shown};
+use super::queue::Place;
 use super::renewal::{self, Validity, Window};
 use crate::tls::Details;
 
@@ -19,11 +21,23 @@ const ASK_AFTER_FAILURE: Duration = Duration::from_hours(6);
 /// than this.
 const OTHER_DIRECTORY: Duration = Duration::from_hours(1);
 
+/// Who wants a certificate for a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum WantedBy {
+    /// The configuration names it.
+    Operator,
+    /// An app has registered it.
+    #[default]
+    App,
+}
+
 /// What is known of a host.
 #[derive(Default)]
 pub(super) struct Host {
     /// Whether there is to be a certificate.
     pub(super) is_wanted: bool,
+    /// Who wants it, or did.
+    pub(super) wanted_by: WantedBy,
     /// Whether a task is at it.
     pub(super) is_busy: bool,
     /// Whether that is an order.
@@ -34,6 +48,8 @@ pub(super) struct Host {
     pub(super) told: Option<String>,
     /// When this process last got a certificate.
     pub(super) got_at: Option<SystemTime>,
+    /// When its file is to be written again, if that has failed.
+    pub(super) write_at: Option<SystemTime>,
     validity: Option<Validity>,
     renew_at: Option<SystemTime>,
     window: Option<Window>,
@@ -52,6 +68,7 @@ impl Host {
         self.window = None;
         self.ask_at = None;
         self.told = None;
+        self.write_at = None;
         self.kept = Some(kept);
     }
 
@@ -65,11 +82,18 @@ impl Host {
             .is_some_and(|validity| validity.not_after < now)
     }
 
+    /// Whether there is anything to be known of it.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_wanted || self.is_busy || self.kept.is_some() || self.told.is_some()
+    }
+
     /// Whether there is to be an order.
     pub(super) fn is_due(&self, directory: &str, now: SystemTime) -> bool {
-        if !self.is_wanted || self.is_busy {
-            return false;
-        }
+        self.is_wanted && !self.is_busy && self.is_old(directory, now)
+    }
+
+    /// Whether there is no certificate that need not be replaced.
+    fn is_old(&self, directory: &str, now: SystemTime) -> bool {
         let (Some(kept), Some(validity), Some(renew_at)) =
             (&self.kept, self.validity, self.renew_at)
         else {
@@ -83,6 +107,43 @@ impl Host {
         // One from the future: the clock was set back.
         let has_rested = now < issued || now >= validity.soonest(issued);
         now >= renew_at && has_rested
+    }
+
+    /// Whether another certificate, from the disk, takes the place of the one in use: a newer one,
+    /// since writing ours may have failed; any other one if ours is due, or was issued by a clock that
+    /// was ahead and made every later one look older.
+    pub(super) fn takes(
+        &self,
+        other: &KeptCertificate,
+        until: SystemTime,
+        directory: &str,
+        now: SystemTime,
+    ) -> bool {
+        let Some(ours) = &self.kept else {
+            return true;
+        };
+        if ours == other || ours.issued < other.issued {
+            return ours != other;
+        }
+        // An older one that is of no use, and one that ours could not be written over, is none.
+        let is_better = until > now || self.has_expired(now);
+        let is_ahead = ours.issued > seconds(now);
+        self.write_at.is_none() && is_better && (is_ahead || self.is_old(directory, now))
+    }
+
+    /// Its place among those that are due; it last failed at a moment, in seconds since 1970.
+    pub(super) fn place(&self, failed: u64, now: SystemTime) -> Place {
+        if let Some(validity) = self.validity.filter(|_| self.kept.is_some())
+            && validity.is_ending(now)
+        {
+            return Place::Expiring(seconds(validity.not_after));
+        }
+        let issued = self.kept.as_ref().map_or(0, |kept| kept.issued);
+        let last = failed.max(issued);
+        match self.wanted_by {
+            WantedBy::Operator => Place::Own(last),
+            WantedBy::App => Place::Registered(last),
+        }
     }
 
     /// Whether the authority is to be asked when to renew.
@@ -112,7 +173,7 @@ impl Host {
             return;
         };
         if let Some(moment) = window.moment(validity, fastrand::f64()) {
-            let at = humantime::format_rfc3339_seconds(moment);
+            let at = shown(moment);
             info!("ACME: {host}: renewed at {at}, as the authority suggests");
             self.window = Some(window);
             self.renew_at = Some(moment);
@@ -133,13 +194,13 @@ impl Host {
 }
 
 fn issued(kept: &KeptCertificate) -> SystemTime {
-    let since = Duration::from_secs(kept.issued);
-    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+    moment::at(kept.issued)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tries::seconds;
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     const URL: &str = "https://ca.test/dir";
@@ -238,5 +299,64 @@ mod tests {
         };
         host.suggest("a.example", late, Duration::MAX);
         assert!(host.is_due(URL, day(1011)));
+        // Long before there were clocks: at once, and it can be shown.
+        let century = Duration::from_hours(24 * 365 * 100);
+        let old = Window {
+            start: UNIX_EPOCH - century,
+            end: UNIX_EPOCH - century + DAY,
+        };
+        host.suggest("a.example", old, Duration::ZERO);
+        assert!(host.is_due(URL, day(1001)));
+        assert_eq!(host.renews_at(), Some(day(1000)));
+    }
+
+    /// A certificate that was issued on a day, as another process kept it.
+    fn other(issued: SystemTime) -> KeptCertificate {
+        KeptCertificate {
+            directory: URL.to_owned(),
+            issued: seconds(issued),
+            certificate: "other".to_owned(),
+            key: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_newer_certificate_on_the_disk_is_taken_and_an_older_one_is_not() {
+        let host = host();
+        let takes = |other: &KeptCertificate, at| host.takes(other, day(2000), URL, at);
+        assert!(takes(&other(day(1001)), day(1002)));
+        assert!(!takes(&other(day(999)), day(1002)));
+        let same = host.kept.clone().unwrap();
+        assert!(!takes(&same, day(1002)));
+        // Ours is due.
+        assert!(takes(&other(day(999)), day(1061)));
+        assert!(!takes(&same, day(1061)));
+        assert!(!host.takes(&other(day(999)), day(1050), URL, day(1061)));
+        assert!(Host::default().takes(&other(day(1)), day(2), URL, day(1002)));
+    }
+
+    #[test]
+    fn after_a_clock_that_was_ahead_the_disk_is_believed() {
+        let mut host = host();
+        let mut kept = host.kept.clone().unwrap();
+        kept.issued = seconds(day(3000));
+        host.kept = Some(kept);
+        assert!(host.takes(&other(day(1001)), day(1091), URL, day(1002)));
+        // Ours is not on the disk yet.
+        host.write_at = Some(day(1002));
+        assert!(!host.takes(&other(day(1001)), day(1091), URL, day(1002)));
+    }
+
+    #[test]
+    fn what_expires_soon_has_another_place_than_what_has_expired() {
+        let mut host = host();
+        let until = seconds(day(1090));
+        let issued = seconds(day(1000));
+        assert_eq!(host.place(0, day(1061)), Place::Registered(issued));
+        assert_eq!(host.place(0, day(1080)), Place::Expiring(until));
+        assert_eq!(host.place(0, day(1091)), Place::Registered(issued));
+        host.wanted_by = WantedBy::Operator;
+        assert_eq!(host.place(0, day(1061)), Place::Own(issued));
+        assert_eq!(host.place(u64::MAX, day(1061)), Place::Own(u64::MAX));
     }
 }

@@ -18,13 +18,17 @@
 
 mod account;
 mod answers;
+mod check;
 mod client;
 mod failure;
 mod files;
 mod host;
 mod manager;
+mod moment;
 mod order;
+mod queue;
 mod renewal;
+mod supervise;
 mod tries;
 mod wanted;
 
@@ -33,6 +37,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use log::error;
 use parking_lot::Mutex;
@@ -47,6 +52,10 @@ use crate::tls::{Authorities, Certificates};
 
 /// What the certificates' names begin with; a host follows.
 const NAME: &str = "acme-";
+
+/// A new account is made no more often than this: an authority that forgets them would get one with
+/// every order.
+const ACCOUNT: Duration = Duration::from_hours(1);
 
 /// How a certificate authority can be shown that a host is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +113,8 @@ pub struct Acme {
     answers: Answers,
     /// What has been loaded, until it goes on.
     loaded: Mutex<Option<Manager>>,
+    /// When this process last made an account.
+    account_made: Mutex<Option<Instant>>,
     closed: watch::Sender<bool>,
 }
 
@@ -122,6 +133,7 @@ impl Acme {
             registry,
             answers,
             loaded: Mutex::new(None),
+            account_made: Mutex::new(None),
             closed: watch::Sender::new(false),
         }
     }
@@ -134,19 +146,16 @@ impl Acme {
         *self.loaded.lock() = Some(manager);
     }
 
-    /// Begins, on a thread of its own.
+    /// Begins, on a thread of its own. What ends by a fault of our own begins anew after a pause.
     ///
     /// # Errors
     /// The system has no thread to give.
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let acme = Arc::clone(self);
-        let run = move || match runtime() {
-            Ok(runtime) => {
-                runtime.block_on(acme.run());
-                // A lookup of a name may still go on.
-                runtime.shutdown_background();
-            }
-            Err(error) => error!("ACME: no certificates are asked for: {error}"),
+        let run = move || {
+            let work = || acme.on_runtime(acme.run());
+            let rest = |pause| acme.on_runtime(async move { tokio::time::sleep(pause).await });
+            supervise::supervise(work, rest);
         };
         thread::Builder::new()
             .name("acme".to_owned())
@@ -159,14 +168,44 @@ impl Acme {
         self.closed.send_replace(true);
     }
 
-    async fn run(self: Arc<Self>) {
+    /// Runs something to its end, or until this is closed.
+    fn on_runtime(&self, work: impl Future<Output = ()>) {
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                error!("ACME: no certificates are asked for: {error}");
+                self.close();
+                return;
+            }
+        };
         let mut closed = self.closed.subscribe();
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _closed = closed.wait_for(|closed| *closed) => {}
+                () = work => {}
+            }
+        });
+        // A lookup of a name may still go on.
+        runtime.shutdown_background();
+    }
+
+    async fn run(self: &Arc<Self>) {
         let loaded = self.loaded.lock().take();
-        let mut manager = loaded.unwrap_or_else(|| Manager::new(Arc::clone(&self)));
-        tokio::select! {
-            _closed = closed.wait_for(|closed| *closed) => {}
-            () = manager.run() => {}
-        }
+        let mut manager = loaded.unwrap_or_else(|| Manager::new(Arc::clone(self)));
+        manager.run().await;
+    }
+
+    /// Until when there is to be no other account.
+    fn rest_of_account(&self) -> Option<SystemTime> {
+        let made = (*self.account_made.lock())?;
+        let rest = ACCOUNT.checked_sub(made.elapsed())?;
+        SystemTime::now().checked_add(rest)
+    }
+
+    /// Notes that an account was made.
+    fn note_account(&self) {
+        *self.account_made.lock() = Some(Instant::now());
     }
 }
 

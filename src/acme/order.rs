@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 
 use super::account::Open;
 use super::answers::{self, Answers};
-use super::failure::{Failure, shown};
+use super::failure::{Failure, Scope, one_line, shown};
 use super::{Acme, Challenge};
 use crate::tls::{Certificates, provider};
 
@@ -26,6 +26,9 @@ const PATIENCE: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
     .backoff(1.5)
     .timeout(Duration::from_mins(2));
+
+/// The most letters that are shown of the challenges that an authority offers.
+const LONGEST_OFFER: usize = 200;
 
 /// What comes of an order.
 pub(super) struct Issued {
@@ -90,11 +93,17 @@ async fn begin(open: &Open, wish: &Wish) -> Result<Order, Failure> {
         let replacing = NewOrder::new(&identifiers).replaces(replaces);
         match open.account.new_order(&replacing).await {
             Ok(order) => return Ok(order),
-            Err(error) => debug!("ACME: {}: not as a replacement: {error}", wish.host),
+            Err(error) => {
+                let failure = Failure::of_new_order(&error, &open.retry_after);
+                if failure.scope == Scope::Limit {
+                    return Err(failure);
+                }
+                debug!("ACME: {}: not as a replacement: {failure}", wish.host);
+            }
         }
     }
     let ordered = open.account.new_order(&plain).await;
-    ordered.map_err(|error| Failure::of_library(&error, &open.retry_after))
+    ordered.map_err(|error| Failure::of_new_order(&error, &open.retry_after))
 }
 
 /// Prepares the answers to the order's challenges, and says that they are ready.
@@ -121,8 +130,9 @@ async fn prove(
         let mut able = wish.challenges.iter().copied();
         let chosen = able.find(|challenge| offered.contains(&type_of(*challenge)));
         let none = || {
+            let offered = one_line(&format!("{offered:?}"), LONGEST_OFFER);
             Failure::host(format!(
-                "the authority offers {offered:?}, and none of it can be met; see `acme.challenge`"
+                "the authority offers {offered}, and none of it can be met; see `acme.challenge`"
             ))
         };
         let kind = chosen.ok_or_else(none)?;

@@ -12,6 +12,9 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 /// clock that is wrong, or an authority that says so again and again, there would be no end.
 const SOONEST: Duration = Duration::from_hours(1);
 
+/// However short its lifetime is, no sooner than this.
+const FLOOR: Duration = Duration::from_mins(1);
+
 /// When a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Validity {
@@ -33,9 +36,16 @@ impl Validity {
         self.not_before + (lifetime * 2 / 3).saturating_sub(jitter)
     }
 
+    /// Whether it expires soon: within a sixth of its lifetime. One that has expired does not.
+    pub(super) fn is_ending(self, now: SystemTime) -> bool {
+        let left = self.not_after.duration_since(now);
+        left.is_ok_and(|left| left < self.lifetime() / 6)
+    }
+
     /// Before this it is not renewed, if it was issued at this moment.
     pub(super) fn soonest(self, issued: SystemTime) -> SystemTime {
-        issued + SOONEST.min(self.lifetime() / 3)
+        let rest = SOONEST.min(self.lifetime() / 3).max(FLOOR);
+        issued.checked_add(rest).unwrap_or(issued)
     }
 }
 
@@ -47,12 +57,14 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// A moment in it (RFC 9773, 4.2); one that is no window, or that begins after the certificate has
-    /// expired, is of no use.
+    /// A moment in it (RFC 9773, 4.2), and of the certificate's lifetime; one that is no window, or that
+    /// begins after the certificate has expired, is of no use.
     pub(super) fn moment(self, validity: Validity, random: f64) -> Option<SystemTime> {
         let length = self.end.duration_since(self.start).ok()?;
-        let moment = self.start + length.mul_f64(random.clamp(0.0, 1.0));
-        (self.start < validity.not_after).then_some(moment.min(validity.not_after))
+        let into = length.mul_f64(random.clamp(0.0, 1.0));
+        let moment = self.start.checked_add(into)?;
+        let moment = moment.min(validity.not_after).max(validity.not_before);
+        (self.start < validity.not_after).then_some(moment)
     }
 }
 
@@ -115,6 +127,14 @@ mod tests {
             short.soonest(day(1000)),
             day(1000) + Duration::from_mins(10)
         );
+        // Of two seconds, and of none.
+        for seconds in [0, 2] {
+            let tiny = Validity {
+                not_after: day(1000) + Duration::from_secs(seconds),
+                ..validity(1)
+            };
+            assert_eq!(tiny.soonest(day(1000)), day(1000) + Duration::from_mins(1));
+        }
     }
 
     #[test]
@@ -126,7 +146,14 @@ mod tests {
         let moment = |window: Window, random| window.moment(validity(90), random);
         assert_eq!(moment(window(1050, 1052), 0.5), Some(day(1051)));
         // In the past: at once.
-        assert_eq!(moment(window(900, 902), 0.0), Some(day(900)));
+        assert_eq!(moment(window(900, 902), 0.0), Some(day(1000)));
+        // Before 1970.
+        let century = Duration::from_hours(24 * 365 * 100);
+        let old = Window {
+            start: UNIX_EPOCH - century,
+            end: UNIX_EPOCH - century,
+        };
+        assert_eq!(moment(old, 0.5), Some(day(1000)));
         assert_eq!(moment(window(1089, 1200), 1.0), Some(day(1090)));
         assert_eq!(moment(window(1052, 1050), 0.5), None);
         assert_eq!(moment(window(1091, 1092), 0.5), None);

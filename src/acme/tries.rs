@@ -1,9 +1,11 @@
 //! When to try again: later and later, and not all at the same moment.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+
+use super::moment::{self, seconds};
 
 /// After the first failure of a host, and at most. Let's Encrypt allows five failures an hour: this is
 /// after 1, 3, 9 and 27 minutes.
@@ -61,8 +63,8 @@ impl Tried {
         let next = now + wait;
         let next = after.map_or(next, |after| after.max(next));
         self.last = seconds(now);
-        self.next = seconds(next) + 1;
-        self.after = after.map_or(0, |after| seconds(after) + 1);
+        self.next = seconds(next).saturating_add(1);
+        self.after = after.map_or(0, |after| seconds(after).saturating_add(1));
         next
     }
 
@@ -74,8 +76,12 @@ impl Tried {
 
     /// When it is time.
     pub(super) fn next(&self) -> SystemTime {
-        let since = Duration::from_secs(self.next);
-        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+        moment::at(self.next)
+    }
+
+    /// When the last failure was: seconds since 1970.
+    pub(super) fn last(&self) -> u64 {
+        self.last
     }
 
     /// Whether this is newer.
@@ -96,14 +102,10 @@ impl Tried {
     }
 }
 
-/// Seconds since 1970; a clock before that is at its beginning.
-pub(super) fn seconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     fn at(seconds: u64) -> SystemTime {

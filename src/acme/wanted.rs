@@ -14,19 +14,24 @@ const LONGEST_NAME: usize = 64;
 /// The longest host: it is a file's name, too.
 const LONGEST_HOST: usize = 240;
 
-/// The hosts of the configuration, and those of routes that its list allows.
-pub(super) fn wanted(options: &Options, registry: &Registry) -> BTreeSet<String> {
-    let mut hosts: BTreeSet<String> = options.hosts.iter().cloned().collect();
+/// The most hosts of routes that are to have certificates: each costs memory, and orders.
+pub(super) const MOST_REGISTERED: usize = 10_000;
+
+/// The hosts of routes that the configuration's list allows, but for those that it names itself.
+pub(super) fn registered(options: &Options, registry: &Registry) -> BTreeSet<String> {
+    let mut hosts = BTreeSet::new();
     if options.registered_hosts.is_empty() {
         return hosts;
     }
+    let own: BTreeSet<&str> = options.hosts.iter().map(String::as_str).collect();
     let state = registry.state();
     for route in state.routes.iter() {
         let HostPattern::Exact(host) = &route.host else {
             continue;
         };
         let host = host.as_str();
-        if !hosts.contains(host) && is_allowed(&options.registered_hosts, host) && is_public(host) {
+        let is_new = !hosts.contains(host) && !own.contains(host);
+        if is_new && is_allowed(&options.registered_hosts, host) && is_public(host) {
             hosts.insert(host.to_owned());
         }
     }

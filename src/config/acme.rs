@@ -12,7 +12,7 @@ use super::outline::Source;
 use super::rules::refuse;
 use super::store::{given_path, path};
 use super::text;
-use super::tls::TlsClientAuth;
+use super::tls::{TlsClientAuth, TlsListen};
 
 /// Let's Encrypt.
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -164,10 +164,11 @@ pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigEr
         let problem = "is to have certificates, but TLS is listened on nowhere; set `tls.listen`";
         return Err(refuse(hosts, problem, source));
     }
-    let asks_clients = matches!(config.tls.client_auth, TlsClientAuth::Require(_));
-    if acme.challenge == AcmeChallenge::TlsAlpn01 && asks_clients {
+    let asks_clients = |at: &TlsListen| matches!(at.client_auth, TlsClientAuth::Require(_));
+    let asks_everywhere = config.tls.listen.iter().all(asks_clients);
+    if acme.challenge == AcmeChallenge::TlsAlpn01 && asks_everywhere {
         let problem = "cannot be met where every client has to show a certificate \
-                       (`tls.client_auth.mode: require`); write http-01";
+                       (`client_auth.mode: require`, at every listener of `tls.listen`); write http-01";
         return Err(refuse("acme.challenge", problem, source));
     }
     Ok(())
@@ -234,7 +235,7 @@ impl<'de> Deserialize<'de> for Name {
                     text::shown(text)
                 ));
             }
-            public(text).map(Self)
+            named(text).map(Self)
         })
     }
 }
@@ -247,9 +248,22 @@ impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text::parse_with(deserializer, |text| match text.strip_prefix("*.") {
             Some(domain) => public(domain).map(|domain| Self(format!("*.{domain}"))),
-            None => public(text).map(Self),
+            None => named(text).map(Self),
         })
     }
+}
+
+/// A host name that is for a certificate by itself: one without a dot is known to nobody else.
+fn named(text: &str) -> Result<String, String> {
+    let name = public(text)?;
+    if name.contains('.') {
+        return Ok(name);
+    }
+    Err(format!(
+        "is a name without a dot: {}, for which no authority gives a certificate; write the whole name, \
+         such as www.example.com",
+        text::shown(text)
+    ))
 }
 
 /// A host name that an authority may take: no address, no underscore, and not too long.
@@ -262,4 +276,63 @@ fn public(text: &str) -> Result<String, String> {
             text::shown(text)
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(tls: &str, acme: &str) -> Result<Config, String> {
+        let text = format!("tls:\n{tls}\nacme:\n  terms_agreed: true\n{acme}\n");
+        Config::from_yaml("x.yaml", &text, |_| None).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_challenge_by_tls_needs_a_listener_that_asks_for_no_certificate() {
+        let acme = "  hosts: [a.example]\n  challenge: tls-alpn-01";
+        let require = "{mode: require, ca: ca.pem}";
+        let all = format!("  client_auth: {require}");
+        for (tls, is_right) in [
+            ("  listen: ['0.0.0.0:443']".to_owned(), true),
+            (format!("{all}\n  listen: ['0.0.0.0:443']"), false),
+            (
+                format!(
+                    "{all}\n  listen: [{{address: '0.0.0.0:443', client_auth: {{mode: off}}}}]"
+                ),
+                true,
+            ),
+            (
+                format!("  listen: [{{address: '0.0.0.0:443', client_auth: {require}}}]"),
+                false,
+            ),
+            (
+                format!(
+                    "  listen: [{{address: '0.0.0.0:443', client_auth: {require}}}, '0.0.0.0:444']"
+                ),
+                true,
+            ),
+        ] {
+            let parsed = parse(&tls, acme);
+            assert_eq!(parsed.is_ok(), is_right, "{tls}: {parsed:?}");
+            let problem = parsed.err().unwrap_or_else(|| "tls.listen".to_owned());
+            assert!(problem.contains("tls.listen"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_a_dot() {
+        let listen = "  listen: ['0.0.0.0:443']";
+        for (acme, is_right) in [
+            ("  hosts: [a.example]", true),
+            ("  hosts: [localhost]", false),
+            ("  hosts: [a.example, localhost.]", false),
+            ("  registered_hosts: [localhost]", false),
+            ("  registered_hosts: ['*.test']", true),
+        ] {
+            let parsed = parse(listen, acme);
+            assert_eq!(parsed.is_ok(), is_right, "{acme}: {parsed:?}");
+            let problem = parsed.err().unwrap_or_else(|| "dot".to_owned());
+            assert!(problem.contains("dot"), "{problem}");
+        }
+    }
 }

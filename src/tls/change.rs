@@ -98,12 +98,16 @@ impl Certificates {
         self.count_failure();
     }
 
-    /// Forgets a certificate that could not be had, and that nobody wants any more.
+    /// Forgets that a certificate could not be had, which nobody wants any more.
     pub fn forget_failure(&self, name: &str) {
         let mut state = self.state.lock();
         let is_nothing = |entry: &Entry| entry.pair.is_none() && entry.is_of(Source::Acme);
         if state.entries.get(name).is_some_and(is_nothing) {
             state.entries.remove(name);
+        } else if let Some(entry) = state.entries.get_mut(name)
+            && entry.is_of(Source::Acme)
+        {
+            entry.last_error = None;
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a certificate says.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
@@ -8,7 +9,9 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::time::ASN1Time;
 
 use super::error::PairError;
+use super::pair::Pair;
 use super::pattern::Pattern;
+use super::provider::provider;
 
 /// What a certificate says of itself. Nothing of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,15 @@ impl Details {
             not_after: time(validity.not_after),
             fingerprint: hex(&Sha256::digest(der)),
         }
+    }
+
+    /// What the certificate of a chain and its key, both PEM, says. Its dates are not looked at.
+    ///
+    /// # Errors
+    /// [`PairError`]: the two could not be used.
+    pub fn of_pair(certificate: &str, key: &str) -> Result<Arc<Self>, PairError> {
+        let pair = Pair::parse(certificate.as_bytes(), key.as_bytes(), &provider())?;
+        Ok(pair.details)
     }
 
     /// Refuses a certificate that is not valid at a moment.

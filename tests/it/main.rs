@@ -12,6 +12,7 @@
 
 mod acme;
 mod acme_failures;
+mod acme_misbehaving;
 mod acme_sharing;
 mod activity;
 mod activity_ends;

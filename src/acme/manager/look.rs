@@ -1,16 +1,20 @@
 //! What is wanted, and what the disk has.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use log::{error, info, warn};
 
-use super::super::failure::Failure;
+use super::super::check::check;
+use super::super::failure::{Failure, LONGEST, one_line};
 use super::super::files::{Files, KeptCertificate};
-use super::super::tries::seconds;
-use super::super::wanted::{name, wanted};
+use super::super::host::{Host, WantedBy};
+use super::super::moment::seconds;
+use super::super::queue::{Standing, bound};
+use super::super::wanted::{MOST_REGISTERED, name, registered};
 use super::Manager;
-use crate::tls::{Given, Source, StoreError};
+use crate::tls::{Details, Given, Source, StoreError};
 
 impl Manager {
     /// Looks at what is wanted, and what the disk has.
@@ -26,6 +30,11 @@ impl Manager {
         });
         if stamp.is_none() || stamp != self.seen || !is_old {
             self.read_certificates();
+            if self.seen.is_none() && self.has_too_many {
+                // Those that have a certificate come first, and that is only known now.
+                self.generation = None;
+                self.look_at_routes();
+            }
             self.seen = stamp;
         }
         self.look_for_removed();
@@ -37,7 +46,9 @@ impl Manager {
             return;
         }
         self.generation = Some(generation);
-        let wanted = wanted(&self.acme.options, &self.acme.registry);
+        let acme = Arc::clone(&self.acme);
+        let mut wanted = self.registered(registered(&acme.options, &acme.registry));
+        wanted.extend(acme.options.hosts.iter().cloned());
         for (host, managed) in &mut self.hosts {
             let is_wanted = wanted.contains(&**host);
             if managed.is_wanted && !is_wanted {
@@ -50,8 +61,36 @@ impl Manager {
             let managed = self.hosts.entry(host.into()).or_default();
             managed.is_wanted = true;
         }
-        self.hosts
-            .retain(|_, host| host.is_wanted || host.kept.is_some() || host.is_busy);
+        for host in &acme.options.hosts {
+            if let Some(managed) = self.hosts.get_mut(host.as_str()) {
+                managed.wanted_by = WantedBy::Operator;
+            }
+        }
+        self.hosts.retain(|_, host| host.is_known());
+    }
+
+    /// The registered hosts that are to have certificates: no more than there may be.
+    fn registered(&mut self, hosts: BTreeSet<String>) -> BTreeSet<String> {
+        let (all, had_too_many) = (hosts.len(), self.has_too_many);
+        self.has_too_many = all > MOST_REGISTERED;
+        if !self.has_too_many {
+            return hosts;
+        }
+        if !had_too_many {
+            warn!(
+                "ACME: routes are for {all} hosts of `acme.registered_hosts`, and {MOST_REGISTERED} of \
+                 them are the most that get certificates; remove routes, or narrow the list"
+            );
+        }
+        let standing = |host: &str| match self.hosts.get(host) {
+            Some(managed) if managed.kept.is_some() => Standing::HasCertificate,
+            Some(managed) if managed.is_wanted => Standing::Known,
+            _ => Standing::New,
+        };
+        let hosts = hosts.into_iter().map(|host| (standing(&host), host));
+        bound(hosts.collect(), MOST_REGISTERED)
+            .into_iter()
+            .collect()
     }
 
     /// The folder; what is wrong with it is said, and it is tried again later.
@@ -87,12 +126,8 @@ impl Manager {
             let host: Arc<str> = host.into();
             match kept {
                 Ok(kept) => {
-                    // One in use is only replaced by a newer one: writing that may have failed.
-                    let ours = self.hosts.get(&host).and_then(|host| host.kept.as_ref());
-                    if ours.is_none_or(|ours| ours.issued < kept.issued)
-                        && let Err(problem) = self.take(&host, kept)
-                    {
-                        self.tell_unusable(&host, problem);
+                    if let Err(problem) = self.take_kept(&host, kept) {
+                        self.tell_unusable(&host, &problem);
                     }
                 }
                 Err(problem) => {
@@ -101,14 +136,42 @@ impl Manager {
                         Some(_) => "the one in use stays",
                         None => "a new certificate is ordered, if one is wanted",
                     };
-                    self.tell_unusable(&host, format!("{problem}; {then}"));
+                    self.tell_unusable(&host, &format!("{problem}; {then}"));
                 }
             }
         }
     }
 
-    /// Puts a certificate into use, or says why it cannot be.
-    pub(super) fn take(&mut self, host: &Arc<str>, kept: KeptCertificate) -> Result<(), String> {
+    /// Takes a certificate from the disk, if it is to take the place of the one in use.
+    fn take_kept(&mut self, host: &Arc<str>, kept: KeptCertificate) -> Result<(), String> {
+        let managed = self.hosts.get(host);
+        if managed.and_then(|managed| managed.kept.as_ref()) == Some(&kept) {
+            return Ok(());
+        }
+        let details = details(host, &kept)?;
+        let directory = &self.acme.options.directory;
+        let now = SystemTime::now();
+        let is_taken = |ours: &Host| ours.takes(&kept, details.not_after, directory, now);
+        if !managed.is_none_or(is_taken) {
+            return Ok(());
+        }
+        let issued = kept.issued;
+        self.take(host, kept, &details)?;
+        // What failed since then counts on.
+        let tried = self.tries.get(&**host);
+        if tried.is_some_and(|tried| tried.last() <= issued) {
+            self.tries.remove(&**host);
+        }
+        Ok(())
+    }
+
+    /// Puts a certificate, which says this and has been checked, into use, or says why it cannot be.
+    pub(super) fn take(
+        &mut self,
+        host: &Arc<str>,
+        kept: KeptCertificate,
+        details: &Details,
+    ) -> Result<(), String> {
         let given = Given {
             certificate: &kept.certificate,
             key: &kept.key,
@@ -117,24 +180,23 @@ impl Manager {
         };
         let certificates = &self.acme.certificates;
         let name = name(host);
-        let unusable = |error| format!("the certificate cannot be used: {error}");
         certificates
             .take_if(&name, &given, |stored| stored.source == Source::Acme)
-            .map_err(|error| unusable(error.to_string()))?;
-        let details = certificates.get(&name).and_then(|stored| stored.details);
-        let details = details.ok_or_else(|| unusable("it has just been removed".to_owned()))?;
+            .map_err(|error| unusable(&error.to_string()))?;
         let managed = self.hosts.entry(Arc::clone(host)).or_default();
-        managed.set(kept, &details);
-        self.tries.remove(&**host);
+        managed.set(kept, details);
         Ok(())
     }
 
     /// Says once that a file is of no use.
-    fn tell_unusable(&mut self, host: &Arc<str>, problem: String) {
+    fn tell_unusable(&mut self, host: &Arc<str>, problem: &str) {
+        let problem = one_line(problem, LONGEST);
         let managed = self.hosts.entry(Arc::clone(host)).or_default();
         if managed.told.as_ref() != Some(&problem) {
             error!("ACME: {host}: {problem}");
-            self.acme.certificates.note_failure(&name(host), &problem);
+            if managed.is_wanted {
+                self.acme.certificates.note_failure(&name(host), &problem);
+            }
             managed.told = Some(problem);
         }
     }
@@ -172,8 +234,19 @@ impl Manager {
         }
         for host in gone {
             self.tries.remove(&*host);
-            self.hosts
-                .retain(|_, host| host.is_wanted || host.kept.is_some() || host.is_busy);
+            self.hosts.retain(|_, host| host.is_known());
         }
     }
+}
+
+/// What a certificate for a host says, if it is one.
+pub(super) fn details(host: &str, kept: &KeptCertificate) -> Result<Arc<Details>, String> {
+    let details = Details::of_pair(&kept.certificate, &kept.key);
+    let details = details.map_err(|error| unusable(&error.to_string()))?;
+    check(&details, host).map_err(|problem| unusable(&problem))?;
+    Ok(details)
+}
+
+pub(super) fn unusable(problem: &str) -> String {
+    format!("the certificate cannot be used: {problem}")
 }

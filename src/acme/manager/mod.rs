@@ -2,13 +2,15 @@
 
 mod look;
 mod outcome;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use log::{error, info, warn};
+use log::{info, warn};
 use tokio::task::{Id, JoinSet};
 
 use super::Acme;
@@ -16,7 +18,9 @@ use super::account::{self, Open};
 use super::failure::Failure;
 use super::files::{Files, Stamp};
 use super::host::Host;
+use super::moment::shown;
 use super::order::{self, Issued, Wish};
+use super::queue::Place;
 use super::renewal::Window;
 use super::tries::{Tried, Tries};
 use super::wanted::name;
@@ -49,6 +53,8 @@ pub(super) struct Manager {
     tries: Tries,
     hosts: BTreeMap<Arc<str>, Host>,
     generation: Option<Generation>,
+    /// Whether there are more registered hosts than there may be, and that is said.
+    has_too_many: bool,
     seen: Option<Stamp>,
     work: JoinSet<Done>,
     busy: HashMap<Id, Arc<str>>,
@@ -65,6 +71,7 @@ impl Manager {
             tries: Tries::default(),
             hosts: BTreeMap::new(),
             generation: None,
+            has_too_many: false,
             seen: None,
             work: JoinSet::new(),
             busy: HashMap::new(),
@@ -81,6 +88,7 @@ impl Manager {
         }
         loop {
             self.look();
+            self.write_again();
             self.order().await;
             self.ask().await;
             tokio::select! {
@@ -90,18 +98,24 @@ impl Manager {
         }
     }
 
-    /// The hosts that are to be ordered for now.
+    /// The hosts that are to be ordered for now, in this order.
     fn due(&self, now: SystemTime) -> Vec<Arc<str>> {
         let directory = &self.acme.options.directory;
         let is_ready = |host: &str| {
             let tried = self.tries.get(host);
             tried.is_none_or(|tried| tried.is_ready(now))
         };
-        self.hosts
+        let mut due: Vec<(Place, &Arc<str>)> = self
+            .hosts
             .iter()
             .filter(|(host, managed)| managed.is_due(directory, now) && is_ready(host))
-            .map(|(host, _)| Arc::clone(host))
-            .collect()
+            .map(|(host, managed)| {
+                let failed = self.tries.get(&**host).map_or(0, Tried::last);
+                (managed.place(failed, now), host)
+            })
+            .collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, host)| Arc::clone(host)).collect()
     }
 
     /// Begins the orders that are due, as many as there may be at a time.
@@ -112,6 +126,10 @@ impl Manager {
             if !is_ordering {
                 self.lock = None;
             }
+            return;
+        }
+        // More than these would wait all the same.
+        if self.busy.len() >= AT_ONCE {
             return;
         }
         if !self.take_lock() {
@@ -199,18 +217,6 @@ impl Manager {
         }
     }
 
-    fn keep_tries(&mut self) {
-        let now = SystemTime::now();
-        self.tries.retain(|_, tried| !tried.is_forgotten(now));
-        if let Some(Err(error)) = self
-            .files
-            .as_ref()
-            .map(|files| files.write_tries(&self.tries))
-        {
-            error!("ACME: {error}");
-        }
-    }
-
     async fn open_account(&mut self, due: &[Arc<str>]) -> bool {
         if self.account.is_some() {
             return true;
@@ -218,10 +224,10 @@ impl Manager {
         let Some(files) = &self.files else {
             return false;
         };
-        match account::open(&self.acme.options, files).await {
+        match account::open(&self.acme, files).await {
             Ok(open) => {
+                // That it fails no more is known once a certificate comes.
                 self.account = Some(open);
-                self.authority = Tried::default();
                 true
             }
             Err(failure) => {
@@ -253,7 +259,7 @@ impl Manager {
                 Ok(None) => {}
                 Err(failure) => {
                     let next = self.authority.fail_authority(now, failure.retry_after);
-                    let next = humantime::format_rfc3339_seconds(next);
+                    let next = shown(next);
                     warn!("ACME: when to renew is not known: {failure}; next try at {next}");
                     return;
                 }

@@ -3,6 +3,7 @@
 
 mod api;
 mod app;
+pub(crate) mod authority;
 pub(crate) mod cli;
 mod client;
 mod closed_port;

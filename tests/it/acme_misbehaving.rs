@@ -1,0 +1,164 @@
+//! Authorities that misbehave: nothing they say ends ACME, floods them, or is believed too much.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::support::authority::{Authority, Fault};
+use crate::support::{TestProxy, eventually};
+
+async fn start(authority: &Authority, state: &Path, more: &str) -> TestProxy {
+    TestProxy::start(&authority.configuration(state, more)).await
+}
+
+/// Waits until the log has all of these words in one line.
+async fn logged(proxy: &TestProxy, words: &[&str]) -> String {
+    let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+    let found = || proxy.log().lines().find(has_all).map(str::to_owned);
+    eventually(&format!("the log says {words:?}"), async || {
+        found().is_some()
+    })
+    .await;
+    found().unwrap()
+}
+
+/// A certificate as the control API shows it.
+async fn listed(proxy: &TestProxy, name: &str) -> Value {
+    let certificates = proxy.api("GET", "/v1/certificates", None).await.json();
+    let list = certificates["certificates"].as_array().unwrap();
+    let found = list.iter().find(|entry| entry["name"] == name);
+    found.cloned().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_long_ago_does_not_end_acme() {
+    let (authority, state) = (
+        Authority::start(Fault::OldWindow).await,
+        tempfile::tempdir(),
+    );
+    let state = state.unwrap();
+    let more = "  hosts: [a.example]\n  registered_hosts: [b.example]\n";
+    let proxy = start(&authority, state.path(), more).await;
+    let line = logged(&proxy, &["a.example", "as the authority suggests"]).await;
+    assert!(!line.contains("19"), "{line}");
+    // It goes on.
+    let body = json!({"prefix": "/", "port": 1, "reqHostNames": ["b.example"]});
+    let response = proxy.register_json(body.to_string()).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    logged(&proxy, &["b.example: there is a certificate"]).await;
+    // At once, but not again and again.
+    assert_eq!(authority.asked("order a.example").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_forgets_accounts_is_not_given_new_ones_all_the_time() {
+    let authority = Authority::start(Fault::NoAccount).await;
+    let state = tempfile::tempdir().unwrap();
+    let proxy = start(&authority, state.path(), "  hosts: [a.example]\n").await;
+    eventually("it is tried three times", async || {
+        authority.asked("order").len() >= 3
+    })
+    .await;
+    assert_eq!(authority.asked("account").len(), 1, "{}", proxy.log());
+    // What is wrong is over: the account is still there.
+    authority.set(Fault::None);
+    let long = Instant::now() + Duration::from_secs(40);
+    while !proxy.log().contains("a.example: there is a certificate") {
+        assert!(Instant::now() < long, "{}", proxy.log());
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(authority.asked("account").len(), 1, "{}", proxy.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_fails_at_orders_is_asked_later_and_later() {
+    let authority = Authority::start(Fault::Orders).await;
+    let state = tempfile::tempdir().unwrap();
+    let proxy = start(&authority, state.path(), "  hosts: [a.example]\n").await;
+    let end = Instant::now() + Duration::from_mins(1);
+    while authority.asked("order").len() < 4 {
+        assert!(Instant::now() < end, "{}", proxy.log());
+        sleep(Duration::from_millis(50)).await;
+    }
+    let asked = authority.asked("order");
+    // After about 4, 8 and 16 s; what does not grow is never over 7.
+    assert!(asked[3] - asked[2] > Duration::from_secs(10), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_has_had_enough_is_left_alone() {
+    let authority = Authority::start(Fault::Limited).await;
+    let state = tempfile::tempdir().unwrap();
+    let hosts: Vec<String> = (0..20).map(|number| format!("h{number}.example")).collect();
+    let more = format!("  hosts: [{}]\n", hosts.join(", "));
+    let proxy = start(&authority, state.path(), &more).await;
+    logged(&proxy, &["rateLimited", "next try at"]).await;
+    // Those that were on their way, and nobody after them.
+    sleep(Duration::from_secs(3)).await;
+    assert!(authority.asked("order").len() <= 4, "{}", proxy.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_are_of_no_use_are_failures_and_not_shown() {
+    for (fault, expected) in [
+        (Fault::Backwards, "ends before it begins"),
+        (Fault::Expired, "has expired"),
+        (Fault::MoreNames, "bank.example"),
+    ] {
+        let (authority, state) = (Authority::start(fault).await, tempfile::tempdir());
+        let state = state.unwrap();
+        let proxy = start(&authority, state.path(), "  hosts: [a.example]\n").await;
+        let words = ["no new certificate for a.example", expected, "next try at"];
+        logged(&proxy, &words).await;
+        let shown = listed(&proxy, "acme-a.example").await;
+        assert_eq!(shown["details"], Value::Null, "{fault:?}: {shown}");
+        let error = shown["last_error"].as_str().unwrap_or_default();
+        assert!(error.contains(expected), "{fault:?}: {shown}");
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(authority.asked("order").len(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_a_moment_are_not_ordered_without_end() {
+    let authority = Authority::start(Fault::Short).await;
+    let state = tempfile::tempdir().unwrap();
+    let proxy = start(&authority, state.path(), "  hosts: [a.example]\n").await;
+    logged(&proxy, &["a.example: there is a certificate"]).await;
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(authority.asked("order").len(), 1, "{}", proxy.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_authority_says_is_one_short_line() {
+    let authority = Authority::start(Fault::Lines).await;
+    let state = tempfile::tempdir().unwrap();
+    let proxy = start(&authority, state.path(), "  hosts: [a.example]\n").await;
+    let line = logged(&proxy, &["no new certificate for a.example", "next try at"]).await;
+    assert!(line.len() < 2000, "{line}");
+    assert!(line.contains("[forged]"), "{line}");
+    let shown = listed(&proxy, "acme-a.example").await;
+    let error = shown["last_error"].as_str().unwrap_or_default();
+    assert!(!error.contains('\n') && error.len() < 2000, "{error}");
+}
+
+/// A certificate that cannot be written is in use, and is written once that is possible.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_could_not_be_written_is_written_later() {
+    let authority = Authority::start(Fault::None).await;
+    let state = tempfile::tempdir().unwrap();
+    // A folder where the file is to be.
+    let file = state.path().join("acme/certificates/a.example.json");
+    std::fs::create_dir_all(&file).unwrap();
+    let proxy = start(&authority, state.path(), "  hosts: [a.example]\n").await;
+    logged(&proxy, &["a.example: there is a certificate"]).await;
+    logged(&proxy, &["a.example.json", "write the file"]).await;
+    std::fs::remove_dir(&file).unwrap();
+    eventually("it is written", async || file.is_file()).await;
+    let kept = std::fs::read_to_string(&file).unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    assert_eq!(kept["directory"], authority.directory());
+    assert_eq!(authority.asked("order").len(), 1, "{}", proxy.log());
+}
