@@ -67,10 +67,12 @@ struct Described {
     /// The request hosts that the route is for; any, if there is no list.
     #[schema(value_type = Option<Vec<texts::RequestHost>>, min_items = 1)]
     req_host_names: Option<Vec<String>>,
-    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
+    /// What becomes of requests in cleartext; if it is not given, what became of them before, or what
+    /// `tls.routes` says.
     #[schema(value_type = Option<texts::TlsPolicy>)]
     tls: Option<String>,
-    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
+    /// What browsers are told about later requests; if it is not given, what they were told before, or
+    /// what `tls.hsts` says.
     #[schema(value_type = Option<texts::Hsts>)]
     hsts: Option<String>,
     /// Whether clients have to show a certificate.

@@ -147,8 +147,8 @@ impl Registration {
         self
     }
 
-    /// The same registration, asking this of the clients' connections. Of an instance that joins a
-    /// route it goes before what the route has; what is `None` stays.
+    /// The same registration, asking this of the clients' connections. It goes before what a route has
+    /// that is there already; what is `None` stays.
     #[must_use]
     pub fn secured(mut self, security: Security) -> Self {
         self.security = security;
