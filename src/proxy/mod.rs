@@ -13,6 +13,7 @@
 mod challenges;
 mod context;
 mod demand;
+mod direct;
 mod error;
 mod gateway;
 mod grpc;
@@ -25,9 +26,77 @@ mod session;
 mod target_tls;
 mod visit;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::{HttpProxy, http_proxy};
+
 pub use challenges::Challenges;
 pub use context::Exchange;
 pub use gateway::Gateway;
 pub use options::{ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, Timeouts};
 pub(crate) use policy::ProxyErrorHandler;
 pub use target_tls::{TargetTlsError, TargetTlsOptions};
+
+use crate::front::{Arrived, Connection, Deadline, Ended, Service};
+use direct::Direct;
+pub use direct::Plan;
+
+/// Both ways, as the service behind the front.
+pub struct Proxy {
+    direct: Direct,
+    http: Arc<HttpProxy<Gateway>>,
+}
+
+impl Proxy {
+    /// A proxy with the settings of a server: how many idle connections to targets each way keeps.
+    #[must_use]
+    pub fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
+        Self {
+            direct: Direct::new(gateway.policy(), conf.upstream_keepalive_pool_size),
+            http: Arc::new(http_proxy(conf, gateway)),
+        }
+    }
+}
+
+impl Service for Proxy {
+    type Taken = Plan;
+
+    fn take(&self, request: &Arrived<'_>) -> Option<Plan> {
+        self.direct.take(request)
+    }
+
+    async fn serve(
+        &self,
+        plan: Plan,
+        connection: &mut Connection,
+        message: (BytesMut, BytesMut),
+        timer: &mut Deadline,
+        stop: &AtomicBool,
+    ) -> Ended {
+        self.direct
+            .serve(plan, connection, message, timer, stop)
+            .await
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for Proxy {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.http.process_new_http(session, shutdown).await
+    }
+
+    async fn http_cleanup(&self) {
+        self.http.http_cleanup().await;
+    }
+}
