@@ -28,8 +28,8 @@ use super::head::Framing;
 use super::intake::Manner;
 use super::leash::{Drained, Leash};
 use super::patience::Patience;
-use super::wait::Wait;
 use super::service::Caller;
+use super::wait::Wait;
 use super::websocket::WebSocket;
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.

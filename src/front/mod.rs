@@ -30,6 +30,7 @@ mod tls_client;
 mod wait;
 mod websocket;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -409,35 +410,54 @@ where
             Box::pin(refuse(&mut connection, &refusal, self.body)).await;
             return None;
         }
-        let taken = if is_control {
-            None
-        } else {
-            self.proxy.take(&Arrived {
-                head: &bytes,
-                framing: head.framing,
-                connection: &connection,
-            })
-        };
-        if let Some(taken) = taken {
-            let message = (bytes, early);
-            // Boxed: its room is free again when it is over.
-            let served =
-                self.proxy
-                    .serve(taken, &mut connection, message, timer, &self.is_stopping);
-            return match Box::pin(served).await {
-                Ended::Kept => {
-                    connection.close();
-                    Some(connection)
-                }
-                Ended::Closed => {
-                    Shutdown::shutdown(&mut *connection).await;
-                    None
-                }
-                Ended::Broken => None,
+        let mut message = (bytes, early);
+        let ended = {
+            let served = if is_control {
+                None
+            } else {
+                self.direct(&mut connection, &mut message, head.framing, timer)
             };
+            match served {
+                Some(served) => Some(served.await),
+                None => None,
+            }
+        };
+        match ended {
+            Some(Ended::Kept) => {
+                connection.close();
+                return Some(connection);
+            }
+            Some(Ended::Closed) => {
+                Shutdown::shutdown(&mut *connection).await;
+                return None;
+            }
+            Some(Ended::Broken) => return None,
+            None => {}
         }
+        let (mut bytes, early) = message;
         bytes.unsplit(early);
-        self.serve_session(connection, bytes, is_control, shutdown).await
+        Box::pin(self.serve_session(connection, bytes, is_control, shutdown)).await
+    }
+
+    /// Has the proxy answer a request without a session, if it can. Boxed, and made here: what it needs
+    /// is no part of the future of an idle connection.
+    fn direct<'c>(
+        &'c self,
+        connection: &'c mut Connection,
+        message: &mut (BytesMut, BytesMut),
+        framing: HeadFraming,
+        timer: &'c mut Deadline,
+    ) -> Option<Pin<Box<dyn Future<Output = Ended> + Send + 'c>>> {
+        let taken = self.proxy.take(&Arrived {
+            head: &message.0,
+            framing,
+            connection,
+        })?;
+        let message = std::mem::take(message);
+        let stop = &self.is_stopping;
+        Some(Box::pin(
+            self.proxy.serve(taken, connection, message, timer, stop),
+        ))
     }
 
     /// Hands one request to Pingora, as a session for the service that it is for.

@@ -87,7 +87,9 @@ impl<'r, 'b> Head<'r, 'b> {
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(_syntax) => return Err(AnswerError::NotHttp),
         };
-        let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
+        let status = response
+            .code
+            .and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(AnswerError::NotHttp)?;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(AnswerError::Switch);
@@ -133,7 +135,10 @@ impl<'r, 'b> Head<'r, 'b> {
             };
             !is_own
                 && !(name.len() == id_field.len() && is(id_field))
-                && !self.nominated.iter().any(|other| name.eq_ignore_ascii_case(other))
+                && !self
+                    .nominated
+                    .iter()
+                    .any(|other| name.eq_ignore_ascii_case(other))
         };
         self.fields
             .iter()
@@ -236,9 +241,15 @@ pub(super) fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Fields without which the message would be another: no `Connection` may take them away.
 fn is_protected(name: &[u8]) -> bool {
-    ["upgrade", "content-length", "transfer-encoding", "content-type", "date"]
-        .iter()
-        .any(|protected| name.eq_ignore_ascii_case(protected.as_bytes()))
+    [
+        "upgrade",
+        "content-length",
+        "transfer-encoding",
+        "content-type",
+        "date",
+    ]
+    .iter()
+    .any(|protected| name.eq_ignore_ascii_case(protected.as_bytes()))
 }
 
 /// Digits and nothing else (RFC 9110, 8.6).
@@ -263,7 +274,9 @@ mod tests {
 
     fn fields(text: &str) -> Vec<String> {
         let mut room = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-        let head = Head::parse(text.as_bytes(), &mut room, false).unwrap().unwrap();
+        let head = Head::parse(text.as_bytes(), &mut room, false)
+            .unwrap()
+            .unwrap();
         let names = head.for_client("x-request-id");
         names
             .map(|(name, _)| String::from_utf8(name.to_vec()).unwrap())
@@ -273,19 +286,63 @@ mod tests {
     #[test]
     fn a_head_says_where_its_body_ends() {
         let cases = [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Framing::Length(5), true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\ncontent-length:5\r\n\r\n", Framing::Length(5), true),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", Framing::Chunked, true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::Chunked, true),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5\r\n\r\n", Framing::Length(5), true),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\ncontent-length:5\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                Framing::Chunked,
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Framing::Chunked,
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
             ("HTTP/1.1 200 OK\r\n\r\n", Framing::UntilClose, false),
-            ("HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n", Framing::None, true),
-            ("HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::None, true),
+            (
+                "HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n",
+                Framing::None,
+                true,
+            ),
+            (
+                "HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Framing::None,
+                true,
+            ),
             ("HTTP/1.1 103 Hints\r\n\r\n", Framing::None, true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, Close\r\n\r\n", Framing::Length(5), false),
-            ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", Framing::Length(5), false),
-            ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: Keep-Alive\r\n\r\n", Framing::Length(5), true),
-            ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n", Framing::Chunked, false),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, Close\r\n\r\n",
+                Framing::Length(5),
+                false,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n",
+                Framing::Length(5),
+                false,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: Keep-Alive\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n",
+                Framing::Chunked,
+                false,
+            ),
         ];
         for (text, framing, keeps) in cases {
             let (_, seen, seen_keeps) = read(text, false).unwrap().expect(text);
@@ -305,12 +362,30 @@ mod tests {
             ("HTTP/1.1 20x OK\r\n\r\n", AnswerError::NotHttp),
             ("HTTP/1.1 099 OK\r\n\r\n", AnswerError::NotHttp),
             ("HTTP/1.1 200 OK\r\nbad field\r\n\r\n", AnswerError::NotHttp),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\n", AnswerError::Length),
-            ("HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n", AnswerError::Length),
-            ("HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", AnswerError::Length),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", AnswerError::Coding),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", AnswerError::Coding),
-            ("HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", AnswerError::Switch),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\n",
+                AnswerError::Length,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n",
+                AnswerError::Length,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
+                AnswerError::Length,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                AnswerError::Coding,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+                AnswerError::Coding,
+            ),
+            (
+                "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
+                AnswerError::Switch,
+            ),
         ];
         for (text, error) in cases {
             assert_eq!(read(text, false), Err(error), "{text:?}");

@@ -57,8 +57,7 @@ impl Body {
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Piece, BadChunk> {
         let (framing, data) = match self {
             Self::Length(left) => {
-                let data =
-                    usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                let data = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= data as u64;
                 (0, data)
             }
@@ -113,7 +112,11 @@ pub(super) fn chunk_head(size: usize) -> ([u8; CHUNK_HEAD], usize) {
     for byte in line.iter_mut().rev().skip(2) {
         // Less than 16.
         let digit = u8::try_from(left % 16).unwrap_or(0);
-        *byte = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
+        *byte = if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' - 10 + digit
+        };
         start -= 1;
         left /= 16;
         if left == 0 {

@@ -43,7 +43,12 @@ pub(super) trait Client: Send {
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Failure>;
 
     /// Writes an interim answer, if the client can take one.
-    fn inform<'f>(&mut self, status: StatusCode, reason: &str, fields: impl Iterator<Item = Field<'f>>);
+    fn inform<'f>(
+        &mut self,
+        status: StatusCode,
+        reason: &str,
+        fields: impl Iterator<Item = Field<'f>>,
+    );
 
     /// The answer that comes is the connection's last, where answers come one after another.
     fn close(&mut self);

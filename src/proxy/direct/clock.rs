@@ -56,7 +56,9 @@ impl Waiting {
                 "BODY_TIMEOUT",
                 "The body of the request did not come in time.",
             )),
-            Self::Sending => Failure::of_origin(ProxyError::Timeout, "it takes no more of the request"),
+            Self::Sending => {
+                Failure::of_origin(ProxyError::Timeout, "it takes no more of the request")
+            }
             Self::FirstByte => Failure::of_origin(ProxyError::Timeout, "no answer in time"),
             Self::Answer => Failure::of_origin(ProxyError::Timeout, "the answer does not go on"),
             Self::Client => Failure::gone("the client takes no more of the answer"),

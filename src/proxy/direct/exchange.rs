@@ -311,7 +311,8 @@ impl<'x, C: Client> Exchange<'x, C> {
         let limit = answering.policy.options.timeouts.send;
         let told = async {
             answering.write(client, &answer)?;
-            std::future::poll_fn(|context| Poll::Ready(client.write(context, answer.body()))).await?;
+            std::future::poll_fn(|context| Poll::Ready(client.write(context, answer.body())))
+                .await?;
             client.end()?;
             std::future::poll_fn(|context| client.poll_flush(context)).await
         };
@@ -323,7 +324,11 @@ impl<'x, C: Client> Exchange<'x, C> {
             None => told.await,
         };
         if let Err(failure) = told {
-            debug!("{}: the client left before its answer: {}", self.summary(), failure.reason);
+            debug!(
+                "{}: the client left before its answer: {}",
+                self.summary(),
+                failure.reason
+            );
             self.client.abandon();
         }
     }
@@ -372,7 +377,11 @@ impl Answering {
 
     /// Passes an interim answer on.
     pub(super) fn inform<C: Client>(&self, client: &mut C, head: &Head<'_, '_>) {
-        client.inform(head.status, head.reason, head.for_client(self.policy.id_field));
+        client.inform(
+            head.status,
+            head.reason,
+            head.for_client(self.policy.id_field),
+        );
     }
 
     /// Passes the head of the answer on.
@@ -384,7 +393,9 @@ impl Answering {
         if let Some(visit) = &mut self.visit {
             visit.answered(head.status);
         }
-        let apps = head.hsts.and_then(|value| HeaderValue::from_bytes(value).ok());
+        let apps = head
+            .hsts
+            .and_then(|value| HeaderValue::from_bytes(value).ok());
         let date = (!head.has_date).then(get_cached_date);
         let promise = self.promise(apps.as_ref());
         let served_by = self.served_by();

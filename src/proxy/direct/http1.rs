@@ -91,7 +91,8 @@ impl<'c> Http1<'c> {
     ) -> Poll<Result<usize, Failure>> {
         if !self.early.is_empty() {
             let count = self.early.len().min(room.len());
-            self.early.copy_to_slice(room.get_mut(..count).unwrap_or_default());
+            self.early
+                .copy_to_slice(room.get_mut(..count).unwrap_or_default());
             return Poll::Ready(Ok(count));
         }
         let mut buffer = ReadBuf::new(room);
@@ -153,7 +154,11 @@ impl<'c> Http1<'c> {
 
     /// Writes what waits, and `data` behind it, as far as the transport takes it; how much of `data`
     /// that is.
-    fn poll_write(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Failure>> {
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<Result<usize, Failure>> {
         let out = self.out.get(self.written..).unwrap_or_default();
         let connection = Pin::new(&mut *self.connection);
         let written = match (out.is_empty(), data.is_empty()) {
@@ -310,7 +315,9 @@ impl Client for Http1<'_> {
     fn view(&self) -> Option<View<'_>> {
         let mut room = request::room();
         let (_, target, fields) = request::parse(&self.head, &mut room)?;
-        let host = fields.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
+        let host = fields
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case("host"));
         View::read(target.as_bytes(), None, host.map(|field| field.value)).ok()
     }
 
@@ -333,7 +340,9 @@ impl Client for Http1<'_> {
     fn accept(&self) -> Option<&[u8]> {
         let mut room = request::room();
         let (_, _, fields) = request::parse(&self.head, &mut room)?;
-        let accept = fields.iter().find(|field| field.name.eq_ignore_ascii_case("accept"));
+        let accept = fields
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case("accept"));
         accept.map(|field| field.value)
     }
 

@@ -283,7 +283,9 @@ impl<'x, C: Client> Pump<'x, C> {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<(), Failure>> {
-        let room = buffer.get_mut(CHUNK_HEAD..CHUNK_HEAD + PIECE).unwrap_or_default();
+        let room = buffer
+            .get_mut(CHUNK_HEAD..CHUNK_HEAD + PIECE)
+            .unwrap_or_default();
         let count = ready!(self.client.poll_body(context, room))?;
         if count == 0 {
             self.upload.end();
@@ -364,7 +366,9 @@ impl<'x, C: Client> Pump<'x, C> {
     fn close(&mut self) -> Result<(), Failure> {
         match self.stage {
             Stage::Body(Body::UntilClose) => self.finish(),
-            _ => Err(Failure::death(Reason::Said("the target closed the connection"))),
+            _ => Err(Failure::death(Reason::Said(
+                "the target closed the connection",
+            ))),
         }
     }
 

@@ -140,8 +140,7 @@ fn is_refused(option: &[u8]) -> bool {
         "content-length",
         "transfer-encoding",
     ];
-    let is_token =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !option.iter().all(is_token)
         || PROTECTED
             .iter()
@@ -196,9 +195,7 @@ fn fate(name: &[u8], id_field: &str) -> Fate {
         19 if is("proxy-authorization") => Fate::Ends,
         _ => Fate::Passes,
     };
-    let is_ours = || {
-        (name.len() == id_field.len() && is(id_field)) || TlsClient::is_identity(name)
-    };
+    let is_ours = || (name.len() == id_field.len() && is(id_field)) || TlsClient::is_identity(name);
     if fate == Fate::Passes && is_ours() {
         Fate::Ends
     } else {
