@@ -21,7 +21,7 @@ pub(super) struct IdleTimer(Option<Pin<Box<Sleep>>>);
 impl IdleTimer {
     /// Ready once `deadline` has passed. What is in the timer's wheel may be an earlier time, of a wait
     /// that is over.
-    fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
         let timer = self
             .0
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
