@@ -233,9 +233,9 @@ mod tests {
     #[test]
     fn fields_of_connections_go_and_a_date_comes() {
         let mut fields = HeaderMap::new();
-        for name in OF_CONNECTIONS {
-            fields.append(&name, HeaderValue::from_static("a"));
-            fields.append(&name, HeaderValue::from_static("b"));
+        for name in &OF_CONNECTIONS {
+            fields.append(name, HeaderValue::from_static("a"));
+            fields.append(name, HeaderValue::from_static("b"));
         }
         fields.insert("x-a", HeaderValue::from_static("kept"));
         fit(&mut fields);
