@@ -16,6 +16,8 @@ mod resets;
 mod session;
 mod stream;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
