@@ -196,16 +196,13 @@ async fn a_malformed_request_ends_alone() {
         let answer = frames.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await;
         let answer = answer.unwrap_or_else(|| panic!("{fields:?}: no answer"));
         assert_eq!(answer.stream, stream, "{fields:?}: {answer:?}");
-        let seen = match answer.kind {
-            RST_STREAM => {
-                assert_eq!(answer.reason(), Reason::PROTOCOL_ERROR, "{fields:?}");
-                End::Reset
-            }
-            _ => {
-                let is_whole = answer.flags & WHOLE == WHOLE;
-                assert!(is_whole && answer.payload.contains(&0x8c), "{answer:?}");
-                End::Refused
-            }
+        let seen = if answer.kind == RST_STREAM {
+            assert_eq!(answer.reason(), Reason::PROTOCOL_ERROR, "{fields:?}");
+            End::Reset
+        } else {
+            let is_whole = answer.flags & WHOLE == WHOLE;
+            assert!(is_whole && answer.payload.contains(&0x8c), "{answer:?}");
+            End::Refused
         };
         assert_eq!(seen, end, "{fields:?}");
         frames.headers(stream + 2, &with(&[authority])).await;

@@ -27,8 +27,8 @@ impl RequestBody {
 
     /// The next piece, never an empty one; none at the end.
     ///
-    /// An error means that the stream, or the connection, is broken: by the client's RST_STREAM, or
-    /// because it does not keep to the length that it has announced.
+    /// An error means that the stream, or the connection, is broken: the client has reset it, or does
+    /// not keep to the length that it has announced.
     pub(crate) fn poll_piece(
         &mut self,
         context: &mut Context<'_>,

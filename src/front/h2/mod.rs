@@ -34,7 +34,7 @@ use super::patience::Patience;
 use super::{Front, Http2Client, intake, leash, stopping};
 use client::{Client, InUse};
 use incoming::Incoming;
-use streams::{Connection, Next, Streams};
+use streams::{Connection, End, Streams};
 
 /// How many streams of a connection h2 may reset for what the client does wrong.
 const MOST_ERRORS: usize = 100;
@@ -114,12 +114,12 @@ where
         let mut streams = Streams::new(connection, Arc::clone(&client));
         loop {
             match streams.next(idle, &self.is_stopping).await {
-                Next::Stream(incoming) => {
+                Ok(incoming) => {
                     let (front, in_use) = (Arc::clone(self), client.begin());
                     tokio::spawn(async move { front.answer_stream(incoming, &in_use).await });
                 }
-                Next::Close(reason) => return streams.close(reason).await,
-                Next::Gone => return,
+                Err(End::Enough(reason)) => return streams.close(reason).await,
+                Err(End::Gone) => return,
             }
         }
     }

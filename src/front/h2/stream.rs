@@ -134,6 +134,9 @@ impl Stream {
 
     pub(super) async fn write(&mut self, data: Bytes, end: bool) -> Result<()> {
         self.check_cut()?;
+        if self.reply.is_complete() {
+            return Ok(());
+        }
         let (limit, length) = (self.limits.write, data.len());
         let written = within(limit, self.reply.write(data, end));
         match until_cut(&self.hold, written).await {

@@ -40,11 +40,11 @@ pub(super) struct Streams {
     rejected: usize,
 }
 
-/// What became of the wait for a stream.
-pub(super) enum Next {
-    Stream(Incoming),
-    /// The connection is to be closed for this reason.
-    Close(Reason),
+/// Why there is no other stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// There has been enough: the connection is to be closed, for this reason.
+    Enough(Reason),
     /// The connection is gone.
     Gone,
 }
@@ -63,7 +63,11 @@ impl Streams {
 
     /// The next stream, or why there is none; `idle` is how long the client may have none in use,
     /// `stop` whether the server stops.
-    pub(super) async fn next(&mut self, idle: Option<Duration>, stop: &AtomicBool) -> Next {
+    pub(super) async fn next(
+        &mut self,
+        idle: Option<Duration>,
+        stop: &AtomicBool,
+    ) -> Result<Incoming, End> {
         std::future::poll_fn(|context| self.poll_next(idle, stop, context)).await
     }
 
@@ -72,7 +76,7 @@ impl Streams {
         idle: Option<Duration>,
         stop: &AtomicBool,
         context: &mut Context<'_>,
-    ) -> Poll<Next> {
+    ) -> Poll<Result<Incoming, End>> {
         loop {
             match self.connection.poll_accept(context) {
                 Poll::Ready(Some(Ok((request, respond)))) => match self.take(request, respond) {
@@ -81,9 +85,9 @@ impl Streams {
                 },
                 Poll::Ready(Some(Err(error))) => {
                     debug!("a connection of HTTP/2 broke off: {error}");
-                    return Poll::Ready(Next::Gone);
+                    return Poll::Ready(Err(End::Gone));
                 }
-                Poll::Ready(None) => return Poll::Ready(Next::Gone),
+                Poll::Ready(None) => return Poll::Ready(Err(End::Gone)),
                 Poll::Pending => {}
             }
             if self.is_stopping || !stop.load(Ordering::Relaxed) {
@@ -97,19 +101,27 @@ impl Streams {
     }
 
     /// What follows from a new stream; none if it is over already.
-    fn take(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Option<Next> {
+    fn take(
+        &mut self,
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+    ) -> Option<Result<Incoming, End>> {
         self.idle_since = None;
         let taken = Incoming::take(request, respond, &self.client);
         self.rejected += usize::from(taken.is_err());
         if self.rejected >= MOST_REJECTED || self.client.resets.are_too_many() {
             info!("a connection of HTTP/2 is closed: too many malformed or reset streams");
-            return Some(Next::Close(Reason::ENHANCE_YOUR_CALM));
+            return Some(Err(End::Enough(Reason::ENHANCE_YOUR_CALM)));
         }
-        taken.ok().map(Next::Stream)
+        taken.ok().map(Ok)
     }
 
     /// Ready once no stream has been in use for too long.
-    fn poll_idle(&mut self, idle: Option<Duration>, context: &mut Context<'_>) -> Poll<Next> {
+    fn poll_idle(
+        &mut self,
+        idle: Option<Duration>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Incoming, End>> {
         if self.client.is_in_use() {
             self.idle_since = None;
             return Poll::Pending;
@@ -126,7 +138,7 @@ impl Streams {
             Some(deadline) => self
                 .timer
                 .poll(deadline, context)
-                .map(|()| Next::Close(Reason::NO_ERROR)),
+                .map(|()| Err(End::Enough(Reason::NO_ERROR))),
             None => Poll::Pending,
         }
     }

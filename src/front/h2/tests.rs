@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::super::intake::Manner;
 use super::client::Client;
 use super::incoming::Incoming;
-use super::streams::{Next, Streams};
+use super::streams::{End, Streams};
 
 /// A connection: requests go in at one end and come out at the other.
 struct Line {
@@ -48,7 +48,7 @@ impl Line {
         let mut streams = Streams::new(far, Arc::clone(&client));
         tokio::spawn(async move {
             let stop = AtomicBool::new(false);
-            while let Next::Stream(stream) = streams.next(None, &stop).await {
+            while let Ok(stream) = streams.next(None, &stop).await {
                 drop(incoming.send(stream));
             }
         });
@@ -227,10 +227,10 @@ async fn a_connection_without_streams_waits_for_its_idle_time_or_the_stop() {
         // What is not driven answers nothing.
         (near.unwrap(), Streams::new(far.unwrap(), client))
     };
-    let (begin, idle) = (Instant::now(), Duration::from_secs(60));
+    let (begin, idle) = (Instant::now(), Duration::from_mins(1));
     let (_near, mut streams) = connected().await;
     let next = streams.next(Some(idle), &AtomicBool::new(false)).await;
-    assert!(matches!(next, Next::Close(Reason::NO_ERROR)));
+    assert_eq!(next.err(), Some(End::Enough(Reason::NO_ERROR)));
     assert_eq!(begin.elapsed(), idle);
     let (_near, mut streams) = connected().await;
     let stop = AtomicBool::new(false);
@@ -239,6 +239,6 @@ async fn a_connection_without_streams_waits_for_its_idle_time_or_the_stop() {
     // However long it has been idle, a client has a moment to hear of the stop.
     let begin = Instant::now();
     let next = streams.next(None, &AtomicBool::new(true)).await;
-    assert!(matches!(next, Next::Close(Reason::NO_ERROR)));
+    assert_eq!(next.err(), Some(End::Enough(Reason::NO_ERROR)));
     assert_eq!(begin.elapsed(), super::super::LINGER);
 }
