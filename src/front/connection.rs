@@ -19,7 +19,6 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use log::debug;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::l4::socket::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunked::{BadChunk, ChunkScan};
@@ -121,12 +120,8 @@ impl Connection {
     /// Who asks.
     pub(crate) fn caller(&self) -> Caller {
         let digest = self.transport.get_socket_digest();
-        let peer = digest.as_ref().and_then(|digest| digest.peer_addr());
-        Caller {
-            address: peer.and_then(SocketAddr::as_inet).map(|peer| peer.ip()),
-            tls: self.transport.get_ssl_digest(),
-            redirect: self.manner.redirect,
-        }
+        let tls = self.transport.get_ssl_digest();
+        Caller::of(digest.as_deref(), tls, self.manner.redirect)
     }
 
     /// The limits on the origin's pauses.

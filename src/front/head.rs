@@ -294,7 +294,7 @@ pub(super) fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), Hea
 }
 
 /// `Content-Length` is digits and nothing else (RFC 9110, 8.6).
-fn decimal(value: &[u8]) -> Result<u64, HeadError> {
+pub(super) fn decimal(value: &[u8]) -> Result<u64, HeadError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(HeadError::ContentLength);
     }

@@ -53,6 +53,8 @@ pub use connections::Connections;
 use failures::Failures;
 use farewell::{LINGER, dismiss, head_too_slow, refuse, tls_required};
 use greeting::{Greeting, Speech};
+pub use h2::Incoming;
+pub(crate) use h2::{Reply, RequestBody};
 pub(crate) use head::{Framing as HeadFraming, HeadLimits};
 use head::{Head, HeadError, HeadScan};
 pub(crate) use hold::Hold;
@@ -60,10 +62,10 @@ pub use idle::Deadline;
 pub(crate) use intake::Intakes;
 use intake::{Arrival, Manner};
 pub use intake::{HttpsRedirect, Intake};
-pub(crate) use leash::{Drained, FAREWELL, Leash};
+pub use leash::Leash;
+pub(crate) use leash::{Drained, FAREWELL};
 pub(crate) use patience::OriginSilent;
-pub(crate) use service::Caller;
-pub use service::{Arrived, Ended, Service};
+pub use service::{Arrived, Caller, Ended, Service};
 pub use tls_client::TlsClient;
 
 /// What the front needs to know of the configuration.

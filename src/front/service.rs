@@ -7,12 +7,16 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
 use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::SocketDigest;
+use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::tls::SslDigest;
 
 use super::connection::Connection;
+use super::h2::Incoming;
 use super::head::Framing;
 use super::idle::Deadline;
 use super::intake::HttpsRedirect;
+use super::leash::Leash;
 use super::tls_client::TlsClient;
 
 /// A service behind the front: an application of Pingora's, which may answer some requests without a
@@ -23,6 +27,17 @@ pub trait Service: HttpServerApp + Send + Sync + 'static {
 
     /// Takes a request, if it can answer it without a session.
     fn take(&self, request: &Arrived<'_>) -> Option<Self::Taken>;
+
+    /// The same for a stream of HTTP/2.
+    fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<Self::Taken>;
+
+    /// Answers the request of a stream that it has taken.
+    fn serve_stream(
+        &self,
+        taken: Self::Taken,
+        request: Incoming,
+        leash: &Leash,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Answers a request that it has taken; `message` is its head, and what has been read of its body.
     fn serve(
@@ -46,7 +61,7 @@ pub struct Arrived<'a> {
 
 /// Who asks, and what the listener does with requests.
 #[derive(Debug)]
-pub(crate) struct Caller {
+pub struct Caller {
     /// The address; none behind a Unix socket.
     pub(crate) address: Option<IpAddr>,
     /// What is known of the TLS connection, if it is one.
@@ -56,6 +71,20 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// The caller of a connection, by what is known of it.
+    pub(super) fn of(
+        socket: Option<&SocketDigest>,
+        tls: Option<Arc<SslDigest>>,
+        redirect: HttpsRedirect,
+    ) -> Self {
+        let peer = socket.and_then(SocketDigest::peer_addr);
+        Self {
+            address: peer.and_then(SocketAddr::as_inet).map(|peer| peer.ip()),
+            tls,
+            redirect,
+        }
+    }
+
     /// Who is at the other end of the TLS connection, if it is one.
     pub(crate) fn tls_client(&self) -> Option<&TlsClient> {
         self.tls.as_ref()?.extension.get()

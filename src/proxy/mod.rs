@@ -44,7 +44,7 @@ pub use options::{ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, T
 pub(crate) use policy::ProxyErrorHandler;
 pub use target_tls::{TargetTlsError, TargetTlsOptions};
 
-use crate::front::{Arrived, Connection, Deadline, Ended, Service};
+use crate::front::{Arrived, Caller, Connection, Deadline, Ended, Incoming, Leash, Service};
 use direct::Direct;
 pub use direct::Plan;
 
@@ -70,6 +70,14 @@ impl Service for Proxy {
 
     fn take(&self, request: &Arrived<'_>) -> Option<Plan> {
         self.direct.take(request)
+    }
+
+    fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<Plan> {
+        self.direct.take_stream(request, caller)
+    }
+
+    async fn serve_stream(&self, plan: Plan, request: Incoming, leash: &Leash) {
+        self.direct.serve_stream(plan, request, leash).await;
     }
 
     async fn serve(

@@ -22,7 +22,9 @@ use super::control_listener::{self, ControlListeners};
 use super::unix_socket::SocketFile;
 use crate::config::ControlListen;
 use crate::control::Bridge;
-use crate::front::{Arrived, Connection, Deadline, Ended, Front, Service as Behind};
+use crate::front::{
+    Arrived, Caller, Connection, Deadline, Ended, Front, Incoming, Leash, Service as Behind,
+};
 use crate::proxy::Proxy;
 
 /// The service that Pingora runs behind the traffic listener: the front, with the proxy and the
@@ -39,6 +41,14 @@ impl Behind for Bridge {
 
     fn take(&self, _request: &Arrived<'_>) -> Option<Infallible> {
         None
+    }
+
+    fn take_stream(&self, _request: &Incoming, _caller: &Caller) -> Option<Infallible> {
+        None
+    }
+
+    async fn serve_stream(&self, taken: Infallible, _request: Incoming, _leash: &Leash) {
+        match taken {}
     }
 
     async fn serve(

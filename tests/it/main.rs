@@ -50,6 +50,7 @@ mod h2_conformance;
 mod heads;
 mod http2;
 mod http2_floods;
+mod http2_streams;
 mod instances;
 mod intake;
 mod kills;

@@ -1,18 +1,33 @@
 //! The head of an HTTP/2 request, held to what heads of HTTP/1 are held to.
 //!
-//! What RFC 9113 calls malformed does not come here: h2 and Pingora reset such a stream, or answer
-//! it with 400 (fields that belong to a connection, pseudo-header fields that are missing or
-//! repeated, another `Host` than `:authority`, a user name in it).
+//! What RFC 9113 calls malformed does not come here: h2 resets such a stream (fields that belong to a
+//! connection, pseudo-header fields that are missing or repeated), or [`super::malformed`] ends it.
 
-use http::header::{CONTENT_LENGTH, COOKIE};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue};
-use pingora::http::RequestHeader;
 
 use super::super::head::{self, HeadError, HeadLimits};
 
+/// What a request is for: its `:path`, or the host of a CONNECT.
+pub(super) fn target(request: &Parts) -> &str {
+    let path = request.uri.path_and_query().map(PathAndQuery::as_str);
+    path.or_else(|| request.uri.authority().map(Authority::as_str))
+        .unwrap_or_default()
+}
+
+/// The request in a line of a log.
+pub(super) fn summary(request: &Parts) -> String {
+    let host = request.headers.get(HOST).map(HeaderValue::as_bytes);
+    let authority = request.uri.authority().map(|name| name.as_str().as_bytes());
+    let host = authority.or(host).unwrap_or_default().escape_ascii();
+    format!("{} {}, Host: {host}", request.method, target(request))
+}
+
 /// Checks the head of a request.
-pub(super) fn check(request: &RequestHeader, limits: &HeadLimits) -> Result<(), HeadError> {
-    let target = request.raw_path();
+pub(super) fn check(request: &Parts, limits: &HeadLimits) -> Result<(), HeadError> {
+    let target = target(request);
     if target.len() > limits.target {
         return Err(HeadError::TargetTooLong);
     }
@@ -28,7 +43,7 @@ pub(super) fn check(request: &RequestHeader, limits: &HeadLimits) -> Result<(), 
     if request.headers.values().any(is_padded) {
         return Err(HeadError::Padded);
     }
-    head::check_target(target, None)
+    head::check_target(target.as_bytes(), None)
 }
 
 /// Whether a value has white space around it, which h2 leaves there (RFC 9113, 8.2.1).
@@ -61,12 +76,12 @@ mod tests {
         fields: 3,
     };
 
-    fn request(method: &str, target: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
-        let mut request = RequestHeader::build(method, target.as_bytes(), None).unwrap();
+    fn request(method: &str, target: &str, fields: &[(&'static str, &str)]) -> Parts {
+        let mut request = http::Request::builder().method(method).uri(target);
         for (name, value) in fields {
-            request.append_header(*name, *value).unwrap();
+            request = request.header(*name, *value);
         }
-        request
+        request.body(()).unwrap().into_parts().0
     }
 
     #[test]
@@ -93,6 +108,18 @@ mod tests {
         ];
         for (request, expected) in cases {
             assert_eq!(check(&request, &LIMITS), expected, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_log_names_method_path_and_host() {
+        let cases = [
+            ("https://a:1/b?c", "x", "GET /b?c, Host: a:1"),
+            ("/b?c", "x", "GET /b?c, Host: x"),
+        ];
+        for (uri, host, expected) in cases {
+            let request = request("GET", uri, &[("host", host)]);
+            assert_eq!(summary(&request), expected);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The direct way: a request of HTTP/1.1 goes to a target that speaks HTTP/1.1 without TLS, and its
+//! The direct way: a request of HTTP/1.1 or HTTP/2 goes to a target that speaks HTTP/1.1 without TLS, and its
 //! answer back, without a session of Pingora's.
 //!
 //! Pingora's `HttpProxy` runs the two halves of a request as two futures that talk over channels, copies
@@ -17,6 +17,7 @@ mod clock;
 mod exchange;
 mod failure;
 mod http1;
+mod http2;
 mod plan;
 mod pool;
 mod pump;
@@ -29,9 +30,10 @@ use std::sync::atomic::AtomicBool;
 use bytes::BytesMut;
 
 use super::policy::Policy;
-use crate::front::{Arrived, Connection, Deadline, Ended};
+use crate::front::{Arrived, Caller, Connection, Deadline, Ended, Incoming, Leash};
 use exchange::Exchange;
 use http1::Http1;
+use http2::Http2;
 pub use plan::Plan;
 use pool::Pool;
 
@@ -54,6 +56,18 @@ impl Direct {
     /// Takes a request, if this is a way for it.
     pub(super) fn take(&self, request: &Arrived<'_>) -> Option<Plan> {
         Plan::of_http1(&self.policy, request)
+    }
+
+    /// Takes the request of a stream of HTTP/2, if this is a way for it.
+    pub(super) fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<Plan> {
+        Plan::of_http2(&self.policy, request, caller)
+    }
+
+    /// Answers the request of a stream of HTTP/2.
+    pub(super) async fn serve_stream(&self, plan: Plan, request: Incoming, leash: &Leash) {
+        let mut timer = Deadline::default();
+        let mut exchange = Exchange::new(self, plan, Http2::new(request), leash);
+        exchange.run(&mut timer).await;
     }
 
     /// Answers the request on an HTTP/1 connection; `head` is its head and `early` what has been read of

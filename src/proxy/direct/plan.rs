@@ -1,13 +1,16 @@
 //! Which requests go the direct way, and what is known of them before they do.
 
 use http::Method;
+use http::header::CONTENT_LENGTH;
+use http::uri::Authority;
 use smallvec::SmallVec;
 
 use super::body::Framing;
 use super::request::{Fields, Message, Survey};
-use crate::front::{Arrived, Caller, HeadFraming};
+use crate::front::{Arrived, Caller, HeadFraming, Incoming};
 use crate::proxy::context::View;
 use crate::proxy::demand::Way;
+use crate::proxy::grpc;
 use crate::proxy::headers::{self, Client};
 use crate::proxy::policy::Policy;
 use crate::proxy::visit::Visit;
@@ -64,6 +67,35 @@ impl Plan {
             fields: Fields::Http1(fields),
         };
         Self::of(policy, &message, body, &request.connection.caller())
+    }
+
+    /// A plan for a request of HTTP/2; none if it is Pingora's, as calls of gRPC are, whose failures are
+    /// told in another way.
+    pub(super) fn of_http2(policy: &Policy, request: &Incoming, caller: &Caller) -> Option<Self> {
+        let head = &request.head;
+        if grpc::is_of_call(&head.headers) {
+            return None;
+        }
+        let length = || {
+            head.headers
+                .get(CONTENT_LENGTH)?
+                .to_str()
+                .ok()?
+                .parse()
+                .ok()
+        };
+        let body = if request.body.is_over() {
+            Framing::None
+        } else {
+            length().map_or(Framing::Chunked, Framing::Length)
+        };
+        let message = Message {
+            method: head.method.as_str(),
+            target: head.uri.path_and_query()?.as_str().as_bytes(),
+            authority: head.uri.authority().map(Authority::as_str),
+            fields: Fields::Http2(&head.headers),
+        };
+        Self::of(policy, &message, body, caller)
     }
 
     /// A plan for a request of any HTTP.

@@ -51,7 +51,6 @@ pub(super) struct Message<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Fields<'a> {
     Http1(&'a [httparse::Header<'a>]),
-    #[allow(dead_code, reason = "HTTP/2 follows")]
     Http2(&'a HeaderMap),
 }
 

@@ -1,0 +1,94 @@
+//! What the streams of a connection have in common, in one place that each of them holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+
+use pingora_core::protocols::{Digest, Stream};
+use pingora_core::server::ShutdownWatch;
+
+use super::super::intake::Manner;
+use super::super::service::Caller;
+use super::resets::Resets;
+
+/// The client of a connection, as its streams know it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The connection: addresses, TLS, times.
+    pub(crate) digest: Digest,
+    /// Who asks, by it.
+    pub(super) caller: Caller,
+    /// What its requests are met with.
+    pub(super) manner: Manner,
+    /// Whether the server has begun to stop, for whoever may wait for that.
+    pub(super) shutdown: ShutdownWatch,
+    /// How often it has changed its mind.
+    pub(super) resets: Resets,
+    /// How many of its streams are in use.
+    in_use: AtomicUsize,
+    /// Wakes the task of the connection.
+    waker: Waker,
+}
+
+/// One stream in use.
+pub(super) struct InUse(Arc<Client>);
+
+impl Client {
+    /// The client of a connection whose task is woken by `waker`.
+    pub(super) fn new(
+        digest: Digest,
+        manner: Manner,
+        shutdown: ShutdownWatch,
+        waker: Waker,
+    ) -> Self {
+        Self {
+            caller: Caller::of(
+                digest.socket_digest.as_deref(),
+                digest.ssl_digest.clone(),
+                manner.redirect,
+            ),
+            digest,
+            manner,
+            shutdown,
+            resets: Resets::default(),
+            in_use: AtomicUsize::new(0),
+            waker,
+        }
+    }
+
+    /// Counts one stream until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> InUse {
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        InUse(Arc::clone(self))
+    }
+
+    /// Whether any stream is in use. When the last one no longer is, the connection's task is woken.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Acquire) != 0
+    }
+}
+
+impl InUse {
+    /// Whose stream it is.
+    pub(super) fn client(&self) -> &Arc<Client> {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if self.0.in_use.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.waker.wake_by_ref();
+        }
+    }
+}
+
+/// What is to be known of a connection.
+pub(super) fn digest(stream: &Stream) -> Digest {
+    Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: stream.get_proxy_digest(),
+        socket_digest: stream.get_socket_digest(),
+    }
+}
