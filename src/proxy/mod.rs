@@ -178,7 +178,7 @@ impl Gateway {
 
     /// Asks the table.
     fn find(&self, view: &View<'_>, exchange: &mut Exchange) {
-        let mut found = self.registry.lookup(&view.host, &view.path);
+        let mut found = self.registry.hold(&view.host, &view.path);
         if self.options.debug {
             let shown = found.as_ref().map_or_else(
                 || "no route".to_owned(),
@@ -202,7 +202,7 @@ impl Gateway {
             if exchange.visit.is_some() {
                 return;
             }
-            found = self.registry.lookup(&view.host, &view.path);
+            found = self.registry.hold(&view.host, &view.path);
         }
     }
 
