@@ -145,6 +145,16 @@ impl Connections {
         LeashGuard { place, leash }
     }
 
+    /// What one connection with one exchange writes here, from its beginning to its end: what
+    /// `benches/contention.rs` measures.
+    #[doc(hidden)]
+    pub fn pass(&self, serial: u64) {
+        let _counted = self.enter();
+        let leash = self.leash(Waker::noop().clone());
+        leash.reset();
+        leash.serve(serial);
+    }
+
     /// This thread's shard; there is always one.
     fn shard(&self) -> Option<&Arc<Shard>> {
         let number = NUMBER.with(|number| *number);
