@@ -175,6 +175,16 @@ mod tests {
         Arc::new(Route::new(key, instance, Generation(0)))
     }
 
+    /// Does something on a thread without handles.
+    fn on_a_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+        std::thread::scope(|scope| scope.spawn(work).join()).unwrap()
+    }
+
+    fn held_twice(route: &Arc<Route>) -> Held {
+        drop(Held::new(route));
+        Held::new(route)
+    }
+
     fn is_by_handle(held: &Held) -> bool {
         matches!(held.0, By::Handle(_))
     }
@@ -182,22 +192,22 @@ mod tests {
     #[test]
     fn a_request_does_not_write_the_count_that_all_threads_share() {
         let route = route(0);
-        assert!(!is_by_handle(&Held::new(&route)), "once is not busy");
-        let first = Held::new(&route);
-        let count = Arc::strong_count(&route);
-        let more: Vec<_> = (0..100).map(|_| Held::new(&route)).collect();
-        assert!(more.iter().all(is_by_handle));
-        assert!(more.iter().all(|held| Arc::ptr_eq(held, &route)));
-        assert_eq!(Arc::strong_count(&route), count);
-        let other =
-            std::thread::scope(|scope| scope.spawn(|| [0; 2].map(|_| Held::new(&route))).join());
-        let [_, other] = other.unwrap();
-        let handle = |held: &Held| match &held.0 {
-            By::Handle(handle) => Arc::as_ptr(handle),
-            By::Route(_) => std::ptr::null(),
-        };
-        assert_ne!(handle(&first), handle(&other), "threads share no handle");
-        assert!(is_by_handle(&other) && Arc::ptr_eq(&first, &other));
+        on_a_thread(|| {
+            assert!(!is_by_handle(&Held::new(&route)), "once is not busy");
+            let first = Held::new(&route);
+            let count = Arc::strong_count(&route);
+            let more: Vec<_> = (0..100).map(|_| Held::new(&route)).collect();
+            assert!(more.iter().all(is_by_handle));
+            assert!(more.iter().all(|held| Arc::ptr_eq(held, &first)));
+            assert_eq!(Arc::strong_count(&route), count);
+        });
+        let [one, other] = [(); 2].map(|()| on_a_thread(|| held_twice(&route)));
+        assert!(is_by_handle(&one) && is_by_handle(&other));
+        assert!(Arc::ptr_eq(&one, &other), "one route");
+        assert!(
+            !std::ptr::eq(&raw const *one, &raw const *other),
+            "two handles"
+        );
     }
 
     #[test]
@@ -208,27 +218,24 @@ mod tests {
 
     #[test]
     fn a_route_that_is_gone_is_kept_for_no_more_than_two_rounds() {
-        let gone = route(0);
-        let weak: Weak<Route> = Arc::downgrade(&gone);
-        for _ in 0..3 {
-            drop(Held::new(&gone));
-        }
-        drop(gone);
-        assert!(weak.upgrade().is_some(), "it was busy");
-        let other = route(1);
-        for _ in 0..2 * SETS * WAYS {
-            drop(Held::new(&other));
-        }
-        assert!(weak.upgrade().is_none());
-        assert!(is_by_handle(&Held::new(&other)), "it still is");
+        let (gone, other) = (route(0), route(1));
+        on_a_thread(move || {
+            let weak = Arc::downgrade(&gone);
+            drop(held_twice(&gone));
+            drop(gone);
+            assert!(weak.upgrade().is_some(), "it was busy");
+            for _ in 0..2 * SETS * WAYS {
+                drop(Held::new(&other));
+            }
+            assert!(weak.upgrade().is_none());
+            assert!(is_by_handle(&Held::new(&other)), "it still is");
+        });
     }
 
     #[test]
     fn a_request_keeps_its_route_when_its_thread_has_ended() {
         let route = route(0);
-        let held =
-            std::thread::scope(|scope| scope.spawn(|| [0; 2].map(|_| Held::new(&route))).join());
-        let [_, held] = held.unwrap();
+        let held = on_a_thread(|| held_twice(&route));
         let weak = Arc::downgrade(&route);
         drop(route);
         assert!(is_by_handle(&held) && weak.upgrade().is_some());
@@ -239,15 +246,10 @@ mod tests {
     #[test]
     fn dozens_of_busy_routes_have_handles() {
         let routes: Vec<_> = (0..32).map(route).collect();
-        for _ in 0..4 {
-            for route in &routes {
-                drop(Held::new(route));
-            }
-        }
-        let count = routes
-            .iter()
-            .filter(|r| is_by_handle(&Held::new(r)))
-            .count();
+        let count = on_a_thread(|| {
+            let held: Vec<_> = routes.iter().map(held_twice).collect();
+            held.iter().filter(|held| is_by_handle(held)).count()
+        });
         assert!(count >= 30, "{count}");
     }
 
@@ -311,7 +313,7 @@ mod tests {
                 Ok(())
             };
             // The handles go with their thread.
-            std::thread::scope(|scope| scope.spawn(run).join()).unwrap()?;
+            on_a_thread(run)?;
             prop_assert!(made.iter().all(|route| route.upgrade().is_none()));
         }
     }
