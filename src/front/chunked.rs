@@ -8,7 +8,16 @@ pub(crate) struct BadChunk;
 /// Follows a chunked body, piece by piece, to its end. What is not a chunked body has no end, and is
 /// refused: Pingora 0.9.1 would take a bare LF in a chunk's extension for a part of it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ChunkScan(State);
+pub(crate) struct ChunkScan(State);
+
+/// What the next bytes of a chunked body are: first framing, then data. Either may be none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkPiece {
+    /// How many bytes of sizes, extensions, line ends and trailers.
+    pub(crate) framing: usize,
+    /// How many bytes of data behind those.
+    pub(crate) data: usize,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -21,8 +30,12 @@ enum State {
     Extension(u64),
     /// At the LF of the size's line.
     SizeEnd(u64),
-    /// In a chunk's data, or its CRLF: so many bytes are left.
+    /// In a chunk's data: so many bytes are left.
     Data(u64),
+    /// At the CR behind a chunk's data.
+    DataEnd,
+    /// At the LF behind it.
+    DataLine,
     /// At the first byte of a trailer's line, or of the last CRLF.
     Line,
     /// In a trailer.
@@ -39,33 +52,50 @@ enum State {
 
 impl ChunkScan {
     /// Whether it has met what is not a chunked body.
-    pub(super) fn is_odd(self) -> bool {
+    pub(crate) fn is_odd(self) -> bool {
         self.0 == State::Odd
+    }
+
+    /// Whether the body has ended.
+    pub(crate) fn is_over(self) -> bool {
+        self.0 == State::End
+    }
+
+    /// Looks at the next bytes, up to the end of a run of data, of the body, or of the bytes.
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> ChunkPiece {
+        let mut framing = 0;
+        while let Some(byte) = bytes.get(framing) {
+            match self.0 {
+                State::Data(left) => {
+                    let here = bytes.len() - framing;
+                    let data = usize::try_from(left).map_or(here, |left| left.min(here));
+                    self.0 = match left - data as u64 {
+                        0 => State::DataEnd,
+                        left => State::Data(left),
+                    };
+                    return ChunkPiece { framing, data };
+                }
+                State::End | State::Odd => break,
+                state => self.0 = state.next(*byte),
+            }
+            framing += 1;
+        }
+        ChunkPiece { framing, data: 0 }
     }
 
     /// Looks at the next bytes; how many of them belong to the body, if it ends within them.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
-        while let Some(byte) = bytes.get(at) {
-            if let State::Data(left) = self.0 {
-                let here = bytes.len() - at;
-                let taken = usize::try_from(left).map_or(here, |left| left.min(here));
-                self.0 = match left - taken as u64 {
-                    0 => State::Start,
-                    left => State::Data(left),
-                };
-                at += taken;
-                continue;
+        loop {
+            let piece = self.advance(bytes.get(at..).unwrap_or_default());
+            at += piece.framing + piece.data;
+            if self.is_over() {
+                return Some(at);
             }
-            self.0 = self.0.next(*byte);
-            at += 1;
-            match self.0 {
-                State::End => return Some(at),
-                State::Odd => return None,
-                _ => {}
+            if self.is_odd() || at == bytes.len() {
+                return None;
             }
         }
-        None
     }
 }
 
@@ -77,7 +107,9 @@ impl State {
             (Self::Size(size), b';' | b' ' | b'\t') => Self::Extension(size),
             (Self::Size(size), _) => Self::digit(size, byte).unwrap_or(Self::Odd),
             (Self::SizeEnd(0) | Self::TrailerEnd, b'\n') => Self::Line,
-            (Self::SizeEnd(size), b'\n') => size.checked_add(2).map_or(Self::Odd, Self::Data),
+            (Self::SizeEnd(size), b'\n') => Self::Data(size),
+            (Self::DataEnd, b'\r') => Self::DataLine,
+            (Self::DataLine, b'\n') => Self::Start,
             (Self::Line, b'\r') => Self::LastEnd,
             (Self::Trailer, b'\r') => Self::TrailerEnd,
             (Self::Extension(_) | Self::Line | Self::Trailer, b'\n') => Self::Odd,

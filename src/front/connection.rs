@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use log::debug;
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::l4::socket::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunked::{BadChunk, ChunkScan};
@@ -27,6 +28,7 @@ use super::head::Framing;
 use super::intake::Manner;
 use super::leash::{Drained, Leash};
 use super::patience::Patience;
+use super::service::Caller;
 use super::wait::Wait;
 use super::websocket::WebSocket;
 
@@ -41,7 +43,7 @@ thread_local! {
 }
 
 /// A client's connection with the gate in front of its reads.
-pub(crate) struct Connection {
+pub struct Connection {
     pub(super) transport: Stream,
     /// What may still come before the first request.
     pub(super) greeting: Greeting,
@@ -116,6 +118,17 @@ impl Connection {
         stream.into_any().downcast().ok()
     }
 
+    /// Who asks.
+    pub(crate) fn caller(&self) -> Caller {
+        let digest = self.transport.get_socket_digest();
+        let peer = digest.as_ref().and_then(|digest| digest.peer_addr());
+        Caller {
+            address: peer.and_then(SocketAddr::as_inet).map(|peer| peer.ip()),
+            tls: self.transport.get_ssl_digest(),
+            redirect: self.manner.redirect,
+        }
+    }
+
     /// The limits on the origin's pauses.
     pub(crate) fn patience(&self) -> &Patience {
         &self.patience
@@ -127,7 +140,7 @@ impl Connection {
     }
 
     /// The same, for as long as it takes.
-    pub(super) fn held(&self) -> Arc<Leash> {
+    pub(crate) fn held(&self) -> Arc<Leash> {
         Arc::clone(&self.leash)
     }
 

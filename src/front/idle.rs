@@ -14,14 +14,14 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
 
-/// The timer of a connection's idle times.
+/// The timer of a connection: of its idle times, and of the waits of its exchanges.
 #[derive(Debug, Default)]
-pub(super) struct IdleTimer(Option<Pin<Box<Sleep>>>);
+pub struct Deadline(Option<Pin<Box<Sleep>>>);
 
-impl IdleTimer {
+impl Deadline {
     /// Ready once `deadline` has passed. What is in the timer's wheel may be an earlier time, of a wait
     /// that is over.
-    fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
         let timer = self
             .0
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
@@ -42,7 +42,7 @@ impl IdleTimer {
 /// first bytes are appended to `buffer`.
 pub(super) async fn first_bytes(
     connection: &mut Connection,
-    timer: &mut IdleTimer,
+    timer: &mut Deadline,
     idle: Option<Duration>,
     stop: &AtomicBool,
     buffer: &mut BytesMut,
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     /// How long a wait takes, on a timer that earlier waits have used.
-    async fn wait(timer: &mut IdleTimer, length: Duration) -> Duration {
+    async fn wait(timer: &mut Deadline, length: Duration) -> Duration {
         let begin = Instant::now();
         std::future::poll_fn(|context| timer.poll(begin + length, context)).await;
         begin.elapsed()
@@ -78,7 +78,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_timer_serves_every_wait() {
-        let (mut timer, second) = (IdleTimer::default(), Duration::from_secs(1));
+        let (mut timer, second) = (Deadline::default(), Duration::from_secs(1));
         assert_eq!(wait(&mut timer, second).await, second);
         // Waits that end before their time leave the timer where it was.
         for _ in 0..5 {

@@ -25,10 +25,12 @@ mod leash;
 mod patience;
 mod pingora_io;
 mod proxy_protocol;
+mod service;
 mod tls_client;
 mod wait;
 mod websocket;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -37,7 +39,7 @@ use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
 use log::{debug, error, warn};
-use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{Shutdown, Stream};
 use pingora_core::server::ShutdownWatch;
@@ -45,21 +47,23 @@ use pingora_core::server::ShutdownWatch;
 use crate::answer::{Body, Refusal};
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 
-pub(crate) use chunked::BadChunk;
-use connection::Connection;
+pub(crate) use chunked::{BadChunk, ChunkScan};
+pub use connection::Connection;
 pub use connections::Connections;
 use failures::Failures;
 use farewell::{LINGER, dismiss, head_too_slow, refuse, tls_required};
 use greeting::{Greeting, Speech};
-pub(crate) use head::HeadLimits;
+pub(crate) use head::{Framing as HeadFraming, HeadLimits};
 use head::{Head, HeadError, HeadScan};
 pub(crate) use hold::Hold;
-use idle::IdleTimer;
+pub use idle::Deadline;
 pub(crate) use intake::Intakes;
 use intake::{Arrival, Manner};
 pub use intake::{HttpsRedirect, Intake};
-pub(crate) use leash::{Drained, FAREWELL};
+pub(crate) use leash::{Drained, FAREWELL, Leash};
 pub(crate) use patience::OriginSilent;
+pub(crate) use service::Caller;
+pub use service::{Arrived, Ended, Service};
 pub use tls_client::TlsClient;
 
 /// What the front needs to know of the configuration.
@@ -158,8 +162,8 @@ struct Http2Client {
 #[async_trait]
 impl<P, C> ServerApp for Front<P, C>
 where
-    P: HttpServerApp + Send + Sync + 'static,
-    C: HttpServerApp + Send + Sync + 'static,
+    P: Service,
+    C: Service,
 {
     async fn process_new(
         self: &Arc<Self>,
@@ -195,8 +199,8 @@ where
 
 impl<P, C> Front<P, C>
 where
-    P: HttpServerApp + Send + Sync + 'static,
-    C: HttpServerApp + Send + Sync + 'static,
+    P: Service,
+    C: Service,
 {
     /// Takes a connection in and serves it until its end.
     async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
@@ -270,11 +274,13 @@ where
         mut connection: Box<Connection>,
         shutdown: ShutdownWatch,
     ) -> Option<Http2Client> {
-        let mut timer = IdleTimer::default();
+        let mut timer = Deadline::default();
         loop {
             match self.next_head(&mut connection, &mut timer).await {
                 Next::Request(bytes, head) => {
-                    connection = self.serve(connection, bytes, head, &shutdown).await?;
+                    connection = self
+                        .serve(connection, (bytes, head), &mut timer, &shutdown)
+                        .await?;
                 }
                 Next::Http2(read) => return Some(Http2Client { connection, read }),
                 // Rare, and larger than the rest: not a part of the idle future.
@@ -298,7 +304,7 @@ where
 
     /// Waits for the next request's head: without a buffer until its first byte, then for at most
     /// the head's deadline.
-    async fn next_head(&self, connection: &mut Connection, timer: &mut IdleTimer) -> Next {
+    async fn next_head(&self, connection: &mut Connection, timer: &mut Deadline) -> Next {
         let mut buffer = BytesMut::new();
         let idle = self.options.idle_timeout;
         let stop = &self.is_stopping;
@@ -391,21 +397,78 @@ where
     async fn serve(
         &self,
         mut connection: Box<Connection>,
-        mut bytes: BytesMut,
-        head: Head,
+        (mut bytes, head): (BytesMut, Head),
+        timer: &mut Deadline,
         shutdown: &ShutdownWatch,
     ) -> Option<Box<Connection>> {
         let target = bytes.get(head.target.clone()).unwrap_or_default();
         let is_control = connection.manner.registers && self.is_registration(target);
-        let leash = connection.held();
         let early = connection.open(head.framing, bytes.split_off(head.length));
-        bytes.unsplit(early);
         if connection.is_malformed() {
             let status = StatusCode::BAD_REQUEST;
             let refusal = Refusal::new(status, "BAD_REQUEST", BadChunk.to_string());
             Box::pin(refuse(&mut connection, &refusal, self.body)).await;
             return None;
         }
+        let mut message = (bytes, early);
+        let ended = {
+            let served = if is_control {
+                None
+            } else {
+                self.direct(&mut connection, &mut message, head.framing, timer)
+            };
+            match served {
+                Some(served) => Some(served.await),
+                None => None,
+            }
+        };
+        match ended {
+            Some(Ended::Kept) => {
+                connection.close();
+                return Some(connection);
+            }
+            Some(Ended::Closed) => {
+                Shutdown::shutdown(&mut *connection).await;
+                return None;
+            }
+            Some(Ended::Broken) => return None,
+            None => {}
+        }
+        let (mut bytes, early) = message;
+        bytes.unsplit(early);
+        Box::pin(self.serve_session(connection, bytes, is_control, shutdown)).await
+    }
+
+    /// Has the proxy answer a request without a session, if it can. Boxed, and made here: what it needs
+    /// is no part of the future of an idle connection.
+    fn direct<'c>(
+        &'c self,
+        connection: &'c mut Connection,
+        message: &mut (BytesMut, BytesMut),
+        framing: HeadFraming,
+        timer: &'c mut Deadline,
+    ) -> Option<Pin<Box<dyn Future<Output = Ended> + Send + 'c>>> {
+        let taken = self.proxy.take(&Arrived {
+            head: &message.0,
+            framing,
+            connection,
+        })?;
+        let message = std::mem::take(message);
+        let stop = &self.is_stopping;
+        Some(Box::pin(
+            self.proxy.serve(taken, connection, message, timer, stop),
+        ))
+    }
+
+    /// Hands one request to Pingora, as a session for the service that it is for.
+    async fn serve_session(
+        &self,
+        connection: Box<Connection>,
+        bytes: BytesMut,
+        is_control: bool,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Box<Connection>> {
+        let leash = connection.held();
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
         session.set_keepalive(if self.is_stopping.load(Ordering::Relaxed) {
@@ -482,7 +545,7 @@ mod tests {
             http2_streams: 100,
             registration: None,
         };
-        let (handler, control) = (proxy.request_handler(&conf), proxy.register_handler());
+        let (handler, control) = (proxy.proxy(&conf), proxy.register_handler());
         let front = Arc::new(Front::new(handler, control, options, proxy.connections()));
         let (transport, _client) = tokio::io::duplex(64);
         let (_stop, shutdown) = tokio::sync::watch::channel(false);

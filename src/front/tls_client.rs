@@ -58,20 +58,20 @@ impl TlsClient {
         &self.identity
     }
 
-    /// Whether a field, by its name in lower case, would be taken for one of those: `-`, `_` and often
+    /// Whether a field, by its name in any case, would be taken for one of those: `-`, `_` and often
     /// every other sign are the same to origins that see fields as variables of an environment (RFC 3875,
     /// 4.1.18).
-    pub(crate) fn is_identity(name: &str) -> bool {
+    pub(crate) fn is_identity(name: &[u8]) -> bool {
         let begins = |own: &str| {
-            let same = |(own, other): (u8, u8)| {
-                own == other || (own == b'-' && !other.is_ascii_alphanumeric())
+            let same = |(own, other): (u8, &u8)| {
+                own.eq_ignore_ascii_case(other) || (own == b'-' && !other.is_ascii_alphanumeric())
             };
-            own.len() <= name.len() && own.bytes().zip(name.bytes()).all(same)
+            own.len() <= name.len() && own.bytes().zip(name).all(same)
         };
-        match name.as_bytes().first() {
-            Some(b'c') if name.len() == 11 => begins("client-cert"),
-            Some(b'c') => name.len() == 17 && begins("client-cert-chain"),
-            Some(b'x') => begins("x-client-cert-"),
+        match name.first() {
+            Some(b'c' | b'C') if name.len() == 11 => begins("client-cert"),
+            Some(b'c' | b'C') => name.len() == 17 && begins("client-cert-chain"),
+            Some(b'x' | b'X') => begins("x-client-cert-"),
             _ => false,
         }
     }
@@ -215,7 +215,7 @@ mod tests {
                 .all(|b| b.is_ascii_hexdigit() || b == b':')
         );
         for (name, _) in client.identity() {
-            assert!(TlsClient::is_identity(name.as_str()), "{name}");
+            assert!(TlsClient::is_identity(name.as_str().as_bytes()), "{name}");
         }
         assert!(TlsClient::new(None, None).identity().is_empty());
     }
@@ -254,7 +254,7 @@ mod tests {
             ("x-client", false),
             ("xylophone-cert-", false),
         ] {
-            assert_eq!(TlsClient::is_identity(name), expected, "{name}");
+            assert_eq!(TlsClient::is_identity(name.as_bytes()), expected, "{name}");
         }
     }
 }

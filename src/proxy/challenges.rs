@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
 
 /// Where an authority looks for the answer to a challenge; its token follows.
-const PATH: &[u8] = b"/.well-known/acme-challenge/";
+pub(super) const PATH: &[u8] = b"/.well-known/acme-challenge/";
 
 type Answer = dyn Fn(&str) -> Option<Arc<str>> + Send + Sync;
 

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderValue, StatusCode};
 use pingora::http::RequestHeader;
 
@@ -77,8 +79,19 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     /// Reads a request, or says why it cannot be served.
     pub(super) fn of(request: &'a RequestHeader) -> Result<Self, Refusal> {
-        let raw = request.raw_path();
-        let target = RequestTarget::parse(raw).map_err(|error| bad("BAD_TARGET", &error))?;
+        let authority = request.uri.authority().map(Authority::as_str);
+        let host = request.headers.get(HOST).map(HeaderValue::as_bytes);
+        Self::read(request.raw_path(), authority, host)
+    }
+
+    /// Reads the target of a request, with the authority that stands beside it in HTTP/2, and the value
+    /// of its `Host` field.
+    pub(super) fn read(
+        target: &'a [u8],
+        authority: Option<&'a str>,
+        host: Option<&'a [u8]>,
+    ) -> Result<Self, Refusal> {
+        let target = RequestTarget::parse(target).map_err(|error| bad("BAD_TARGET", &error))?;
         let (path, query) = match target {
             RequestTarget::Origin { path, query } | RequestTarget::Absolute { path, query, .. } => {
                 (path, query)
@@ -88,7 +101,7 @@ impl<'a> View<'a> {
             }
         };
         let path = RequestPath::parse(path).map_err(|error| bad("BAD_PATH", &error))?;
-        let (host, port) = host(request, &target)?;
+        let (host, port) = named_host(&target, authority, host)?;
         let is_absolute = matches!(target, RequestTarget::Absolute { .. });
         Ok(Self {
             host,
@@ -114,24 +127,19 @@ impl<'a> View<'a> {
 }
 
 /// The host of the absolute form, of `:authority`, or of the `Host` field (RFC 9112, 3.2.2).
-fn host<'a>(
-    request: &'a RequestHeader,
+fn named_host<'a>(
     target: &RequestTarget<'a>,
+    authority: Option<&'a str>,
+    host: Option<&'a [u8]>,
 ) -> Result<(Cow<'a, str>, Option<u16>), Refusal> {
-    let text = match target {
-        RequestTarget::Absolute { authority, .. } => authority,
-        _ => match request.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => match request
-                .headers
-                .get(http::header::HOST)
-                .map(HeaderValue::to_str)
-            {
-                Some(Ok(host)) => host,
-                Some(Err(_)) => return Err(bad("BAD_HOST", &"the Host field is not ASCII")),
-                None => "",
-            },
+    let text = match (target, authority, host) {
+        (RequestTarget::Absolute { authority, .. }, ..) => authority,
+        (_, Some(authority), _) => authority,
+        (_, None, Some(host)) => match std::str::from_utf8(host) {
+            Ok(host) if host.is_ascii() => host,
+            _ => return Err(bad("BAD_HOST", &"the Host field is not ASCII")),
         },
+        (_, None, None) => "",
     };
     if text.is_empty() {
         return Ok((Cow::Borrowed(""), None));

@@ -34,9 +34,7 @@ impl Fault {
             return Self::Origin(ProxyError::Drained);
         }
         if is_of_front::<BadChunk>(error) {
-            let status = StatusCode::BAD_REQUEST;
-            let refusal = Refusal::new(status, "BAD_REQUEST", BadChunk.to_string());
-            return Self::Client(refusal);
+            return Self::Client(bad_chunk());
         }
         match error.esource() {
             ErrorSource::Upstream => Self::Origin(of_origin(error.etype())),
@@ -142,6 +140,11 @@ pub(super) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> Refusal {
         ProxyError::Timeout => statuses.timeout,
     };
     Refusal::new(status, error.code(), error.to_string())
+}
+
+/// The answer to a request whose body is not the chunks that it should be.
+pub(super) fn bad_chunk() -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", BadChunk.to_string())
 }
 
 /// The answer when the fault is the proxy's own.

@@ -1,6 +1,5 @@
 //! The fields that the proxy adds to requests and takes out of answers.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, HOST, TE, TRAILER, UPGRADE};
@@ -8,6 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{ErrorType, OrErr, Result};
+use smallvec::SmallVec;
 
 use crate::front::TlsClient;
 
@@ -36,12 +36,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    fn scheme(self) -> &'static str {
+    pub(super) fn scheme(self) -> &'static str {
         if self.is_tls { "https" } else { "http" }
     }
 
     /// The port that the request was sent to, by its `Host` or its scheme, as the original has it.
-    fn named_port(self) -> u16 {
+    pub(super) fn named_port(self) -> u16 {
         self.port.unwrap_or(if self.is_tls { 443 } else { 80 })
     }
 }
@@ -107,29 +107,48 @@ pub(super) fn forward(
     Ok(())
 }
 
+/// A short text.
+pub(super) type Text = SmallVec<[u8; 48]>;
+
 /// An address as it is written, or that it is not known.
-fn text_of(address: Option<IpAddr>) -> Result<String> {
-    let mut text = String::with_capacity(40);
+pub(super) fn address_text(address: Option<IpAddr>) -> Text {
+    let mut text = Text::new();
     match address.map(|address| address.to_canonical()) {
         // What nearly every request needs, without the machinery of formats.
         Some(IpAddr::V4(address)) => {
             for (index, octet) in address.octets().into_iter().enumerate() {
                 if index > 0 {
-                    text.push('.');
+                    text.push(b'.');
                 }
-                for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
-                    if octet >= least {
-                        text.push(char::from(b'0' + octet / unit % 10));
-                    }
-                }
+                put_decimal(&mut text, octet.into());
             }
         }
-        Some(IpAddr::V6(address)) => {
-            write!(text, "{address}").or_err(ErrorType::InternalError, "writing an address")?;
-        }
-        None => text.push_str("unknown"),
+        Some(IpAddr::V6(address)) => text.extend(address.to_string().into_bytes()),
+        None => text.extend_from_slice(b"unknown"),
     }
-    Ok(text)
+    text
+}
+
+/// A port as it is written.
+pub(super) fn port_text(port: u16) -> Text {
+    let mut text = Text::new();
+    put_decimal(&mut text, port);
+    text
+}
+
+fn put_decimal(text: &mut Text, number: u16) {
+    for unit in [10_000, 1000, 100, 10, 1] {
+        if number >= unit || unit == 1 {
+            // A digit.
+            let digit = u8::try_from(number / unit % 10).unwrap_or(0);
+            text.push(b'0' + digit);
+        }
+    }
+}
+
+fn text_of(address: Option<IpAddr>) -> Result<String> {
+    String::from_utf8(address_text(address).into_vec())
+        .or_err(ErrorType::InternalError, "writing an address")
 }
 
 /// Whether the proxy in front of this one says that its client's side is encrypted. Its own word is the
@@ -139,11 +158,16 @@ pub(super) fn says_https(request: &RequestHeader) -> bool {
         let lines = request.headers.get_all(name).iter();
         lines.filter_map(|value| value.to_str().ok()).next_back()
     };
-    let scheme = last(X_FORWARDED_PROTO).map(|list| {
+    claims_https(last(X_FORWARDED_PROTO), last(FORWARDED))
+}
+
+/// The same, by the last line of each of its two fields.
+pub(super) fn claims_https(proto: Option<&str>, forwarded: Option<&str>) -> bool {
+    let scheme = proto.map(|list| {
         let word = list.rsplit(',').next().unwrap_or_default();
         word.trim().eq_ignore_ascii_case("https")
     });
-    let forwarded = last(FORWARDED).and_then(scheme_of_forwarded);
+    let forwarded = forwarded.and_then(scheme_of_forwarded);
     match (scheme, forwarded) {
         (Some(one), Some(other)) => one && other,
         (one, other) => one.or(other).unwrap_or(false),
@@ -190,7 +214,7 @@ pub(super) fn introduce(request: &mut RequestHeader, client: Option<&TlsClient>)
     let claims: Vec<HeaderName> = request
         .headers
         .keys()
-        .filter(|name| TlsClient::is_identity(name.as_str()))
+        .filter(|name| TlsClient::is_identity(name.as_str().as_bytes()))
         .cloned()
         .collect();
     for claim in &claims {
@@ -235,9 +259,14 @@ fn append(
 pub(super) fn request_id(given: Option<&HeaderValue>, accepts: bool) -> Result<HeaderValue> {
     match given {
         Some(id) if accepts && is_id(id.as_bytes()) => Ok(id.clone()),
-        _ => HeaderValue::from_bytes(&hexadecimal(fastrand::u128(..)))
+        _ => HeaderValue::from_bytes(&new_id())
             .or_err(ErrorType::InternalError, "making a request id"),
     }
+}
+
+/// A new id.
+pub(super) fn new_id() -> [u8; 32] {
+    hexadecimal(fastrand::u128(..))
 }
 
 /// A number in its 32 hexadecimal digits.
@@ -255,7 +284,8 @@ fn hexadecimal(number: u128) -> [u8; 32] {
     text
 }
 
-fn is_id(text: &[u8]) -> bool {
+/// Whether a text can be an id.
+pub(super) fn is_id(text: &[u8]) -> bool {
     (1..=LONGEST_ID).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
 }
 

@@ -14,7 +14,7 @@ use super::{ControlService, TrafficService};
 use crate::acme::{self, Acme};
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
 use crate::front::{Connections, Front, FrontOptions, HeadLimits, Intake, Intakes};
-use crate::proxy::{Challenges, Gateway, GatewayOptions, ProxyErrorHandler};
+use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
     AllowedTarget, ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered,
@@ -262,7 +262,7 @@ impl DynamicProxy {
     #[must_use]
     pub fn service(&self, conf: &Arc<ServerConf>) -> TrafficService {
         let front = Front::new(
-            self.request_handler(conf),
+            self.proxy(conf),
             self.register_handler(),
             self.front_options(),
             self.connections(),
@@ -304,12 +304,20 @@ impl DynamicProxy {
     /// the idle connections are [`DynamicProxy::service`]'s, not its.
     #[must_use]
     pub fn request_handler(&self, conf: &Arc<ServerConf>) -> HttpProxy<Gateway> {
-        let gateway = Gateway::new(
+        http_proxy(conf, self.gateway())
+    }
+
+    /// Both ways of the data path.
+    pub(crate) fn proxy(&self, conf: &Arc<ServerConf>) -> Proxy {
+        Proxy::new(self.gateway(), conf)
+    }
+
+    fn gateway(&self) -> Gateway {
+        Gateway::new(
             Arc::clone(&self.registry),
             self.options.gateway.clone(),
             self.on_proxy_error.clone(),
-        );
-        http_proxy(conf, gateway)
+        )
     }
 
     /// The handler of registrations alone, a Pingora `HttpServerApp`.

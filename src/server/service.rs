@@ -1,18 +1,20 @@
 //! The services: Pingora's listening service with our sockets and our stop signal.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use log::{debug, error, info};
 use parking_lot::Mutex;
 use pingora_core::apps::ServerApp;
 use pingora_core::server::{Fds, ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use pingora_core::services::{Service as Serve, ServiceReadyNotifier, ServiceWithDependents};
-use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 
 use super::BindError;
@@ -20,19 +22,39 @@ use super::control_listener::{self, ControlListeners};
 use super::unix_socket::SocketFile;
 use crate::config::ControlListen;
 use crate::control::Bridge;
-use crate::front::Front;
-use crate::proxy::Gateway;
+use crate::front::{Arrived, Connection, Deadline, Ended, Front, Service as Behind};
+use crate::proxy::Proxy;
 
 /// The service that Pingora runs behind the traffic listener: the front, with the proxy and the
 /// registration service behind it.
-pub type TrafficService = Service<Front<HttpProxy<Gateway>, Bridge>>;
+pub type TrafficService = Service<Front<Proxy, Bridge>>;
 
 /// The service that Pingora runs behind the control listeners: the front, with the whole control
 /// API behind it.
 pub type ControlService = Service<Front<Bridge, Bridge>>;
 
+/// Every registration needs a session.
+impl Behind for Bridge {
+    type Taken = Infallible;
+
+    fn take(&self, _request: &Arrived<'_>) -> Option<Infallible> {
+        None
+    }
+
+    async fn serve(
+        &self,
+        taken: Infallible,
+        _connection: &mut Connection,
+        _message: (BytesMut, BytesMut),
+        _timer: &mut Deadline,
+        _stop: &AtomicBool,
+    ) -> Ended {
+        match taken {}
+    }
+}
+
 /// A worker of the traffic.
-pub(super) type TrafficWorker = Worker<Front<HttpProxy<Gateway>, Bridge>>;
+pub(super) type TrafficWorker = Worker<Front<Proxy, Bridge>>;
 
 /// The worker of the control API.
 pub(super) type ControlWorker = Worker<Front<Bridge, Bridge>>;

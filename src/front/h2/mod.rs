@@ -19,7 +19,6 @@ use http::{HeaderValue, StatusCode};
 use log::{debug, info, warn};
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
-use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{
     self, H2Accept, H2Options, HttpSession, default_h2_options,
@@ -31,7 +30,7 @@ use tokio::sync::Notify;
 use super::hold::StreamHold;
 use super::intake::Manner;
 use super::patience::Patience;
-use super::{BodyOf, Front, Http2Client, LINGER, leash, stopping};
+use super::{BodyOf, Front, Http2Client, LINGER, Service, leash, stopping};
 use crate::answer::{Refusal, grpc};
 use resets::Resets;
 
@@ -89,8 +88,8 @@ impl Drop for InUse {
 
 impl<P, C> Front<P, C>
 where
-    P: HttpServerApp + Send + Sync + 'static,
-    C: HttpServerApp + Send + Sync + 'static,
+    P: Service,
+    C: Service,
 {
     /// Serves the streams of a connection until either side has enough.
     pub(super) async fn serve_http2(

@@ -1,0 +1,484 @@
+//! A request from its plan to its end: connections that are tried, sent again, failures.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderValue, Response};
+use log::{debug, error, info, warn};
+use pingora_core::protocols::http::date::get_cached_date;
+use smallvec::SmallVec;
+
+use super::Direct;
+use super::answer::Head;
+use super::body::Framing;
+use super::client::{Beginning, Client, Field};
+use super::failure::Failure;
+use super::plan::{self, Id, Plan};
+use super::pump::{Pump, Upload};
+use super::socket::Socket;
+use crate::answer::Refusal;
+use crate::front::{Deadline, Leash};
+use crate::proxy::demand::Way;
+use crate::proxy::error::{self, Fault};
+use crate::proxy::peer;
+use crate::proxy::policy::Policy;
+use crate::proxy::session::DRAIN;
+use crate::proxy::visit::Visit;
+use crate::registry::ProxyError;
+
+/// Where an answer is from, for whoever looks for a fault.
+const SERVED_BY: &[u8] = b"x-served-by";
+
+/// What an exchange needs to make an answer the client's.
+pub(super) struct Answering {
+    policy: Arc<Policy>,
+    visit: Option<Visit>,
+    id: Id,
+    pub(super) is_head: bool,
+    is_encrypted: bool,
+}
+
+/// A request on its way.
+pub(super) struct Exchange<'x, C> {
+    direct: &'x Direct,
+    client: C,
+    answering: Answering,
+    upload: Upload,
+    leash: &'x Leash,
+    is_idempotent: bool,
+    has_certificate: bool,
+    /// Set once the request has been sent again on a new connection.
+    is_resent: bool,
+}
+
+/// Why a try has failed, and whether there may be another.
+struct Miss {
+    failure: Failure,
+    /// Whether the connection had died idle, before a byte of an answer.
+    died_idle: bool,
+}
+
+impl From<Failure> for Miss {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            died_idle: false,
+        }
+    }
+}
+
+impl<'x, C: Client> Exchange<'x, C> {
+    pub(super) fn new(direct: &'x Direct, plan: Plan, client: C, leash: &'x Leash) -> Self {
+        Self {
+            direct,
+            client,
+            upload: Upload::new(plan.head, plan.body),
+            leash,
+            is_idempotent: plan.is_idempotent,
+            has_certificate: plan.has_certificate,
+            is_resent: false,
+            answering: Answering {
+                policy: Arc::clone(&direct.policy),
+                visit: Some(plan.visit),
+                id: plan.id,
+                is_head: plan.is_head,
+                is_encrypted: plan.is_encrypted,
+            },
+        }
+    }
+
+    pub(super) fn into_client(self) -> C {
+        self.client
+    }
+
+    /// Answers the request.
+    pub(super) async fn run(&mut self, timer: &mut Deadline) {
+        self.answer(timer).await;
+        if self.client.wants_drain() {
+            Box::pin(self.drain()).await;
+        }
+    }
+
+    async fn answer(&mut self, timer: &mut Deadline) {
+        loop {
+            let Err(miss) = self.attempt(timer).await else {
+                return;
+            };
+            if !miss.died_idle || self.is_resent || !self.is_idempotent || !self.upload.rewind() {
+                return Box::pin(self.fail(miss.failure)).await;
+            }
+            debug!(
+                "{}: sent again, its connection had died: {}",
+                self.summary(),
+                miss.failure.reason
+            );
+            self.is_resent = true;
+            if let Err(failure) = self.find_again(miss.failure) {
+                return Box::pin(self.fail(failure)).await;
+            }
+        }
+    }
+
+    /// Sends the request over one connection, and moves its answer.
+    async fn attempt(&mut self, timer: &mut Deadline) -> Result<(), Miss> {
+        let (socket, is_reused) = self.connect().await?;
+        if is_reused && self.is_idempotent {
+            self.upload.keep();
+        }
+        let timeouts = self.answering.policy.options.timeouts;
+        let mut pump = Pump::new(
+            &mut self.client,
+            &mut self.upload,
+            &mut self.answering,
+            socket,
+            timeouts,
+        );
+        let leash = self.leash;
+        let done = std::future::poll_fn(|context| pump.poll(context, leash, timer)).await;
+        let has_heard = pump.has_heard();
+        match done {
+            Ok(()) => {
+                let socket = pump.into_socket();
+                if let (Some(socket), Some(visit)) = (socket, &self.answering.visit) {
+                    self.direct.pool.keep(visit.instance().serial, socket);
+                }
+                Ok(())
+            }
+            Err(failure) => Err(Miss {
+                died_idle: is_reused && failure.is_death && !has_heard,
+                failure,
+            }),
+        }
+    }
+
+    /// A connection to the chosen instance, or to one behind it; and whether it was used before.
+    async fn connect(&mut self) -> Result<(Socket, bool), Failure> {
+        let mut failure = Failure::of_origin(ProxyError::NotFound, "the route went away meanwhile");
+        let Some(visit) = &mut self.answering.visit else {
+            return Err(failure);
+        };
+        let limit = self.answering.policy.options.timeouts.connect;
+        let chosen = visit.index();
+        let mut attempt = 0;
+        let mut last = None;
+        while let Some((index, address)) = peer::aim(visit.route(), chosen, attempt) {
+            let instance = Arc::clone(visit.route().instance(index));
+            self.leash.serve(instance.serial);
+            if instance.is_over() {
+                // Before that call nobody could have cut it.
+                return Err(Failure::drained());
+            }
+            if last != Some(index)
+                && !self.is_resent
+                && let Some(socket) = self.direct.pool.take(instance.serial)
+            {
+                visit.go_to(index);
+                return Ok((socket, true));
+            }
+            last = Some(index);
+            match pingora_timeout::timeout(limit, Socket::connect(address)).await {
+                Ok(Ok(socket)) => {
+                    if let peer::Address::Inet(address) = address {
+                        instance.target.prefer(address);
+                    }
+                    visit.go_to(index);
+                    return Ok((socket, false));
+                }
+                Ok(Err(error)) => failure = Failure::unreachable(error),
+                Err(_elapsed) => failure = Failure::unreachable(timed_out(limit)),
+            }
+            attempt += 1;
+        }
+        Err(failure)
+    }
+
+    /// Finds the route of a request that is sent again; it may be another by now, and ask for more.
+    fn find_again(&mut self, failure: Failure) -> Result<(), Failure> {
+        let policy = Arc::clone(&self.answering.policy);
+        let Some(view) = self.client.view() else {
+            // It was read once, so it can be.
+            return Err(failure);
+        };
+        policy.find(&view, &mut self.answering.visit);
+        let Some(visit) = &self.answering.visit else {
+            let reason = "the route went away meanwhile";
+            return Err(Failure::of_origin(ProxyError::NotFound, reason));
+        };
+        let method = self.client.method();
+        let way = || Way {
+            is_encrypted: self.answering.is_encrypted,
+            has_certificate: self.has_certificate,
+            host: &view.host,
+            method: &method,
+            target: self.client.target(),
+        };
+        if let Err(unmet) = policy.meet(visit.route(), way) {
+            return Err(Failure::refused(unmet.refusal()));
+        }
+        if plan::is_plain(visit.route()) {
+            Ok(())
+        } else {
+            // Another way, and the request is on this one.
+            Err(failure)
+        }
+    }
+
+    /// Ends a failed exchange: tells everybody, and the client if it has no answer yet.
+    #[cold]
+    async fn fail(&mut self, failure: Failure) {
+        let summary = self.summary();
+        let reason = &failure.reason;
+        let (refusal, own) = match failure.fault {
+            Fault::ClientGone => {
+                debug!("{summary}: the client has gone: {reason}");
+                return self.client.abandon();
+            }
+            Fault::Origin(error) => {
+                match error {
+                    ProxyError::NotFound | ProxyError::Drained => info!("{summary}: {reason}"),
+                    _ => warn!("{summary}: {error}: {reason}"),
+                }
+                self.tell(error)
+            }
+            Fault::Client(refusal) => {
+                info!("{summary}: {} {reason}", refusal.message);
+                (refusal, None)
+            }
+            Fault::Proxy => {
+                error!("{summary}: {reason}");
+                (error::internal(), None)
+            }
+        };
+        // What follows is the proxy's own, which no instance can be taken down under.
+        self.leash.release();
+        if !self.client.has_begun() {
+            return self.refuse(&refusal, own).await;
+        }
+        // What has come of the answer is the client's, its end is not.
+        let client = &mut self.client;
+        let sent = std::future::poll_fn(|context| client.poll_flush(context));
+        if let Ok(Err(failure)) = pingora_timeout::timeout(DRAIN, sent).await {
+            debug!("{summary}: the client has gone: {}", failure.reason);
+        }
+        self.client.abandon();
+    }
+
+    /// Reads the rest of a body whose answer came before its end, so that the kernel does not reset the
+    /// connection and lose the answer on its way (RFC 9112, 9.6).
+    async fn drain(&mut self) {
+        let client = &mut self.client;
+        let mut room = [0; 4096];
+        let rest = async {
+            loop {
+                match std::future::poll_fn(|context| client.poll_body(context, &mut room)).await {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {}
+                    Err(failure) => return Err(failure),
+                }
+            }
+        };
+        match pingora_timeout::timeout(DRAIN, Box::pin(rest)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => debug!("a refused client broke off: {}", failure.reason),
+            Err(_elapsed) => debug!("a refused client goes on sending; its connection is closed"),
+        }
+    }
+
+    /// Emits the event, and makes the answer.
+    fn tell(&self, error: ProxyError) -> (Refusal, Option<Response<Bytes>>) {
+        let route = self.answering.visit.as_ref().map(Visit::route);
+        let names = self.names();
+        let policy = &self.answering.policy;
+        policy.fail(route, self.client.method(), names, error)
+    }
+
+    /// Answers in the target's place.
+    async fn refuse(&mut self, refusal: &Refusal, own: Option<Response<Bytes>>) {
+        let answer = own.unwrap_or_else(|| {
+            let body = refusal.body(self.client.accept());
+            let mut response = Response::new(body.bytes);
+            *response.status_mut() = refusal.status;
+            let fields = response.headers_mut();
+            fields.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));
+            fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        });
+        self.client.close();
+        let (answering, client) = (&mut self.answering, &mut self.client);
+        let limit = answering.policy.options.timeouts.send;
+        let told = async {
+            answering.write(client, &answer)?;
+            std::future::poll_fn(|context| Poll::Ready(client.write(context, answer.body())))
+                .await?;
+            client.end()?;
+            std::future::poll_fn(|context| client.poll_flush(context)).await
+        };
+        let told = match limit {
+            Some(limit) => match pingora_timeout::timeout(limit, told).await {
+                Ok(told) => told,
+                Err(_elapsed) => Err(Failure::gone("it does not take its answer")),
+            },
+            None => told.await,
+        };
+        if let Err(failure) = told {
+            debug!(
+                "{}: the client left before its answer: {}",
+                self.summary(),
+                failure.reason
+            );
+            self.client.abandon();
+        }
+    }
+
+    /// The request's host and path as they are matched; as they came, if they cannot be.
+    fn names(&self) -> (String, String) {
+        match self.client.view() {
+            Some(view) => (view.host.into_owned(), view.path.into_owned()),
+            None => (
+                String::new(),
+                String::from_utf8_lossy(self.client.target()).into_owned(),
+            ),
+        }
+    }
+
+    /// The request in a log line; the target is internal and stands only in the log.
+    fn summary(&self) -> String {
+        let (host, path) = self.names();
+        let visit = self.answering.visit.as_ref();
+        let target = visit.map(|visit| format!(" -> {}", visit.instance().target));
+        format!(
+            "{} {host}{}{}",
+            self.client.method(),
+            path.escape_debug(),
+            target.unwrap_or_default(),
+        )
+    }
+}
+
+impl Answering {
+    /// A piece of the request's body has come.
+    pub(super) fn received(&self, bytes: usize) {
+        if let Some(visit) = &self.visit {
+            visit.received(bytes);
+        }
+    }
+
+    /// A piece of the answer's body goes to the client.
+    pub(super) fn sent(&self, bytes: usize) {
+        if let Some(visit) = &self.visit
+            && bytes > 0
+        {
+            visit.sent(bytes);
+        }
+    }
+
+    /// Passes an interim answer on.
+    pub(super) fn inform<C: Client>(&self, client: &mut C, head: &Head<'_, '_>) {
+        client.inform(
+            head.status,
+            head.reason,
+            head.for_client(self.policy.id_field),
+        );
+    }
+
+    /// Passes the head of the answer on.
+    pub(super) fn begin<C: Client>(
+        &mut self,
+        client: &mut C,
+        head: &Head<'_, '_>,
+    ) -> Result<(), Failure> {
+        if let Some(visit) = &mut self.visit {
+            visit.answered(head.status);
+        }
+        let apps = head
+            .hsts
+            .and_then(|value| HeaderValue::from_bytes(value).ok());
+        let date = (!head.has_date).then(get_cached_date);
+        let promise = self.promise(apps.as_ref());
+        let served_by = self.served_by();
+        let mut own = self.own_fields(date.as_ref(), promise.as_ref());
+        if let Some(served_by) = &served_by {
+            own.push((SERVED_BY, served_by.as_bytes()));
+        }
+        let is_bodiless = head.framing == Framing::None;
+        let beginning = Beginning {
+            status: head.status,
+            reason: head.reason,
+            framing: if is_bodiless {
+                head.said_framing(self.is_head)
+            } else {
+                head.framing
+            },
+            is_bodiless,
+        };
+        let is_debug = served_by.is_some();
+        let fields = head.for_client(self.policy.id_field);
+        let fields = fields.filter(|(name, _)| !is_debug || !name.eq_ignore_ascii_case(SERVED_BY));
+        client.begin(beginning, fields.chain(own))
+    }
+
+    /// Writes the head of an answer of the proxy's own.
+    fn write<C: Client>(
+        &mut self,
+        client: &mut C,
+        answer: &Response<Bytes>,
+    ) -> Result<(), Failure> {
+        let status = answer.status();
+        if let Some(visit) = &mut self.visit {
+            visit.answered(status);
+        }
+        let date = get_cached_date();
+        let promise = self.promise(answer.headers().get(STRICT_TRANSPORT_SECURITY));
+        let own = self.own_fields(Some(&date), promise.as_ref());
+        let fields = answer
+            .headers()
+            .iter()
+            .filter(|(name, _)| **name != STRICT_TRANSPORT_SECURITY)
+            .filter(|(name, _)| name.as_str() != "content-length")
+            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let beginning = Beginning {
+            status,
+            reason: status.canonical_reason().unwrap_or_default(),
+            framing: Framing::Length(answer.body().len() as u64),
+            is_bodiless: self.is_head || answer.body().is_empty(),
+        };
+        client.begin(beginning, fields.chain(own))
+    }
+
+    /// The fields that the proxy adds to every answer.
+    fn own_fields<'f>(
+        &'f self,
+        date: Option<&'f HeaderValue>,
+        promise: Option<&'f HeaderValue>,
+    ) -> SmallVec<[Field<'f>; 4]> {
+        let mut fields: SmallVec<[Field<'f>; 4]> = SmallVec::new();
+        if let Some(date) = date {
+            fields.push((&b"Date"[..], date.as_bytes()));
+        }
+        fields.push((self.policy.id_field.as_bytes(), &self.id[..]));
+        if let Some(promise) = promise {
+            fields.push((&b"strict-transport-security"[..], promise.as_bytes()));
+        }
+        fields
+    }
+
+    fn promise(&self, apps: Option<&HeaderValue>) -> Option<HeaderValue> {
+        let route = self.visit.as_ref().map(|visit| &**visit.route());
+        self.policy.promise(route, apps, || self.is_encrypted)
+    }
+
+    /// Where the answer is from, for whoever looks for a fault.
+    fn served_by(&self) -> Option<String> {
+        let visit = self.visit.as_ref().filter(|_| self.policy.options.debug)?;
+        let prefix = &visit.route().prefix;
+        Some(format!("http://{}{prefix}", visit.instance().target))
+    }
+}
+
+fn timed_out(limit: Duration) -> std::io::Error {
+    let reason = format!("no connection after {limit:?}");
+    std::io::Error::new(std::io::ErrorKind::TimedOut, reason)
+}

@@ -1,0 +1,110 @@
+//! Why an exchange broke off.
+
+use std::io;
+
+use super::answer::AnswerError;
+use crate::answer::Refusal;
+use crate::front::{BadChunk, Drained};
+use crate::proxy::error::{self, Fault};
+use crate::registry::ProxyError;
+
+/// Why an exchange broke off: whose fault it is, and the reason for the log.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) fault: Fault,
+    pub(super) reason: Reason,
+    /// Whether the connection to the target died, rather than that it said something wrong.
+    pub(super) is_death: bool,
+}
+
+/// The reason for the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Reason {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Invalid(#[from] AnswerError),
+    #[error("{0}")]
+    Said(&'static str),
+}
+
+impl Failure {
+    /// The target has done what it should not have.
+    pub(super) fn of_origin(error: ProxyError, reason: &'static str) -> Self {
+        Self {
+            fault: Fault::Origin(error),
+            reason: Reason::Said(reason),
+            is_death: false,
+        }
+    }
+
+    /// The target's answer is none.
+    pub(super) fn invalid(error: AnswerError) -> Self {
+        Self {
+            fault: Fault::Origin(ProxyError::InvalidResponse),
+            reason: Reason::Invalid(error),
+            is_death: false,
+        }
+    }
+
+    /// The target cannot be connected to.
+    pub(super) fn unreachable(error: io::Error) -> Self {
+        Self {
+            fault: Fault::Origin(ProxyError::Unreachable),
+            reason: Reason::Io(error),
+            is_death: false,
+        }
+    }
+
+    /// The connection to the target broke.
+    pub(super) fn death(reason: Reason) -> Self {
+        Self {
+            fault: Fault::Origin(ProxyError::Broken),
+            reason,
+            is_death: true,
+        }
+    }
+
+    /// The instance, or the proxy, is taken down.
+    pub(super) fn drained() -> Self {
+        Self {
+            fault: Fault::Origin(ProxyError::Drained),
+            reason: Reason::Io(Drained.into()),
+            is_death: false,
+        }
+    }
+
+    /// The client has left.
+    pub(super) fn gone(reason: &'static str) -> Self {
+        Self {
+            fault: Fault::ClientGone,
+            reason: Reason::Said(reason),
+            is_death: false,
+        }
+    }
+
+    /// The client has sent what is refused.
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        Self {
+            fault: Fault::Client(refusal),
+            reason: Reason::Said("the request is refused"),
+            is_death: false,
+        }
+    }
+
+    /// What a read from a client or a write to it has met.
+    pub(super) fn of_client(error: io::Error) -> Self {
+        let inner = error.get_ref();
+        if inner.is_some_and(|inner| inner.is::<Drained>()) {
+            return Self::drained();
+        }
+        if inner.is_some_and(|inner| inner.is::<BadChunk>()) {
+            return Self::refused(error::bad_chunk());
+        }
+        Self {
+            fault: Fault::ClientGone,
+            reason: Reason::Io(error),
+            is_death: false,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The direct way: a request of HTTP/1.1 goes to a target that speaks HTTP/1.1 without TLS, and its
+//! answer back, without a session of Pingora's.
+//!
+//! Pingora's `HttpProxy` runs the two halves of a request as two futures that talk over channels, copies
+//! both heads into maps, and keeps a buffer of 64 KiB for each; that is more than half of what a small
+//! request costs it (benches/README.md). Here one future polls both sides (`pump`). Bytes that one side
+//! has and the other takes pass through one buffer of the thread; what is not taken at once is kept, and
+//! nothing more is read until it is. Heads are written from the fields as they came (`request`,
+//! `answer`). Connections to targets are kept in a pool of its own (`pool`).
+//!
+//! What is refused, and whatever else is not the plain case, is left to Pingora (`plan`).
+
+mod answer;
+mod body;
+mod client;
+mod clock;
+mod exchange;
+mod failure;
+mod http1;
+mod plan;
+mod pool;
+mod pump;
+mod request;
+mod socket;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::BytesMut;
+
+use super::policy::Policy;
+use crate::front::{Arrived, Connection, Deadline, Ended};
+use exchange::Exchange;
+use http1::Http1;
+pub use plan::Plan;
+use pool::Pool;
+
+/// The direct way, with its connections to targets.
+pub(super) struct Direct {
+    policy: Arc<Policy>,
+    pool: Arc<Pool>,
+}
+
+impl Direct {
+    /// A way that keeps at most so many idle connections.
+    pub(super) fn new(policy: Arc<Policy>, pool_size: usize) -> Self {
+        let idle = policy.options.timeouts.upstream_idle;
+        Self {
+            policy,
+            pool: Arc::new(Pool::new(pool_size, idle)),
+        }
+    }
+
+    /// Takes a request, if this is a way for it.
+    pub(super) fn take(&self, request: &Arrived<'_>) -> Option<Plan> {
+        Plan::of_http1(&self.policy, request)
+    }
+
+    /// Answers the request on an HTTP/1 connection; `head` is its head and `early` what has been read of
+    /// its body.
+    pub(super) async fn serve(
+        &self,
+        plan: Plan,
+        connection: &mut Connection,
+        (head, early): (BytesMut, BytesMut),
+        timer: &mut Deadline,
+        stop: &AtomicBool,
+    ) -> Ended {
+        let leash = connection.held();
+        let client = Http1::new(connection, head, early, plan.body, plan.closes, stop);
+        let mut exchange = Exchange::new(self, plan, client, &leash);
+        exchange.run(timer).await;
+        exchange.into_client().ended()
+    }
+}

@@ -1,0 +1,143 @@
+//! Which requests go the direct way, and what is known of them before they do.
+
+use http::Method;
+use smallvec::SmallVec;
+
+use super::body::Framing;
+use super::request::{Fields, Message, Survey};
+use crate::front::{Arrived, Caller, HeadFraming};
+use crate::proxy::context::View;
+use crate::proxy::demand::Way;
+use crate::proxy::headers::{self, Client};
+use crate::proxy::policy::Policy;
+use crate::proxy::visit::Visit;
+use crate::route::{Protocol, Route};
+
+/// A request that goes the direct way.
+pub struct Plan {
+    /// Where it goes.
+    pub(super) visit: Visit,
+    /// Its head as the target gets it.
+    pub(super) head: Vec<u8>,
+    /// How its body comes; the target gets it in the same way.
+    pub(super) body: Framing,
+    /// Whether an answer has no body.
+    pub(super) is_head: bool,
+    /// Whether it may be made twice (RFC 9110, 9.2.2).
+    pub(super) is_idempotent: bool,
+    /// Whether the client wants its connection closed.
+    pub(super) closes: bool,
+    /// Whether the client's side is encrypted.
+    pub(super) is_encrypted: bool,
+    /// Whether the client has shown a certificate.
+    pub(super) has_certificate: bool,
+    /// Its id.
+    pub(super) id: Id,
+}
+
+/// The id of a request.
+pub(super) type Id = SmallVec<[u8; 40]>;
+
+/// Whether a route's targets can be reached the direct way, whichever of its instances is chosen.
+pub(super) fn is_plain(route: &Route) -> bool {
+    route.instances().all(|instance| {
+        let target = &instance.target;
+        target.tls.is_none() && matches!(target.protocol, Protocol::Http1 | Protocol::Auto)
+    })
+}
+
+impl Plan {
+    /// A plan for a request of HTTP/1.1; none if it is Pingora's.
+    pub(super) fn of_http1(policy: &Policy, request: &Arrived<'_>) -> Option<Self> {
+        let body = match request.framing {
+            HeadFraming::Length(0) => Framing::None,
+            HeadFraming::Length(length) => Framing::Length(length),
+            HeadFraming::Chunked => Framing::Chunked,
+            HeadFraming::Upgrade => return None,
+        };
+        let mut room = super::request::room();
+        let (method, target, fields) = super::request::parse(request.head, &mut room)?;
+        let message = Message {
+            method,
+            target: target.as_bytes(),
+            authority: None,
+            fields: Fields::Http1(fields),
+        };
+        Self::of(policy, &message, body, &request.connection.caller())
+    }
+
+    /// A plan for a request of any HTTP.
+    pub(super) fn of(
+        policy: &Policy,
+        message: &Message<'_>,
+        body: Framing,
+        caller: &Caller,
+    ) -> Option<Self> {
+        let options = &policy.options;
+        // What a challenge is answered with, and whether a listener serves at all, is not for here.
+        let is_challenge = message.target.starts_with(crate::proxy::challenges::PATH);
+        if is_challenge || policy.redirect_port(caller.redirect).is_some() {
+            return None;
+        }
+        let survey = Survey::of(message, policy.id_field)?;
+        let view = View::read(message.target, message.authority, survey.host).ok()?;
+        let route = policy.lookup(&view)?;
+        if !is_plain(&route) {
+            return None;
+        }
+        let client = Client {
+            address: caller.address,
+            is_tls: caller.tls.is_some(),
+            port: view.port,
+        };
+        let is_trusted = headers::is_trusted(caller.address, &options.trusted_proxies);
+        let is_encrypted = client.is_tls || (is_trusted && survey.says_https(message));
+        let has_certificate = caller
+            .tls_client()
+            .is_some_and(|client| client.certificate.is_some());
+        let method = Method::from_bytes(message.method.as_bytes()).ok()?;
+        let way = || Way {
+            is_encrypted,
+            has_certificate,
+            host: &view.host,
+            method: &method,
+            target: message.target,
+        };
+        policy.meet(&route, way).ok()?;
+        let id = id(survey.id, options.request_ids.accept);
+        let rewritten = view.rewritten();
+        let mut head = Vec::with_capacity(message.size() + 512);
+        message.write(
+            &mut head,
+            rewritten.as_deref().unwrap_or(message.target),
+            &survey,
+            &super::request::Said {
+                client,
+                identity: caller.tls_client(),
+                is_trusted,
+                id_field: policy.id_field,
+                id: &id,
+                body,
+            },
+        );
+        Some(Self {
+            visit: policy.visit(route)?,
+            head,
+            body,
+            is_head: method == Method::HEAD,
+            is_idempotent: method.is_idempotent(),
+            closes: survey.closes,
+            is_encrypted,
+            has_certificate,
+            id,
+        })
+    }
+}
+
+/// The id of a request: the client's, if it may choose and the text is one; else a new one.
+fn id(given: Option<&[u8]>, accepts: bool) -> Id {
+    match given {
+        Some(id) if accepts && headers::is_id(id) => Id::from_slice(id),
+        _ => Id::from_slice(&headers::new_id()),
+    }
+}

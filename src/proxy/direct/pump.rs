@@ -1,0 +1,457 @@
+//! One request on one connection to its target: both directions, polled by one task.
+//!
+//! Whatever is read passes through one buffer of the thread, and is written from there. What the other
+//! side does not take at once is kept, and nothing more is read for it until it has.
+
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+use std::task::{Context, Poll, ready};
+
+use super::answer::{Head, LONGEST_HEAD, MOST_FIELDS};
+use super::body::{Body, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head};
+use super::client::Client;
+use super::clock::{Now, Waiting, Waits};
+use super::exchange::Answering;
+use super::failure::{Failure, Reason};
+use super::socket::Socket;
+use crate::front::{Deadline, Leash};
+use crate::proxy::options::Timeouts;
+use crate::registry::ProxyError;
+
+/// One read from either side.
+const PIECE: usize = 64 * 1024;
+
+/// How much of a request is kept to be sent again.
+const LONGEST_REPLAY: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> =
+        RefCell::new(vec![0; CHUNK_HEAD + PIECE + CHUNK_END.len()].into_boxed_slice());
+}
+
+/// What goes to the target.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// What is on its way, in order: head and body, or what waits of the body.
+    wire: Vec<u8>,
+    /// How much of it is sent.
+    sent: usize,
+    framing: Framing,
+    /// Whether all of it is kept, to be sent again.
+    is_kept: bool,
+    /// Whether the end of the body is in `wire`, or sent.
+    is_ended: bool,
+    /// Whether the target takes nothing more; it may have answered all the same.
+    is_refused: bool,
+}
+
+impl Upload {
+    /// A request with this head.
+    pub(super) fn new(head: Vec<u8>, framing: Framing) -> Self {
+        Self {
+            wire: head,
+            sent: 0,
+            framing,
+            is_kept: false,
+            is_ended: framing == Framing::None,
+            is_refused: false,
+        }
+    }
+
+    /// Has everything that is sent from now on kept.
+    pub(super) fn keep(&mut self) {
+        self.is_kept = self.sent == 0;
+    }
+
+    /// Begins from the front again; whether it can.
+    pub(super) fn rewind(&mut self) -> bool {
+        let can = self.is_kept;
+        if can {
+            self.sent = 0;
+            self.is_refused = false;
+            self.is_kept = false;
+        }
+        can
+    }
+
+    fn is_sent(&self) -> bool {
+        self.is_refused || (self.is_ended && self.waiting().is_empty())
+    }
+
+    fn waiting(&self) -> &[u8] {
+        self.wire.get(self.sent..).unwrap_or_default()
+    }
+
+    /// Sends what waits, and `data` behind it.
+    fn poll_send(&mut self, context: &mut Context<'_>, socket: &mut Socket) -> Poll<()> {
+        while let Some(waiting) = self.wire.get(self.sent..)
+            && !waiting.is_empty()
+            && !self.is_refused
+        {
+            match ready!(socket.poll_write(context, waiting)) {
+                Ok(count @ 1..) => self.sent += count,
+                // Its answer, or the lack of one, says more.
+                Ok(0) | Err(_) => self.is_refused = true,
+            }
+        }
+        if !self.is_kept || self.is_refused {
+            self.wire.clear();
+            self.sent = 0;
+        }
+        Poll::Ready(())
+    }
+
+    /// Puts a piece of the body on its way: sent from where it is, as far as the target takes it.
+    fn put(&mut self, context: &mut Context<'_>, socket: &mut Socket, mut data: &[u8]) {
+        if self.is_kept && self.wire.len() + data.len() > LONGEST_REPLAY {
+            self.is_kept = false;
+        }
+        while !self.is_kept && self.waiting().is_empty() && !data.is_empty() {
+            match socket.poll_write(context, data) {
+                Poll::Ready(Ok(count @ 1..)) => data = data.get(count..).unwrap_or_default(),
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.is_refused = true;
+                    return;
+                }
+                Poll::Pending => break,
+            }
+        }
+        self.wire.extend_from_slice(data);
+    }
+
+    fn end(&mut self) {
+        self.is_ended = true;
+        if self.framing == Framing::Chunked {
+            self.wire.extend_from_slice(LAST_CHUNK);
+        }
+    }
+}
+
+/// How far the answer is.
+#[derive(Debug)]
+enum Stage {
+    /// Its head comes, or an interim one.
+    Head,
+    Body(Body),
+    Over,
+}
+
+/// One request on one connection.
+pub(super) struct Pump<'x, C> {
+    pub(super) client: &'x mut C,
+    pub(super) upload: &'x mut Upload,
+    pub(super) answering: &'x mut Answering,
+    pub(super) socket: Socket,
+    pub(super) timeouts: Timeouts,
+    stage: Stage,
+    /// What has come of a head that is not complete.
+    partial: Vec<u8>,
+    /// Whether the connection can be used again, as far as its target says.
+    keeps: bool,
+    /// Whether anything has been sent.
+    has_begun: bool,
+    /// Whether anything has come from the target.
+    has_heard: bool,
+    waits: Waits,
+    taken: u64,
+}
+
+/// What a side is waiting for when it does not go on.
+type Wait = Poll<()>;
+
+impl<'x, C: Client> Pump<'x, C> {
+    pub(super) fn new(
+        client: &'x mut C,
+        upload: &'x mut Upload,
+        answering: &'x mut Answering,
+        socket: Socket,
+        timeouts: Timeouts,
+    ) -> Self {
+        Self {
+            client,
+            upload,
+            answering,
+            socket,
+            timeouts,
+            stage: Stage::Head,
+            partial: Vec::new(),
+            keeps: false,
+            has_begun: false,
+            has_heard: false,
+            waits: Waits::default(),
+            taken: 0,
+        }
+    }
+
+    /// Whether anything has come from the target.
+    pub(super) fn has_heard(&self) -> bool {
+        self.has_heard
+    }
+
+    /// The connection, if it can be used again.
+    pub(super) fn into_socket(self) -> Option<Socket> {
+        let is_over = matches!(self.stage, Stage::Over);
+        let is_whole = self.upload.is_ended && !self.upload.is_refused;
+        (is_over && is_whole && self.keeps).then_some(self.socket)
+    }
+
+    /// Goes on until the answer is complete and on its way.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        leash: &Leash,
+        timer: &mut Deadline,
+    ) -> Poll<Result<(), Failure>> {
+        if leash.is_cut() {
+            return Poll::Ready(Err(Failure::drained()));
+        }
+        let body = self.poll_upload(context)?;
+        let answer = self.poll_answer(context)?;
+        if answer.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.client.is_body_over()
+            && let Poll::Ready(gone) = self.client.poll_gone(context)
+        {
+            return Poll::Ready(Err(gone));
+        }
+        self.note_waits(body);
+        match self.waits.poll(&self.timeouts, timer, context) {
+            Poll::Ready(failure) => Poll::Ready(Err(failure)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Notes who is waited for now.
+    fn note_waits(&mut self, body: Wait) {
+        let mut now = Now::default();
+        let taken = self.client.taken();
+        if taken != self.taken {
+            self.taken = taken;
+            self.waits.restart(Waiting::Client);
+        }
+        let is_sending = !self.upload.waiting().is_empty();
+        let is_answered = self.client.has_begun();
+        let is_taking = self.client.is_waiting();
+        // The origin's time begins with the end of the request, whatever came before.
+        let is_due = self.upload.is_sent() && !is_taking;
+        let on = [
+            (Waiting::Body, body.is_pending() && !is_sending),
+            (Waiting::Sending, is_sending),
+            (Waiting::FirstByte, is_due && !is_answered),
+            (Waiting::Answer, is_due && is_answered),
+            (Waiting::Client, is_taking),
+        ];
+        for (waiting, is_on) in on {
+            self.waits.set(waiting, is_on, &mut now);
+        }
+    }
+
+    /// Moves the request's body.
+    fn poll_upload(&mut self, context: &mut Context<'_>) -> Result<Wait, Failure> {
+        loop {
+            if !std::mem::replace(&mut self.has_begun, true) && !self.upload.is_ended {
+                // A short body goes with its head.
+                let read = BUFFER.with_borrow_mut(|buffer| self.poll_piece(context, buffer));
+                if let Poll::Ready(read) = read {
+                    read?;
+                }
+            }
+            let before = self.upload.sent;
+            let sent = self.upload.poll_send(context, &mut self.socket);
+            if sent.is_ready() || self.upload.sent != before {
+                self.waits.restart(Waiting::Sending);
+            }
+            if sent.is_pending() {
+                return Ok(Poll::Pending);
+            }
+            if self.upload.is_ended || self.upload.is_refused {
+                return Ok(Poll::Ready(()));
+            }
+            let read = BUFFER.with_borrow_mut(|buffer| self.poll_piece(context, buffer));
+            match read {
+                Poll::Ready(read) => read?,
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+            self.waits.restart(Waiting::Body);
+        }
+    }
+
+    /// Moves one piece of the request's body, or its end.
+    fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<(), Failure>> {
+        let room = buffer
+            .get_mut(CHUNK_HEAD..CHUNK_HEAD + PIECE)
+            .unwrap_or_default();
+        let count = ready!(self.client.poll_body(context, room))?;
+        if count == 0 {
+            self.upload.end();
+            return Poll::Ready(Ok(()));
+        }
+        self.answering.received(count);
+        let (mut start, mut end) = (CHUNK_HEAD, CHUNK_HEAD + count);
+        if self.upload.framing == Framing::Chunked {
+            // Around the data there is room for what makes it a chunk.
+            let (line, begin) = chunk_head(count);
+            let head = line.get(begin..).unwrap_or_default();
+            start -= head.len();
+            if let Some(room) = buffer.get_mut(start..CHUNK_HEAD) {
+                room.copy_from_slice(head);
+            }
+            if let Some(room) = buffer.get_mut(end..end + CHUNK_END.len()) {
+                room.copy_from_slice(CHUNK_END);
+            }
+            end += CHUNK_END.len();
+        }
+        let piece = buffer.get(start..end).unwrap_or_default();
+        self.upload.put(context, &mut self.socket, piece);
+        if self.client.is_body_over() {
+            // One write for a short body and its end.
+            self.upload.end();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Moves the answer; ready when it is complete and on its way.
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Result<Wait, Failure> {
+        loop {
+            if matches!(self.stage, Stage::Over) {
+                return match self.client.poll_flush(context) {
+                    Poll::Ready(flushed) => flushed.map(Poll::Ready),
+                    Poll::Pending => Ok(Poll::Pending),
+                };
+            }
+            match self.client.poll_taken(context) {
+                Poll::Ready(taken) => taken?,
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+            let read = BUFFER.with_borrow_mut(|buffer| self.poll_read(context, buffer));
+            match read {
+                Poll::Ready(read) => read?,
+                Poll::Pending => {
+                    // Nothing more for now: the client is to have what there is.
+                    if let Poll::Ready(flushed) = self.client.poll_flush(context) {
+                        flushed?;
+                    }
+                    return Ok(Poll::Pending);
+                }
+            }
+        }
+    }
+
+    /// Moves one piece of the answer.
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<(), Failure>> {
+        let room = buffer.get_mut(..PIECE).unwrap_or_default();
+        let count = match ready!(self.socket.poll_read(context, room)) {
+            Ok(count) => count,
+            Err(error) => return Poll::Ready(Err(Failure::death(Reason::Io(error)))),
+        };
+        self.waits.restart(Waiting::Answer);
+        if count == 0 {
+            return Poll::Ready(self.close());
+        }
+        self.has_heard = true;
+        let read = room.get(..count).unwrap_or_default();
+        Poll::Ready(self.hear(context, read))
+    }
+
+    /// The target has closed the connection.
+    fn close(&mut self) -> Result<(), Failure> {
+        match self.stage {
+            Stage::Body(Body::UntilClose) => self.finish(),
+            _ => Err(Failure::death(Reason::Said(
+                "the target closed the connection",
+            ))),
+        }
+    }
+
+    fn hear(&mut self, context: &mut Context<'_>, mut bytes: &[u8]) -> Result<(), Failure> {
+        while !bytes.is_empty() {
+            let count = match &mut self.stage {
+                Stage::Head => self.hear_head(bytes)?,
+                Stage::Body(body) => {
+                    let piece = body.advance(bytes).map_err(|_bad| {
+                        Failure::of_origin(ProxyError::Broken, "the answer's chunks are none")
+                    })?;
+                    let (is_over, end) = (body.is_over(), piece.framing + piece.data);
+                    let data = bytes.get(piece.framing..end).unwrap_or_default();
+                    self.answering.sent(data.len());
+                    self.client.write(context, data)?;
+                    if is_over {
+                        self.finish()?;
+                    }
+                    end
+                }
+                Stage::Over => {
+                    // Of a message that nobody has asked for.
+                    self.keeps = false;
+                    return Ok(());
+                }
+            };
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// How many of the bytes belong to the head.
+    fn hear_head(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        if self.partial.is_empty() {
+            return Ok(match self.read_head(bytes)? {
+                Some(length) => length,
+                None => {
+                    self.partial.extend_from_slice(bytes);
+                    bytes.len()
+                }
+            });
+        }
+        let before = self.partial.len();
+        self.partial.extend_from_slice(bytes);
+        // A head ends with a line.
+        if memchr::memchr(b'\n', bytes).is_none() && self.partial.len() < LONGEST_HEAD {
+            return Ok(bytes.len());
+        }
+        let partial = std::mem::take(&mut self.partial);
+        match self.read_head(&partial)? {
+            Some(length) => Ok(length - before),
+            None => {
+                self.partial = partial;
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    /// Reads a head; its length, if it is complete.
+    fn read_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Failure> {
+        let mut room = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let is_head = self.answering.is_head;
+        let head = Head::parse(bytes, &mut room, is_head).map_err(Failure::invalid)?;
+        let Some(head) = head else {
+            return Ok(None);
+        };
+        if head.status.is_informational() {
+            self.answering.inform(self.client, &head);
+            return Ok(Some(head.length));
+        }
+        self.keeps = head.keeps;
+        self.answering.begin(self.client, &head)?;
+        let body = Body::new(head.framing);
+        if body.is_over() {
+            self.finish()?;
+        } else {
+            self.stage = Stage::Body(body);
+        }
+        Ok(Some(head.length))
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.stage = Stage::Over;
+        self.client.end()
+    }
+}
