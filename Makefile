@@ -59,9 +59,10 @@ bench-ready:
 	$(CARGO) build --release --locked
 	@install -D $(TARGET)/release/dynamic-reverse-proxy $(BENCH)/dynamic-reverse-proxy
 
-bench-parts: ## Measure the route table, an idle connection, and changes beside traffic
+bench-parts: ## Measure the route table, what cores share, an idle connection, changes beside traffic
 	@scripts/prerequisites build
 	$(CARGO) bench --locked --bench route_table
+	$(CARGO) bench --locked --bench contention
 	$(CARGO) bench --locked --bench idle_connections
 	$(CARGO) bench --locked --bench changes
 

@@ -51,7 +51,7 @@
 //!        |
 //!        `-- any other path ---------> proxy     reads host and path into one view
 //!                                         |
-//!                                      registry::lookup -> route::Table
+//!                                      registry::hold -> route::Table
 //!                                         |
 //!                                      one of the route's instances: the same path, byte for byte
 //! ```

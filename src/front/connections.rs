@@ -2,8 +2,9 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
+use std::thread;
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -11,37 +12,79 @@ use tokio::sync::Notify;
 
 use super::leash::Leash;
 
-/// How many parts the leashes are kept in, so that threads do not wait for each other.
-const SHARDS: usize = 16;
-
 thread_local! {
-    /// Each thread has a part of its own, as long as there are enough.
-    static SHARD: usize = {
+    /// Each thread has a shard of its own, as long as there are enough.
+    static NUMBER: usize = {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
+        NEXT.fetch_add(1, Ordering::Relaxed)
     };
 }
 
 /// The connections of a proxy: counted, since a stop waits until there are none, and with what they
 /// have in flight at hand, to end it.
-#[derive(Debug, Default)]
+///
+/// Threads keep them apart, in shards: a connection, or a stream of HTTP/2, that begins or ends writes
+/// nothing that another thread writes, not even the count of those who hold this.
+#[derive(Debug)]
 pub struct Connections {
-    open: AtomicUsize,
-    all_closed: Notify,
-    leashes: [Mutex<Slab<Arc<Leash>>>; SHARDS],
+    shards: Box<[Arc<Shard>]>,
+    stop: Arc<Stop>,
+}
+
+/// The part of one thread. On lines of its own, two by two, since processors also fetch a line's
+/// neighbour.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+    leashes: Mutex<Slab<Arc<Leash>>>,
+    stop: Arc<Stop>,
+}
+
+/// Whoever waits until all have gone. Written when somebody does, and only read before.
+#[derive(Debug, Default)]
+struct Stop {
+    is_awaited: AtomicBool,
+    none_in_shard: Notify,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let stop = Arc::<Stop>::default();
+        // Two for each core: the threads of other services and of the library's user count as well.
+        let shards = (0..(2 * cores).clamp(4, 512)).map(|_| Arc::new(Shard::new(&stop)));
+        Self {
+            shards: shards.collect(),
+            stop,
+        }
+    }
 }
 
 impl Connections {
     /// How many connections are open now.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+        // Ends first: if the sums are equal, there was a moment between them without a connection.
+        let ended = self.sum(|shard| &shard.ended);
+        let begun = self.sum(|shard| &shard.begun);
+        begun.saturating_sub(ended)
+    }
+
+    fn sum(&self, count: impl Fn(&Shard) -> &AtomicUsize) -> usize {
+        let shards = self.shards.iter();
+        shards
+            .map(|shard| count(shard).load(Ordering::SeqCst))
+            .sum()
     }
 
     /// Returns once no connection is open.
     pub async fn all_closed(&self) {
+        // A connection that ends after this wakes us; one that has ended before is in the sums.
+        self.stop.is_awaited.store(true, Ordering::SeqCst);
         loop {
-            let closed = self.all_closed.notified();
+            let closed = self.stop.none_in_shard.notified();
             if self.open() == 0 {
                 return;
             }
@@ -76,44 +119,73 @@ impl Connections {
     }
 
     fn each(&self, mut cut: impl FnMut(&Leash) -> bool) -> usize {
-        let count = |shard: &Mutex<Slab<Arc<Leash>>>| {
-            let leashes = shard.lock();
+        let count = |shard: &Arc<Shard>| {
+            let leashes = shard.leashes.lock();
             leashes.iter().filter(|(_, leash)| cut(leash)).count()
         };
-        self.leashes.iter().map(count).sum()
+        self.shards.iter().map(count).sum()
     }
 
     /// Counts one connection until the guard is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> ConnectionGuard {
-        self.open.fetch_add(1, Ordering::AcqRel);
-        ConnectionGuard(Arc::clone(self))
+    pub(crate) fn enter(&self) -> ConnectionGuard {
+        let shard = self.shard().map(Arc::clone);
+        if let Some(shard) = &shard {
+            shard.begun.fetch_add(1, Ordering::SeqCst);
+        }
+        ConnectionGuard(shard)
     }
 
     /// A leash for exchanges that the task of `waker` drives, found until the guard is dropped.
-    pub(crate) fn leash(self: &Arc<Self>, waker: Waker) -> LeashGuard {
+    pub(crate) fn leash(&self, waker: Waker) -> LeashGuard {
         let leash = Arc::new(Leash::new(waker));
-        let shard = SHARD.with(|shard| *shard);
-        let key = match self.leashes.get(shard) {
-            Some(leashes) => leashes.lock().insert(Arc::clone(&leash)),
-            None => 0,
-        };
-        LeashGuard {
-            connections: Arc::clone(self),
-            shard,
-            key,
-            leash,
+        let place = self.shard().map(|shard| {
+            let key = shard.leashes.lock().insert(Arc::clone(&leash));
+            (Arc::clone(shard), key)
+        });
+        LeashGuard { place, leash }
+    }
+
+    /// What one connection with one exchange writes here, from its beginning to its end: what
+    /// `benches/contention.rs` measures.
+    #[doc(hidden)]
+    pub fn pass(&self, serial: u64) {
+        let _counted = self.enter();
+        let leash = self.leash(Waker::noop().clone());
+        leash.reset();
+        leash.serve(serial);
+    }
+
+    /// This thread's shard; there is always one.
+    fn shard(&self) -> Option<&Arc<Shard>> {
+        let number = NUMBER.with(|number| *number);
+        self.shards.get(number % self.shards.len().max(1))
+    }
+}
+
+impl Shard {
+    fn new(stop: &Arc<Stop>) -> Self {
+        Self {
+            begun: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
+            leashes: Mutex::default(),
+            stop: Arc::clone(stop),
         }
     }
 }
 
 /// One open connection.
 #[derive(Debug)]
-pub(crate) struct ConnectionGuard(Arc<Connections>);
+pub(crate) struct ConnectionGuard(Option<Arc<Shard>>);
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.all_closed.notify_waiters();
+        let Some(shard) = &self.0 else { return };
+        let ended = shard.ended.fetch_add(1, Ordering::SeqCst) + 1;
+        // The last of a shard may be the last of all: whoever waits looks again.
+        if shard.stop.is_awaited.load(Ordering::SeqCst)
+            && ended == shard.begun.load(Ordering::SeqCst)
+        {
+            shard.stop.none_in_shard.notify_waiters();
         }
     }
 }
@@ -121,9 +193,7 @@ impl Drop for ConnectionGuard {
 /// A leash that can be found.
 #[derive(Debug)]
 pub(crate) struct LeashGuard {
-    connections: Arc<Connections>,
-    shard: usize,
-    key: usize,
+    place: Option<(Arc<Shard>, usize)>,
     leash: Arc<Leash>,
 }
 
@@ -137,11 +207,8 @@ impl Deref for LeashGuard {
 
 impl Drop for LeashGuard {
     fn drop(&mut self) {
-        let leash = self
-            .connections
-            .leashes
-            .get(self.shard)
-            .and_then(|leashes| leashes.lock().try_remove(self.key));
+        let place = self.place.take();
+        let leash = place.and_then(|(shard, key)| shard.leashes.lock().try_remove(key));
         // Outside of the lock: the waker may hold the last of its task.
         drop(leash);
     }
@@ -168,5 +235,48 @@ mod tests {
         assert_eq!(connections.cut_all(), 3);
         drop(leashes);
         assert_eq!(connections.cut_all(), 0);
+    }
+
+    #[test]
+    fn a_connection_begins_and_ends_on_lines_that_no_other_thread_writes() {
+        let connections = Arc::new(Connections::default());
+        let guards = (
+            connections.enter(),
+            connections.leash(Waker::noop().clone()),
+        );
+        assert_eq!(
+            (connections.open(), Arc::strong_count(&connections)),
+            (1, 1)
+        );
+        assert_eq!(size_of::<Shard>() % 128, 0);
+        assert!(connections.shards.len() >= 4);
+        drop(guards);
+        assert_eq!(connections.open(), 0);
+    }
+
+    /// Connections that begin on one thread and end on another, while somebody waits for the end.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn whoever_waits_learns_that_the_last_connection_has_gone() {
+        for round in 0..200 {
+            let connections = Arc::new(Connections::default());
+            let guards: Vec<_> = (0..8).map(|_| connections.enter()).collect();
+            let waiting = tokio::spawn({
+                let connections = Arc::clone(&connections);
+                async move { connections.all_closed().await }
+            });
+            if round % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+            let ending: Vec<_> = guards
+                .into_iter()
+                .map(|guard| tokio::spawn(async move { drop(guard) }))
+                .collect();
+            for ended in ending {
+                ended.await.unwrap();
+            }
+            let waited = tokio::time::timeout(std::time::Duration::from_secs(10), waiting);
+            waited.await.expect("it is told").unwrap();
+            assert_eq!(connections.open(), 0);
+        }
     }
 }

@@ -89,6 +89,25 @@ pub(crate) struct Intakes {
 }
 
 impl Intakes {
+    /// Those of one worker. Its configurations of TLS, which each connection counts itself at, are its
+    /// own; certificates, and the keys of tickets, it shares with the other workers'.
+    pub(crate) fn of_worker(common: &Intake, own: &[(SocketAddr, Intake)]) -> Self {
+        let copy = |intake: &Intake| {
+            let tls = intake.tls.as_deref().cloned();
+            Arc::new(Intake {
+                tls: tls.map(Arc::new),
+                ..intake.clone()
+            })
+        };
+        Self {
+            common: copy(common),
+            own: own
+                .iter()
+                .map(|(address, intake)| (*address, copy(intake)))
+                .collect(),
+        }
+    }
+
     /// The intake of the listener that a connection came through.
     pub(super) fn of(&self, stream: &Stream) -> &Arc<Intake> {
         if self.own.is_empty() {

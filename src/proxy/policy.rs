@@ -14,7 +14,7 @@ use super::visit::Visit;
 use crate::answer::Refusal;
 use crate::front::HttpsRedirect;
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
-use crate::route::{Balance, RoundRobin, Route};
+use crate::route::{Balance, Held, RoundRobin, Route};
 
 /// A handler that may answer a request that could not be proxied itself.
 pub(crate) type ProxyErrorHandler =
@@ -49,8 +49,8 @@ impl Policy {
     }
 
     /// Asks the table.
-    pub(super) fn lookup(&self, view: &View<'_>) -> Option<Arc<Route>> {
-        let found = self.registry.lookup(&view.host, &view.path);
+    pub(super) fn lookup(&self, view: &View<'_>) -> Option<Held> {
+        let found = self.registry.hold(&view.host, &view.path);
         if self.options.debug {
             let shown = found.as_ref().map_or_else(
                 || "no route".to_owned(),
@@ -62,7 +62,7 @@ impl Policy {
     }
 
     /// Begins a request at a route; `None` if the table has another answer by now.
-    pub(super) fn visit(&self, route: Arc<Route>) -> Option<Visit> {
+    pub(super) fn visit(&self, route: Held) -> Option<Visit> {
         Visit::begin(route, &*self.balance, *self.registry.clock())
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::registry::Clock;
-use crate::route::{Balance, Instance, Route};
+use crate::route::{Balance, Held, Instance, Route};
 
 /// One request at a route and at one of its instances. Both count it as in flight until this is
 /// dropped, however the exchange ends.
 #[derive(Debug)]
 pub(super) struct Visit {
-    route: Arc<Route>,
+    route: Held,
     instance: usize,
     status: Option<StatusCode>,
     clock: Clock,
@@ -20,7 +20,7 @@ pub(super) struct Visit {
 impl Visit {
     /// A request at one of a route's instances; `None` if that one has begun to drain since the route
     /// was found: it may be gone, and the table has another answer by now.
-    pub(super) fn begin(route: Arc<Route>, balance: &dyn Balance, clock: Clock) -> Option<Self> {
+    pub(super) fn begin(route: Held, balance: &dyn Balance, clock: Clock) -> Option<Self> {
         let turn = route.activity.begin(clock.now());
         let instance = if route.instance_count() == 1 {
             0
@@ -102,7 +102,7 @@ mod tests {
         let target = Target::new("localhost", NonZeroU16::MIN, []);
         let instance = Arc::new(Instance::new(target));
         let route = Arc::new(Route::new(key, Arc::clone(&instance), Generation(1)));
-        let begin = || Visit::begin(Arc::clone(&route), &RoundRobin, Clock::from(0));
+        let begin = || Visit::begin(Held::new(&route), &RoundRobin, Clock::from(0));
         let visit = begin().unwrap();
         assert_eq!(instance.in_flight(), 1);
         instance.drain_until(0);

@@ -1,7 +1,7 @@
 //! The live routes and their only writer: the rules of registration, leases, drains, generations,
 //! events, and the store behind them.
 //!
-//! Readers take [`Registry::lookup`]; it never waits for a writer. A change is checked and resolved
+//! Readers take [`Registry::lookup`], requests [`Registry::hold`]; neither waits for a writer. A change is checked and resolved
 //! first, then made as a whole (`attempt`), kept by the store, published (`writer`), and only then
 //! answered: when [`Registry::register`] returns, every later request sees it and it is on disk.
 
@@ -54,7 +54,7 @@ pub use ttl::{TtlError, parse_drain, parse_ttl};
 pub(crate) use writer::Cut;
 use writer::Writer;
 
-use crate::route::{CaseSensitivity, Generation, PathPrefix, Route, RouteKey, Target};
+use crate::route::{CaseSensitivity, Generation, Held, PathPrefix, Route, RouteKey, Target};
 
 /// The rules that registrations follow.
 #[derive(Clone, Debug, Default)]
@@ -150,6 +150,13 @@ impl Registry {
             .routes
             .lookup(host, path)
             .cloned()
+    }
+
+    /// The same, held for a request: without writing what other threads write.
+    #[must_use]
+    pub fn hold(&self, host: &str, path: &str) -> Option<Held> {
+        let state = self.writer.shared.live.load();
+        state.routes.lookup(host, path).map(Held::new)
     }
 
     /// The number of the last change.

@@ -294,14 +294,7 @@ impl DynamicProxy {
             head_timeout: options.head_timeout,
             handshake_timeout: options.handshake_timeout,
             idle_timeout: options.idle_timeout,
-            intakes: Intakes {
-                common: Arc::new(options.intake.clone()),
-                own: options
-                    .intake_of
-                    .iter()
-                    .map(|(address, intake)| (*address, Arc::new(intake.clone())))
-                    .collect(),
-            },
+            intakes: Intakes::of_worker(&options.intake, &options.intake_of),
             http2_streams: options.http2_streams,
             registration: options.registration_path.clone(),
         }

@@ -204,7 +204,10 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Worker<A> {
         }
         ready.notify_ready();
         tokio::spawn(pass_on(shutdown, self.stop.clone()));
-        let stop = self.stop.subscribe();
+        // Pingora asks for the stop with each request, by a lock: each worker has one of its own.
+        let own = watch::Sender::new(false);
+        let stop = own.subscribe();
+        tokio::spawn(pass_on(self.stop.subscribe(), own));
         Serve::start_service(&mut self.service, table, stop, listeners_per_fd).await;
     }
 
@@ -221,10 +224,11 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Worker<A> {
     }
 }
 
-/// Stops the service when Pingora says so itself: after it gave its sockets to a new process.
-async fn pass_on(mut shutdown: ShutdownWatch, stop: watch::Sender<bool>) {
-    match shutdown.wait_for(|stop| *stop).await {
-        Ok(_) => drop(stop.send_replace(true)),
-        Err(error) => debug!("Pingora's shutdown watch is gone: {error}"),
+/// Passes a stop on: to all workers what Pingora says itself, after it gave its sockets to a new
+/// process; and to one worker what all are told.
+async fn pass_on(mut from: watch::Receiver<bool>, to: watch::Sender<bool>) {
+    match from.wait_for(|stop| *stop).await {
+        Ok(_) => drop(to.send_replace(true)),
+        Err(error) => debug!("nobody is left who could stop a service: {error}"),
     }
 }

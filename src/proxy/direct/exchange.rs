@@ -165,7 +165,7 @@ impl<'x, C: Client> Exchange<'x, C> {
         let mut attempt = 0;
         let mut last = None;
         while let Some((index, address)) = peer::aim(visit.route(), chosen, attempt) {
-            let instance = Arc::clone(visit.route().instance(index));
+            let instance = visit.route().instance(index);
             self.leash.serve(instance.serial);
             if instance.is_over() {
                 // Before that call nobody could have cut it.
