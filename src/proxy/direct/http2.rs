@@ -206,7 +206,6 @@ impl Client for Http2 {
         accept.map(HeaderValue::as_bytes)
     }
 
-    fn abandon(&mut self) {
-        self.reply.reset(h2::Reason::INTERNAL_ERROR);
-    }
+    /// A reply that is dropped before its end resets the stream.
+    fn abandon(&mut self) {}
 }

@@ -21,8 +21,8 @@ use crate::registry::ProxyError;
 /// One read from either side.
 const PIECE: usize = 64 * 1024;
 
-/// How much of a request is kept to be sent again.
-const LONGEST_REPLAY: usize = 64 * 1024;
+/// How much of a request's body is kept to be sent again: 64 KiB, and what makes them chunks.
+const LONGEST_REPLAY: usize = 66 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> =
@@ -36,6 +36,8 @@ pub(super) struct Upload {
     wire: Vec<u8>,
     /// How much of it is sent.
     sent: usize,
+    /// How much of it is the head.
+    head: usize,
     framing: Framing,
     /// Whether all of it is kept, to be sent again.
     is_kept: bool,
@@ -49,6 +51,7 @@ impl Upload {
     /// A request with this head.
     pub(super) fn new(head: Vec<u8>, framing: Framing) -> Self {
         Self {
+            head: head.len(),
             wire: head,
             sent: 0,
             framing,
@@ -103,7 +106,7 @@ impl Upload {
 
     /// Puts a piece of the body on its way: sent from where it is, as far as the target takes it.
     fn put(&mut self, context: &mut Context<'_>, socket: &mut Socket, mut data: &[u8]) {
-        if self.is_kept && self.wire.len() + data.len() > LONGEST_REPLAY {
+        if self.is_kept && self.wire.len() + data.len() > self.head + LONGEST_REPLAY {
             self.is_kept = false;
         }
         while !self.is_kept && self.waiting().is_empty() && !data.is_empty() {
