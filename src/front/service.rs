@@ -79,7 +79,9 @@ impl Caller {
     ) -> Self {
         let peer = socket.and_then(SocketDigest::peer_addr);
         Self {
-            address: peer.and_then(SocketAddr::as_inet).map(|peer| peer.ip()),
+            address: peer
+                .and_then(SocketAddr::as_inet)
+                .map(std::net::SocketAddr::ip),
             tls,
             redirect,
         }

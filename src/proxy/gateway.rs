@@ -119,13 +119,11 @@ impl Gateway {
         let apps = response.headers.get(STRICT_TRANSPORT_SECURITY);
         let is_encrypted = || self.is_encrypted(session);
         let route = exchange.route().map(|route| &**route);
-        match self.policy.promise(route, apps, is_encrypted) {
-            Some(value) => response.insert_header(STRICT_TRANSPORT_SECURITY, value),
-            None => {
-                response.remove_header(&STRICT_TRANSPORT_SECURITY);
-                Ok(())
-            }
+        if let Some(value) = self.policy.promise(route, apps, is_encrypted) {
+            return response.insert_header(STRICT_TRANSPORT_SECURITY, value);
         }
+        response.remove_header(&STRICT_TRANSPORT_SECURITY);
+        Ok(())
     }
 
     /// The port of https, if the listener only sends its clients there.

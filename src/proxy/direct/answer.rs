@@ -50,14 +50,21 @@ pub(super) struct Head<'r, 'b> {
     nominated: SmallVec<[&'b [u8]; 4]>,
 }
 
+/// What a transfer coding does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    /// Nothing: what old servers say instead of saying nothing.
+    Identity,
+    Chunked,
+}
+
 /// What the fields say, before it is weighed.
 #[derive(Default)]
 struct Said<'b> {
     length: Option<u64>,
-    has_coding: bool,
-    is_chunked: bool,
-    closes: bool,
-    keeps: bool,
+    coding: Option<Coding>,
+    /// Whether the connection is kept, if that is said.
+    keeps: Option<bool>,
     has_date: bool,
     hsts: Option<&'b [u8]>,
     nominated: SmallVec<[&'b [u8]; 4]>,
@@ -98,12 +105,11 @@ impl<'r, 'b> Head<'r, 'b> {
         let said = Said::read(fields)?;
         let framing = said.framing(status, is_head);
         let is_http11 = response.version == Some(1);
-        let keeps = (is_http11 || said.keeps)
-            && !said.closes
+        let keeps = said.keeps.unwrap_or(is_http11)
             && framing != Framing::UntilClose
             // RFC 9112, 6.1: HTTP/1.0 has no codings, and whoever sends one is not to be trusted with
             // the next message.
-            && (is_http11 || !said.has_coding);
+            && (is_http11 || said.coding.is_none());
         Ok(Some(Self {
             length,
             status,
@@ -124,7 +130,6 @@ impl<'r, 'b> Head<'r, 'b> {
         let passes = move |name: &[u8]| {
             let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
             let is_own = match name.len() {
-                4 => false,
                 7 => is("trailer") || (is("upgrade") && !keeps_upgrade),
                 10 => is("connection") || is("keep-alive"),
                 14 => is("content-length"),
@@ -133,12 +138,10 @@ impl<'r, 'b> Head<'r, 'b> {
                 25 => is("strict-transport-security"),
                 _ => false,
             };
-            !is_own
-                && !(name.len() == id_field.len() && is(id_field))
-                && !self
-                    .nominated
-                    .iter()
-                    .any(|other| name.eq_ignore_ascii_case(other))
+            let is_id = || name.len() == id_field.len() && is(id_field);
+            let mut nominated = self.nominated.iter();
+            let mut is_nominated = || nominated.any(|other| name.eq_ignore_ascii_case(other));
+            !(is_own || is_id() || is_nominated())
         };
         self.fields
             .iter()
@@ -182,9 +185,9 @@ impl<'b> Said<'b> {
     fn read_connection(&mut self, value: &'b [u8]) {
         for option in options(value) {
             if option.eq_ignore_ascii_case(b"close") {
-                self.closes = true;
+                self.keeps = Some(false);
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                self.keeps = true;
+                self.keeps.get_or_insert(true);
             } else if !is_protected(option) {
                 self.nominated.push(option);
             }
@@ -204,15 +207,14 @@ impl<'b> Said<'b> {
     }
 
     fn read_coding(&mut self, value: &[u8]) -> Result<(), AnswerError> {
-        self.has_coding = true;
         for coding in options(value) {
-            if coding.eq_ignore_ascii_case(b"identity") {
-                // What old servers say instead of nothing.
-            } else if coding.eq_ignore_ascii_case(b"chunked") && !self.is_chunked {
-                self.is_chunked = true;
-            } else {
-                return Err(AnswerError::Coding);
-            }
+            let is = |name: &[u8]| coding.eq_ignore_ascii_case(name);
+            self.coding = match self.coding {
+                Some(Coding::Chunked) => return Err(AnswerError::Coding),
+                _ if is(b"chunked") => Some(Coding::Chunked),
+                _ if is(b"identity") => Some(Coding::Identity),
+                _ => return Err(AnswerError::Coding),
+            };
         }
         Ok(())
     }
@@ -222,11 +224,11 @@ impl<'b> Said<'b> {
         let is_bodiless = is_head
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        match self.length {
+        match (self.coding, self.length) {
             _ if is_bodiless => Framing::None,
-            _ if self.is_chunked => Framing::Chunked,
-            Some(length) => Framing::Length(length),
-            None => Framing::UntilClose,
+            (Some(Coding::Chunked), _) => Framing::Chunked,
+            (_, Some(length)) => Framing::Length(length),
+            (_, None) => Framing::UntilClose,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Method, Response};
 use log::{debug, error, info, warn};
 use pingora_core::protocols::http::date::get_cached_date;
 use smallvec::SmallVec;
@@ -48,6 +48,7 @@ pub(super) struct Exchange<'x, C> {
     answering: Answering,
     upload: Upload,
     leash: &'x Leash,
+    /// Whether it may be made twice (RFC 9110, 9.2.2).
     is_idempotent: bool,
     has_certificate: bool,
     /// Set once the request has been sent again on a new connection.
@@ -77,14 +78,14 @@ impl<'x, C: Client> Exchange<'x, C> {
             client,
             upload: Upload::new(plan.head, plan.body),
             leash,
-            is_idempotent: plan.is_idempotent,
+            is_idempotent: plan.method.is_idempotent(),
             has_certificate: plan.has_certificate,
             is_resent: false,
             answering: Answering {
                 policy: Arc::clone(&direct.policy),
                 visit: Some(plan.visit),
                 id: plan.id,
-                is_head: plan.is_head,
+                is_head: plan.method == Method::HEAD,
                 is_encrypted: plan.is_encrypted,
             },
         }

@@ -92,14 +92,17 @@ impl Failure {
         }
     }
 
+    /// The request's body is not the chunks that its head has announced.
+    pub(super) fn bad_chunk() -> Self {
+        Self::refused(error::bad_chunk())
+    }
+
     /// What a read from a client or a write to it has met.
     pub(super) fn of_client(error: io::Error) -> Self {
-        let inner = error.get_ref();
-        if inner.is_some_and(|inner| inner.is::<Drained>()) {
-            return Self::drained();
-        }
-        if inner.is_some_and(|inner| inner.is::<BadChunk>()) {
-            return Self::refused(error::bad_chunk());
+        match error.get_ref() {
+            Some(inner) if inner.is::<Drained>() => return Self::drained(),
+            Some(inner) if inner.is::<BadChunk>() => return Self::bad_chunk(),
+            _ => {}
         }
         Self {
             fault: Fault::ClientGone,

@@ -13,12 +13,33 @@ use super::body::{Body, Framing, LAST_CHUNK, put_chunk};
 use super::client::{Beginning, Client, Field};
 use super::failure::Failure;
 use super::request;
-use crate::front::{Connection, Ended};
+use crate::front::{BadChunk, Connection, Ended};
 use crate::proxy::context::View;
-use crate::proxy::error;
 
 /// Data of this size and more is written from where it is, rather than copied behind what waits.
 const LARGE: usize = 4096;
+
+/// How far the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It has not begun, but for interim ones.
+    Waiting,
+    Begun,
+    Complete,
+    /// It was given up.
+    Abandoned,
+}
+
+/// How the answer's body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// As it is.
+    Plain,
+    /// In chunks.
+    Chunks,
+    /// Not at all.
+    None,
+}
 
 /// An HTTP/1 connection with a request on it.
 pub(super) struct Http1<'c> {
@@ -35,12 +56,8 @@ pub(super) struct Http1<'c> {
     /// Whether another request may follow.
     keeps: bool,
     stop: &'c AtomicBool,
-    has_begun: bool,
-    /// Whether the answer's body goes out in chunks.
-    writes_chunks: bool,
-    is_bodiless: bool,
-    /// Whether the answer is complete.
-    is_complete: bool,
+    progress: Progress,
+    form: Form,
     /// Whether the transport holds bytes that the client has not taken.
     is_flushing: bool,
 }
@@ -64,17 +81,15 @@ impl<'c> Http1<'c> {
             taken: 0,
             keeps: !closes,
             stop,
-            has_begun: false,
-            writes_chunks: false,
-            is_bodiless: false,
-            is_complete: false,
+            progress: Progress::Waiting,
+            form: Form::Plain,
             is_flushing: false,
         }
     }
 
     /// What becomes of the connection.
     pub(super) fn ended(self) -> Ended {
-        if !self.is_complete {
+        if self.progress != Progress::Complete {
             Ended::Broken
         } else if self.keeps && self.body.is_over() {
             Ended::Kept
@@ -163,12 +178,11 @@ impl<'c> Http1<'c> {
         let connection = Pin::new(&mut *self.connection);
         let written = match (out.is_empty(), data.is_empty()) {
             (true, true) => return Poll::Ready(Ok(0)),
-            (false, true) => connection.poll_write(context, out),
             (true, false) => connection.poll_write(context, data),
             (false, false) if connection.is_write_vectored() => {
                 connection.poll_write_vectored(context, &[IoSlice::new(out), IoSlice::new(data)])
             }
-            (false, false) => connection.poll_write(context, out),
+            (false, _) => connection.poll_write(context, out),
         };
         match ready!(written).map_err(Failure::of_client)? {
             0 => Poll::Ready(Err(Failure::gone("the connection takes nothing"))),
@@ -186,10 +200,10 @@ impl Client for Http1<'_> {
         while !self.body.is_over() {
             let count = ready!(self.poll_raw(context, room))?;
             let raw = room.get_mut(..count).unwrap_or_default();
-            let data = self.body.extract(raw);
-            match data.map_err(|_| Failure::refused(error::bad_chunk()))? {
-                0 => {}
-                count => return Poll::Ready(Ok(count)),
+            match self.body.extract(raw) {
+                Ok(0) => {}
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(BadChunk) => return Poll::Ready(Err(Failure::bad_chunk())),
             }
         }
         Poll::Ready(Ok(0))
@@ -200,7 +214,7 @@ impl Client for Http1<'_> {
     }
 
     fn wants_drain(&self) -> bool {
-        self.is_complete && !self.body.is_over()
+        self.progress == Progress::Complete && !self.body.is_over()
     }
 
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Failure> {
@@ -234,13 +248,13 @@ impl Client for Http1<'_> {
         beginning: Beginning<'_>,
         fields: impl Iterator<Item = Field<'f>>,
     ) -> Result<(), Failure> {
-        self.has_begun = true;
+        self.progress = Progress::Begun;
         self.connection.patience().begin_answer();
         // The rest of a body may never come, and could not be told from the next request.
         self.keeps &= self.body.is_over() && !self.stop.load(Ordering::Relaxed);
-        self.is_bodiless = beginning.is_bodiless;
         self.write_status(beginning.status, beginning.reason);
         self.put_fields(fields);
+        self.form = Form::Plain;
         match beginning.framing {
             Framing::None => {}
             Framing::Length(length) => {
@@ -248,9 +262,12 @@ impl Client for Http1<'_> {
                 self.put(b"Content-Length", text.format(length).as_bytes());
             }
             Framing::Chunked | Framing::UntilClose => {
-                self.writes_chunks = true;
+                self.form = Form::Chunks;
                 self.put(b"Transfer-Encoding", b"chunked");
             }
+        }
+        if beginning.is_bodiless {
+            self.form = Form::None;
         }
         let connection: &[u8] = if self.keeps { b"keep-alive" } else { b"close" };
         self.put(b"Connection", connection);
@@ -259,14 +276,14 @@ impl Client for Http1<'_> {
     }
 
     fn write(&mut self, context: &mut Context<'_>, mut data: &[u8]) -> Result<(), Failure> {
-        if self.is_bodiless {
-            return Ok(());
-        }
-        if self.writes_chunks {
-            if !data.is_empty() {
+        match self.form {
+            Form::None => return Ok(()),
+            Form::Chunks if data.is_empty() => return Ok(()),
+            Form::Chunks => {
                 put_chunk(&mut self.out, data);
+                return Ok(());
             }
-            return Ok(());
+            Form::Plain => {}
         }
         while data.len() >= LARGE {
             match self.poll_write(context, data) {
@@ -279,10 +296,10 @@ impl Client for Http1<'_> {
     }
 
     fn end(&mut self) -> Result<(), Failure> {
-        if self.writes_chunks && !self.is_bodiless {
+        if self.form == Form::Chunks {
             self.out.extend_from_slice(LAST_CHUNK);
         }
-        self.is_complete = true;
+        self.progress = Progress::Complete;
         Ok(())
     }
 
@@ -309,7 +326,7 @@ impl Client for Http1<'_> {
     }
 
     fn has_begun(&self) -> bool {
-        self.has_begun
+        self.progress != Progress::Waiting
     }
 
     fn view(&self) -> Option<View<'_>> {
@@ -347,7 +364,6 @@ impl Client for Http1<'_> {
     }
 
     fn abandon(&mut self) {
-        self.is_complete = false;
-        self.keeps = false;
+        self.progress = Progress::Abandoned;
     }
 }

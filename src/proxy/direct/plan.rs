@@ -24,10 +24,7 @@ pub struct Plan {
     pub(super) head: Vec<u8>,
     /// How its body comes; the target gets it in the same way.
     pub(super) body: Framing,
-    /// Whether an answer has no body.
-    pub(super) is_head: bool,
-    /// Whether it may be made twice (RFC 9110, 9.2.2).
-    pub(super) is_idempotent: bool,
+    pub(super) method: Method,
     /// Whether the client wants its connection closed.
     pub(super) closes: bool,
     /// Whether the client's side is encrypted.
@@ -123,7 +120,7 @@ impl Plan {
             port: view.port,
         };
         let is_trusted = headers::is_trusted(caller.address, &options.trusted_proxies);
-        let is_encrypted = client.is_tls || (is_trusted && survey.says_https(message));
+        let is_encrypted = client.is_tls || (is_trusted && message.says_https());
         let has_certificate = caller
             .tls_client()
             .is_some_and(|client| client.certificate.is_some());
@@ -156,8 +153,7 @@ impl Plan {
             visit: policy.visit(route)?,
             head,
             body,
-            is_head: method == Method::HEAD,
-            is_idempotent: method.is_idempotent(),
+            method,
             closes: survey.closes,
             is_encrypted,
             has_certificate,

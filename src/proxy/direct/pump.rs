@@ -406,13 +406,11 @@ impl<'x, C: Client> Pump<'x, C> {
     /// How many of the bytes belong to the head.
     fn hear_head(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
         if self.partial.is_empty() {
-            return Ok(match self.read_head(bytes)? {
-                Some(length) => length,
-                None => {
-                    self.partial.extend_from_slice(bytes);
-                    bytes.len()
-                }
-            });
+            let length = self.read_head(bytes)?;
+            if length.is_none() {
+                self.partial.extend_from_slice(bytes);
+            }
+            return Ok(length.unwrap_or(bytes.len()));
         }
         let before = self.partial.len();
         self.partial.extend_from_slice(bytes);
@@ -421,13 +419,11 @@ impl<'x, C: Client> Pump<'x, C> {
             return Ok(bytes.len());
         }
         let partial = std::mem::take(&mut self.partial);
-        match self.read_head(&partial)? {
-            Some(length) => Ok(length - before),
-            None => {
-                self.partial = partial;
-                Ok(bytes.len())
-            }
+        if let Some(length) = self.read_head(&partial)? {
+            return Ok(length - before);
         }
+        self.partial = partial;
+        Ok(bytes.len())
     }
 
     /// Reads a head; its length, if it is complete.

@@ -114,18 +114,6 @@ impl<'a> Survey<'a> {
         }
         self.is_odd |= self.nominated.len() >= MOST_OPTIONS;
     }
-
-    /// Whether the proxy in front of this one says that its client's side is encrypted.
-    pub(super) fn says_https(&self, message: &Message<'a>) -> bool {
-        let (mut proto, mut forwarded) = (None, None);
-        let text = |value: &'a [u8]| std::str::from_utf8(value).ok();
-        message.fields.each(|(name, value)| match name.len() {
-            17 if name.eq_ignore_ascii_case(b"x-forwarded-proto") => proto = text(value).or(proto),
-            9 if name.eq_ignore_ascii_case(b"forwarded") => forwarded = text(value).or(forwarded),
-            _ => {}
-        });
-        headers::claims_https(proto, forwarded)
-    }
 }
 
 /// Whether a request that has this among the options of `Connection` is refused: it is no token, or
@@ -219,6 +207,18 @@ impl<'a> Message<'a> {
         self.fields
             .each(|(name, value)| size += name.len() + value.len() + 4);
         size
+    }
+
+    /// Whether the proxy in front of this one says that its client's side is encrypted.
+    pub(super) fn says_https(&self) -> bool {
+        let (mut proto, mut forwarded) = (None, None);
+        let text = |value: &'a [u8]| std::str::from_utf8(value).ok();
+        self.fields.each(|(name, value)| match name.len() {
+            17 if name.eq_ignore_ascii_case(b"x-forwarded-proto") => proto = text(value).or(proto),
+            9 if name.eq_ignore_ascii_case(b"forwarded") => forwarded = text(value).or(forwarded),
+            _ => {}
+        });
+        headers::claims_https(proto, forwarded)
     }
 
     /// Writes the head for the target.
