@@ -59,7 +59,7 @@ impl Proxy {
     #[must_use]
     pub fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
         Self {
-            direct: Direct::new(gateway.policy(), conf.upstream_keepalive_pool_size),
+            direct: Direct::new(gateway.policy(), conf),
             http: Arc::new(http_proxy(conf, gateway)),
         }
     }

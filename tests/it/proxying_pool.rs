@@ -307,3 +307,44 @@ async fn a_request_sent_again_goes_to_the_present_target() {
     assert_eq!(old.requests().len(), 2);
     assert_eq!(new.requests().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_come_from_the_addresses_of_the_configuration() {
+    let (origin, mut visitors) = Origin::by_hand().await;
+    let proxy = TestProxy::start("client_bind_to_ipv4: [127.0.0.7]").await;
+    let target = serde_json::json!({"prefix": "/", "host": "127.0.0.1", "port": origin.port()});
+    assert_eq!(proxy.register_json(target.to_string()).await.status, 200);
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut visit = visitors.next().await;
+    let from = visit.stream.peer_addr().expect("an address");
+    assert_eq!(from.ip().to_string(), "127.0.0.7");
+    visit.serve("ok").await;
+    assert_eq!(client.response().await.text(), "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_connection_is_kept_where_none_is_to_be() {
+    let origin = Origin::saying("ok").await;
+    let proxy = TestProxy::start("upstream_keepalive_pool_size: 0").await;
+    proxy.register("/", origin.port()).await;
+    let mut client = proxy.client().await;
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.text(), "ok");
+    }
+    assert_eq!(origin.accepted(), 3);
+    eventually("all are closed", async || origin.open() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_too_many_idle_connections_the_oldest_is_closed() {
+    let (first, second) = (Origin::saying("1").await, Origin::saying("2").await);
+    let proxy = TestProxy::start("upstream_keepalive_pool_size: 1").await;
+    proxy.register("/1", first.port()).await;
+    proxy.register("/2", second.port()).await;
+    assert_eq!(get(proxy.address(), "/1").await.text(), "1");
+    assert_eq!(get(proxy.address(), "/2").await.text(), "2");
+    eventually("the first is closed", async || first.open() == 0).await;
+    assert_eq!(get(proxy.address(), "/2").await.text(), "2");
+    assert_eq!((first.accepted(), second.accepted()), (1, 1));
+}

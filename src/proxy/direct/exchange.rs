@@ -53,6 +53,8 @@ pub(super) struct Exchange<'x, C> {
     has_certificate: bool,
     /// Set once the request has been sent again on a new connection.
     is_resent: bool,
+    /// How many connections have been tried.
+    tries: usize,
 }
 
 /// Why a try has failed, and whether there may be another.
@@ -81,6 +83,7 @@ impl<'x, C: Client> Exchange<'x, C> {
             is_idempotent: plan.method.is_idempotent(),
             has_certificate: plan.has_certificate,
             is_resent: false,
+            tries: 0,
             answering: Answering {
                 policy: Arc::clone(&direct.policy),
                 visit: Some(plan.visit),
@@ -108,7 +111,11 @@ impl<'x, C: Client> Exchange<'x, C> {
             let Err(miss) = self.attempt(timer).await else {
                 return;
             };
-            if !miss.died_idle || self.is_resent || !self.is_idempotent || !self.upload.rewind() {
+            let may_resend = miss.died_idle
+                && self.is_idempotent
+                && !self.is_resent
+                && self.tries < self.direct.most_tries;
+            if !may_resend || !self.upload.rewind() {
                 return Box::pin(self.fail(miss.failure)).await;
             }
             debug!(
@@ -165,7 +172,10 @@ impl<'x, C: Client> Exchange<'x, C> {
         let chosen = visit.index();
         let mut attempt = 0;
         let mut last = None;
-        while let Some((index, address)) = peer::aim(visit.route(), chosen, attempt) {
+        while let Some((index, address)) = peer::aim(visit.route(), chosen, attempt)
+            && self.tries < self.direct.most_tries
+        {
+            self.tries += 1;
             let instance = visit.route().instance(index);
             self.leash.serve(instance.serial);
             if instance.is_over() {
@@ -180,7 +190,7 @@ impl<'x, C: Client> Exchange<'x, C> {
                 return Ok((socket, true));
             }
             last = Some(index);
-            match pingora_timeout::timeout(limit, Socket::connect(address)).await {
+            match pingora_timeout::timeout(limit, Socket::connect(address, &self.direct.sources)).await {
                 Ok(Ok(socket)) => {
                     if let peer::Address::Inet(address) = address {
                         instance.target.prefer(address);

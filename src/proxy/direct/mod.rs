@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
+use pingora_core::server::configuration::ServerConf;
 
 use super::policy::Policy;
 use crate::front::{Arrived, Caller, Connection, Deadline, Ended, Incoming, Leash};
@@ -36,20 +37,27 @@ use http1::Http1;
 use http2::Http2;
 pub use plan::Plan;
 use pool::Pool;
+use socket::Sources;
 
 /// The direct way, with its connections to targets.
 pub(super) struct Direct {
     policy: Arc<Policy>,
     pool: Arc<Pool>,
+    sources: Sources,
+    /// How many connections are tried for one request, at most.
+    most_tries: usize,
 }
 
 impl Direct {
-    /// A way that keeps at most so many idle connections.
-    pub(super) fn new(policy: Arc<Policy>, pool_size: usize) -> Self {
+    /// A way with the settings of a server: how many idle connections it keeps, where it connects from,
+    /// and how often it tries.
+    pub(super) fn new(policy: Arc<Policy>, conf: &ServerConf) -> Self {
         let idle = policy.options.timeouts.upstream_idle;
         Self {
             policy,
-            pool: Arc::new(Pool::new(pool_size, idle)),
+            pool: Arc::new(Pool::new(conf.upstream_keepalive_pool_size, idle)),
+            sources: Sources::of(conf),
+            most_tries: conf.max_retries.max(1),
         }
     }
 

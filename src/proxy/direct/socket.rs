@@ -1,11 +1,14 @@
 //! A connection to a target.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use nix::sys::socket::{setsockopt, sockopt};
+use pingora_core::server::configuration::ServerConf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::proxy::peer::Address;
 
@@ -16,12 +19,59 @@ pub(super) enum Socket {
     Unix(UnixStream),
 }
 
+/// This machine's addresses to connect from; without any, as the system chooses.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    v4: Vec<Ipv4Addr>,
+    v6: Vec<Ipv6Addr>,
+}
+
+impl Sources {
+    /// Those of a server's settings. What is no address is none; the configuration has been checked.
+    pub(super) fn of(conf: &ServerConf) -> Self {
+        Self {
+            v4: addresses(&conf.client_bind_to_ipv4),
+            v6: addresses(&conf.client_bind_to_ipv6),
+        }
+    }
+
+    /// One of them, for a connection to this address.
+    fn choose(&self, target: &SocketAddr) -> Option<IpAddr> {
+        fn any<T: Copy>(addresses: &[T]) -> Option<T> {
+            addresses.get(fastrand::usize(..addresses.len().max(1))).copied()
+        }
+        match target {
+            SocketAddr::V4(_) => any(&self.v4).map(IpAddr::V4),
+            SocketAddr::V6(_) => any(&self.v6).map(IpAddr::V6),
+        }
+    }
+}
+
+fn addresses<T: std::str::FromStr>(texts: &[String]) -> Vec<T> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// Connects from one of this machine's addresses.
+async fn connect_from(source: IpAddr, target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match target {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // The port is chosen when both ends are known: ports last for each target, not for all.
+    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(target).await
+}
+
 impl Socket {
     /// Connects; the caller sets the limit.
-    pub(super) async fn connect(address: Address<'_>) -> io::Result<Self> {
+    pub(super) async fn connect(address: Address<'_>, sources: &Sources) -> io::Result<Self> {
         match address {
             Address::Inet(address) => {
-                let stream = TcpStream::connect(address).await?;
+                let stream = match sources.choose(&address) {
+                    Some(source) => connect_from(source, address).await?,
+                    None => TcpStream::connect(address).await?,
+                };
                 // A head and the body behind it may be two writes.
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
