@@ -53,7 +53,9 @@
 //!                                         |
 //!                                      registry::hold -> route::Table
 //!                                         |
-//!                                      one of the route's instances: the same path, byte for byte
+//!                                      one of the route's instances: the same path, byte for byte;
+//!                                      plain HTTP/1.1 by proxy::direct, everything else by Pingora's
+//!                                      HttpProxy and proxy::Gateway
 //! ```
 //!
 //! A request takes its route from the table once and keeps it: a change of the table touches no
@@ -78,7 +80,7 @@
 //! | [`server`] | the stand-alone [`Server`](server::Server): sockets, signals, the wiring; and the [`DynamicProxy`](server::DynamicProxy) for programs |
 //! | [`front`] | a connection before and between its requests: PROXY protocol, TLS, HTTP/1 or HTTP/2; the check of a request's head, the end of what is in flight |
 //! | [`control`] | the REST API: registration, routes, events; who may do what; the bridge from Pingora to it |
-//! | [`proxy`] | the data path: `ProxyHttp`, the fields that are added, failures and their statuses |
+//! | [`proxy`] | the data path: what is decided about a request, the direct way, `ProxyHttp` for the rest; the fields that are added, failures and their statuses |
 //! | [`tls`] | certificates: loaded, chosen by name, watched, kept; rustls's configuration of a listener |
 //! | [`acme`] | certificates from an authority: ordered, proven, renewed |
 //! | [`telemetry`] | the log |
