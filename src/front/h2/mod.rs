@@ -118,7 +118,10 @@ where
             match streams.next(idle, &self.is_stopping).await {
                 Ok(incoming) => {
                     let (front, in_use) = (Arc::clone(self), client.begin());
-                    tokio::spawn(async move { front.answer_stream(incoming, &in_use).await });
+                    // Boxed, and so moved once: a task's future is moved again on each step of its spawn.
+                    tokio::spawn(Box::pin(async move {
+                        front.answer_stream(incoming, &in_use).await;
+                    }));
                 }
                 Err(End::Enough(reason)) => return streams.close(reason).await,
                 Err(End::Gone) => return,

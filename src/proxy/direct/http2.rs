@@ -20,6 +20,8 @@ pub(super) struct Http2 {
     head: Parts,
     body: RequestBody,
     reply: Reply,
+    /// The field of the request's id.
+    id_field: &'static str,
     /// What has been read of the body, and not been asked for.
     early: Bytes,
     /// What waits for the client's window, in order.
@@ -33,8 +35,9 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    pub(super) fn new(request: Incoming) -> Self {
+    pub(super) fn new(request: Incoming, id_field: &'static str) -> Self {
         Self {
+            id_field,
             head: request.head,
             body: request.body,
             reply: request.reply,
@@ -124,10 +127,13 @@ impl Client for Http2 {
         *answer.status_mut() = beginning.status;
         let mut map = HeaderMap::with_capacity(24);
         for pair in fields {
-            let Some((name, value)) = field(pair) else {
+            let Some((name, mut value)) = field(pair) else {
                 let reason = "a field of the answer is none";
                 return Err(Failure::of_origin(ProxyError::InvalidResponse, reason));
             };
+            // No other answer has this id: in the table of the connection's fields (RFC 7541, 2.3.2) it
+            // would only take the place of what comes again.
+            value.set_sensitive(name.as_str() == self.id_field);
             map.append(name, value);
         }
         if let Framing::Length(length) = beginning.framing {
