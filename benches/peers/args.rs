@@ -17,6 +17,10 @@ pub(crate) struct Args {
     /// Only these peers
     #[arg(long, value_delimiter = ',')]
     pub(crate) peer: Vec<String>,
+    /// One more peer: `NAME=FILE`, another binary of the proxy, or `NAME=KEY: VALUE`, the proxy with
+    /// another line in its configuration, such as `two=threads: 2`, which takes two cores
+    #[arg(long, value_name = "NAME=WHAT")]
+    pub(crate) variant: Vec<String>,
     /// How many rounds, each with all peers
     #[arg(long, default_value_t = 7)]
     pub(crate) rounds: usize,

@@ -15,6 +15,8 @@ use crate::Result;
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) core: usize,
+    /// How many cores, from that one on.
+    pub(crate) cores: usize,
     pub(crate) realtime: bool,
 }
 
@@ -47,7 +49,8 @@ impl Program {
     pub(crate) fn command(&self, place: Place) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "taskset", "-c"]);
-        command.arg(place.core.to_string());
+        let last = place.core + place.cores - 1;
+        command.arg(format!("{}-{last}", place.core));
         if place.realtime {
             command.args(["chrt", "--rr", "1"]);
         }

@@ -17,6 +17,7 @@ use crate::Result;
 use crate::client::Address;
 use crate::identity::Identity;
 use crate::process::{Place, Process, Program};
+pub(crate) use ours::Ours;
 
 /// What a scenario needs of a proxy.
 #[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
@@ -95,6 +96,11 @@ pub(crate) trait Peer: Sync {
     /// Why it cannot do this, if it cannot.
     fn lacks(&self, needs: &Needs) -> Option<&'static str>;
 
+    /// How many cores it takes, from the proxy's on.
+    fn cores(&self) -> usize {
+        1
+    }
+
     /// Writes its configuration and says how it is started. None: there is nothing to start.
     fn program(&self, setup: &Setup<'_>) -> Result<Option<Program>>;
 
@@ -117,7 +123,7 @@ pub(crate) const ALL: [&dyn Peer; 8] = [
     &configurable_http_proxy::ConfigurableHttpProxy,
     &original::Original,
     &bare::Bare,
-    &ours::Ours,
+    &ours::Ours::DEPLOYED,
     &direct::Direct,
 ];
 

@@ -1,22 +1,74 @@
-//! The proxy itself: its binary as it is deployed.
+//! The proxy itself: its binary as it is deployed, and variants of it, to tell what a choice is worth.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use super::{Needs, Peer, Registration, Setup};
 use crate::client::{Address, Client, json};
 use crate::process::Program;
 use crate::{Result, machine, origin, routes};
 
-pub(super) struct Ours;
+pub(crate) struct Ours {
+    name: &'static str,
+    /// The variant's own binary.
+    binary: Option<PathBuf>,
+    /// A line of its configuration.
+    line: Option<String>,
+}
+
+impl Ours {
+    pub(super) const DEPLOYED: Self = Self {
+        name: "ours",
+        binary: None,
+        line: None,
+    };
+
+    /// How many threads serve its requests, each on a core.
+    fn threads(&self) -> usize {
+        let threads = self
+            .line
+            .as_deref()
+            .and_then(|line| line.strip_prefix("threads:"));
+        threads
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(1)
+    }
+}
+
+/// `NAME=FILE` is another binary under a name, `NAME=KEY: VALUE` another line in the configuration.
+impl FromStr for Ours {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or("write NAME=FILE or NAME=KEY: VALUE")?;
+        let (binary, line) = if value.contains(": ") {
+            (None, Some(value.to_owned()))
+        } else if Path::new(value).is_file() {
+            (Some(value.into()), None)
+        } else {
+            return Err(format!("{value} is neither a file nor KEY: VALUE"));
+        };
+        // It is named as long as the bench runs.
+        let name = String::leak(name.to_owned());
+        Ok(Self { name, binary, line })
+    }
+}
 
 impl Peer for Ours {
     fn name(&self) -> &'static str {
-        "ours"
+        self.name
     }
 
     fn version(&self, _npm: &Path, proxy: &Path) -> Result<String> {
+        let proxy = self.binary.as_deref().unwrap_or(proxy);
         let said = machine::run(&proxy.display().to_string(), &["--version"])?;
         Ok(said.replace("dynamic-reverse-proxy ", ""))
+    }
+
+    fn cores(&self) -> usize {
+        self.threads()
     }
 
     fn lacks(&self, _needs: &Needs) -> Option<&'static str> {
@@ -39,6 +91,14 @@ impl Peer for Ours {
         let text = setup.fill(
             include_str!("../conf/ours.yaml"),
             &[
+                ("threads", self.threads().to_string()),
+                (
+                    "line",
+                    self.line
+                        .clone()
+                        .filter(|line| !line.starts_with("threads:"))
+                        .unwrap_or_default(),
+                ),
                 ("front", front),
                 (
                     "routes",
@@ -49,7 +109,8 @@ impl Peer for Ours {
         let path = setup.folder.join("ours.yaml");
         std::fs::write(&path, text)?;
         let path = path.display().to_string();
-        Ok(Some(Program::new(setup.proxy, ["--conf", &path])))
+        let proxy = self.binary.as_deref().unwrap_or(setup.proxy);
+        Ok(Some(Program::new(proxy, ["--conf", &path])))
     }
 
     fn prepare(&self, setup: &Setup<'_>) -> Result<()> {

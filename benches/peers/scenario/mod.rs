@@ -14,7 +14,7 @@ use crate::args::Args;
 use crate::identity::Identity;
 use crate::machine::{self, Cores, Machine};
 use crate::origin::Origin;
-use crate::peer::{self, Needs, Peer, Running, Setup};
+use crate::peer::{self, Needs, Ours, Peer, Running, Setup};
 use crate::process::Place;
 use crate::progress::Progress;
 use crate::report::{self, Results, ScenarioResult};
@@ -35,9 +35,10 @@ struct Bench {
 }
 
 impl Bench {
-    fn place(&self, core: usize) -> Place {
+    fn place(&self, core: usize, cores: usize) -> Place {
         Place {
             core,
+            cores,
             realtime: self.args.realtime,
         }
     }
@@ -60,7 +61,7 @@ impl Bench {
             npm: &self.args.npm,
             proxy: &self.proxy,
         };
-        Running::start(peer, setup, self.place(self.cores.proxy))
+        Running::start(peer, setup, self.place(self.cores.proxy, peer.cores()))
     }
 }
 
@@ -71,7 +72,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let scenarios = chosen(&args.scenario, &SCENARIOS, |scenario| scenario.name)?;
-    let peers = chosen(&args.peer, &peer::ALL, |peer| peer.name())?;
+    let mut all = peer::ALL.to_vec();
+    for variant in &args.variant {
+        all.push(Box::leak(Box::new(variant.parse::<Ours>()?)));
+    }
+    let peers = chosen(&args.peer, &all, |peer| peer.name())?;
     let steps = scenarios
         .iter()
         .map(|scenario| scenario.steps(&args) * peers.len())
@@ -116,7 +121,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         scenarios: Vec::new(),
     };
     let mut able = Vec::new();
-    for &peer in peers {
+    for &&peer in &peers {
         match peer.version(&bench.args.npm, &bench.proxy) {
             Ok(version) => {
                 results.peers.push((peer.name(), version));

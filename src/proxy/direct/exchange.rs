@@ -190,7 +190,9 @@ impl<'x, C: Client> Exchange<'x, C> {
                 return Ok((socket, true));
             }
             last = Some(index);
-            match pingora_timeout::timeout(limit, Socket::connect(address, &self.direct.sources)).await {
+            match pingora_timeout::timeout(limit, Socket::connect(address, &self.direct.sources))
+                .await
+            {
                 Ok(Ok(socket)) => {
                     if let peer::Address::Inet(address) = address {
                         instance.target.prefer(address);

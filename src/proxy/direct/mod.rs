@@ -74,7 +74,8 @@ impl Direct {
     /// Answers the request of a stream of HTTP/2.
     pub(super) async fn serve_stream(&self, plan: Plan, request: Incoming, leash: &Leash) {
         let mut timer = Deadline::default();
-        let mut exchange = Exchange::new(self, plan, Http2::new(request, self.policy.id_field), leash);
+        let mut exchange =
+            Exchange::new(self, plan, Http2::new(request, self.policy.id_field), leash);
         exchange.run(&mut timer).await;
     }
 

@@ -38,7 +38,9 @@ impl Sources {
     /// One of them, for a connection to this address.
     fn choose(&self, target: &SocketAddr) -> Option<IpAddr> {
         fn any<T: Copy>(addresses: &[T]) -> Option<T> {
-            addresses.get(fastrand::usize(..addresses.len().max(1))).copied()
+            addresses
+                .get(fastrand::usize(..addresses.len().max(1)))
+                .copied()
         }
         match target {
             SocketAddr::V4(_) => any(&self.v4).map(IpAddr::V4),
