@@ -97,7 +97,8 @@ impl Upload {
                 Ok(0) | Err(_) => self.is_refused = true,
             }
         }
-        if !self.is_kept || self.is_refused {
+        // What is refused may have to be sent again, over another connection.
+        if !self.is_kept {
             self.wire.clear();
             self.sent = 0;
         }
@@ -233,7 +234,7 @@ impl<'x, C: Client> Pump<'x, C> {
             self.taken = taken;
             self.waits.restart(Waiting::Client);
         }
-        let is_sending = !self.upload.waiting().is_empty();
+        let is_sending = !self.upload.is_refused && !self.upload.waiting().is_empty();
         let is_answered = self.client.has_begun();
         let is_taking = self.client.is_waiting();
         // The origin's time begins with the end of the request, whatever came before.
@@ -452,5 +453,28 @@ impl<'x, C: Client> Pump<'x, C> {
     fn finish(&mut self) -> Result<(), Failure> {
         self.stage = Stage::Over;
         self.client.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_dead_connection_refuses_is_sent_again_as_a_whole() {
+        let (own, other) = UnixStream::pair().unwrap();
+        drop(other);
+        let mut socket = Socket::Unix(own);
+        let mut upload = Upload::new(b"PUT / HTTP/1.1\r\n\r\n".to_vec(), Framing::Length(4));
+        upload.keep();
+        std::future::poll_fn(|context| {
+            upload.put(context, &mut socket, b"body");
+            upload.poll_send(context, &mut socket)
+        })
+        .await;
+        assert!(upload.is_refused && upload.rewind());
+        assert_eq!(upload.waiting(), b"PUT / HTTP/1.1\r\n\r\nbody");
     }
 }
