@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::support::{
-    Client, Embedded, Origin, Socket, TestProxy, Visit, Visitors, eventually, in_time,
+    Client, DeafPort, Embedded, Origin, Socket, TestProxy, Visit, Visitors, eventually, in_time,
 };
 
 /// A handshake as bytes, and the answer to it.
@@ -329,6 +329,22 @@ async fn an_upload_that_the_origin_does_not_take_is_cut() {
     nothing_is_open(&proxy).await;
     assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     drop(visit);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waits_for_its_connection_is_cut() {
+    let deaf = DeafPort::new().await;
+    let mut options = Options::default();
+    options.gateway.timeouts.connect = Duration::from_secs(20);
+    let proxy = Embedded::start(options);
+    let serial = proxy.register("/", deaf.port()).await;
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let connections = proxy.proxy.connections();
+    eventually("the request is cut", async || connections.cut(serial) == 1).await;
+    let begin = Instant::now();
+    assert_eq!(client.response().await.error(), "DRAINED");
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Response};
 use log::{debug, error, info, warn};
 use pingora_core::protocols::http::date::get_cached_date;
+use pingora_timeout::timeout;
 use smallvec::SmallVec;
 
 use super::Direct;
@@ -190,9 +191,11 @@ impl<'x, C: Client> Exchange<'x, C> {
                 return Ok((socket, true));
             }
             last = Some(index);
-            match pingora_timeout::timeout(limit, Socket::connect(address, &self.direct.sources))
-                .await
-            {
+            let connecting = Socket::connect(address, &self.direct.sources);
+            let Some(connected) = unless_cut(self.leash, timeout(limit, connecting)).await else {
+                return Err(Failure::drained());
+            };
+            match connected {
                 Ok(Ok(socket)) => {
                     if let peer::Address::Inet(address) = address {
                         instance.target.prefer(address);
@@ -273,7 +276,7 @@ impl<'x, C: Client> Exchange<'x, C> {
         // What has come of the answer is the client's, its end is not.
         let client = &mut self.client;
         let sent = std::future::poll_fn(|context| client.poll_flush(context));
-        if let Ok(Err(failure)) = pingora_timeout::timeout(DRAIN, sent).await {
+        if let Ok(Err(failure)) = timeout(DRAIN, sent).await {
             debug!("{summary}: the client has gone: {}", failure.reason);
         }
         self.client.abandon();
@@ -293,7 +296,7 @@ impl<'x, C: Client> Exchange<'x, C> {
                 }
             }
         };
-        match pingora_timeout::timeout(DRAIN, Box::pin(rest)).await {
+        match timeout(DRAIN, Box::pin(rest)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => debug!("a refused client broke off: {}", failure.reason),
             Err(_elapsed) => debug!("a refused client goes on sending; its connection is closed"),
@@ -330,7 +333,7 @@ impl<'x, C: Client> Exchange<'x, C> {
             std::future::poll_fn(|context| client.poll_flush(context)).await
         };
         let told = match limit {
-            Some(limit) => match pingora_timeout::timeout(limit, told).await {
+            Some(limit) => match timeout(limit, told).await {
                 Ok(told) => told,
                 Err(_elapsed) => Err(Failure::gone("it does not take its answer")),
             },
@@ -489,6 +492,16 @@ impl Answering {
         let prefix = &visit.route().prefix;
         Some(format!("http://{}{prefix}", visit.instance().target))
     }
+}
+
+/// Waits for what is no read or write of the client's, unless the exchange is cut meanwhile.
+async fn unless_cut<T>(leash: &Leash, wait: impl Future<Output = T>) -> Option<T> {
+    let mut wait = std::pin::pin!(wait);
+    std::future::poll_fn(|context| match wait.as_mut().poll(context) {
+        Poll::Pending if leash.is_cut() => Poll::Ready(None),
+        waited => waited.map(Some),
+    })
+    .await
 }
 
 fn timed_out(limit: Duration) -> std::io::Error {

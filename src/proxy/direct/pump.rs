@@ -81,6 +81,12 @@ impl Upload {
         self.is_refused || (self.is_ended && self.waiting().is_empty())
     }
 
+    /// Whether the target has been sent the whole request. An answer may come before that; of the next
+    /// request on the connection, the target would take the beginning for the rest of this one.
+    fn is_whole(&self) -> bool {
+        self.is_sent() && !self.is_refused
+    }
+
     fn waiting(&self) -> &[u8] {
         self.wire.get(self.sent..).unwrap_or_default()
     }
@@ -97,7 +103,8 @@ impl Upload {
                 Ok(0) | Err(_) => self.is_refused = true,
             }
         }
-        if !self.is_kept || self.is_refused {
+        // What is refused may have to be sent again, over another connection.
+        if !self.is_kept {
             self.wire.clear();
             self.sent = 0;
         }
@@ -194,8 +201,7 @@ impl<'x, C: Client> Pump<'x, C> {
     /// The connection, if it can be used again.
     pub(super) fn into_socket(self) -> Option<Socket> {
         let is_over = matches!(self.stage, Stage::Over);
-        let is_whole = self.upload.is_ended && !self.upload.is_refused;
-        (is_over && is_whole && self.keeps).then_some(self.socket)
+        (is_over && self.upload.is_whole() && self.keeps).then_some(self.socket)
     }
 
     /// Goes on until the answer is complete and on its way.
@@ -233,7 +239,7 @@ impl<'x, C: Client> Pump<'x, C> {
             self.taken = taken;
             self.waits.restart(Waiting::Client);
         }
-        let is_sending = !self.upload.waiting().is_empty();
+        let is_sending = !self.upload.is_refused && !self.upload.waiting().is_empty();
         let is_answered = self.client.has_begun();
         let is_taking = self.client.is_waiting();
         // The origin's time begins with the end of the request, whatever came before.
@@ -452,5 +458,53 @@ impl<'x, C: Client> Pump<'x, C> {
     fn finish(&mut self) -> Result<(), Failure> {
         self.stage = Stage::Over;
         self.client.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_dead_connection_refuses_is_sent_again_as_a_whole() {
+        let (own, other) = UnixStream::pair().unwrap();
+        drop(other);
+        let mut socket = Socket::Unix(own);
+        let mut upload = Upload::new(b"PUT / HTTP/1.1\r\n\r\n".to_vec(), Framing::Length(4));
+        upload.keep();
+        std::future::poll_fn(|context| {
+            upload.put(context, &mut socket, b"body");
+            upload.poll_send(context, &mut socket)
+        })
+        .await;
+        assert!(upload.is_refused && upload.rewind());
+        assert_eq!(upload.waiting(), b"PUT / HTTP/1.1\r\n\r\nbody");
+    }
+
+    #[tokio::test]
+    async fn a_request_is_whole_when_its_end_is_sent_not_when_it_is_known() {
+        let (own, mut other) = UnixStream::pair().unwrap();
+        let mut socket = Socket::Unix(own);
+        let mut upload = Upload::new(b"PUT / HTTP/1.1\r\n\r\n".to_vec(), Framing::Chunked);
+        std::future::poll_fn(|context| upload.poll_send(context, &mut socket)).await;
+        let body = vec![b'x'; PIECE];
+        // As much as a target takes that does not read.
+        while upload.waiting().is_empty() {
+            std::future::poll_fn(|context| {
+                upload.put(context, &mut socket, &body);
+                Poll::Ready(())
+            })
+            .await;
+        }
+        upload.end();
+        assert!(!upload.is_whole());
+        drop(socket);
+        let mut taken = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut other, &mut taken)
+            .await
+            .unwrap();
+        assert!(!taken.ends_with(LAST_CHUNK));
     }
 }
