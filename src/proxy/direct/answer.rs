@@ -107,9 +107,9 @@ impl<'r, 'b> Head<'r, 'b> {
         let is_http11 = response.version == Some(1);
         let keeps = said.keeps.unwrap_or(is_http11)
             && framing != Framing::UntilClose
-            // RFC 9112, 6.1: HTTP/1.0 has no codings, and whoever sends one is not to be trusted with
-            // the next message.
-            && (is_http11 || said.coding.is_none());
+            // RFC 9112, 6.1: HTTP/1.0 has no codings, and a length beside one contradicts it. Whoever
+            // sends either is not to be trusted with the next message.
+            && (said.coding.is_none() || (is_http11 && said.length.is_none()));
         Ok(Some(Self {
             length,
             status,
@@ -306,12 +306,12 @@ mod tests {
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
                 Framing::Chunked,
-                true,
+                false,
             ),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5\r\n\r\n",
                 Framing::Length(5),
-                true,
+                false,
             ),
             ("HTTP/1.1 200 OK\r\n\r\n", Framing::UntilClose, false),
             (
