@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz-api bench bench-quick bench-parts bench-ready guard guard-accept check
+.PHONY: help build run test fuzz-api bench bench-quick bench-parts bench-ready bench-cores guard guard-accept check
 
 CARGO ?= cargo
 # The folder that cargo builds into.
@@ -65,6 +65,11 @@ bench-parts: ## Measure the route table, what cores share, an idle connection, c
 	$(CARGO) bench --locked --bench contention
 	$(CARGO) bench --locked --bench idle_connections
 	$(CARGO) bench --locked --bench changes
+
+bench-cores: ## Measure what a second core brings, beside nginx
+	@scripts/prerequisites build bench
+	$(CARGO) build --release --locked
+	@PATH="$$PATH:/usr/sbin" scripts/two-cores $(TARGET)/release/dynamic-reverse-proxy
 
 guard: GUARD := --check
 guard: ## Count the instructions of requests, and fail where they differ from benches/guard/figures.yaml

@@ -2,22 +2,18 @@
 
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response};
 use log::{debug, error, info, warn};
-use pingora_core::protocols::http::date::get_cached_date;
 use pingora_timeout::timeout;
-use smallvec::SmallVec;
 
 use super::Direct;
-use super::answer::Head;
-use super::body::Framing;
-use super::client::{Beginning, Client, Field};
+use super::answering::Answering;
+use super::client::Client;
 use super::failure::Failure;
-use super::plan::{self, Id, Plan};
+use super::plan::{self, Plan};
 use super::pump::{Pump, Upload};
 use super::socket::Socket;
 use crate::answer::Refusal;
@@ -25,22 +21,9 @@ use crate::front::{Deadline, Leash};
 use crate::proxy::demand::Way;
 use crate::proxy::error::{self, Fault};
 use crate::proxy::peer;
-use crate::proxy::policy::Policy;
 use crate::proxy::session::DRAIN;
 use crate::proxy::visit::Visit;
 use crate::registry::ProxyError;
-
-/// Where an answer is from, for whoever looks for a fault.
-const SERVED_BY: &[u8] = b"x-served-by";
-
-/// What an exchange needs to make an answer the client's.
-pub(super) struct Answering {
-    policy: Arc<Policy>,
-    visit: Option<Visit>,
-    id: Id,
-    pub(super) is_head: bool,
-    is_encrypted: bool,
-}
 
 /// A request on its way.
 pub(super) struct Exchange<'x, C> {
@@ -152,7 +135,7 @@ impl<'x, C: Client> Exchange<'x, C> {
             Ok(()) => {
                 let socket = pump.into_socket();
                 if let (Some(socket), Some(visit)) = (socket, &self.answering.visit) {
-                    self.direct.pool.keep(visit.instance().serial, socket);
+                    self.keep(visit, socket);
                 }
                 Ok(())
             }
@@ -163,16 +146,22 @@ impl<'x, C: Client> Exchange<'x, C> {
         }
     }
 
+    /// Keeps a connection for the next request, unless there is none to come.
+    fn keep(&self, visit: &Visit, socket: Socket) {
+        let instance = visit.instance();
+        if instance.drain_ends().is_none() {
+            self.direct.pool.keep(instance.serial, socket);
+        }
+    }
+
     /// A connection to the chosen instance, or to one behind it; and whether it was used before.
     async fn connect(&mut self) -> Result<(Socket, bool), Failure> {
         let mut failure = Failure::of_origin(ProxyError::NotFound, "the route went away meanwhile");
         let Some(visit) = &mut self.answering.visit else {
             return Err(failure);
         };
-        let limit = self.answering.policy.options.timeouts.connect;
         let chosen = visit.index();
-        let mut attempt = 0;
-        let mut last = None;
+        let (mut attempt, mut last) = (0, None);
         while let Some((index, address)) = peer::aim(visit.route(), chosen, attempt)
             && self.tries < self.direct.most_tries
         {
@@ -183,28 +172,19 @@ impl<'x, C: Client> Exchange<'x, C> {
                 // Before that call nobody could have cut it.
                 return Err(Failure::drained());
             }
-            if last != Some(index)
-                && !self.is_resent
-                && let Some(socket) = self.direct.pool.take(instance.serial)
-            {
+            let may_be_used_before = last != Some(index) && !self.is_resent;
+            if may_be_used_before && let Some(socket) = self.direct.pool.take(instance.serial) {
                 visit.go_to(index);
                 return Ok((socket, true));
             }
             last = Some(index);
-            let connecting = Socket::connect(address, &self.direct.sources);
-            let Some(connected) = unless_cut(self.leash, timeout(limit, connecting)).await else {
-                return Err(Failure::drained());
-            };
-            match connected {
-                Ok(Ok(socket)) => {
-                    if let peer::Address::Inet(address) = address {
-                        instance.target.prefer(address);
-                    }
+            match unless_cut(self.leash, self.direct.connect(instance, address)).await {
+                None => return Err(Failure::drained()),
+                Some(Ok(socket)) => {
                     visit.go_to(index);
                     return Ok((socket, false));
                 }
-                Ok(Err(error)) => failure = Failure::unreachable(error),
-                Err(_elapsed) => failure = Failure::unreachable(timed_out(limit)),
+                Some(Err(error)) => failure = Failure::unreachable(error),
             }
             attempt += 1;
         }
@@ -374,126 +354,6 @@ impl<'x, C: Client> Exchange<'x, C> {
     }
 }
 
-impl Answering {
-    /// A piece of the request's body has come.
-    pub(super) fn received(&self, bytes: usize) {
-        if let Some(visit) = &self.visit {
-            visit.received(bytes);
-        }
-    }
-
-    /// A piece of the answer's body goes to the client.
-    pub(super) fn sent(&self, bytes: usize) {
-        if let Some(visit) = &self.visit
-            && bytes > 0
-        {
-            visit.sent(bytes);
-        }
-    }
-
-    /// Passes an interim answer on.
-    pub(super) fn inform<C: Client>(&self, client: &mut C, head: &Head<'_, '_>) {
-        client.inform(
-            head.status,
-            head.reason,
-            head.for_client(self.policy.id_field),
-        );
-    }
-
-    /// Passes the head of the answer on.
-    pub(super) fn begin<C: Client>(
-        &mut self,
-        client: &mut C,
-        head: &Head<'_, '_>,
-    ) -> Result<(), Failure> {
-        if let Some(visit) = &mut self.visit {
-            visit.answered(head.status);
-        }
-        let apps = head
-            .hsts
-            .and_then(|value| HeaderValue::from_bytes(value).ok());
-        let date = (!head.has_date).then(get_cached_date);
-        let promise = self.promise(apps.as_ref());
-        let served_by = self.served_by();
-        let mut own = self.own_fields(date.as_ref(), promise.as_ref());
-        if let Some(served_by) = &served_by {
-            own.push((SERVED_BY, served_by.as_bytes()));
-        }
-        let is_bodiless = head.framing == Framing::None;
-        let beginning = Beginning {
-            status: head.status,
-            reason: head.reason,
-            framing: if is_bodiless {
-                head.said_framing(self.is_head)
-            } else {
-                head.framing
-            },
-            is_bodiless,
-        };
-        let is_debug = served_by.is_some();
-        let fields = head.for_client(self.policy.id_field);
-        let fields = fields.filter(|(name, _)| !is_debug || !name.eq_ignore_ascii_case(SERVED_BY));
-        client.begin(beginning, fields.chain(own))
-    }
-
-    /// Writes the head of an answer of the proxy's own.
-    fn write<C: Client>(
-        &mut self,
-        client: &mut C,
-        answer: &Response<Bytes>,
-    ) -> Result<(), Failure> {
-        let status = answer.status();
-        if let Some(visit) = &mut self.visit {
-            visit.answered(status);
-        }
-        let date = get_cached_date();
-        let promise = self.promise(answer.headers().get(STRICT_TRANSPORT_SECURITY));
-        let own = self.own_fields(Some(&date), promise.as_ref());
-        let fields = answer
-            .headers()
-            .iter()
-            .filter(|(name, _)| **name != STRICT_TRANSPORT_SECURITY)
-            .filter(|(name, _)| name.as_str() != "content-length")
-            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        let beginning = Beginning {
-            status,
-            reason: status.canonical_reason().unwrap_or_default(),
-            framing: Framing::Length(answer.body().len() as u64),
-            is_bodiless: self.is_head || answer.body().is_empty(),
-        };
-        client.begin(beginning, fields.chain(own))
-    }
-
-    /// The fields that the proxy adds to every answer.
-    fn own_fields<'f>(
-        &'f self,
-        date: Option<&'f HeaderValue>,
-        promise: Option<&'f HeaderValue>,
-    ) -> SmallVec<[Field<'f>; 4]> {
-        let mut fields: SmallVec<[Field<'f>; 4]> = SmallVec::new();
-        if let Some(date) = date {
-            fields.push((&b"Date"[..], date.as_bytes()));
-        }
-        fields.push((self.policy.id_field.as_bytes(), &self.id[..]));
-        if let Some(promise) = promise {
-            fields.push((&b"strict-transport-security"[..], promise.as_bytes()));
-        }
-        fields
-    }
-
-    fn promise(&self, apps: Option<&HeaderValue>) -> Option<HeaderValue> {
-        let route = self.visit.as_ref().map(|visit| &**visit.route());
-        self.policy.promise(route, apps, || self.is_encrypted)
-    }
-
-    /// Where the answer is from, for whoever looks for a fault.
-    fn served_by(&self) -> Option<String> {
-        let visit = self.visit.as_ref().filter(|_| self.policy.options.debug)?;
-        let prefix = &visit.route().prefix;
-        Some(format!("http://{}{prefix}", visit.instance().target))
-    }
-}
-
 /// Waits for what is no read or write of the client's, unless the exchange is cut meanwhile.
 async fn unless_cut<T>(leash: &Leash, wait: impl Future<Output = T>) -> Option<T> {
     let mut wait = std::pin::pin!(wait);
@@ -502,9 +362,4 @@ async fn unless_cut<T>(leash: &Leash, wait: impl Future<Output = T>) -> Option<T
         waited => waited.map(Some),
     })
     .await
-}
-
-fn timed_out(limit: Duration) -> std::io::Error {
-    let reason = format!("no connection after {limit:?}");
-    std::io::Error::new(std::io::ErrorKind::TimedOut, reason)
 }

@@ -11,6 +11,7 @@
 //! What is refused, and whatever else is not the plain case, is left to Pingora (`plan`).
 
 mod answer;
+mod answering;
 mod body;
 mod client;
 mod clock;
@@ -24,20 +25,24 @@ mod pump;
 mod request;
 mod socket;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
 use pingora_core::server::configuration::ServerConf;
+use pingora_timeout::timeout;
 
+use super::peer::Address;
 use super::policy::Policy;
 use crate::front::{Arrived, Caller, Connection, Deadline, Ended, Incoming, Leash};
+use crate::route::Instance;
 use exchange::Exchange;
 use http1::Http1;
 use http2::Http2;
 pub use plan::Plan;
 use pool::Pool;
-use socket::Sources;
+use socket::{Socket, Sources};
 
 /// The direct way, with its connections to targets.
 pub(super) struct Direct {
@@ -59,6 +64,22 @@ impl Direct {
             sources: Sources::of(conf),
             most_tries: conf.max_retries.max(1),
         }
+    }
+
+    /// Connects to an instance, at one of its addresses.
+    async fn connect(&self, instance: &Instance, address: Address<'_>) -> io::Result<Socket> {
+        let limit = self.policy.options.timeouts.connect;
+        let socket = match timeout(limit, Socket::connect(address, &self.sources)).await {
+            Ok(connected) => connected?,
+            Err(_elapsed) => {
+                let reason = format!("no connection after {limit:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+            }
+        };
+        if let Address::Inet(address) = address {
+            instance.target.prefer(address);
+        }
+        Ok(socket)
     }
 
     /// Takes a request, if this is a way for it.

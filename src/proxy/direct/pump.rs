@@ -8,10 +8,10 @@ use std::mem::MaybeUninit;
 use std::task::{Context, Poll, ready};
 
 use super::answer::{Head, LONGEST_HEAD, MOST_FIELDS};
+use super::answering::Answering;
 use super::body::{Body, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head};
 use super::client::Client;
 use super::clock::{Now, Waiting, Waits};
-use super::exchange::Answering;
 use super::failure::{Failure, Reason};
 use super::socket::Socket;
 use crate::front::{Deadline, Leash};
