@@ -62,12 +62,14 @@ pub(super) use with_pingora_keys;
 pub struct PingoraConf(pub ServerConf);
 
 impl Default for PingoraConf {
-    /// Pingora's defaults but for two: a thread for each core, and no work stealing, which costs
-    /// more CPU for each request than it saves.
+    /// Pingora's defaults but for three: a thread for each core; no work stealing, which costs more CPU
+    /// for each request than it saves; and room for the idle connections of many routes, since a request
+    /// whose route has none has to wait for a new one, and to pay for it (benches/README.md).
     fn default() -> Self {
         Self(ServerConf {
             threads: thread::available_parallelism().map_or(1, usize::from),
             work_stealing: false,
+            upstream_keepalive_pool_size: 1024,
             ..ServerConf::default()
         })
     }

@@ -352,7 +352,7 @@ fn pingora_gets_its_keys_and_our_grace() {
     let conf = Config::default().pingora();
     assert!(!conf.work_stealing);
     assert!(conf.threads >= 1);
-    assert_eq!(conf.upstream_keepalive_pool_size, 128);
+    assert_eq!(conf.upstream_keepalive_pool_size, 1024);
     let conf = parse("fast_timeout_to_tokio_threshold_seconds: null\n").unwrap();
     assert_eq!(conf.server.fast_timeout_to_tokio_threshold_seconds, None);
 }

@@ -268,6 +268,22 @@ impl Server {
     }
 }
 
+/// How many idle connections each of so many workers may keep: what is configured, as long as all of them
+/// together leave three quarters of the files that may be open to others.
+fn pool_size(configured: usize, workers: usize) -> usize {
+    let Ok((files, _hard)) = rlimit::Resource::NOFILE.get() else {
+        return configured;
+    };
+    let most = usize::try_from(files / 4).unwrap_or(usize::MAX) / workers.max(1);
+    if configured > most {
+        warn!(
+            "each thread keeps at most {most} idle connections to targets rather than {configured}, since \
+             only {files} files may be open"
+        );
+    }
+    configured.min(most)
+}
+
 /// As many workers of one thread as the configuration has threads; with work stealing, Pingora's
 /// one service of many.
 fn workers(
@@ -283,6 +299,7 @@ fn workers(
         // Pingora sizes a service's pools by this; each worker has its own.
         conf.threads = 1;
     }
+    conf.upstream_keepalive_pool_size = pool_size(conf.upstream_keepalive_pool_size, count);
     let conf = Arc::new(conf);
     (0..count)
         .map(|_index| {
