@@ -10,10 +10,10 @@ pub(crate) struct BadChunk;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ChunkScan(State);
 
-/// What the next bytes of a chunked body are: first framing, then data. Either may be none of them.
+/// What the next bytes of a body are: first what only frames it, then data. Either may be none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkPiece {
-    /// How many bytes of sizes, extensions, line ends and trailers.
+    /// How many bytes of sizes, extensions, line ends and trailers; none but in chunks.
     pub(crate) framing: usize,
     /// How many bytes of data behind those.
     pub(crate) data: usize,

@@ -47,7 +47,7 @@ use pingora_core::server::ShutdownWatch;
 use crate::answer::{Body, Refusal};
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 
-pub(crate) use chunked::{BadChunk, ChunkScan};
+pub(crate) use chunked::{BadChunk, ChunkPiece, ChunkScan};
 pub use connection::Connection;
 pub use connections::Connections;
 use failures::Failures;

@@ -4,10 +4,10 @@
 //! decides: it asks the table, sees whether a request meets what its route asks for, and knows what
 //! clients are told when something fails. Then there are two ways:
 //!
-//! - `direct`, for HTTP/1.1 to a target without TLS, which is nearly every request: one future moves
-//!   the bytes of both directions, with one buffer for each thread.
-//! - `gateway`, Pingora's own, for everything else: WebSockets, HTTP/2 and TLS with targets, HTTP/1.0,
-//!   and every request that is refused. In its `request_filter` a miss can be answered on a connection
+//! - `direct`, from clients of HTTP/1.1 and HTTP/2 to a target that speaks HTTP/1.1 without TLS, which is
+//!   nearly every request: one future moves the bytes of both directions, with one buffer for each thread.
+//! - `gateway`, Pingora's own, for everything else: WebSockets, gRPC, HTTP/2 and TLS with targets, clients
+//!   of HTTP/1.0, and every request that is refused. In its `request_filter` a miss can be answered on a connection
 //!   that stays open; `upstream_peer` makes the peer of the route that was found.
 
 mod challenges;

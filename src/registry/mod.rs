@@ -1,9 +1,10 @@
 //! The live routes and their only writer: the rules of registration, leases, drains, generations,
 //! events, and the store behind them.
 //!
-//! Readers take [`Registry::lookup`], requests [`Registry::hold`]; neither waits for a writer. A change is checked and resolved
-//! first, then made as a whole (`attempt`), kept by the store, published (`writer`), and only then
-//! answered: when [`Registry::register`] returns, every later request sees it and it is on disk.
+//! Readers take [`Registry::lookup`], requests [`Registry::hold`]; neither waits for a writer. A change
+//! is checked and resolved first, then made as a whole (`attempt`), kept by the store, published
+//! (`writer`), and only then answered: when [`Registry::register`] returns, every later request sees it
+//! and it is on disk.
 
 mod attempt;
 mod audit;

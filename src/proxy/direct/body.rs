@@ -1,6 +1,6 @@
 //! Where the body of a message ends, and its chunks.
 
-use crate::front::{BadChunk, ChunkScan};
+use crate::front::{BadChunk, ChunkPiece, ChunkScan};
 
 /// How the end of a body is told (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,6 @@ pub(super) enum Body {
     Length(u64),
     Chunked(ChunkScan),
     UntilClose,
-}
-
-/// The next bytes of a body: first what only frames it, then data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) framing: usize,
-    pub(super) data: usize,
 }
 
 impl Body {
@@ -54,23 +47,24 @@ impl Body {
     ///
     /// # Errors
     /// They are no chunks.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Piece, BadChunk> {
-        let (framing, data) = match self {
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<ChunkPiece, BadChunk> {
+        let data = match self {
             Self::Length(left) => {
                 let data = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= data as u64;
-                (0, data)
+                data
             }
             Self::Chunked(scan) => {
                 let piece = scan.advance(bytes);
-                if scan.is_odd() {
-                    return Err(BadChunk);
-                }
-                (piece.framing, piece.data)
+                return if scan.is_odd() {
+                    Err(BadChunk)
+                } else {
+                    Ok(piece)
+                };
             }
-            Self::UntilClose => (0, bytes.len()),
+            Self::UntilClose => bytes.len(),
         };
-        Ok(Piece { framing, data })
+        Ok(ChunkPiece { framing: 0, data })
     }
 
     /// Moves over bytes and leaves only the data of them, at the front; how much that is.
