@@ -235,7 +235,6 @@ impl Manager {
         } else if more > 0 {
             shown = format!("{shown} and {more} more");
         }
-        error!("ACME: no new certificate for {shown}: {failure}; next try at {next}");
         for host in hosts {
             // What is shown of a host is forgotten when nobody wants it any more.
             if self
@@ -247,5 +246,7 @@ impl Manager {
                 self.acme.certificates.note_failure(&name(host), &status);
             }
         }
+        // Behind what is shown: whoever reads the line finds it there.
+        error!("ACME: no new certificate for {shown}: {failure}; next try at {next}");
     }
 }
