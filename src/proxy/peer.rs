@@ -13,7 +13,7 @@ use crate::front::Hold;
 use crate::route::{Instance, Route, Target};
 
 /// One place where an instance takes connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Address<'t> {
     Inet(SocketAddr),
     Unix(&'t str),

@@ -11,6 +11,9 @@ use thiserror::Error;
 use super::Target;
 use super::activity::Flight;
 
+/// The serial number of the newest instance.
+static NEWEST: AtomicU64 = AtomicU64::new(0);
+
 /// The end of a drain that is over.
 const OVER: u64 = 1;
 
@@ -101,17 +104,23 @@ impl Instance {
     /// An instance for good, without an owner; the fields say the rest.
     #[must_use]
     pub fn new(target: Target) -> Self {
-        static SERIAL: AtomicU64 = AtomicU64::new(1);
         Self {
             id: InstanceId::default(),
             owner: None,
             target,
-            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            serial: NEWEST.fetch_add(1, Ordering::SeqCst) + 1,
             since: SystemTime::now(),
             lease: None,
             flight: Flight::default(),
             drain_ends: AtomicU64::new(0),
         }
+    }
+
+    /// The serial number of the newest instance of this process; 0 without any. Those to come have higher
+    /// ones.
+    #[must_use]
+    pub fn newest() -> u64 {
+        NEWEST.load(Ordering::SeqCst)
     }
 
     /// A request begins its way to this instance.

@@ -88,6 +88,26 @@ async fn a_target_that_registers_again_gets_new_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn routes_to_one_app_share_its_connections() {
+    let origin = Origin::saying("ok").await;
+    let proxy = TestProxy::plain().await;
+    let mut client = proxy.client().await;
+    for path in ["/a", "/b", "/c"] {
+        proxy.register(path, origin.port()).await;
+    }
+    for path in ["/a", "/b", "/c", "/a"] {
+        assert_eq!(client.get(path).await.text(), "ok");
+    }
+    assert_eq!(origin.accepted(), 1);
+    // What is there already may lead to another process than the one that registers now.
+    proxy.register("/d", origin.port()).await;
+    for path in ["/a", "/d", "/b", "/d", "/c"] {
+        assert_eq!(client.get(path).await.text(), "ok");
+    }
+    assert_eq!(origin.accepted(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registration_leaves_other_routes_connections_alone() {
     let origin = Origin::saying("ok").await;
     let other = Origin::saying("other").await;

@@ -150,7 +150,7 @@ impl<'x, C: Client> Exchange<'x, C> {
     fn keep(&self, visit: &Visit, socket: Socket) {
         let instance = visit.instance();
         if instance.drain_ends().is_none() {
-            self.direct.pool.keep(instance.serial, socket);
+            self.direct.pool.keep(socket);
         }
     }
 
@@ -161,7 +161,7 @@ impl<'x, C: Client> Exchange<'x, C> {
             return Err(failure);
         };
         let chosen = visit.index();
-        let (mut attempt, mut last) = (0, None);
+        let mut attempt = 0;
         while let Some((index, address)) = peer::aim(visit.route(), chosen, attempt)
             && self.tries < self.direct.most_tries
         {
@@ -172,12 +172,12 @@ impl<'x, C: Client> Exchange<'x, C> {
                 // Before that call nobody could have cut it.
                 return Err(Failure::drained());
             }
-            let may_be_used_before = last != Some(index) && !self.is_resent;
-            if may_be_used_before && let Some(socket) = self.direct.pool.take(instance.serial) {
+            if !self.is_resent
+                && let Some(socket) = self.direct.pool.take(address, instance.serial)
+            {
                 visit.go_to(index);
                 return Ok((socket, true));
             }
-            last = Some(index);
             match unless_cut(self.leash, self.direct.connect(instance, address)).await {
                 None => return Err(Failure::drained()),
                 Some(Ok(socket)) => {

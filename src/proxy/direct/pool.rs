@@ -1,14 +1,16 @@
 //! The idle connections to targets.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ahash::AHashMap;
+use ahash::RandomState;
+use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::socket::Socket;
+use super::socket::{Place, Socket};
+use crate::proxy::peer::Address;
 
 /// The longest time between two looks at the idle connections: so long one may stay open that its
 /// target has closed.
@@ -17,8 +19,10 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(1);
 /// The shortest.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(20);
 
-/// The idle connections, each for the instance that it leads to: a replaced one's are never used again.
-/// The latest is used first; when there are too many, the one that has been idle for longest goes.
+/// The idle connections, by where they lead: all routes to an app share them. An instance is given none
+/// that is older than itself, so that a target that registers again, which may be another process at the
+/// same port, gets new ones. The latest is used first; when there are too many, the one that has been idle
+/// for longest goes.
 #[derive(Debug)]
 pub(super) struct Pool {
     idle: Mutex<Idle>,
@@ -28,18 +32,25 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    /// All of them, in the order in which they became idle.
-    entries: BTreeMap<u64, Entry>,
-    /// Those of each instance, by its serial number.
-    of: AHashMap<u64, VecDeque<u64>>,
+    /// Those to each place, in the order in which they became idle. A place that has none any more stays
+    /// until the next look.
+    to: HashMap<Place, VecDeque<Entry>, RandomState>,
+    count: usize,
+    /// All of them in that order. Those that have been used since are still there, until they are more
+    /// than the others.
+    order: VecDeque<(u64, Place)>,
     next: u64,
     /// Whether somebody looks after them.
     is_watched: bool,
 }
 
+/// How many connections that have been used since may stay in the order, besides as many as are idle.
+const MOST_USED: usize = 256;
+
 #[derive(Debug)]
 struct Entry {
-    serial: u64,
+    /// Which one it was to become idle.
+    stamp: u64,
     socket: Socket,
     since: Instant,
 }
@@ -54,10 +65,10 @@ impl Pool {
         }
     }
 
-    /// A connection to an instance that has been idle and can be used.
-    pub(super) fn take(&self, serial: u64) -> Option<Socket> {
+    /// A connection that has been idle and can be used, for an instance with this serial number.
+    pub(super) fn take(&self, address: Address<'_>, serial: u64) -> Option<Socket> {
         loop {
-            let entry = self.idle.lock().take(serial)?;
+            let entry = self.idle.lock().take(address, serial)?;
             if entry.socket.is_quiet() {
                 return Some(entry.socket);
             }
@@ -65,23 +76,18 @@ impl Pool {
     }
 
     /// Keeps a connection; it must be called within a runtime.
-    pub(super) fn keep(self: &Arc<Self>, serial: u64, socket: Socket) {
+    pub(super) fn keep(self: &Arc<Self>, socket: Socket) {
         if self.most == 0 {
             return;
         }
         let since = Instant::now();
-        let entry = Entry {
-            serial,
-            socket,
-            since,
-        };
         let mut idle = self.idle.lock();
-        let evicted = if idle.entries.len() < self.most {
+        let evicted = if idle.count < self.most {
             None
         } else {
             idle.take_oldest()
         };
-        idle.put(entry);
+        idle.put(socket, since);
         let is_watched = std::mem::replace(&mut idle.is_watched, true);
         drop(idle);
         // Closed outside of the lock.
@@ -104,14 +110,8 @@ impl Pool {
             let age = now.duration_since(entry.since);
             self.limit.is_some_and(|limit| age >= limit) || !entry.socket.is_quiet()
         };
-        let over: Vec<u64> = idle
-            .entries
-            .iter()
-            .filter(|(_, entry)| is_over(entry))
-            .map(|(stamp, _)| *stamp)
-            .collect();
-        let closed: Vec<Option<Entry>> = over.iter().map(|stamp| idle.remove(*stamp)).collect();
-        idle.is_watched = !idle.entries.is_empty();
+        let closed = idle.take_all(is_over);
+        idle.is_watched = idle.count > 0;
         let is_watched = idle.is_watched;
         drop(idle);
         drop(closed);
@@ -120,36 +120,85 @@ impl Pool {
 }
 
 impl Idle {
-    fn put(&mut self, entry: Entry) {
+    fn put(&mut self, socket: Socket, since: Instant) {
         let stamp = self.next;
         self.next += 1;
-        self.of.entry(entry.serial).or_default().push_back(stamp);
-        self.entries.insert(stamp, entry);
-    }
-
-    fn take(&mut self, serial: u64) -> Option<Entry> {
-        let stamp = *self.of.get(&serial)?.back()?;
-        self.remove(stamp)
-    }
-
-    fn take_oldest(&mut self) -> Option<Entry> {
-        let stamp = *self.entries.keys().next()?;
-        self.remove(stamp)
-    }
-
-    fn remove(&mut self, stamp: u64) -> Option<Entry> {
-        let entry = self.entries.remove(&stamp)?;
-        if let Some(stamps) = self.of.get_mut(&entry.serial) {
-            // The first or the last, nearly always.
-            match stamps.binary_search(&stamp) {
-                Ok(index) => drop(stamps.remove(index)),
-                Err(_missing) => debug_assert!(false, "an entry without a stamp"),
-            }
-            if stamps.is_empty() {
-                self.of.remove(&entry.serial);
+        self.count += 1;
+        self.order.push_back((stamp, socket.place.clone()));
+        let entry = Entry {
+            stamp,
+            socket,
+            since,
+        };
+        match self.to.get_mut(&entry.socket.place) {
+            Some(entries) => entries.push_back(entry),
+            None => {
+                let place = entry.socket.place.clone();
+                self.to.insert(place, VecDeque::from([entry]));
             }
         }
+        if self.order.len() > 2 * self.count + MOST_USED {
+            self.forget_used();
+        }
+    }
+
+    /// Of those to an address that an instance may use, the one that became idle last.
+    fn take(&mut self, address: Address<'_>, serial: u64) -> Option<Entry> {
+        let entries = self.to.get_mut(&address)?;
+        let index = entries
+            .iter()
+            .rposition(|entry| entry.socket.newest >= serial)?;
+        let entry = entries.remove(index)?;
+        self.count -= 1;
         Some(entry)
+    }
+
+    /// The one of all that became idle first.
+    fn take_oldest(&mut self) -> Option<Entry> {
+        while let Some((stamp, place)) = self.order.pop_front() {
+            if let Some(entries) = self.to.get_mut(&place)
+                && let Some(entry) = entries.pop_front_if(|first| first.stamp == stamp)
+            {
+                self.count -= 1;
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// All of which this holds.
+    fn take_all(&mut self, holds: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut taken = Vec::new();
+        self.to.retain(|_, entries| {
+            for index in (0..entries.len()).rev() {
+                if entries.get(index).is_some_and(&holds) {
+                    taken.extend(entries.remove(index));
+                }
+            }
+            !entries.is_empty()
+        });
+        self.count -= taken.len();
+        self.forget_used();
+        taken
+    }
+
+    fn forget_used(&mut self) {
+        let to = &self.to;
+        self.order.retain(|(stamp, place)| {
+            let entries = to.get(place);
+            entries.is_some_and(|e| e.binary_search_by_key(stamp, |entry| entry.stamp).is_ok())
+        });
+    }
+}
+
+/// Their hashes are the same too: both are derived, from the same variants.
+impl Equivalent<Place> for Address<'_> {
+    fn equivalent(&self, place: &Place) -> bool {
+        match (self, place) {
+            (Self::Inet(address), Place::Inet(other)) => address == other,
+            (Self::Unix(path), Place::Unix(other)) => **path == **other,
+            _ => false,
+        }
     }
 }
 
@@ -171,9 +220,21 @@ mod tests {
 
     use super::*;
 
-    fn pair() -> (Socket, UnixStream) {
+    const NEW: u64 = u64::MAX;
+
+    /// Both ends of a connection to a path, which no instance is newer than.
+    fn pair(path: &str) -> (Socket, UnixStream) {
+        pair_before(path, NEW)
+    }
+
+    /// The same, where the newest instance has this serial number.
+    fn pair_before(path: &str, newest: u64) -> (Socket, UnixStream) {
         let (own, other) = UnixStream::pair().unwrap();
-        (Socket::Unix(own), other)
+        (Socket::unix(own, path, newest), other)
+    }
+
+    fn take(pool: &Pool, path: &str) -> Option<Socket> {
+        pool.take(Address::Unix(path), NEW)
     }
 
     /// Waits for the end of a connection.
@@ -184,59 +245,109 @@ mod tests {
     }
 
     fn count(pool: &Pool) -> usize {
-        let idle = pool.idle.lock();
-        let of: usize = idle.of.values().map(VecDeque::len).sum();
-        assert_eq!(of, idle.entries.len());
-        of
+        let mut idle = pool.idle.lock();
+        let all: usize = idle.to.values().map(VecDeque::len).sum();
+        assert_eq!(all, idle.count);
+        assert!(idle.order.len() <= 2 * all + MOST_USED);
+        idle.forget_used();
+        assert_eq!(all, idle.order.len());
+        all
+    }
+
+    /// Which end of these pairs a connection is.
+    async fn is_to(mut socket: Socket, other: &mut UnixStream) -> bool {
+        std::future::poll_fn(|context| socket.poll_write(context, b"x"))
+            .await
+            .unwrap();
+        let mut byte = [0];
+        matches!(other.try_read(&mut byte), Ok(1))
     }
 
     #[tokio::test]
-    async fn the_latest_of_an_instance_is_used_first_and_no_other_instances() {
+    async fn the_latest_to_a_place_is_used_first_and_none_to_another() {
         let pool = Arc::new(Pool::new(10, None));
-        let (first, mut first_other) = pair();
-        let (second, mut second_other) = pair();
-        pool.keep(7, first);
-        pool.keep(7, second);
-        assert!(pool.take(8).is_none());
+        let (first, mut first_other) = pair("/a");
+        let (second, mut second_other) = pair("/a");
+        pool.keep(first);
+        pool.keep(second);
+        assert!(take(&pool, "/b").is_none());
+        let inet = Address::Inet("127.0.0.1:1".parse().unwrap());
+        assert!(pool.take(inet, 0).is_none());
         for other in [&mut second_other, &mut first_other] {
-            let mut taken = pool.take(7).expect("a connection");
-            std::future::poll_fn(|context| taken.poll_write(context, b"x"))
-                .await
-                .unwrap();
-            other.readable().await.unwrap();
-            assert_eq!(other.try_read(&mut [0; 2]).unwrap(), 1);
+            let taken = take(&pool, "/a").expect("a connection");
+            other.writable().await.unwrap();
+            assert!(is_to(taken, other).await);
         }
-        assert!(pool.take(7).is_none());
+        assert!(take(&pool, "/a").is_none());
+    }
+
+    #[tokio::test]
+    async fn an_instance_is_given_none_that_is_older() {
+        let pool = Arc::new(Pool::new(10, None));
+        let (new, mut new_other) = pair_before("/a", 8);
+        let (old, mut old_other) = pair_before("/a", 7);
+        pool.keep(new);
+        pool.keep(old);
+        let to_a = |serial| pool.take(Address::Unix("/a"), serial);
+        assert!(to_a(9).is_none());
+        assert!(is_to(to_a(8).expect("the new one"), &mut new_other).await);
+        assert!(to_a(8).is_none());
+        assert!(is_to(to_a(7).expect("the old one"), &mut old_other).await);
+        assert_eq!(count(&pool), 0);
     }
 
     #[tokio::test]
     async fn the_oldest_goes_when_there_are_too_many() {
         let pool = Arc::new(Pool::new(2, None));
-        let pairs: Vec<_> = (0..3).map(|_| pair()).collect();
         let mut others = Vec::new();
-        for (serial, (own, other)) in pairs.into_iter().enumerate() {
-            pool.keep(serial as u64, own);
+        for path in ["/0", "/1", "/2"] {
+            let (own, other) = pair(path);
+            pool.keep(own);
             others.push(other);
         }
         assert_eq!(count(&pool), 2);
-        assert!(pool.take(0).is_none());
-        assert!(pool.take(1).is_some() && pool.take(2).is_some());
+        assert!(take(&pool, "/0").is_none());
+        assert!(take(&pool, "/1").is_some() && take(&pool, "/2").is_some());
+    }
+
+    /// The order holds what is idle and not much more, however often connections are used.
+    #[tokio::test]
+    async fn the_oldest_is_known_after_many_uses() {
+        let pool = Arc::new(Pool::new(3, None));
+        let mut others = Vec::new();
+        for path in ["/0", "/1", "/2"] {
+            let (own, other) = pair(path);
+            pool.keep(own);
+            others.push(other);
+        }
+        for path in ["/0", "/1"].repeat(1000) {
+            let socket = take(&pool, path).expect("a connection");
+            pool.keep(socket);
+            assert!(pool.idle.lock().order.len() <= 2 * 3 + MOST_USED);
+        }
+        let (new, _other) = pair("/new");
+        pool.keep(new);
+        assert_eq!(count(&pool), 3);
+        assert!(take(&pool, "/2").is_none(), "idle for longest");
+        for path in ["/0", "/1", "/new"] {
+            assert!(take(&pool, path).is_some(), "{path}");
+        }
     }
 
     #[tokio::test]
     async fn what_a_target_has_closed_or_spoken_on_is_not_used() {
         let pool = Arc::new(Pool::new(10, None));
-        let (closed, other) = pair();
-        let (spoken, mut speaker) = pair();
-        pool.keep(1, closed);
-        pool.keep(1, spoken);
+        let (closed, other) = pair("/a");
+        let (spoken, mut speaker) = pair("/a");
+        pool.keep(closed);
+        pool.keep(spoken);
         drop(other);
         speaker.write_all(b"x").await.unwrap();
         // The news has to reach the runtime.
         tokio::time::timeout(Duration::from_secs(10), async {
             while count(&pool) > 0 {
-                if let Some(socket) = pool.take(1) {
-                    pool.keep(1, socket);
+                if let Some(socket) = take(&pool, "/a") {
+                    pool.keep(socket);
                 }
                 tokio::task::yield_now().await;
             }
@@ -248,13 +359,13 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_idle_for_ever() {
         let pool = Arc::new(Pool::new(10, Some(Duration::from_millis(50))));
-        let (own, mut other) = pair();
-        pool.keep(1, own);
+        let (own, mut other) = pair("/a");
+        pool.keep(own);
         ends(&mut other).await;
         assert_eq!(count(&pool), 0);
         // And whoever comes later is looked after again.
-        let (own, mut other) = pair();
-        pool.keep(1, own);
+        let (own, mut other) = pair("/a");
+        pool.keep(own);
         ends(&mut other).await;
     }
 }

@@ -471,7 +471,7 @@ mod tests {
     async fn what_a_dead_connection_refuses_is_sent_again_as_a_whole() {
         let (own, other) = UnixStream::pair().unwrap();
         drop(other);
-        let mut socket = Socket::Unix(own);
+        let mut socket = Socket::unix(own, "/app", 0);
         let mut upload = Upload::new(b"PUT / HTTP/1.1\r\n\r\n".to_vec(), Framing::Length(4));
         upload.keep();
         std::future::poll_fn(|context| {
@@ -486,7 +486,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_whole_when_its_end_is_sent_not_when_it_is_known() {
         let (own, mut other) = UnixStream::pair().unwrap();
-        let mut socket = Socket::Unix(own);
+        let mut socket = Socket::unix(own, "/app", 0);
         let mut upload = Upload::new(b"PUT / HTTP/1.1\r\n\r\n".to_vec(), Framing::Chunked);
         std::future::poll_fn(|context| upload.poll_send(context, &mut socket)).await;
         let body = vec![b'x'; PIECE];

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -11,12 +12,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::proxy::peer::Address;
+use crate::route::Instance;
 
 /// A connection to a target, without TLS.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(super) struct Socket {
+    stream: Stream,
+    /// Where it leads.
+    pub(super) place: Place,
+    /// The serial number of the newest instance that there was when it was made.
+    pub(super) newest: u64,
+}
+
+#[derive(Debug)]
+enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// Where a connection leads: an [`Address`] to keep.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    Inet(SocketAddr),
+    Unix(Arc<str>),
 }
 
 /// This machine's addresses to connect from; without any, as the system chooses.
@@ -68,6 +86,8 @@ async fn connect_from(source: IpAddr, target: SocketAddr) -> io::Result<TcpStrea
 impl Socket {
     /// Connects; the caller sets the limit.
     pub(super) async fn connect(address: Address<'_>, sources: &Sources) -> io::Result<Self> {
+        // Whoever registers from now on may be somebody else at the same place.
+        let newest = Instance::newest();
         match address {
             Address::Inet(address) => {
                 let stream = match sources.choose(&address) {
@@ -76,9 +96,24 @@ impl Socket {
                 };
                 // A head and the body behind it may be two writes.
                 stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
+                Ok(Self {
+                    stream: Stream::Tcp(stream),
+                    place: Place::Inet(address),
+                    newest,
+                })
             }
-            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await?;
+                Ok(Self::unix(stream, path, newest))
+            }
+        }
+    }
+
+    pub(super) fn unix(stream: UnixStream, path: &str, newest: u64) -> Self {
+        Self {
+            stream: Stream::Unix(stream),
+            place: Place::Unix(path.into()),
+            newest,
         }
     }
 
@@ -86,9 +121,9 @@ impl Socket {
     /// nothing has, this is no system call.
     pub(super) fn is_quiet(&self) -> bool {
         let mut byte = [0];
-        let read = match self {
-            Self::Tcp(stream) => stream.try_read(&mut byte),
-            Self::Unix(stream) => stream.try_read(&mut byte),
+        let read = match &self.stream {
+            Stream::Tcp(stream) => stream.try_read(&mut byte),
+            Stream::Unix(stream) => stream.try_read(&mut byte),
         };
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -100,9 +135,9 @@ impl Socket {
         room: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(room);
-        let read = match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
         };
         read.map_ok(|()| buffer.filled().len())
     }
@@ -113,9 +148,9 @@ impl Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 }
