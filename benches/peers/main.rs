@@ -24,6 +24,7 @@ mod origin;
 mod peer;
 mod process;
 mod progress;
+mod relay;
 mod report;
 #[path = "../changes/routes.rs"]
 #[allow(dead_code)] // Not all of it is used here.
@@ -41,10 +42,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> Result<()> {
-    // The bare proxy is this program too, in a process of its own.
+    // The bare proxy and the relay are this program too, each in a process of its own.
     let mut words = std::env::args().skip(1);
     match words.next().as_deref() {
         Some("--bare") => bare::serve(&words.next().ok_or("--bare takes its settings")?),
+        Some("--relay") => relay::serve(&words.next().ok_or("--relay takes its settings")?),
         _ => scenario::run(args::Args::parse()),
     }
 }

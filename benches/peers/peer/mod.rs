@@ -8,6 +8,7 @@ mod haproxy;
 mod nginx;
 mod original;
 mod ours;
+mod relay;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ pub(crate) trait Peer: Sync {
 }
 
 /// All of them, in the order of the tables.
-pub(crate) const ALL: [&dyn Peer; 8] = [
+pub(crate) const ALL: [&dyn Peer; 9] = [
     &nginx::Nginx,
     &haproxy::Haproxy,
     &caddy::Caddy,
@@ -124,6 +125,7 @@ pub(crate) const ALL: [&dyn Peer; 8] = [
     &original::Original,
     &bare::Bare,
     &ours::Ours::DEPLOYED,
+    &relay::Relay,
     &direct::Direct,
 ];
 
