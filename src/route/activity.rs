@@ -16,15 +16,15 @@ pub struct Activity {
     tallies: PerThread<Tally>,
 }
 
-/// The part that one thread counts, on cache lines of its own.
+/// The part that one thread counts, on cache lines of its own; what most requests count is on the first.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Tally {
     started: AtomicU64,
-    ended: [AtomicU64; OUTCOMES],
+    last: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
-    last: AtomicU64,
+    ended: [AtomicU64; OUTCOMES],
 }
 
 /// The sums at one moment.

@@ -6,21 +6,25 @@ use std::sync::Arc;
 use super::{Activity, HostPattern, Instance, InstanceId, PathPrefix, Security, Target};
 
 /// A route: which requests it takes, and where they go.
+///
+/// What each request asks for stands in front: with the counts of the `Arc`, on one line of memory.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Route {
-    /// The hosts that it holds for.
-    pub host: HostPattern,
-    /// The paths that it takes.
-    pub prefix: PathPrefix,
-    /// The change that made it what it is.
-    pub generation: Generation,
+    /// The instances, of which there is always one: the usual case needs no list.
+    first: Arc<Instance>,
+    others: Box<[Arc<Instance>]>,
     /// What has gone on behind it.
     pub activity: Arc<Activity>,
     /// What it asks of its clients' connections; `None` if that is nothing of its own.
     security: Option<Box<Security>>,
-    /// The instances, of which there is always one: the usual case needs no list.
-    first: Arc<Instance>,
-    others: Box<[Arc<Instance>]>,
+    is_plain: bool,
+    /// The change that made it what it is.
+    pub generation: Generation,
+    /// The hosts that it holds for.
+    pub host: HostPattern,
+    /// The paths that it takes.
+    pub prefix: PathPrefix,
 }
 
 /// What identifies a route: registering the same key again replaces the target. Whether two
@@ -47,6 +51,7 @@ impl Route {
             generation,
             activity: Arc::new(Activity::new(0)),
             security: None,
+            is_plain: instance.target.is_plain(),
             first: instance,
             others: Box::default(),
         }
@@ -61,14 +66,18 @@ impl Route {
         activity: Arc<Activity>,
     ) -> Option<Self> {
         let mut instances = instances.into_iter();
+        let (first, others) = (instances.next()?, instances.collect::<Box<[_]>>());
         Some(Self {
             host: key.host,
             prefix: key.prefix,
             generation,
             activity,
             security: None,
-            first: instances.next()?,
-            others: instances.collect(),
+            is_plain: std::iter::once(&first)
+                .chain(&others)
+                .all(|instance| instance.target.is_plain()),
+            first,
+            others,
         })
     }
 
@@ -84,6 +93,12 @@ impl Route {
     #[must_use]
     pub fn security(&self) -> Option<&Security> {
         self.security.as_deref()
+    }
+
+    /// Whether all its targets speak HTTP/1.1 without TLS.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// What identifies this route.

@@ -30,23 +30,26 @@ pub struct InstanceId(Arc<str>);
 pub struct InstanceIdError;
 
 /// One target of a route, from the time it joined.
+///
+/// What each request asks for stands in front, as in a [`Route`](super::Route).
 #[derive(Debug)]
+#[repr(C)]
 pub struct Instance {
+    flight: Flight,
+    /// When its drain ends, on the registry's clock; 0 while it is ready.
+    drain_ends: AtomicU64,
+    /// A number that no other instance of this process has, not even one of the same name.
+    pub serial: u64,
+    /// Where requests go.
+    pub target: Target,
     /// Its name within the route.
     pub id: InstanceId,
     /// Whose it is, if anybody said.
     pub owner: Option<Arc<str>>,
-    /// Where requests go.
-    pub target: Target,
-    /// A number that no other instance of this process has, not even one of the same name.
-    pub serial: u64,
     /// When it joined.
     pub since: SystemTime,
     /// Until when, if not for good.
     pub lease: Option<Lease>,
-    flight: Flight,
-    /// When its drain ends, on the registry's clock; 0 while it is ready.
-    drain_ends: AtomicU64,
 }
 
 /// An instance's time, which is renewed without a change of the route. In milliseconds, on the

@@ -22,10 +22,18 @@ pub(super) const LEAF_MAX: usize = 16;
 pub(super) struct Leaf {
     items: Vec<Item>,
     routers: Option<Arc<[Router<usize>]>>,
-    /// One bit for each first segment that a key has here, so that most lookups of what is not here,
-    /// such as a host without routes of its own, end before they touch a router.
-    firsts: u64,
+    firsts: Firsts,
 }
+
+/// By some bits of a hash, which keys have a first segment: none, the one at a place, or several. So a
+/// router is asked only where there is a choice: neither for what is not here, such as a host without
+/// routes of its own, nor for a route whose first segment has these bits alone. Each router's node that is
+/// not visited is some lines of memory not fetched, in a table that is larger than a cache.
+#[derive(Clone)]
+struct Firsts([u8; 64]);
+
+const NONE: u8 = u8::MAX;
+const SEVERAL: u8 = NONE - 1;
 
 impl Leaf {
     /// A leaf of these routes, the first `at` bytes of whose keys the nodes above stand for.
@@ -33,7 +41,7 @@ impl Leaf {
         let mut leaf = Self {
             items,
             routers: None,
-            firsts: 0,
+            firsts: Firsts::NONE,
         };
         leaf.file(at);
         leaf
@@ -51,8 +59,13 @@ impl Leaf {
     /// and whose first `at` bytes the nodes above stand for.
     pub(super) fn find(&self, text: &str, at: usize) -> Option<&Item> {
         let rest = text.get(at..)?;
-        if self.firsts & first_bit(rest) == 0 {
-            return None;
+        match self.firsts.get(rest) {
+            NONE => return None,
+            SEVERAL => {}
+            place => {
+                let item = self.items.get(usize::from(place))?;
+                return takes(&item.key, text).then_some(item);
+            }
         }
         let Some(routers) = &self.routers else {
             return self.scan(text);
@@ -66,7 +79,7 @@ impl Leaf {
 
     /// The same without matchit, in case that it refused a pattern.
     fn scan(&self, text: &str) -> Option<&Item> {
-        let matching = self.items.iter().filter(|item| encloses(&item.key, text));
+        let matching = self.items.iter().filter(|item| takes(&item.key, text));
         matching.max_by_key(|item| item.key.len())
     }
 
@@ -91,7 +104,7 @@ impl Leaf {
         let rank = rank(&self.items, &item.key);
         let pattern = pattern(&item.key, at);
         let place = self.items.len();
-        self.firsts |= first_bit(item.key.get(at..).unwrap_or(""));
+        self.firsts.add(item.key.get(at..).unwrap_or(""), place);
         self.items.push(item);
         let added = match &mut self.routers {
             Some(routers) if !encloses_some && rank < routers.len() => Arc::make_mut(routers)
@@ -114,13 +127,18 @@ impl Leaf {
 
     /// Makes anew what is derived from the routes.
     fn file(&mut self, at: usize) {
-        let bits = self
-            .items
-            .iter()
-            .map(|item| first_bit(item.key.get(at..).unwrap_or("")));
-        self.firsts = bits.fold(0, |all, bit| all | bit);
+        self.firsts = Firsts::NONE;
+        for (place, item) in self.items.iter().enumerate() {
+            self.firsts.add(item.key.get(at..).unwrap_or(""), place);
+        }
         self.routers = routers(&self.items, at);
     }
+}
+
+/// Whether a key takes a text that has the tail of a [`Probe`](super::key::Probe): something always follows.
+fn takes(key: &str, text: &str) -> bool {
+    let rest = text.strip_prefix(key);
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// How many routes enclose this one.
@@ -148,13 +166,30 @@ fn routers(items: &[Item], at: usize) -> Option<Arc<[Router<usize>]>> {
     Some(routers.as_slice().into())
 }
 
-/// The bit of a text's first segment. Names can be chosen that share one; they gain nothing but the
-/// work that there would be without it.
-fn first_bit(text: &str) -> u64 {
+impl Firsts {
+    const NONE: Self = Self([NONE; 64]);
+
+    fn add(&mut self, text: &str, place: usize) {
+        if let Some(known) = self.0.get_mut(index(text)) {
+            *known = match u8::try_from(place) {
+                Ok(place @ ..SEVERAL) if *known == NONE => place,
+                _ => SEVERAL,
+            };
+        }
+    }
+
+    fn get(&self, text: &str) -> u8 {
+        self.0.get(index(text)).copied().unwrap_or(SEVERAL)
+    }
+}
+
+/// Six bits of a text's first segment. Names can be chosen that share them; they gain nothing but the
+/// work that there would be without.
+fn index(text: &str) -> usize {
     let segment = first_segment(text).as_bytes();
     let length = segment.len() as u64;
     let mix = |sum: u64, byte: &u8| (sum.rotate_left(8) ^ u64::from(*byte)).wrapping_mul(MIX);
-    1 << (segment.iter().take(8).fold(length, mix) >> 58)
+    usize::from((segment.iter().take(8).fold(length, mix) >> 58) as u8)
 }
 
 /// An odd number whose bits are well mixed (2^64 divided by the golden ratio).
@@ -206,6 +241,23 @@ mod tests {
             assert!(leaf.remove("*/a", 2).is_some());
             assert_eq!(leaf.routers.as_ref().unwrap().len(), 2);
             assert_eq!(found(&leaf, "*/a/bc/-"), None);
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_by_the_tail() {
+        let leaf = Leaf::new(
+            vec![item("*/a"), item("*/b//-"), item("*/b/{x"), item("*/-")],
+            2,
+        );
+        for (text, expected) in [
+            ("*/a/-", Some("*/a")),
+            ("*/-/-", Some("*/-")),
+            ("*/-", None),
+            ("*/b//-", None),
+            ("*/b//-/-", Some("*/b//-")),
+        ] {
+            assert_eq!(found(&leaf, text), expected, "{text}");
         }
     }
 

@@ -139,6 +139,12 @@ impl Target {
         }
     }
 
+    /// Whether HTTP/1.1 without TLS is spoken there.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none() && matches!(self.protocol, Protocol::Http1 | Protocol::Auto)
+    }
+
     /// Which of [`addresses`](Self::addresses) answered last; the first before any did.
     #[must_use]
     pub fn preferred(&self) -> usize {

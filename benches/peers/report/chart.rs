@@ -43,7 +43,7 @@ pub(crate) fn draw(results: &Results, folder: &Path) -> Result<()> {
             return Spread::of([1.0]);
         }
         row.to_nginx
-            .filter(|_| row.name == row.peer && row.name != "direct")
+            .filter(|_| row.name == row.peer && !matches!(row.name.as_str(), "direct" | "relay"))
     };
     let late = |row: &Row| {
         let times = row.latencies.iter().map(|latency| latency.p99 / 1e3);

@@ -13,7 +13,7 @@ use super::Direct;
 use super::answering::Answering;
 use super::client::Client;
 use super::failure::Failure;
-use super::plan::{self, Plan};
+use super::plan::Plan;
 use super::pump::{Pump, Upload};
 use super::socket::Socket;
 use crate::answer::Refusal;
@@ -214,7 +214,7 @@ impl<'x, C: Client> Exchange<'x, C> {
         if let Err(unmet) = policy.meet(visit.route(), way) {
             return Err(Failure::refused(unmet.refusal()));
         }
-        if plan::is_plain(visit.route()) {
+        if visit.route().is_plain() {
             Ok(())
         } else {
             // Another way, and the request is on this one.

@@ -14,7 +14,6 @@ use crate::proxy::grpc;
 use crate::proxy::headers::{self, Client};
 use crate::proxy::policy::Policy;
 use crate::proxy::visit::Visit;
-use crate::route::{Protocol, Route};
 
 /// A request that goes the direct way.
 pub struct Plan {
@@ -37,14 +36,6 @@ pub struct Plan {
 
 /// The id of a request.
 pub(super) type Id = SmallVec<[u8; 40]>;
-
-/// Whether a route's targets can be reached the direct way, whichever of its instances is chosen.
-pub(super) fn is_plain(route: &Route) -> bool {
-    route.instances().all(|instance| {
-        let target = &instance.target;
-        target.tls.is_none() && matches!(target.protocol, Protocol::Http1 | Protocol::Auto)
-    })
-}
 
 impl Plan {
     /// A plan for a request of HTTP/1.1; none if it is Pingora's.
@@ -111,7 +102,7 @@ impl Plan {
         let survey = Survey::of(message, policy.id_field)?;
         let view = View::read(message.target, message.authority, survey.host).ok()?;
         let route = policy.lookup(&view)?;
-        if !is_plain(&route) {
+        if !route.is_plain() {
             return None;
         }
         let client = Client {
