@@ -52,10 +52,11 @@ pub(crate) struct Row {
     pub(crate) memory: u64,
     /// Of a connection that is idle, in bytes.
     pub(crate) each: Option<f64>,
-    /// CPU time, to nginx's, to the bare proxy's, and to its own without changes, in the same rounds.
+    /// CPU time, to nginx's, to the bare proxy's, and to its own under easier conditions, in the same
+    /// rounds.
     pub(crate) to_nginx: Option<Spread>,
     pub(crate) to_bare: Option<Spread>,
-    pub(crate) to_quiet: Option<Spread>,
+    pub(crate) to_own: Option<Spread>,
 }
 
 /// A round of the closed load.
@@ -130,7 +131,7 @@ impl Row {
             each: None,
             to_nginx: None,
             to_bare: None,
-            to_quiet: None,
+            to_own: None,
         }
     }
 
@@ -172,21 +173,28 @@ impl ScenarioResult {
         };
         let to_nginx = to(&self.rows, NGINX);
         let to_bare = to(&self.rows, BARE);
-        let to_quiet: Vec<_> = self
+        let to_own: Vec<_> = self
             .rows
             .iter()
             .map(|row| {
-                let quiet = self.rows.iter().find(|other| other.name == row.peer)?;
-                row.ratio(quiet).filter(|_| row.name != row.peer)
+                let with_one = with_one_route(row.peer);
+                let named = |name: &str| self.rows.iter().find(|other| other.name == name);
+                let own = named(&with_one).or_else(|| named(row.peer))?;
+                row.ratio(own).filter(|_| row.name != own.name)
             })
             .collect();
-        let ratios = to_nginx.into_iter().zip(to_bare).zip(to_quiet);
-        for (row, ((nginx, bare), quiet)) in self.rows.iter_mut().zip(ratios) {
+        let ratios = to_nginx.into_iter().zip(to_bare).zip(to_own);
+        for (row, ((nginx, bare), own)) in self.rows.iter_mut().zip(ratios) {
             row.to_nginx = nginx;
             row.to_bare = bare;
-            row.to_quiet = quiet;
+            row.to_own = own;
         }
     }
+}
+
+/// The name of a peer's row where it has only one route, beside its row with many.
+pub(crate) fn with_one_route(peer: &str) -> String {
+    format!("{peer}, one route")
 }
 
 impl Results {

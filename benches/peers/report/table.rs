@@ -37,10 +37,15 @@ fn columns(result: &ScenarioResult) -> Vec<Column> {
     add(any(|row| row.to_bare.is_some()), "to bare", |row| {
         ratio(row.to_bare)
     });
+    let one = any(|row| row.name == super::with_one_route(row.peer));
     add(
-        any(|row| row.to_quiet.is_some()),
-        "to without changes",
-        |row| ratio(row.to_quiet),
+        any(|row| row.to_own.is_some()),
+        if one {
+            "to one route"
+        } else {
+            "to without changes"
+        },
+        |row| ratio(row.to_own),
     );
     add(loaded, &format!("{}s/s", result.unit), |row| {
         let rate = row.spread(super::Sample::rate);

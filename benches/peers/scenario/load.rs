@@ -15,8 +15,8 @@ use crate::load::stream::Connector;
 use crate::load::websocket::WebSocket;
 use crate::load::{Slot, patience};
 use crate::origin::SMALL;
-use crate::peer::{Peer, Running};
-use crate::report::{Latency, Row, Sample, ScenarioResult};
+use crate::peer::{Needs, Peer, Running};
+use crate::report::{self, Latency, Row, Sample, ScenarioResult};
 use crate::stats::{Spread, quantile};
 use crate::{Result, measure};
 
@@ -53,10 +53,10 @@ pub(super) fn run(
             .at(format!("{}: start {}", scenario.name, peer.name()));
         let started = match peer.lacks(&scenario.needs) {
             Some(why) => Err(why.into()),
-            None => bench.start(peer, scenario.name, scenario.needs),
+            None => start(bench, scenario, load, peer),
         };
         match started {
-            Ok(running) => all.push(running),
+            Ok(running) => all.extend(running),
             Err(error) => result.leave_out(peer.name(), &error.to_string()),
         }
     }
@@ -84,6 +84,25 @@ pub(super) fn run(
     Ok(result)
 }
 
+/// Starts a proxy; where only the number of routes is in question, also one with a single route, so that
+/// both are measured in the same rounds.
+fn start<'a>(
+    bench: &'a Bench,
+    scenario: &Scenario,
+    load: Load,
+    peer: &'static dyn Peer,
+) -> Result<Vec<Running<'a>>> {
+    let mut started = vec![bench.start(peer, scenario.name, scenario.needs)?];
+    if load.beside_one {
+        let needs = Needs {
+            routes: 1,
+            ..scenario.needs
+        };
+        started.push(bench.start(peer, &format!("{}-one", scenario.name), needs)?);
+    }
+    Ok(started)
+}
+
 fn contenders<'a>(
     bench: &Bench,
     scenario: &Scenario,
@@ -107,13 +126,17 @@ fn contenders<'a>(
                 },
                 load,
                 changes,
-                made: Arc::new(AtomicUsize::new(scenario.needs.routes)),
+                made: Arc::new(AtomicUsize::new(running.setup.needs.routes)),
                 row: Row::new(name, running.peer.name()),
             });
         };
         if let Kind::Register { .. } = load.kind
             && running.peer.registration(&running.setup).is_none()
         {
+            continue;
+        }
+        if running.setup.needs.routes < scenario.needs.routes {
+            add(report::with_one_route(name), 0.0);
             continue;
         }
         add(name.to_owned(), 0.0);

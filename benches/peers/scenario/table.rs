@@ -28,6 +28,8 @@ pub(crate) struct Load {
     pub(crate) rate: bool,
     /// Changes of other routes a second: peers that can are measured without and with them.
     pub(crate) changes: f64,
+    /// Whether each peer is also measured with a single route, in the same rounds.
+    pub(crate) beside_one: bool,
 }
 
 /// What is asked.
@@ -109,6 +111,7 @@ const fn load(kind: Kind) -> Work {
         kind,
         rate: true,
         changes: 0.0,
+        beside_one: false,
     })
 }
 
@@ -117,6 +120,16 @@ const fn closed(kind: Kind) -> Work {
         kind,
         rate: false,
         changes: 0.0,
+        beside_one: false,
+    })
+}
+
+const fn beside_one(kind: Kind) -> Work {
+    Work::Load(Load {
+        kind,
+        rate: false,
+        changes: 0.0,
+        beside_one: true,
     })
 }
 
@@ -246,21 +259,21 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
     },
     Scenario {
         name: "routes-1k",
-        about: "small-get to 100 of 1,000 routes",
+        about: "small-get to 100 of 1,000 routes, beside one route",
         needs: routes(1000),
-        work: closed(SMALL),
+        work: beside_one(SMALL),
     },
     Scenario {
         name: "routes-100k",
-        about: "small-get to 100 of 100,000 routes",
+        about: "small-get to 100 of 100,000 routes, beside one route",
         needs: routes(100_000),
-        work: closed(SMALL),
+        work: beside_one(SMALL),
     },
     Scenario {
         name: "routes-1m",
-        about: "small-get to 100 of 1,000,000 routes",
+        about: "small-get to 100 of 1,000,000 routes, beside one route",
         needs: routes(1_000_000),
-        work: closed(SMALL),
+        work: beside_one(SMALL),
     },
     Scenario {
         name: "registration",
@@ -279,6 +292,7 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
             kind: SMALL,
             rate: true,
             changes: 1000.0,
+            beside_one: false,
         }),
     },
     Scenario {
@@ -298,6 +312,7 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
             },
             rate: true,
             changes: 1000.0,
+            beside_one: false,
         }),
     },
 ];
