@@ -43,8 +43,7 @@ pub(crate) const ALL: [Scenario; 8] = [
     scenario("renewal", Connection::Http1, 1, Request::Renewal),
 ];
 
-/// Each route has connections of its own to its app, and 1,024 are kept: more routes would have connections
-/// opened.
+/// How many routes are asked for, at most.
 const ASKED: usize = 100;
 
 const fn scenario(

@@ -48,9 +48,8 @@ impl Drop for Awake {
 /// How many routes are asked for, at most.
 const ASKED: usize = 100;
 
-/// A path below one of so many routes: at random among some that lie evenly among all. Each route has
-/// connections of its own to its app, in the proxy itself at least; were all routes asked for, what is
-/// measured would be new connections and not the search.
+/// A path below one of so many routes: at random among some that lie evenly among all, as most requests
+/// are for few of the routes that there are.
 fn path(routes: usize) -> String {
     let asked = routes.clamp(1, ASKED);
     routes::path(fastrand::usize(0..asked) * (routes / asked))
