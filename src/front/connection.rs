@@ -144,6 +144,20 @@ impl Connection {
         self.is_switching.store(true, Ordering::Relaxed);
     }
 
+    /// Keeps what the client sends until it is known whose it is: the next protocol's, if the answer
+    /// agrees to one, or the next request's. `early` has come behind the request's head.
+    pub(crate) fn await_switch(&mut self, early: BytesMut) {
+        self.gate = Framing::Length(0);
+        self.ahead = early;
+        self.is_early = false;
+    }
+
+    /// The answer that is about to be written opens a WebSocket: what the client sends is its.
+    pub(crate) fn switch(&mut self) {
+        self.gate = Framing::Upgrade;
+        self.websocket = Some(Box::new(WebSocket::new(false)));
+    }
+
     /// Opens the gate for a new request: `early` are bytes behind its head, already read.
     ///
     /// Returns the part of them that belongs to the request; the rest waits for its turn.
@@ -271,7 +285,7 @@ impl Connection {
             Framing::Length(_) | Framing::Chunked => self.poll_body(context, buffer),
             Framing::Upgrade => {
                 let before = buffer.filled().len();
-                match Pin::new(&mut self.transport).poll_read(context, buffer) {
+                match self.poll_upgraded(context, buffer) {
                     Poll::Pending => self.wait.poll(&self.patience, context),
                     read @ Poll::Ready(_) => {
                         self.note_read(buffer.filled().get(before..).unwrap_or_default());
@@ -280,6 +294,23 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Reads on in what the client says in the next protocol.
+    fn poll_upgraded(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.transport).poll_read(context, buffer);
+        }
+        let count = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead.split_to(count));
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
@@ -329,7 +360,9 @@ impl Connection {
     /// The WebSocket with its transport, if it can part in good order.
     fn parting(&mut self) -> Option<(&mut WebSocket, &mut Stream)> {
         let websocket = self.websocket.as_deref_mut()?;
-        (websocket.can_part() || websocket.is_parting()).then_some((websocket, &mut self.transport))
+        // What the client has sent ahead may end within a frame.
+        let can_part = websocket.can_part() && self.ahead.is_empty();
+        (can_part || websocket.is_parting()).then_some((websocket, &mut self.transport))
     }
 
     /// Waits for the last words of a WebSocket whose origin has closed before its client.

@@ -3,11 +3,6 @@
 //!
 //! Only the heads are looked at; payloads are skipped by their length.
 
-use std::io::Cursor;
-
-use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{Control, OpCode};
-
 /// The longest head: two bytes, eight of length, four of mask.
 const LONGEST_HEAD: usize = 14;
 
@@ -111,42 +106,121 @@ impl FrameScan {
     /// Takes the rest of a head; how many bytes that were. `None` if it is not complete.
     fn take_head(&mut self, bytes: &[u8]) -> Option<usize> {
         let before = self.length;
-        for (to, from) in self.head.iter_mut().skip(before).zip(bytes) {
+        let room = self.head.get_mut(before..).unwrap_or_default();
+        let count = room.len().min(bytes.len());
+        for (to, from) in room.iter_mut().zip(bytes) {
             *to = *from;
-            self.length += 1;
         }
-        let known = self.head.get(..self.length).unwrap_or_default();
-        let mut cursor = Cursor::new(known);
-        let Ok(parsed) = FrameHeader::parse(&mut cursor) else {
-            self.lose();
-            return None;
-        };
-        let (header, payload) = parsed?;
-        let length = usize::try_from(cursor.position()).unwrap_or(LONGEST_HEAD);
-        if !self.is_allowed(&header, payload) {
+        self.length += count;
+        let head = Head::parse(self.head.get(..self.length).unwrap_or_default())?;
+        if !head.is_allowed(self.sender) {
             self.lose();
             return None;
         }
         self.length = 0;
         self.state = State::Payload {
-            left: payload,
-            is_close: header.opcode == OpCode::Control(Control::Close),
+            left: head.payload,
+            is_close: head.opcode == CLOSE,
         };
         // What was taken beyond the head is the payload's, or the next frame's.
-        Some(length.saturating_sub(before))
+        Some(head.length.saturating_sub(before))
+    }
+}
+
+/// The opcode of a Close frame.
+const CLOSE: u8 = 8;
+
+/// The head of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    /// Its own length.
+    length: usize,
+    /// The length of what follows it.
+    payload: u64,
+    opcode: u8,
+    is_final: bool,
+    is_masked: bool,
+}
+
+impl Head {
+    /// Reads a head at the front of `bytes`; none if it is not complete.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let [first, second, rest @ ..] = bytes else {
+            return None;
+        };
+        let (is_masked, short) = (second & 0x80 != 0, second & 0x7F);
+        let width = match short {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let length = 2 + width + if is_masked { 4 } else { 0 };
+        if bytes.len() < length {
+            return None;
+        }
+        let long = rest.iter().take(width);
+        Some(Self {
+            length,
+            payload: match width {
+                0 => short.into(),
+                _ => long.fold(0, |sum, byte| (sum << 8) | u64::from(*byte)),
+            },
+            opcode: first & 0x0F,
+            is_final: first & 0x80 != 0,
+            is_masked,
+        })
     }
 
-    fn is_allowed(&self, header: &FrameHeader, payload: u64) -> bool {
-        let is_control = matches!(header.opcode, OpCode::Control(_));
-        header.mask.is_some() == (self.sender == Sender::Client)
-            && (!is_control || (header.is_final && payload <= LONGEST_CONTROL))
-            && payload >> 63 == 0
+    fn is_allowed(&self, sender: Sender) -> bool {
+        let is_control = match self.opcode {
+            0..=2 => false,
+            CLOSE..=10 => true,
+            _ => return false,
+        };
+        self.is_masked == (sender == Sender::Client)
+            && (!is_control || (self.is_final && self.payload <= LONGEST_CONTROL))
+            && self.payload >> 63 == 0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+    use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
+
     use super::*;
+
+    proptest! {
+        /// Another parser reads the same.
+        #[test]
+        fn heads_are_what_they_are_elsewhere(
+            first in any::<u8>(),
+            second in any::<u8>(),
+            rest in prop::collection::vec(any::<u8>(), 0..14),
+        ) {
+            let bytes = [&[first, second][..], &rest].concat();
+            let mut cursor = Cursor::new(&bytes);
+            match FrameHeader::parse(&mut cursor) {
+                Ok(None) => prop_assert_eq!(Head::parse(&bytes), None),
+                Ok(Some((header, payload))) => {
+                    let head = Head::parse(&bytes).unwrap();
+                    prop_assert_eq!(head.length as u64, cursor.position());
+                    prop_assert_eq!(head.payload, payload);
+                    prop_assert_eq!(OpCode::from(head.opcode), header.opcode);
+                    prop_assert_eq!(head.is_final, header.is_final);
+                    prop_assert_eq!(head.is_masked, header.mask.is_some());
+                }
+                Err(_opcode) => {
+                    let head = Head::parse(&bytes).unwrap();
+                    let senders = [Sender::Client, Sender::Server];
+                    prop_assert!(!senders.iter().any(|sender| head.is_allowed(*sender)));
+                }
+            }
+        }
+    }
 
     fn frame(first: u8, length: usize, is_masked: bool) -> Vec<u8> {
         let mask = if is_masked { 0x80 } else { 0 };

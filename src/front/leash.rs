@@ -99,7 +99,7 @@ impl Leash {
     ///
     /// The connection notices in its reads and writes, which Pingora does not always poll: not while
     /// the origin takes nothing of an upload.
-    pub(super) async fn hold<T>(&self, mut exchange: impl Future<Output = T> + Unpin) -> Option<T> {
+    pub(crate) async fn hold<T>(&self, mut exchange: impl Future<Output = T> + Unpin) -> Option<T> {
         let mut timer: Option<Pin<Box<Sleep>>> = None;
         std::future::poll_fn(|context| {
             if let Poll::Ready(outcome) = Pin::new(&mut exchange).poll(context) {

@@ -30,7 +30,6 @@ mod tls_client;
 mod wait;
 mod websocket;
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -441,15 +440,14 @@ where
         Box::pin(self.serve_session(connection, bytes, is_control, shutdown)).await
     }
 
-    /// Has the proxy answer a request without a session, if it can. Boxed, and made here: what it needs
-    /// is no part of the future of an idle connection.
+    /// Has the proxy answer a request without a session, if it can.
     fn direct<'c>(
         &'c self,
         connection: &'c mut Connection,
         message: &mut (BytesMut, BytesMut),
         framing: HeadFraming,
         timer: &'c mut Deadline,
-    ) -> Option<Pin<Box<dyn Future<Output = Ended> + Send + 'c>>> {
+    ) -> Option<impl Future<Output = Ended> + Send + use<'c, P, C>> {
         let taken = self.proxy.take(&Arrived {
             head: &message.0,
             framing,
@@ -457,9 +455,7 @@ where
         })?;
         let message = std::mem::take(message);
         let stop = &self.is_stopping;
-        Some(Box::pin(
-            self.proxy.serve(taken, connection, message, timer, stop),
-        ))
+        Some(self.proxy.serve(taken, connection, message, timer, stop))
     }
 
     /// Hands one request to Pingora, as a session for the service that it is for.

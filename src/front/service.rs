@@ -40,14 +40,15 @@ pub trait Service: HttpServerApp + Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 
     /// Answers a request that it has taken; `message` is its head, and what has been read of its body.
-    fn serve(
-        &self,
+    /// The future is a part of an idle connection's, and so a small one.
+    fn serve<'c>(
+        &'c self,
         taken: Self::Taken,
-        connection: &mut Connection,
+        connection: &'c mut Connection,
         message: (BytesMut, BytesMut),
-        timer: &mut Deadline,
-        stop: &AtomicBool,
-    ) -> impl Future<Output = Ended> + Send;
+        timer: &'c mut Deadline,
+        stop: &'c AtomicBool,
+    ) -> impl Future<Output = Ended> + Send + 'c;
 }
 
 /// A request of HTTP/1 whose head has been checked.

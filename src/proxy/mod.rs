@@ -5,9 +5,10 @@
 //! clients are told when something fails. Then there are two ways:
 //!
 //! - `direct`, from clients of HTTP/1.1 and HTTP/2 to a target that speaks HTTP/1.1 without TLS, which is
-//!   nearly every request: one future moves the bytes of both directions, with one buffer for each thread.
-//! - `gateway`, Pingora's own, for everything else: WebSockets, gRPC, HTTP/2 and TLS with targets, clients
-//!   of HTTP/1.0, and every request that is refused. In its `request_filter` a miss can be answered on a connection
+//!   nearly every request, and the WebSockets among them: one future moves the bytes of both directions,
+//!   with one buffer for each thread.
+//! - `gateway`, Pingora's own, for everything else: gRPC, HTTP/2 and TLS with targets, clients of HTTP/1.0,
+//!   and every request that is refused. In its `request_filter` a miss can be answered on a connection
 //!   that stays open; `upstream_peer` makes the peer of the route that was found.
 
 mod challenges;
@@ -80,17 +81,15 @@ impl Service for Proxy {
         self.direct.serve_stream(plan, request, leash).await;
     }
 
-    async fn serve(
-        &self,
+    fn serve<'c>(
+        &'c self,
         plan: Plan,
-        connection: &mut Connection,
+        connection: &'c mut Connection,
         message: (BytesMut, BytesMut),
-        timer: &mut Deadline,
-        stop: &AtomicBool,
-    ) -> Ended {
-        self.direct
-            .serve(plan, connection, message, timer, stop)
-            .await
+        timer: &'c mut Deadline,
+        stop: &'c AtomicBool,
+    ) -> impl Future<Output = Ended> + Send + 'c {
+        self.direct.serve(plan, connection, message, timer, stop)
     }
 }
 

@@ -84,4 +84,5 @@ mod tls_connections;
 mod tls_policy;
 mod tokens;
 mod websocket;
+mod websocket_bytes;
 mod websocket_silence;

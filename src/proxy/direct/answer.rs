@@ -32,6 +32,17 @@ pub(super) enum AnswerError {
     TooLong,
 }
 
+/// What a target is asked for, as far as it decides what the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// By `HEAD`: an answer without its body.
+    Head,
+    /// Another protocol.
+    Upgrade,
+    /// Anything else.
+    Body,
+}
+
 /// A complete head.
 #[derive(Debug)]
 pub(super) struct Head<'r, 'b> {
@@ -71,15 +82,14 @@ struct Said<'b> {
 }
 
 impl<'r, 'b> Head<'r, 'b> {
-    /// Reads a head at the front of `bytes`, the answer to a request that was or was not `HEAD`; none if
-    /// there is more to come.
+    /// Reads a head at the front of `bytes`; none if there is more to come.
     ///
     /// # Errors
     /// [`AnswerError`].
     pub(super) fn parse(
         bytes: &'b [u8],
         room: &'r mut Room<'b>,
-        is_head: bool,
+        asked: Asked,
     ) -> Result<Option<Self>, AnswerError> {
         let mut parser = httparse::ParserConfig::default();
         parser.allow_spaces_after_header_name_in_responses(true);
@@ -98,15 +108,16 @@ impl<'r, 'b> Head<'r, 'b> {
             .code
             .and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(AnswerError::NotHttp)?;
-        if status == StatusCode::SWITCHING_PROTOCOLS {
+        let is_http11 = response.version == Some(1);
+        let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
+        if is_switch && !(asked == Asked::Upgrade && is_http11) {
             return Err(AnswerError::Switch);
         }
         let fields: &'r [httparse::Header<'b>] = response.headers;
         let said = Said::read(fields)?;
-        let framing = said.framing(status, is_head);
-        let is_http11 = response.version == Some(1);
+        let framing = said.framing(status, asked);
         let keeps = said.keeps.unwrap_or(is_http11)
-            && framing != Framing::UntilClose
+            && !matches!(framing, Framing::UntilClose | Framing::Upgrade)
             // RFC 9112, 6.1: HTTP/1.0 has no codings, and a length beside one contradicts it. Whoever
             // sends either is not to be trusted with the next message.
             && (said.coding.is_none() || (is_http11 && said.length.is_none()));
@@ -123,15 +134,17 @@ impl<'r, 'b> Head<'r, 'b> {
         }))
     }
 
-    /// The fields that are for the client: without those of the connection and of the framing, and
-    /// without `Strict-Transport-Security`, which the proxy weighs, and the field of its own.
+    /// The fields that are for the client: without those of the connection and of the framing, unless
+    /// they name the next protocol, and without `Strict-Transport-Security`, which the proxy weighs, and
+    /// the field of its own.
     pub(super) fn for_client<'s>(&'s self, id_field: &'s str) -> impl Iterator<Item = Field<'s>> {
-        let keeps_upgrade = self.status == StatusCode::UPGRADE_REQUIRED;
+        let is_switch = self.framing == Framing::Upgrade;
+        let keeps_upgrade = is_switch || self.status == StatusCode::UPGRADE_REQUIRED;
         let passes = move |name: &[u8]| {
             let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
             let is_own = match name.len() {
                 7 => is("trailer") || (is("upgrade") && !keeps_upgrade),
-                10 => is("connection") || is("keep-alive"),
+                10 => (is("connection") && !is_switch) || is("keep-alive"),
                 14 => is("content-length"),
                 16 => is("proxy-connection"),
                 17 => is("transfer-encoding"),
@@ -150,10 +163,10 @@ impl<'r, 'b> Head<'r, 'b> {
     }
 
     /// What an answer without a body says of the one that it would have: to `HEAD`, or unchanged.
-    pub(super) fn said_framing(&self, is_head: bool) -> Framing {
-        if is_head || self.status == StatusCode::NOT_MODIFIED {
+    pub(super) fn said_framing(&self, asked: Asked) -> Framing {
+        if asked == Asked::Head || self.status == StatusCode::NOT_MODIFIED {
             Said::read(self.fields).map_or(Framing::None, |said| {
-                match said.framing(StatusCode::OK, false) {
+                match said.framing(StatusCode::OK, Asked::Body) {
                     Framing::UntilClose => Framing::None,
                     framing => framing,
                 }
@@ -220,11 +233,12 @@ impl<'b> Said<'b> {
     }
 
     /// RFC 9112, 6.3.
-    fn framing(&self, status: StatusCode, is_head: bool) -> Framing {
-        let is_bodiless = is_head
+    fn framing(&self, status: StatusCode, asked: Asked) -> Framing {
+        let is_bodiless = asked == Asked::Head
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         match (self.coding, self.length) {
+            _ if status == StatusCode::SWITCHING_PROTOCOLS => Framing::Upgrade,
             _ if is_bodiless => Framing::None,
             (Some(Coding::Chunked), _) => Framing::Chunked,
             (_, Some(length)) => Framing::Length(length),
@@ -268,15 +282,15 @@ mod tests {
 
     type Read = (u16, Framing, bool);
 
-    fn read(text: &str, is_head: bool) -> Result<Option<Read>, AnswerError> {
+    fn read(text: &str, asked: Asked) -> Result<Option<Read>, AnswerError> {
         let mut room = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-        let head = Head::parse(text.as_bytes(), &mut room, is_head)?;
+        let head = Head::parse(text.as_bytes(), &mut room, asked)?;
         Ok(head.map(|head| (head.status.as_u16(), head.framing, head.keeps)))
     }
 
     fn fields(text: &str) -> Vec<String> {
         let mut room = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-        let head = Head::parse(text.as_bytes(), &mut room, false)
+        let head = Head::parse(text.as_bytes(), &mut room, Asked::Upgrade)
             .unwrap()
             .unwrap();
         let names = head.for_client("x-request-id");
@@ -347,13 +361,13 @@ mod tests {
             ),
         ];
         for (text, framing, keeps) in cases {
-            let (_, seen, seen_keeps) = read(text, false).unwrap().expect(text);
+            let (_, seen, seen_keeps) = read(text, Asked::Body).unwrap().expect(text);
             assert_eq!((seen, seen_keeps), (framing, keeps), "{text:?}");
             for cut in 0..text.len() {
-                assert_eq!(read(&text[..cut], false), Ok(None), "{text:?} {cut}");
+                assert_eq!(read(&text[..cut], Asked::Body), Ok(None), "{text:?} {cut}");
             }
         }
-        let head = read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true);
+        let head = read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Asked::Head);
         assert_eq!(head, Ok(Some((200, Framing::None, true))));
     }
 
@@ -390,7 +404,7 @@ mod tests {
             ),
         ];
         for (text, error) in cases {
-            assert_eq!(read(text, false), Err(error), "{text:?}");
+            assert_eq!(read(text, Asked::Body), Err(error), "{text:?}");
         }
     }
 
@@ -402,5 +416,22 @@ mod tests {
         assert_eq!(fields(text), ["Content-Type", "Set-Cookie", "Set-Cookie"]);
         let text = "HTTP/1.1 426 No\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(fields(text), ["Upgrade"]);
+    }
+
+    #[test]
+    fn a_switch_is_for_who_asked_and_names_the_next_protocol() {
+        let text = "HTTP/1.1 101 Switching\r\nConnection: Upgrade, X-Own\r\nX-Own: 1\r\nUpgrade: websocket\r\n\
+            Keep-Alive: 5\r\nContent-Length: 0\r\nSec-WebSocket-Accept: x\r\n\r\n";
+        let head = read(text, Asked::Upgrade);
+        assert_eq!(head, Ok(Some((101, Framing::Upgrade, false))));
+        assert_eq!(
+            fields(text),
+            ["Connection", "Upgrade", "Sec-WebSocket-Accept"]
+        );
+        for asked in [Asked::Body, Asked::Head] {
+            assert_eq!(read(text, asked), Err(AnswerError::Switch));
+        }
+        let old = text.replace("HTTP/1.1", "HTTP/1.0");
+        assert_eq!(read(&old, Asked::Upgrade), Err(AnswerError::Switch));
     }
 }

@@ -8,7 +8,7 @@ use http::{HeaderValue, Response};
 use pingora_core::protocols::http::date::get_cached_date;
 use smallvec::SmallVec;
 
-use super::answer::Head;
+use super::answer::{Asked, Head};
 use super::body::Framing;
 use super::client::{Beginning, Client, Field};
 use super::failure::Failure;
@@ -26,7 +26,7 @@ pub(super) struct Answering {
     pub(super) visit: Option<Visit>,
     /// Its id.
     pub(super) id: Id,
-    pub(super) is_head: bool,
+    pub(super) asked: Asked,
     /// Whether the client's side is encrypted.
     pub(super) is_encrypted: bool,
 }
@@ -69,7 +69,8 @@ impl Answering {
         let apps = head
             .hsts
             .and_then(|value| HeaderValue::from_bytes(value).ok());
-        let date = (!head.has_date).then(get_cached_date);
+        let is_final = head.framing != Framing::Upgrade;
+        let date = (is_final && !head.has_date).then(get_cached_date);
         let promise = self.promise(apps.as_ref());
         let served_by = self.served_by();
         let mut own = self.own_fields(date.as_ref(), promise.as_ref());
@@ -81,7 +82,7 @@ impl Answering {
             status: head.status,
             reason: head.reason,
             framing: if is_bodiless {
-                head.said_framing(self.is_head)
+                head.said_framing(self.asked)
             } else {
                 head.framing
             },
@@ -116,7 +117,7 @@ impl Answering {
             status,
             reason: status.canonical_reason().unwrap_or_default(),
             framing: Framing::Length(answer.body().len() as u64),
-            is_bodiless: self.is_head || answer.body().is_empty(),
+            is_bodiless: self.asked == Asked::Head || answer.body().is_empty(),
         };
         client.begin(beginning, fields.chain(own))
     }

@@ -13,6 +13,9 @@ pub(super) enum Framing {
     Chunked,
     /// The end of the connection.
     UntilClose,
+    /// The end of the connection, in another protocol: of a request that asks for one, and of the 101
+    /// that agrees.
+    Upgrade,
 }
 
 /// A body on its way in: how far it has come.
@@ -27,7 +30,8 @@ pub(super) enum Body {
 impl Body {
     pub(super) fn new(framing: Framing) -> Self {
         match framing {
-            Framing::None => Self::Length(0),
+            // Of another protocol's bytes, none come before it is agreed to.
+            Framing::None | Framing::Upgrade => Self::Length(0),
             Framing::Length(length) => Self::Length(length),
             Framing::Chunked => Self::Chunked(ChunkScan::default()),
             Framing::UntilClose => Self::UntilClose,

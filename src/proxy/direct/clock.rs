@@ -25,19 +25,22 @@ pub(super) enum Waiting {
     Answer,
     /// The client, to take what is sent to it.
     Client,
+    /// Either side of a WebSocket, for a byte.
+    Silence,
 }
 
 /// The waits that are on, each with its beginning.
 #[derive(Debug, Default)]
-pub(super) struct Waits([Option<Instant>; 5]);
+pub(super) struct Waits([Option<Instant>; 6]);
 
 impl Waiting {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Body,
         Self::Sending,
         Self::FirstByte,
         Self::Answer,
         Self::Client,
+        Self::Silence,
     ];
 
     fn limit(self, timeouts: &Timeouts) -> Option<Duration> {
@@ -46,6 +49,7 @@ impl Waiting {
             Self::Sending | Self::Client => timeouts.send,
             Self::FirstByte => timeouts.first_byte,
             Self::Answer => timeouts.between_bytes,
+            Self::Silence => timeouts.websocket_idle,
         }
     }
 
@@ -62,6 +66,7 @@ impl Waiting {
             Self::FirstByte => Failure::of_origin(ProxyError::Timeout, "no answer in time"),
             Self::Answer => Failure::of_origin(ProxyError::Timeout, "the answer does not go on"),
             Self::Client => Failure::gone("the client takes no more of the answer"),
+            Self::Silence => Failure::of_origin(ProxyError::Timeout, "both sides are silent"),
         }
     }
 }

@@ -6,23 +6,27 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response};
-use log::{debug, error, info, warn};
+use log::debug;
 use pingora_timeout::timeout;
 
 use super::Direct;
+use super::answer::Asked;
 use super::answering::Answering;
+use super::body::Framing;
 use super::client::Client;
 use super::failure::Failure;
+use super::http1::Http1;
+use super::name::Name;
 use super::plan::Plan;
-use super::pump::{Pump, Upload};
+use super::pump::{Left, Pump, Upload};
 use super::socket::Socket;
+use super::tunnel::{Flow, Tunnel};
 use crate::answer::Refusal;
-use crate::front::{Deadline, Leash};
+use crate::front::{Deadline, Ended, Leash};
 use crate::proxy::demand::Way;
 use crate::proxy::error::{self, Fault};
 use crate::proxy::peer;
 use crate::proxy::session::DRAIN;
-use crate::proxy::visit::Visit;
 use crate::registry::ProxyError;
 
 /// A request on its way.
@@ -32,13 +36,15 @@ pub(super) struct Exchange<'x, C> {
     answering: Answering,
     upload: Upload,
     leash: &'x Leash,
-    /// Whether it may be made twice (RFC 9110, 9.2.2).
+    /// Whether it may be made twice (RFC 9110, 9.2.2): not if it asks for another protocol.
     is_idempotent: bool,
     has_certificate: bool,
     /// Set once the request has been sent again on a new connection.
     is_resent: bool,
     /// How many connections have been tried.
     tries: usize,
+    /// The connection to the target, once it has agreed to another protocol.
+    switched: Option<Socket>,
 }
 
 /// Why a try has failed, and whether there may be another.
@@ -57,29 +63,56 @@ impl From<Failure> for Miss {
     }
 }
 
+/// What an exchange over HTTP/1 leaves behind.
+pub(super) enum Outcome<'c> {
+    Ended(Ended),
+    Switched(Box<Tunnel<'c>>),
+}
+
+impl<'c> Exchange<'_, Http1<'c>> {
+    /// What is left when the answer is complete, or failed.
+    pub(super) fn into_outcome(self, timer: &'c mut Deadline) -> Outcome<'c> {
+        let name = self.switched.is_some().then(|| self.name());
+        match (self.switched, self.answering.visit, name) {
+            (Some(target), Some(visit), Some(name)) => Outcome::Switched(Box::new(Tunnel {
+                client: self.client.into_connection(),
+                target,
+                timer,
+                policy: self.answering.policy,
+                visit,
+                name,
+                flow: Flow::default(),
+            })),
+            _ => Outcome::Ended(self.client.ended()),
+        }
+    }
+}
+
 impl<'x, C: Client> Exchange<'x, C> {
     pub(super) fn new(direct: &'x Direct, plan: Plan, client: C, leash: &'x Leash) -> Self {
+        let asked = match plan.body {
+            Framing::Upgrade => Asked::Upgrade,
+            _ if plan.method == Method::HEAD => Asked::Head,
+            _ => Asked::Body,
+        };
         Self {
             direct,
             client,
             upload: Upload::new(plan.head, plan.body),
             leash,
-            is_idempotent: plan.method.is_idempotent(),
+            is_idempotent: plan.method.is_idempotent() && asked != Asked::Upgrade,
             has_certificate: plan.has_certificate,
             is_resent: false,
             tries: 0,
+            switched: None,
             answering: Answering {
                 policy: Arc::clone(&direct.policy),
                 visit: Some(plan.visit),
                 id: plan.id,
-                is_head: plan.method == Method::HEAD,
+                asked,
                 is_encrypted: plan.is_encrypted,
             },
         }
-    }
-
-    pub(super) fn into_client(self) -> C {
-        self.client
     }
 
     /// Answers the request.
@@ -133,9 +166,10 @@ impl<'x, C: Client> Exchange<'x, C> {
         let has_heard = pump.has_heard();
         match done {
             Ok(()) => {
-                let socket = pump.into_socket();
-                if let (Some(socket), Some(visit)) = (socket, &self.answering.visit) {
-                    self.keep(visit, socket);
+                match pump.into_left() {
+                    Left::Idle(socket) => self.keep(socket),
+                    Left::Switched(socket) => self.switched = Some(socket),
+                    Left::Nothing => {}
                 }
                 Ok(())
             }
@@ -147,7 +181,10 @@ impl<'x, C: Client> Exchange<'x, C> {
     }
 
     /// Keeps a connection for the next request, unless there is none to come.
-    fn keep(&self, visit: &Visit, socket: Socket) {
+    fn keep(&self, socket: Socket) {
+        let Some(visit) = &self.answering.visit else {
+            return;
+        };
         let instance = visit.instance();
         if instance.drain_ends().is_none() {
             self.direct.pool.keep(socket);
@@ -226,27 +263,12 @@ impl<'x, C: Client> Exchange<'x, C> {
     #[cold]
     async fn fail(&mut self, failure: Failure) {
         let summary = self.summary();
-        let reason = &failure.reason;
+        failure.log(&summary);
         let (refusal, own) = match failure.fault {
-            Fault::ClientGone => {
-                debug!("{summary}: the client has gone: {reason}");
-                return self.client.abandon();
-            }
-            Fault::Origin(error) => {
-                match error {
-                    ProxyError::NotFound | ProxyError::Drained => info!("{summary}: {reason}"),
-                    _ => warn!("{summary}: {error}: {reason}"),
-                }
-                self.tell(error)
-            }
-            Fault::Client(refusal) => {
-                info!("{summary}: {} {reason}", refusal.message);
-                (refusal, None)
-            }
-            Fault::Proxy => {
-                error!("{summary}: {reason}");
-                (error::internal(), None)
-            }
+            Fault::ClientGone => return self.client.abandon(),
+            Fault::Origin(error) => self.tell(error),
+            Fault::Client(refusal) => (refusal, None),
+            Fault::Proxy => (error::internal(), None),
         };
         // What follows is the proxy's own, which no instance can be taken down under.
         self.leash.release();
@@ -285,10 +307,9 @@ impl<'x, C: Client> Exchange<'x, C> {
 
     /// Emits the event, and makes the answer.
     fn tell(&self, error: ProxyError) -> (Refusal, Option<Response<Bytes>>) {
-        let route = self.answering.visit.as_ref().map(Visit::route);
-        let names = self.names();
-        let policy = &self.answering.policy;
-        policy.fail(route, self.client.method(), names, error)
+        let name = self.name();
+        let visit = self.answering.visit.as_ref();
+        name.tell(&self.answering.policy, visit, error)
     }
 
     /// Answers in the target's place.
@@ -329,28 +350,22 @@ impl<'x, C: Client> Exchange<'x, C> {
         }
     }
 
-    /// The request's host and path as they are matched; as they came, if they cannot be.
-    fn names(&self) -> (String, String) {
-        match self.client.view() {
+    fn name(&self) -> Name {
+        let as_it_came = || String::from_utf8_lossy(self.client.target()).into_owned();
+        let (host, path) = match self.client.view() {
             Some(view) => (view.host.into_owned(), view.path.into_owned()),
-            None => (
-                String::new(),
-                String::from_utf8_lossy(self.client.target()).into_owned(),
-            ),
+            None => (String::new(), as_it_came()),
+        };
+        Name {
+            method: self.client.method(),
+            host,
+            path,
         }
     }
 
-    /// The request in a log line; the target is internal and stands only in the log.
+    /// The request in a log line.
     fn summary(&self) -> String {
-        let (host, path) = self.names();
-        let visit = self.answering.visit.as_ref();
-        let target = visit.map(|visit| format!(" -> {}", visit.instance().target));
-        format!(
-            "{} {host}{}{}",
-            self.client.method(),
-            path.escape_debug(),
-            target.unwrap_or_default(),
-        )
+        self.name().summary(self.answering.visit.as_ref())
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::io;
 
+use log::{debug, error, info, warn};
+
 use super::answer::AnswerError;
 use crate::answer::Refusal;
 use crate::front::{BadChunk, Drained};
-use crate::proxy::error::{self, Fault};
+use crate::proxy::error::{self as faults, Fault};
 use crate::registry::ProxyError;
 
 /// Why an exchange broke off: whose fault it is, and the reason for the log.
@@ -94,7 +96,21 @@ impl Failure {
 
     /// The request's body is not the chunks that its head has announced.
     pub(super) fn bad_chunk() -> Self {
-        Self::refused(error::bad_chunk())
+        Self::refused(faults::bad_chunk())
+    }
+
+    /// Writes it into the log, behind what says which request it is about.
+    pub(super) fn log(&self, summary: &str) {
+        let reason = &self.reason;
+        match &self.fault {
+            Fault::ClientGone => debug!("{summary}: the client has gone: {reason}"),
+            Fault::Origin(ProxyError::NotFound | ProxyError::Drained) => {
+                info!("{summary}: {reason}");
+            }
+            Fault::Origin(error) => warn!("{summary}: {error}: {reason}"),
+            Fault::Client(refusal) => info!("{summary}: {} {reason}", refusal.message),
+            Fault::Proxy => error!("{summary}: {reason}"),
+        }
     }
 
     /// What a read from a client or a write to it has met.

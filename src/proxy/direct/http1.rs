@@ -71,6 +71,12 @@ impl<'c> Http1<'c> {
         closes: bool,
         stop: &'c AtomicBool,
     ) -> Self {
+        let early = if body == Framing::Upgrade {
+            connection.await_switch(early);
+            BytesMut::new()
+        } else {
+            early
+        };
         Self {
             connection,
             head,
@@ -96,6 +102,11 @@ impl<'c> Http1<'c> {
         } else {
             Ended::Closed
         }
+    }
+
+    /// The connection, for the protocol that it has been switched to.
+    pub(super) fn into_connection(self) -> &'c mut Connection {
+        self.connection
     }
 
     /// One piece of the body as it is on the wire.
@@ -256,7 +267,7 @@ impl Client for Http1<'_> {
         self.put_fields(fields);
         self.form = Form::Plain;
         match beginning.framing {
-            Framing::None => {}
+            Framing::None | Framing::Upgrade => {}
             Framing::Length(length) => {
                 let mut text = itoa::Buffer::new();
                 self.put(b"Content-Length", text.format(length).as_bytes());
@@ -269,8 +280,12 @@ impl Client for Http1<'_> {
         if beginning.is_bodiless {
             self.form = Form::None;
         }
-        let connection: &[u8] = if self.keeps { b"keep-alive" } else { b"close" };
-        self.put(b"Connection", connection);
+        if beginning.framing == Framing::Upgrade {
+            self.connection.switch();
+        } else {
+            let connection: &[u8] = if self.keeps { b"keep-alive" } else { b"close" };
+            self.put(b"Connection", connection);
+        }
         self.out.extend_from_slice(b"\r\n");
         Ok(())
     }

@@ -8,6 +8,9 @@
 //! nothing more is read until it is. Heads are written from the fields as they came (`request`,
 //! `answer`). Connections to targets are kept in a pool of its own (`pool`).
 //!
+//! A target may agree to speak WebSocket. Then the request is over and its room is free again; the two
+//! connections go on as a `tunnel`.
+//!
 //! What is refused, and whatever else is not the plain case, is left to Pingora (`plan`).
 
 mod answer;
@@ -19,11 +22,13 @@ mod exchange;
 mod failure;
 mod http1;
 mod http2;
+mod name;
 mod plan;
 mod pool;
 mod pump;
 mod request;
 mod socket;
+mod tunnel;
 
 use std::io;
 use std::sync::Arc;
@@ -37,7 +42,7 @@ use super::peer::Address;
 use super::policy::Policy;
 use crate::front::{Arrived, Caller, Connection, Deadline, Ended, Incoming, Leash};
 use crate::route::Instance;
-use exchange::Exchange;
+use exchange::{Exchange, Outcome};
 use http1::Http1;
 use http2::Http2;
 pub use plan::Plan;
@@ -102,18 +107,37 @@ impl Direct {
 
     /// Answers the request on an HTTP/1 connection; `head` is its head and `early` what has been read of
     /// its body.
-    pub(super) async fn serve(
-        &self,
+    pub(super) fn serve<'c>(
+        &'c self,
         plan: Plan,
-        connection: &mut Connection,
+        connection: &'c mut Connection,
+        message: (BytesMut, BytesMut),
+        timer: &'c mut Deadline,
+        stop: &'c AtomicBool,
+    ) -> impl Future<Output = Ended> + Send + 'c {
+        // Boxed, and made here: what a request needs is no part of the future of an idle connection, nor
+        // of a tunnel.
+        let exchange = Box::pin(self.exchange(plan, connection, message, timer, stop));
+        async move {
+            match exchange.await {
+                Outcome::Ended(ended) => ended,
+                Outcome::Switched(tunnel) => tunnel.run().await,
+            }
+        }
+    }
+
+    async fn exchange<'c>(
+        &'c self,
+        plan: Plan,
+        connection: &'c mut Connection,
         (head, early): (BytesMut, BytesMut),
-        timer: &mut Deadline,
-        stop: &AtomicBool,
-    ) -> Ended {
+        timer: &'c mut Deadline,
+        stop: &'c AtomicBool,
+    ) -> Outcome<'c> {
         let leash = connection.held();
         let client = Http1::new(connection, head, early, plan.body, plan.closes, stop);
         let mut exchange = Exchange::new(self, plan, client, &leash);
         exchange.run(timer).await;
-        exchange.into_client().ended()
+        exchange.into_outcome(timer)
     }
 }

@@ -44,10 +44,13 @@ impl Plan {
             HeadFraming::Length(0) => Framing::None,
             HeadFraming::Length(length) => Framing::Length(length),
             HeadFraming::Chunked => Framing::Chunked,
-            HeadFraming::Upgrade => return None,
+            HeadFraming::Upgrade => Framing::Upgrade,
         };
         let mut room = super::request::room();
         let (method, target, fields) = super::request::parse(request.head, &mut room)?;
+        if body == Framing::Upgrade && !is_handshake(method, fields) {
+            return None;
+        }
         let message = Message {
             method,
             target: target.as_bytes(),
@@ -151,6 +154,14 @@ impl Plan {
             id,
         })
     }
+}
+
+/// Whether a request that asks for a WebSocket asks for nothing else (RFC 6455, 4.1).
+fn is_handshake(method: &str, fields: &[httparse::Header<'_>]) -> bool {
+    let upgrades = fields
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case("upgrade"));
+    method == "GET" && upgrades.count() == 1
 }
 
 /// The id of a request: the client's, if it may choose and the text is one; else a new one.

@@ -19,13 +19,13 @@ use crate::proxy::options::Timeouts;
 use crate::registry::ProxyError;
 
 /// One read from either side.
-const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 64 * 1024;
 
 /// How much of a request's body is kept to be sent again: 64 KiB, and what makes them chunks.
 const LONGEST_REPLAY: usize = 66 * 1024;
 
 thread_local! {
-    static BUFFER: RefCell<Box<[u8]>> =
+    pub(super) static BUFFER: RefCell<Box<[u8]>> =
         RefCell::new(vec![0; CHUNK_HEAD + PIECE + CHUNK_END.len()].into_boxed_slice());
 }
 
@@ -56,7 +56,7 @@ impl Upload {
             sent: 0,
             framing,
             is_kept: false,
-            is_ended: framing == Framing::None,
+            is_ended: matches!(framing, Framing::None | Framing::Upgrade),
             is_refused: false,
         }
     }
@@ -144,6 +144,19 @@ enum Stage {
     Head,
     Body(Body),
     Over,
+    /// The target speaks another protocol from here on.
+    Switched,
+}
+
+/// What becomes of the connection to the target when the answer is on its way.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// It can be used again.
+    Idle(Socket),
+    /// It speaks the next protocol.
+    Switched(Socket),
+    /// It is closed.
+    Nothing,
 }
 
 /// One request on one connection.
@@ -198,10 +211,13 @@ impl<'x, C: Client> Pump<'x, C> {
         self.has_heard
     }
 
-    /// The connection, if it can be used again.
-    pub(super) fn into_socket(self) -> Option<Socket> {
-        let is_over = matches!(self.stage, Stage::Over);
-        (is_over && self.upload.is_whole() && self.keeps).then_some(self.socket)
+    /// The connection, once the answer is on its way.
+    pub(super) fn into_left(self) -> Left {
+        match self.stage {
+            Stage::Over if self.upload.is_whole() && self.keeps => Left::Idle(self.socket),
+            Stage::Switched => Left::Switched(self.socket),
+            Stage::Head | Stage::Body(_) | Stage::Over => Left::Nothing,
+        }
     }
 
     /// Goes on until the answer is complete and on its way.
@@ -324,10 +340,11 @@ impl<'x, C: Client> Pump<'x, C> {
         Poll::Ready(Ok(()))
     }
 
-    /// Moves the answer; ready when it is complete and on its way.
+    /// Moves the answer; ready when it is complete and on its way, or its head is that agrees to another
+    /// protocol.
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Result<Wait, Failure> {
         loop {
-            if matches!(self.stage, Stage::Over) {
+            if matches!(self.stage, Stage::Over | Stage::Switched) {
                 return match self.client.poll_flush(context) {
                     Poll::Ready(flushed) => flushed.map(Poll::Ready),
                     Poll::Pending => Ok(Poll::Pending),
@@ -398,6 +415,10 @@ impl<'x, C: Client> Pump<'x, C> {
                     }
                     end
                 }
+                Stage::Switched => {
+                    self.answering.sent(bytes.len());
+                    return self.client.write(context, bytes);
+                }
                 Stage::Over => {
                     // Of a message that nobody has asked for.
                     self.keeps = false;
@@ -435,19 +456,22 @@ impl<'x, C: Client> Pump<'x, C> {
     /// Reads a head; its length, if it is complete.
     fn read_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Failure> {
         let mut room = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-        let is_head = self.answering.is_head;
-        let head = Head::parse(bytes, &mut room, is_head).map_err(Failure::invalid)?;
+        let asked = self.answering.asked;
+        let head = Head::parse(bytes, &mut room, asked).map_err(Failure::invalid)?;
         let Some(head) = head else {
             return Ok(None);
         };
-        if head.status.is_informational() {
+        let is_switch = head.framing == Framing::Upgrade;
+        if head.status.is_informational() && !is_switch {
             self.answering.inform(self.client, &head);
             return Ok(Some(head.length));
         }
         self.keeps = head.keeps;
         self.answering.begin(self.client, &head)?;
         let body = Body::new(head.framing);
-        if body.is_over() {
+        if is_switch {
+            self.stage = Stage::Switched;
+        } else if body.is_over() {
             self.finish()?;
         } else {
             self.stage = Stage::Body(body);

@@ -240,8 +240,13 @@ impl<'a> Message<'a> {
         self.fields.each(|(name, value)| {
             self.write_field(out, (name, value), survey, said, &mut earlier);
         });
-        if said.body == Framing::Chunked {
-            put(out, b"Transfer-Encoding", &[b"chunked"]);
+        match said.body {
+            Framing::Chunked => put(out, b"Transfer-Encoding", &[b"chunked"]),
+            Framing::Upgrade => {
+                put(out, b"Connection", &[b"Upgrade"]);
+                put(out, b"Upgrade", &[b"websocket"]);
+            }
+            Framing::None | Framing::Length(_) | Framing::UntilClose => {}
         }
         put(out, said.id_field.as_bytes(), &[said.id]);
         for (name, value) in said.identity.into_iter().flat_map(TlsClient::identity) {
