@@ -121,7 +121,7 @@ impl Direct {
         async move {
             match exchange.await {
                 Outcome::Ended(ended) => ended,
-                Outcome::Switched(tunnel) => tunnel.run().await,
+                Outcome::Switched(tunnel) => Box::pin(tunnel.run()).await,
             }
         }
     }
