@@ -8,8 +8,6 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::socket::Socket;
-
 /// The longest time between two looks at the idle connections: so long one may stay open that its
 /// target has closed.
 const LONGEST_PERIOD: Duration = Duration::from_secs(1);
@@ -17,19 +15,25 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(1);
 /// The shortest.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(20);
 
+/// A connection that can be kept for another request.
+pub(super) trait Kept: Send + 'static {
+    /// Whether an idle one can be used, as far as is known.
+    fn is_usable(&self) -> bool;
+}
+
 /// The idle connections, each for the instance that it leads to: a replaced one's are never used again.
 /// The latest is used first; when there are too many, the one that has been idle for longest goes.
 #[derive(Debug)]
-pub(super) struct Pool {
-    idle: Mutex<Idle>,
+pub(super) struct Pool<C> {
+    idle: Mutex<Idle<C>>,
     most: usize,
     limit: Option<Duration>,
 }
 
-#[derive(Debug, Default)]
-struct Idle {
+#[derive(Debug)]
+struct Idle<C> {
     /// All of them, in the order in which they became idle.
-    entries: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, Entry<C>>,
     /// Those of each instance, by its serial number.
     of: AHashMap<u64, VecDeque<u64>>,
     next: u64,
@@ -38,41 +42,41 @@ struct Idle {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<C> {
     serial: u64,
-    socket: Socket,
+    connection: C,
     since: Instant,
 }
 
-impl Pool {
+impl<C: Kept> Pool<C> {
     /// A pool of at most so many connections, each kept for so long.
     pub(super) fn new(most: usize, limit: Option<Duration>) -> Self {
         Self {
-            idle: Mutex::default(),
+            idle: Mutex::new(Idle::new()),
             most,
             limit,
         }
     }
 
     /// A connection to an instance that has been idle and can be used.
-    pub(super) fn take(&self, serial: u64) -> Option<Socket> {
+    pub(super) fn take(&self, serial: u64) -> Option<C> {
         loop {
             let entry = self.idle.lock().take(serial)?;
-            if entry.socket.is_quiet() {
-                return Some(entry.socket);
+            if entry.connection.is_usable() {
+                return Some(entry.connection);
             }
         }
     }
 
     /// Keeps a connection; it must be called within a runtime.
-    pub(super) fn keep(self: &Arc<Self>, serial: u64, socket: Socket) {
+    pub(super) fn keep(self: &Arc<Self>, serial: u64, connection: C) {
         if self.most == 0 {
             return;
         }
         let since = Instant::now();
         let entry = Entry {
             serial,
-            socket,
+            connection,
             since,
         };
         let mut idle = self.idle.lock();
@@ -100,9 +104,9 @@ impl Pool {
     fn sweep(&self) -> bool {
         let now = Instant::now();
         let mut idle = self.idle.lock();
-        let is_over = |entry: &Entry| {
+        let is_over = |entry: &Entry<C>| {
             let age = now.duration_since(entry.since);
-            self.limit.is_some_and(|limit| age >= limit) || !entry.socket.is_quiet()
+            self.limit.is_some_and(|limit| age >= limit) || !entry.connection.is_usable()
         };
         let over: Vec<u64> = idle
             .entries
@@ -110,7 +114,7 @@ impl Pool {
             .filter(|(_, entry)| is_over(entry))
             .map(|(stamp, _)| *stamp)
             .collect();
-        let closed: Vec<Option<Entry>> = over.iter().map(|stamp| idle.remove(*stamp)).collect();
+        let closed: Vec<Option<Entry<C>>> = over.iter().map(|stamp| idle.remove(*stamp)).collect();
         idle.is_watched = !idle.entries.is_empty();
         let is_watched = idle.is_watched;
         drop(idle);
@@ -119,25 +123,34 @@ impl Pool {
     }
 }
 
-impl Idle {
-    fn put(&mut self, entry: Entry) {
+impl<C> Idle<C> {
+    fn new() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            of: AHashMap::new(),
+            next: 0,
+            is_watched: false,
+        }
+    }
+
+    fn put(&mut self, entry: Entry<C>) {
         let stamp = self.next;
         self.next += 1;
         self.of.entry(entry.serial).or_default().push_back(stamp);
         self.entries.insert(stamp, entry);
     }
 
-    fn take(&mut self, serial: u64) -> Option<Entry> {
+    fn take(&mut self, serial: u64) -> Option<Entry<C>> {
         let stamp = *self.of.get(&serial)?.back()?;
         self.remove(stamp)
     }
 
-    fn take_oldest(&mut self) -> Option<Entry> {
+    fn take_oldest(&mut self) -> Option<Entry<C>> {
         let stamp = *self.entries.keys().next()?;
         self.remove(stamp)
     }
 
-    fn remove(&mut self, stamp: u64) -> Option<Entry> {
+    fn remove(&mut self, stamp: u64) -> Option<Entry<C>> {
         let entry = self.entries.remove(&stamp)?;
         if let Some(stamps) = self.of.get_mut(&entry.serial) {
             // The first or the last, nearly always.
@@ -154,7 +167,7 @@ impl Idle {
 }
 
 /// Looks after the idle connections for as long as there are any.
-async fn watch(pool: Weak<Pool>, period: Duration) {
+async fn watch<C: Kept>(pool: Weak<Pool<C>>, period: Duration) {
     loop {
         tokio::time::sleep(period).await;
         match pool.upgrade() {
@@ -169,6 +182,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
+    use super::super::socket::Socket;
     use super::*;
 
     fn pair() -> (Socket, UnixStream) {
@@ -183,7 +197,7 @@ mod tests {
         assert_eq!(end.expect("the end").unwrap(), 0);
     }
 
-    fn count(pool: &Pool) -> usize {
+    fn count(pool: &Pool<Socket>) -> usize {
         let idle = pool.idle.lock();
         let of: usize = idle.of.values().map(VecDeque::len).sum();
         assert_eq!(of, idle.entries.len());
