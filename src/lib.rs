@@ -54,8 +54,8 @@
 //!                                      registry::hold -> route::Table
 //!                                         |
 //!                                      one of the route's instances: the same path, byte for byte;
-//!                                      plain HTTP/1.1 by proxy::direct, everything else by Pingora's
-//!                                      HttpProxy and proxy::Gateway
+//!                                      plain HTTP/1.1, and gRPC, by proxy::direct, everything else
+//!                                      by Pingora's HttpProxy and proxy::Gateway
 //! ```
 //!
 //! A request takes its route from the table once and keeps it: a change of the table touches no

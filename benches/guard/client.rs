@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::Result;
 use crate::http2::Http2;
 use crate::proxy::Proxy;
-use crate::scenario::{Connection, Scenario};
+use crate::scenario::{Connection, Request, Scenario};
 
 /// Longer than any answer takes, on a busy machine too.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -57,7 +57,10 @@ impl Client {
         let (status, body) = match &mut self.link {
             Link::Tcp(stream) => exchange(stream, &request())?,
             Link::Tls(stream) => exchange(stream, &request())?,
-            Link::Http2(link) => link.get(&self.scenario.path(number))?,
+            Link::Http2(link) => match self.scenario.request {
+                Request::Call => link.call(&self.scenario.path(number))?,
+                _ => link.get(&self.scenario.path(number))?,
+            },
         };
         if status == 200 && self.scenario.is_right(&body) {
             return Ok(());

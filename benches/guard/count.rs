@@ -36,7 +36,7 @@ impl fmt::Display for Counted {
 
 /// Counts a scenario, and leaves callgrind's file of it in the folder.
 pub(crate) fn count(scenario: &Scenario, binary: &Path, folder: &Path) -> Result<Counted> {
-    let origin = origin::start(&scenario.body())?;
+    let origin = origin::start(scenario)?;
     let mut proxy = Proxy::start(scenario, binary, origin)?;
     let mut client = Client::connect(scenario, &proxy, origin)?;
     client.ask()?;

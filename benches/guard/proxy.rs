@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::scenario::{Connection, Scenario};
+use crate::scenario::{Connection, Request, Scenario};
 
 pub(crate) struct Proxy {
     child: Child,
@@ -137,7 +137,11 @@ fn configuration(scenario: &Scenario, folder: &Path, origin: u16) -> Result<Stri
     writeln!(text, "routes:")?;
     for number in 0..scenario.routes {
         let prefix = scenario.prefix(number);
-        writeln!(text, "  - {{prefix: '{prefix}', port: {origin}}}")?;
+        let protocol = match scenario.request {
+            Request::Call => ", protocol: h2c",
+            _ => "",
+        };
+        writeln!(text, "  - {{prefix: '{prefix}', port: {origin}{protocol}}}")?;
     }
     Ok(text)
 }

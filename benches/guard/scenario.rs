@@ -28,16 +28,26 @@ pub(crate) enum Request {
     Large,
     /// A body of 1 KiB.
     Post,
+    /// A unary call of gRPC with a message of 32 bytes, which comes back; over HTTP/2, also to the app.
+    Call,
     /// A registration that is there already, with its lease.
     Renewal,
 }
 
-pub(crate) const ALL: [Scenario; 8] = [
+/// The message of a call, behind its five bytes of gRPC: not compressed, 32 bytes.
+pub(crate) const MESSAGE: [u8; 37] = {
+    let mut message = [b'm'; 37];
+    [message[0], message[1], message[2], message[3], message[4]] = [0, 0, 0, 0, 32];
+    message
+};
+
+pub(crate) const ALL: [Scenario; 9] = [
     scenario("get", Connection::Http1, 1, Request::Get),
     scenario("get-browser", Connection::Http1, 1, Request::Browser),
     scenario("get-tls", Connection::Tls, 1, Request::Get),
     scenario("get-http2", Connection::Http2, 1, Request::Get),
     scenario("get-100k", Connection::Http1, 1, Request::Large),
+    scenario("grpc", Connection::Http2, 1, Request::Call),
     scenario("post-1k", Connection::Http1, 1, Request::Post),
     scenario("routes-10000", Connection::Http1, 10_000, Request::Get),
     scenario("renewal", Connection::Http1, 1, Request::Renewal),
@@ -104,6 +114,8 @@ impl Scenario {
         let text = match self.request {
             Request::Get | Request::Large => get("Accept: */*\r\nUser-Agent: guard\r\n"),
             Request::Browser => get(BROWSER),
+            // Never asked over HTTP/1.1.
+            Request::Call => String::new(),
             Request::Post => post(&path, "text/plain", &"x".repeat(1024)),
             Request::Renewal => {
                 let body = format!(r#"{{"prefix":"/app","port":{origin},"ttl":"1h"}}"#);
@@ -117,6 +129,7 @@ impl Scenario {
     pub(crate) fn body(&self) -> Vec<u8> {
         match self.request {
             Request::Large => vec![b'x'; 100 * 1024],
+            Request::Call => MESSAGE.to_vec(),
             _ => b"ok".to_vec(),
         }
     }

@@ -53,7 +53,7 @@ use failures::Failures;
 use farewell::{LINGER, dismiss, head_too_slow, refuse, tls_required};
 use greeting::{Greeting, Speech};
 pub use h2::Incoming;
-pub(crate) use h2::{Reply, RequestBody};
+pub(crate) use h2::{Reply, RequestBody, poll_room};
 pub(crate) use head::{Framing as HeadFraming, HeadLimits};
 use head::{Head, HeadError, HeadScan};
 pub(crate) use hold::Hold;

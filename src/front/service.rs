@@ -25,16 +25,19 @@ pub trait Service: HttpServerApp + Send + Sync + 'static {
     /// A request that it has taken.
     type Taken: Send;
 
+    /// The same of a stream of HTTP/2.
+    type TakenStream: Send;
+
     /// Takes a request, if it can answer it without a session.
     fn take(&self, request: &Arrived<'_>) -> Option<Self::Taken>;
 
     /// The same for a stream of HTTP/2.
-    fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<Self::Taken>;
+    fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<Self::TakenStream>;
 
     /// Answers the request of a stream that it has taken.
     fn serve_stream(
         &self,
-        taken: Self::Taken,
+        taken: Self::TakenStream,
         request: Incoming,
         leash: &Leash,
     ) -> impl Future<Output = ()> + Send;

@@ -35,7 +35,7 @@ pub(super) fn is_call(request: &RequestHeader) -> bool {
 }
 
 /// The status of a refused call: by the app's own word, if it has reset the stream.
-fn status(refusal: &Refusal, reset: Option<u32>) -> Status {
+pub(super) fn status(refusal: &Refusal, reset: Option<u32>) -> Status {
     reset.map_or_else(|| Status::of(refusal), Status::of_reset)
 }
 
@@ -79,10 +79,12 @@ pub(super) async fn end(
 
 /// How long a call may take by its own word: none if that is not a call, or has no deadline.
 pub(super) fn deadline(request: &RequestHeader) -> Option<Duration> {
-    if !is_call(request) {
-        return None;
-    }
-    timeout(request.headers.get(TIMEOUT)?.as_bytes())
+    is_call(request).then(|| named_deadline(&request.headers))?
+}
+
+/// How long a call may take by its fields.
+pub(super) fn named_deadline(fields: &HeaderMap) -> Option<Duration> {
+    timeout(fields.get(TIMEOUT)?.as_bytes())
 }
 
 /// At most eight digits and a unit, as the protocol has it; anything else is no timeout, and left to

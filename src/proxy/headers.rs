@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, HOST, TE, TRAILER, UPGRADE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{ErrorType, OrErr, Result};
@@ -228,11 +228,14 @@ pub(super) fn introduce(request: &mut RequestHeader, client: Option<&TlsClient>)
 
 /// Whether a client of HTTP/2 takes trailers (RFC 9113, 8.2.2: the one thing that `TE` may say).
 pub(super) fn wants_trailers(request: &RequestHeader) -> bool {
-    request.version == http::Version::HTTP_2
-        && request
-            .headers
-            .get(TE)
-            .is_some_and(|value| value.as_bytes() == b"trailers")
+    request.version == http::Version::HTTP_2 && takes_trailers(&request.headers)
+}
+
+/// The same, by the fields of HTTP/2.
+pub(super) fn takes_trailers(fields: &HeaderMap) -> bool {
+    fields
+        .get(TE)
+        .is_some_and(|value| value.as_bytes() == b"trailers")
 }
 
 /// Sets a field, behind what it has already if that is kept.

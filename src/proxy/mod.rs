@@ -5,11 +5,11 @@
 //! clients are told when something fails. Then there are two ways:
 //!
 //! - `direct`, from clients of HTTP/1.1 and HTTP/2 to a target that speaks HTTP/1.1 without TLS, which is
-//!   nearly every request, and the WebSockets among them: one future moves the bytes of both directions,
-//!   with one buffer for each thread.
-//! - `gateway`, Pingora's own, for everything else: gRPC, HTTP/2 and TLS with targets, clients of HTTP/1.0,
-//!   and every request that is refused. In its `request_filter` a miss can be answered on a connection
-//!   that stays open; `upstream_peer` makes the peer of the route that was found.
+//!   nearly every request, and the WebSockets among them; and for calls of gRPC to a target that speaks
+//!   HTTP/2 without TLS: one future moves the bytes of both directions.
+//! - `gateway`, Pingora's own, for everything else: TLS with targets, other requests than calls to targets of
+//!   HTTP/2, clients of HTTP/1.0, and every request that is refused. In its `request_filter` a miss can be
+//!   answered on a connection that stays open; `upstream_peer` makes the peer of the route that was found.
 
 mod challenges;
 mod context;
@@ -47,7 +47,7 @@ pub use target_tls::{TargetTlsError, TargetTlsOptions};
 
 use crate::front::{Arrived, Caller, Connection, Deadline, Ended, Incoming, Leash, Service};
 use direct::Direct;
-pub use direct::Plan;
+pub use direct::{Call, Plan, StreamPlan};
 
 /// Both ways, as the service behind the front.
 pub struct Proxy {
@@ -68,16 +68,17 @@ impl Proxy {
 
 impl Service for Proxy {
     type Taken = Plan;
+    type TakenStream = StreamPlan;
 
     fn take(&self, request: &Arrived<'_>) -> Option<Plan> {
         self.direct.take(request)
     }
 
-    fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<Plan> {
+    fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<StreamPlan> {
         self.direct.take_stream(request, caller)
     }
 
-    async fn serve_stream(&self, plan: Plan, request: Incoming, leash: &Leash) {
+    async fn serve_stream(&self, plan: StreamPlan, request: Incoming, leash: &Leash) {
         self.direct.serve_stream(plan, request, leash).await;
     }
 

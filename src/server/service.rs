@@ -38,6 +38,7 @@ pub type ControlService = Service<Front<Bridge, Bridge>>;
 /// Every registration needs a session.
 impl Behind for Bridge {
     type Taken = Infallible;
+    type TakenStream = Infallible;
 
     fn take(&self, _request: &Arrived<'_>) -> Option<Infallible> {
         None

@@ -45,6 +45,7 @@ mod events_readers;
 mod failures;
 mod fuzz;
 mod grpc;
+mod grpc_connections;
 mod grpcio;
 mod h2_conformance;
 mod heads;

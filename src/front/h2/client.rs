@@ -17,7 +17,7 @@ pub(crate) struct Client {
     /// The connection: addresses, TLS, times.
     pub(crate) digest: Digest,
     /// Who asks, by it.
-    pub(super) caller: Caller,
+    pub(crate) caller: Caller,
     /// What its requests are met with.
     pub(super) manner: Manner,
     /// Whether the server has begun to stop, for whoever may wait for that.

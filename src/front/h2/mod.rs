@@ -35,7 +35,7 @@ use super::{Front, Http2Client, Service, intake, leash, stopping};
 pub(crate) use body::RequestBody;
 use client::{Client, InUse};
 pub use incoming::Incoming;
-pub(crate) use reply::Reply;
+pub(crate) use reply::{Reply, poll_room};
 use streams::{Connection, End, Streams};
 
 /// How many streams of a connection h2 may reset for what the client does wrong.

@@ -185,7 +185,7 @@ impl Drop for Reply {
 }
 
 /// How much may be sent, at least one byte.
-fn poll_room(
+pub(crate) fn poll_room(
     body: &mut SendStream<Bytes>,
     wanted: usize,
     context: &mut Context<'_>,

@@ -370,7 +370,7 @@ impl<'x, C: Client> Exchange<'x, C> {
 }
 
 /// Waits for what is no read or write of the client's, unless the exchange is cut meanwhile.
-async fn unless_cut<T>(leash: &Leash, wait: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn unless_cut<T>(leash: &Leash, wait: impl Future<Output = T>) -> Option<T> {
     let mut wait = std::pin::pin!(wait);
     std::future::poll_fn(|context| match wait.as_mut().poll(context) {
         Poll::Pending if leash.is_cut() => Poll::Ready(None),

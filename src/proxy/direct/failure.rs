@@ -26,6 +26,8 @@ pub(super) enum Reason {
     Io(#[from] io::Error),
     #[error(transparent)]
     Invalid(#[from] AnswerError),
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
     #[error("{0}")]
     Said(&'static str),
 }

@@ -1,5 +1,5 @@
 //! The direct way: a request of HTTP/1.1 or HTTP/2 goes to a target that speaks HTTP/1.1 without TLS, and its
-//! answer back, without a session of Pingora's.
+//! answer back, without a session of Pingora's. Calls of gRPC do to a target of HTTP/2 without TLS (`calls`).
 //!
 //! Pingora's `HttpProxy` runs the two halves of a request as two futures that talk over channels, copies
 //! both heads into maps, and keeps a buffer of 64 KiB for each; that is more than half of what a small
@@ -16,6 +16,7 @@
 mod answer;
 mod answering;
 mod body;
+mod calls;
 mod client;
 mod clock;
 mod exchange;
@@ -38,10 +39,13 @@ use bytes::BytesMut;
 use pingora_core::server::configuration::ServerConf;
 use pingora_timeout::timeout;
 
+use super::grpc;
 use super::peer::Address;
 use super::policy::Policy;
 use crate::front::{Arrived, Caller, Connection, Deadline, Ended, Incoming, Leash};
 use crate::route::Instance;
+pub use calls::Call;
+use calls::Line;
 use exchange::{Exchange, Outcome};
 use http1::Http1;
 use http2::Http2;
@@ -49,10 +53,19 @@ pub use plan::Plan;
 use pool::Pool;
 use socket::{Socket, Sources};
 
+/// A request of HTTP/2 that goes the direct way.
+pub enum StreamPlan {
+    /// To a target of HTTP/1.1.
+    Request(Plan),
+    /// A call, to a target of HTTP/2.
+    Call(Call),
+}
+
 /// The direct way, with its connections to targets.
 pub(super) struct Direct {
     policy: Arc<Policy>,
-    pool: Arc<Pool>,
+    pool: Arc<Pool<Socket>>,
+    lines: Arc<Pool<Line>>,
     sources: Sources,
     /// How many connections are tried for one request, at most.
     most_tries: usize,
@@ -63,9 +76,11 @@ impl Direct {
     /// and how often it tries.
     pub(super) fn new(policy: Arc<Policy>, conf: &ServerConf) -> Self {
         let idle = policy.options.timeouts.upstream_idle;
+        let most_idle = conf.upstream_keepalive_pool_size;
         Self {
             policy,
-            pool: Arc::new(Pool::new(conf.upstream_keepalive_pool_size, idle)),
+            pool: Arc::new(Pool::new(most_idle, idle)),
+            lines: Arc::new(Pool::new(most_idle, idle)),
             sources: Sources::of(conf),
             most_tries: conf.max_retries.max(1),
         }
@@ -93,16 +108,29 @@ impl Direct {
     }
 
     /// Takes the request of a stream of HTTP/2, if this is a way for it.
-    pub(super) fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<Plan> {
-        Plan::of_http2(&self.policy, request, caller)
+    pub(super) fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<StreamPlan> {
+        if grpc::is_of_call(&request.head.headers) {
+            Call::of(&self.policy, request, caller).map(StreamPlan::Call)
+        } else {
+            Plan::of_http2(&self.policy, request, caller).map(StreamPlan::Request)
+        }
     }
 
     /// Answers the request of a stream of HTTP/2.
-    pub(super) async fn serve_stream(&self, plan: Plan, request: Incoming, leash: &Leash) {
+    pub(super) async fn serve_stream(&self, plan: StreamPlan, request: Incoming, leash: &Leash) {
         let mut timer = Deadline::default();
-        let mut exchange =
-            Exchange::new(self, plan, Http2::new(request, self.policy.id_field), leash);
-        exchange.run(&mut timer).await;
+        match plan {
+            StreamPlan::Request(plan) => {
+                let client = Http2::new(request, self.policy.id_field);
+                Exchange::new(self, plan, client, leash)
+                    .run(&mut timer)
+                    .await;
+            }
+            StreamPlan::Call(call) => {
+                let mut exchange = calls::Exchange::new(self, call, request, leash);
+                exchange.run(&mut timer).await;
+            }
+        }
     }
 
     /// Answers the request on an HTTP/1 connection; `head` is its head and `early` what has been read of

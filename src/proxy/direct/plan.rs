@@ -10,10 +10,10 @@ use super::request::{Fields, Message, Survey};
 use crate::front::{Arrived, Caller, HeadFraming, Incoming};
 use crate::proxy::context::View;
 use crate::proxy::demand::Way;
-use crate::proxy::grpc;
 use crate::proxy::headers::{self, Client};
 use crate::proxy::policy::Policy;
 use crate::proxy::visit::Visit;
+use crate::route::{Held, Route};
 
 /// A request that goes the direct way.
 pub struct Plan {
@@ -60,13 +60,9 @@ impl Plan {
         Self::of(policy, &message, body, &request.connection.caller())
     }
 
-    /// A plan for a request of HTTP/2; none if it is Pingora's, as calls of gRPC are, whose failures are
-    /// told in another way.
+    /// A plan for a request of HTTP/2 that is no call of gRPC; none if it is Pingora's.
     pub(super) fn of_http2(policy: &Policy, request: &Incoming, caller: &Caller) -> Option<Self> {
         let head = &request.head;
-        if grpc::is_of_call(&head.headers) {
-            return None;
-        }
         let length = || {
             head.headers
                 .get(CONTENT_LENGTH)?
@@ -96,16 +92,66 @@ impl Plan {
         body: Framing,
         caller: &Caller,
     ) -> Option<Self> {
-        let options = &policy.options;
+        let survey = Survey::of(message, policy.id_field)?;
+        let admitted = Admitted::find(policy, message, &survey, caller, Route::is_plain)?;
+        let id = id(survey.id, policy.options.request_ids.accept);
+        let rewritten = admitted.view.rewritten();
+        let mut head = Vec::with_capacity(message.size() + 512);
+        message.write(
+            &mut head,
+            rewritten.as_deref().unwrap_or(message.target),
+            &survey,
+            &super::request::Said {
+                client: admitted.client,
+                identity: caller.tls_client(),
+                is_trusted: admitted.is_trusted,
+                id_field: policy.id_field,
+                id: &id,
+            },
+            body,
+        );
+        Some(Self {
+            visit: policy.visit(admitted.route)?,
+            head,
+            body,
+            method: admitted.method,
+            closes: survey.closes,
+            is_encrypted: admitted.is_encrypted,
+            has_certificate: admitted.has_certificate,
+            id,
+        })
+    }
+}
+
+/// A request that its route takes.
+pub(super) struct Admitted<'a> {
+    pub(super) route: Held,
+    pub(super) view: View<'a>,
+    pub(super) method: Method,
+    pub(super) client: Client,
+    /// Whether the client is a proxy whose word is kept.
+    pub(super) is_trusted: bool,
+    pub(super) is_encrypted: bool,
+    pub(super) has_certificate: bool,
+}
+
+impl<'a> Admitted<'a> {
+    /// Finds the route of a request, if that can be `reached` and asks for nothing that is not met.
+    pub(super) fn find(
+        policy: &Policy,
+        message: &Message<'a>,
+        survey: &Survey<'a>,
+        caller: &Caller,
+        reaches: impl FnOnce(&Route) -> bool,
+    ) -> Option<Self> {
         // What a challenge is answered with, and whether a listener serves at all, is not for here.
         let is_challenge = message.target.starts_with(crate::proxy::challenges::PATH);
         if is_challenge || policy.redirect_port(caller.redirect).is_some() {
             return None;
         }
-        let survey = Survey::of(message, policy.id_field)?;
         let view = View::read(message.target, message.authority, survey.host).ok()?;
         let route = policy.lookup(&view)?;
-        if !route.is_plain() {
+        if !reaches(&route) {
             return None;
         }
         let client = Client {
@@ -113,7 +159,7 @@ impl Plan {
             is_tls: caller.tls.is_some(),
             port: view.port,
         };
-        let is_trusted = headers::is_trusted(caller.address, &options.trusted_proxies);
+        let is_trusted = headers::is_trusted(caller.address, &policy.options.trusted_proxies);
         let is_encrypted = client.is_tls || (is_trusted && message.says_https());
         let has_certificate = caller
             .tls_client()
@@ -127,31 +173,14 @@ impl Plan {
             target: message.target,
         };
         policy.meet(&route, way).ok()?;
-        let id = id(survey.id, options.request_ids.accept);
-        let rewritten = view.rewritten();
-        let mut head = Vec::with_capacity(message.size() + 512);
-        message.write(
-            &mut head,
-            rewritten.as_deref().unwrap_or(message.target),
-            &survey,
-            &super::request::Said {
-                client,
-                identity: caller.tls_client(),
-                is_trusted,
-                id_field: policy.id_field,
-                id: &id,
-                body,
-            },
-        );
         Some(Self {
-            visit: policy.visit(route)?,
-            head,
-            body,
+            route,
+            view,
             method,
-            closes: survey.closes,
+            client,
+            is_trusted,
             is_encrypted,
             has_certificate,
-            id,
         })
     }
 }
@@ -165,7 +194,7 @@ fn is_handshake(method: &str, fields: &[httparse::Header<'_>]) -> bool {
 }
 
 /// The id of a request: the client's, if it may choose and the text is one; else a new one.
-fn id(given: Option<&[u8]>, accepts: bool) -> Id {
+pub(super) fn id(given: Option<&[u8]>, accepts: bool) -> Id {
     match given {
         Some(id) if accepts && headers::is_id(id) => Id::from_slice(id),
         _ => Id::from_slice(&headers::new_id()),

@@ -9,7 +9,7 @@ use hashbrown::{Equivalent, HashMap};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::socket::{Place, Socket};
+use super::socket::{Lead, Place};
 use crate::proxy::peer::Address;
 
 /// The longest time between two looks at the idle connections: so long one may stay open that its
@@ -19,22 +19,31 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(1);
 /// The shortest.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(20);
 
+/// A connection that can be kept for another request.
+pub(super) trait Kept: Send + 'static {
+    /// Where it leads.
+    fn lead(&self) -> &Lead;
+
+    /// Whether an idle one can be used, as far as is known.
+    fn is_usable(&self) -> bool;
+}
+
 /// The idle connections, by where they lead: all routes to an app share them. An instance is given none
 /// that is older than itself, so that a target that registers again, which may be another process at the
 /// same port, gets new ones. The latest is used first; when there are too many, the one that has been idle
 /// for longest goes.
 #[derive(Debug)]
-pub(super) struct Pool {
-    idle: Mutex<Idle>,
+pub(super) struct Pool<C> {
+    idle: Mutex<Idle<C>>,
     most: usize,
     limit: Option<Duration>,
 }
 
-#[derive(Debug, Default)]
-struct Idle {
+#[derive(Debug)]
+struct Idle<C> {
     /// Those to each place, in the order in which they became idle. A place that has none any more stays
     /// until the next look.
-    to: HashMap<Place, VecDeque<Entry>, RandomState>,
+    to: HashMap<Place, VecDeque<Entry<C>>, RandomState>,
     count: usize,
     /// All of them in that order. Those that have been used since are still there, until they are more
     /// than the others.
@@ -48,35 +57,35 @@ struct Idle {
 const MOST_USED: usize = 256;
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<C> {
     /// Which one it was to become idle.
     stamp: u64,
-    socket: Socket,
+    connection: C,
     since: Instant,
 }
 
-impl Pool {
+impl<C: Kept> Pool<C> {
     /// A pool of at most so many connections, each kept for so long.
     pub(super) fn new(most: usize, limit: Option<Duration>) -> Self {
         Self {
-            idle: Mutex::default(),
+            idle: Mutex::new(Idle::new()),
             most,
             limit,
         }
     }
 
     /// A connection that has been idle and can be used, for an instance with this serial number.
-    pub(super) fn take(&self, address: Address<'_>, serial: u64) -> Option<Socket> {
+    pub(super) fn take(&self, address: Address<'_>, serial: u64) -> Option<C> {
         loop {
             let entry = self.idle.lock().take(address, serial)?;
-            if entry.socket.is_quiet() {
-                return Some(entry.socket);
+            if entry.connection.is_usable() {
+                return Some(entry.connection);
             }
         }
     }
 
     /// Keeps a connection; it must be called within a runtime.
-    pub(super) fn keep(self: &Arc<Self>, socket: Socket) {
+    pub(super) fn keep(self: &Arc<Self>, connection: C) {
         if self.most == 0 {
             return;
         }
@@ -87,7 +96,7 @@ impl Pool {
         } else {
             idle.take_oldest()
         };
-        idle.put(socket, since);
+        idle.put(connection, since);
         let is_watched = std::mem::replace(&mut idle.is_watched, true);
         drop(idle);
         // Closed outside of the lock.
@@ -106,9 +115,9 @@ impl Pool {
     fn sweep(&self) -> bool {
         let now = Instant::now();
         let mut idle = self.idle.lock();
-        let is_over = |entry: &Entry| {
+        let is_over = |entry: &Entry<C>| {
             let age = now.duration_since(entry.since);
-            self.limit.is_some_and(|limit| age >= limit) || !entry.socket.is_quiet()
+            self.limit.is_some_and(|limit| age >= limit) || !entry.connection.is_usable()
         };
         let closed = idle.take_all(is_over);
         idle.is_watched = idle.count > 0;
@@ -119,42 +128,52 @@ impl Pool {
     }
 }
 
-impl Idle {
-    fn put(&mut self, socket: Socket, since: Instant) {
+impl<C: Kept> Idle<C> {
+    fn new() -> Self {
+        Self {
+            to: HashMap::default(),
+            count: 0,
+            order: VecDeque::new(),
+            next: 0,
+            is_watched: false,
+        }
+    }
+
+    fn put(&mut self, connection: C, since: Instant) {
         let stamp = self.next;
         self.next += 1;
         self.count += 1;
-        self.order.push_back((stamp, socket.place.clone()));
+        let place = connection.lead().place.clone();
         let entry = Entry {
             stamp,
-            socket,
+            connection,
             since,
         };
-        match self.to.get_mut(&entry.socket.place) {
+        match self.to.get_mut(&place) {
             Some(entries) => entries.push_back(entry),
             None => {
-                let place = entry.socket.place.clone();
-                self.to.insert(place, VecDeque::from([entry]));
+                self.to.insert(place.clone(), VecDeque::from([entry]));
             }
         }
+        self.order.push_back((stamp, place));
         if self.order.len() > 2 * self.count + MOST_USED {
             self.forget_used();
         }
     }
 
     /// Of those to an address that an instance may use, the one that became idle last.
-    fn take(&mut self, address: Address<'_>, serial: u64) -> Option<Entry> {
+    fn take(&mut self, address: Address<'_>, serial: u64) -> Option<Entry<C>> {
         let entries = self.to.get_mut(&address)?;
         let index = entries
             .iter()
-            .rposition(|entry| entry.socket.newest >= serial)?;
+            .rposition(|entry| entry.connection.lead().newest >= serial)?;
         let entry = entries.remove(index)?;
         self.count -= 1;
         Some(entry)
     }
 
     /// The one of all that became idle first.
-    fn take_oldest(&mut self) -> Option<Entry> {
+    fn take_oldest(&mut self) -> Option<Entry<C>> {
         while let Some((stamp, place)) = self.order.pop_front() {
             if let Some(entries) = self.to.get_mut(&place)
                 && let Some(entry) = entries.pop_front_if(|first| first.stamp == stamp)
@@ -167,7 +186,7 @@ impl Idle {
     }
 
     /// All of which this holds.
-    fn take_all(&mut self, holds: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    fn take_all(&mut self, holds: impl Fn(&Entry<C>) -> bool) -> Vec<Entry<C>> {
         let mut taken = Vec::new();
         self.to.retain(|_, entries| {
             for index in (0..entries.len()).rev() {
@@ -203,7 +222,7 @@ impl Equivalent<Place> for Address<'_> {
 }
 
 /// Looks after the idle connections for as long as there are any.
-async fn watch(pool: Weak<Pool>, period: Duration) {
+async fn watch<C: Kept>(pool: Weak<Pool<C>>, period: Duration) {
     loop {
         tokio::time::sleep(period).await;
         match pool.upgrade() {
@@ -218,6 +237,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
+    use super::super::socket::Socket;
     use super::*;
 
     const NEW: u64 = u64::MAX;
@@ -233,7 +253,7 @@ mod tests {
         (Socket::unix(own, path, newest), other)
     }
 
-    fn take(pool: &Pool, path: &str) -> Option<Socket> {
+    fn take(pool: &Pool<Socket>, path: &str) -> Option<Socket> {
         pool.take(Address::Unix(path), NEW)
     }
 
@@ -244,7 +264,7 @@ mod tests {
         assert_eq!(end.expect("the end").unwrap(), 0);
     }
 
-    fn count(pool: &Pool) -> usize {
+    fn count(pool: &Pool<Socket>) -> usize {
         let mut idle = pool.idle.lock();
         let all: usize = idle.to.values().map(VecDeque::len).sum();
         assert_eq!(all, idle.count);

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use smallvec::SmallVec;
 
 use super::answer::options;
@@ -143,7 +143,35 @@ pub(super) struct Said<'a> {
     pub(super) is_trusted: bool,
     pub(super) id_field: &'static str,
     pub(super) id: &'a [u8],
-    pub(super) body: Framing,
+}
+
+/// Where fields are written to.
+pub(super) trait Out {
+    /// Writes a field whose value is a list of earlier values and one of several parts.
+    fn put_list(&mut self, name: &'static str, earlier: &[&[u8]], last: &[&[u8]]);
+}
+
+impl Out for Vec<u8> {
+    fn put_list(&mut self, name: &'static str, earlier: &[&[u8]], last: &[&[u8]]) {
+        put_list(self, name.as_bytes(), earlier, last);
+    }
+}
+
+impl Out for HeaderMap {
+    fn put_list(&mut self, name: &'static str, earlier: &[&[u8]], last: &[&[u8]]) {
+        let mut text: SmallVec<[u8; 128]> = SmallVec::new();
+        for value in earlier {
+            text.extend_from_slice(value);
+            text.extend_from_slice(b", ");
+        }
+        for part in last {
+            text.extend_from_slice(part);
+        }
+        // All parts are of values that are some already.
+        if let Ok(value) = HeaderValue::from_bytes(&text) {
+            self.insert(name, value);
+        }
+    }
 }
 
 /// What becomes of a field on its way to the target.
@@ -192,7 +220,7 @@ fn fate(name: &[u8], id_field: &str) -> Fate {
 
 /// What a trusted proxy has said already.
 #[derive(Default)]
-struct Earlier<'a> {
+pub(super) struct Earlier<'a> {
     forwarded_for: SmallVec<[&'a [u8]; 2]>,
     forwarded: SmallVec<[&'a [u8]; 2]>,
     has_proto: bool,
@@ -228,6 +256,7 @@ impl<'a> Message<'a> {
         target: &[u8],
         survey: &Survey<'a>,
         said: &Said<'_>,
+        body: Framing,
     ) {
         for part in [self.method.as_bytes(), b" ", target, b" HTTP/1.1\r\n"] {
             out.extend_from_slice(part);
@@ -240,7 +269,7 @@ impl<'a> Message<'a> {
         self.fields.each(|(name, value)| {
             self.write_field(out, (name, value), survey, said, &mut earlier);
         });
-        match said.body {
+        match body {
             Framing::Chunked => put(out, b"Transfer-Encoding", &[b"chunked"]),
             Framing::Upgrade => {
                 put(out, b"Connection", &[b"Upgrade"]);
@@ -268,14 +297,33 @@ impl<'a> Message<'a> {
             let mut nominated = survey.nominated.iter();
             nominated.any(|other| name.eq_ignore_ascii_case(other))
         };
-        let passes = match fate(name, said.id_field) {
-            _ if !survey.nominated.is_empty() && is_nominated() => false,
-            Fate::Passes => {
-                let is_host = name.len() == 4 && name.eq_ignore_ascii_case(b"host");
-                !(is_host && matches!(self.fields, Fields::Http2(_)))
-            }
+        if !survey.nominated.is_empty() && is_nominated() {
+            return;
+        }
+        let is_host = || name.len() == 4 && name.eq_ignore_ascii_case(b"host");
+        // That of HTTP/2 is written already.
+        let is_written = matches!(self.fields, Fields::Http2(_)) && is_host();
+        if !is_written && said.passes((name, value), earlier) {
+            put(out, name, &[value]);
+        }
+    }
+
+    /// The host that it is for, as the client wrote it.
+    pub(super) fn host(&self, survey: &Survey<'a>) -> Option<&'a [u8]> {
+        match self.authority {
+            Some(authority) => Some(authority.as_bytes()),
+            None => survey.host,
+        }
+    }
+}
+
+impl Said<'_> {
+    /// Whether a field of the client's goes on to the target; what a trusted proxy says is noted.
+    pub(super) fn passes<'a>(&self, (name, value): Field<'a>, earlier: &mut Earlier<'a>) -> bool {
+        match fate(name, self.id_field) {
+            Fate::Passes => true,
             Fate::Ends => false,
-            _ if !said.is_trusted => false,
+            _ if !self.is_trusted => false,
             Fate::ForwardedFor => {
                 earlier.forwarded_for.push(value);
                 false
@@ -297,26 +345,18 @@ impl<'a> Message<'a> {
                 earlier.has_host = true;
                 true
             }
-        };
-        if passes {
-            put(out, name, &[value]);
         }
     }
 
-    /// The host that it is for, as the client wrote it.
-    fn host(&self, survey: &Survey<'a>) -> Option<&'a [u8]> {
-        match self.authority {
-            Some(authority) => Some(authority.as_bytes()),
-            None => survey.host,
-        }
-    }
-}
-
-impl Said<'_> {
     /// Tells the target who asked: behind what a trusted proxy said, otherwise in its place.
-    fn write_forwarding(&self, out: &mut Vec<u8>, host: Option<&[u8]>, earlier: &Earlier<'_>) {
+    pub(super) fn write_forwarding(
+        &self,
+        out: &mut impl Out,
+        host: Option<&[u8]>,
+        earlier: &Earlier<'_>,
+    ) {
         let address = headers::address_text(self.client.address);
-        put_list(out, b"x-forwarded-for", &earlier.forwarded_for, &[&address]);
+        out.put_list("x-forwarded-for", &earlier.forwarded_for, &[&address]);
         // IPv6 in brackets and quotes (RFC 7239, 6).
         let (before, behind): (&[u8], &[u8]) = if memchr::memchr(b':', &address).is_some() {
             (b"\"[", b"]\"")
@@ -330,16 +370,16 @@ impl Said<'_> {
         if let Some(host) = host {
             element.extend_from_slice(&[b";host=\"", host, b"\""]);
         }
-        put_list(out, b"forwarded", &earlier.forwarded, &element);
+        out.put_list("forwarded", &earlier.forwarded, &element);
         if !earlier.has_proto {
-            put(out, b"x-forwarded-proto", &[scheme]);
+            out.put_list("x-forwarded-proto", &[], &[scheme]);
         }
         if !earlier.has_port {
             let port = headers::port_text(self.client.named_port());
-            put(out, b"x-forwarded-port", &[&port]);
+            out.put_list("x-forwarded-port", &[], &[&port]);
         }
         if let (Some(host), false) = (host, earlier.has_host) {
-            put(out, b"x-forwarded-host", &[host]);
+            out.put_list("x-forwarded-host", &[], &[host]);
         }
     }
 }

@@ -11,6 +11,7 @@ use pingora_core::server::configuration::ServerConf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use super::pool::Kept;
 use crate::proxy::peer::Address;
 use crate::route::Instance;
 
@@ -18,9 +19,14 @@ use crate::route::Instance;
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Stream,
-    /// Where it leads.
+    lead: Lead,
+}
+
+/// Where a connection leads, and since when.
+#[derive(Clone, Debug)]
+pub(super) struct Lead {
     pub(super) place: Place,
-    /// The serial number of the newest instance that there was when it was made.
+    /// The serial number of the newest instance that there was when the connection was made.
     pub(super) newest: u64,
 }
 
@@ -98,8 +104,10 @@ impl Socket {
                 stream.set_nodelay(true)?;
                 Ok(Self {
                     stream: Stream::Tcp(stream),
-                    place: Place::Inet(address),
-                    newest,
+                    lead: Lead {
+                        place: Place::Inet(address),
+                        newest,
+                    },
                 })
             }
             Address::Unix(path) => {
@@ -112,20 +120,11 @@ impl Socket {
     pub(super) fn unix(stream: UnixStream, path: &str, newest: u64) -> Self {
         Self {
             stream: Stream::Unix(stream),
-            place: Place::Unix(path.into()),
-            newest,
+            lead: Lead {
+                place: Place::Unix(path.into()),
+                newest,
+            },
         }
-    }
-
-    /// Whether an idle connection can be used: nothing has come over it, its end neither. As long as
-    /// nothing has, this is no system call.
-    pub(super) fn is_quiet(&self) -> bool {
-        let mut byte = [0];
-        let read = match &self.stream {
-            Stream::Tcp(stream) => stream.try_read(&mut byte),
-            Stream::Unix(stream) => stream.try_read(&mut byte),
-        };
-        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Reads into `room`; 0 at the end of the stream.
@@ -151,6 +150,71 @@ impl Socket {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+}
+
+impl Kept for Socket {
+    fn lead(&self) -> &Lead {
+        &self.lead
+    }
+
+    /// Whether nothing has come over it, its end neither. As long as nothing has, this is no system call.
+    fn is_usable(&self) -> bool {
+        let mut byte = [0];
+        let read = match &self.stream {
+            Stream::Tcp(stream) => stream.try_read(&mut byte),
+            Stream::Unix(stream) => stream.try_read(&mut byte),
+        };
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
