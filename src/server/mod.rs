@@ -268,8 +268,8 @@ impl Server {
     }
 }
 
-/// How many idle connections each of so many workers may keep: what is configured, as long as all of them
-/// together leave three quarters of the files that may be open to others.
+/// How many idle connections of one kind each of so many workers may keep: what is configured, as long as
+/// all of them together leave three quarters of the files that may be open to others.
 fn pool_size(configured: usize, workers: usize) -> usize {
     let Ok((files, _hard)) = rlimit::Resource::NOFILE.get() else {
         return configured;

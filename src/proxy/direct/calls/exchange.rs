@@ -7,12 +7,13 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Response};
-use log::{debug, error, info, warn};
+use log::debug;
 use pingora_timeout::timeout;
 
 use super::super::Direct;
 use super::super::exchange::unless_cut;
 use super::super::failure::{self, Failure};
+use super::super::name::Name;
 use super::super::pool::Kept;
 use super::answer::Answer;
 use super::line::{Line, Sent};
@@ -207,24 +208,15 @@ impl<'x> Exchange<'x> {
     #[cold]
     async fn fail(&mut self, miss: Miss) {
         let summary = self.summary();
-        let reason = &miss.failure.reason;
+        miss.failure.log(&summary);
         let (refusal, own) = match miss.failure.fault {
-            Fault::ClientGone => return debug!("{summary}: the client has gone: {reason}"),
+            Fault::ClientGone => return,
             Fault::Origin(error) => {
-                match error {
-                    ProxyError::NotFound | ProxyError::Drained => info!("{summary}: {reason}"),
-                    _ => warn!("{summary}: {error}: {reason}"),
-                }
-                self.tell(error)
+                let visit = self.answer.visit.as_ref();
+                self.name().tell(&self.direct.policy, visit, error)
             }
-            Fault::Client(refusal) => {
-                info!("{summary}: {} {reason}", refusal.message);
-                (refusal, None)
-            }
-            Fault::Proxy => {
-                error!("{summary}: {reason}");
-                (error::internal(), None)
-            }
+            Fault::Client(refusal) => (refusal, None),
+            Fault::Proxy => (error::internal(), None),
         };
         // What follows is the proxy's own, which no instance can be taken down under.
         self.leash.release();
@@ -251,35 +243,22 @@ impl<'x> Exchange<'x> {
         }
     }
 
-    /// Emits the event, and makes the answer.
-    fn tell(&self, error: ProxyError) -> (Refusal, Option<Response<Bytes>>) {
-        let route = self.answer.visit.as_ref().map(Visit::route);
-        let policy = &self.direct.policy;
-        policy.fail(route, self.head.method.clone(), self.names(), error)
-    }
-
-    /// The request's host and path as they are matched; as they came, if they cannot be.
-    fn names(&self) -> (String, String) {
-        match view(&self.head) {
+    fn name(&self) -> Name {
+        let as_it_came = || String::from_utf8_lossy(target(&self.head)).into_owned();
+        let (host, path) = match view(&self.head) {
             Some(view) => (view.host.into_owned(), view.path.into_owned()),
-            None => (
-                String::new(),
-                String::from_utf8_lossy(target(&self.head)).into_owned(),
-            ),
+            None => (String::new(), as_it_came()),
+        };
+        Name {
+            method: self.head.method.clone(),
+            host,
+            path,
         }
     }
 
-    /// The request in a log line; the target is internal and stands only in the log.
+    /// The call in a log line.
     fn summary(&self) -> String {
-        let (host, path) = self.names();
-        let visit = self.answer.visit.as_ref();
-        let target = visit.map(|visit| format!(" -> {}", visit.instance().target));
-        format!(
-            "{} {host}{}{}",
-            self.head.method,
-            path.escape_debug(),
-            target.unwrap_or_default(),
-        )
+        self.name().summary(self.answer.visit.as_ref())
     }
 }
 
