@@ -20,7 +20,6 @@ use super::line::{Line, Sent};
 use super::plan::{Call, Facts, takes_calls};
 use super::pump::{Expected, Miss, Pump};
 use super::upload::Upload;
-use crate::answer::Refusal;
 use crate::front::{Caller, Deadline, Incoming, Leash};
 use crate::proxy::context::View;
 use crate::proxy::demand::Way;
