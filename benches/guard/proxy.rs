@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -74,7 +75,21 @@ impl Proxy {
         };
         let port = port.and_then(|shown| shown.rsplit(':').next()?.parse().ok());
         proxy.port = port.ok_or_else(|| format!("the proxy has not started: {log}"))?;
+        if scenario.request == Request::Call {
+            proxy.register(&scenario.http1(0, origin))?;
+        }
         Ok(proxy)
+    }
+
+    fn register(&self, request: &[u8]) -> Result<()> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.write_all(request)?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        if line.starts_with("HTTP/1.1 200 ") {
+            return Ok(());
+        }
+        Err(format!("a registration was answered with {line:?}").into())
     }
 
     /// Begins to look at instructions.
@@ -134,14 +149,14 @@ fn configuration(scenario: &Scenario, folder: &Path, origin: u16) -> Result<Stri
         writeln!(text, "      certificate: {folder}/localhost.crt")?;
         writeln!(text, "      key: {folder}/localhost.key")?;
     }
+    if scenario.request == Request::Call {
+        // It is registered: routes of a configuration are for HTTP/1.1.
+        return Ok(text);
+    }
     writeln!(text, "routes:")?;
     for number in 0..scenario.routes {
         let prefix = scenario.prefix(number);
-        let protocol = match scenario.request {
-            Request::Call => ", protocol: h2c",
-            _ => "",
-        };
-        writeln!(text, "  - {{prefix: '{prefix}', port: {origin}{protocol}}}")?;
+        writeln!(text, "  - {{prefix: '{prefix}', port: {origin}}}")?;
     }
     Ok(text)
 }

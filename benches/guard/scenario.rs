@@ -100,7 +100,7 @@ impl Scenario {
         format!("{}/items/17", self.prefix(route).trim_end_matches('/'))
     }
 
-    /// The whole request as HTTP/1.1.
+    /// The whole request as HTTP/1.1; for calls, which are HTTP/2, the registration of their route.
     pub(crate) fn http1(&self, number: usize, origin: u16) -> Vec<u8> {
         let path = self.path(number);
         let get = |fields: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
@@ -114,8 +114,10 @@ impl Scenario {
         let text = match self.request {
             Request::Get | Request::Large => get("Accept: */*\r\nUser-Agent: guard\r\n"),
             Request::Browser => get(BROWSER),
-            // Never asked over HTTP/1.1.
-            Request::Call => String::new(),
+            Request::Call => {
+                let body = format!(r#"{{"prefix":"/","port":{origin},"protocol":"h2c"}}"#);
+                post("/register", "application/json", &body)
+            }
             Request::Post => post(&path, "text/plain", &"x".repeat(1024)),
             Request::Renewal => {
                 let body = format!(r#"{{"prefix":"/app","port":{origin},"ttl":"1h"}}"#);

@@ -82,8 +82,9 @@ pub(super) fn run(
             .at(format!("{}: {}", scenario.name, peer.name()));
         let measured = match peer.lacks(&scenario.needs) {
             Some(why) => Err(why.into()),
-            // The origin has nothing to keep that is of interest.
-            None if peer.name() == "direct" => Err("not a proxy".into()),
+            // The origin has nothing to keep that is of interest, and the relay keeps a connection of the
+            // origin's for each.
+            None if matches!(peer.name(), "direct" | "relay") => Err("not a proxy".into()),
             None => bench
                 .start(peer, scenario.name, scenario.needs)
                 .and_then(|running| one(bench, scenario, state, count, &running)),
