@@ -71,7 +71,39 @@ impl Waiting {
     }
 }
 
+/// How far the sides of an exchange are.
+#[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
+pub(super) struct Standing {
+    /// More of the request's body is to come from the client.
+    pub(super) is_body_due: bool,
+    /// Something waits for the target.
+    pub(super) is_sending: bool,
+    /// The target has the whole request.
+    pub(super) is_sent: bool,
+    /// Its answer has begun.
+    pub(super) is_answered: bool,
+    /// Something waits for the client.
+    pub(super) is_taking: bool,
+}
+
 impl Waits {
+    /// Notes who is waited for now. The target's time begins with the end of the request, whatever came
+    /// before.
+    pub(super) fn note(&mut self, standing: &Standing) {
+        let mut now = Now::default();
+        let is_target_due = standing.is_sent && !standing.is_taking;
+        let on = [
+            (Waiting::Body, standing.is_body_due && !standing.is_sending),
+            (Waiting::Sending, standing.is_sending),
+            (Waiting::FirstByte, is_target_due && !standing.is_answered),
+            (Waiting::Answer, is_target_due && standing.is_answered),
+            (Waiting::Client, standing.is_taking),
+        ];
+        for (waiting, is_on) in on {
+            self.set(waiting, is_on, &mut now);
+        }
+    }
+
     /// Whether something is waited for; a wait that goes on keeps its beginning.
     pub(super) fn set(&mut self, waiting: Waiting, is_on: bool, now: &mut Now) {
         if let Some(since) = self.0.get_mut(waiting as usize) {

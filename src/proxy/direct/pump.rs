@@ -11,7 +11,7 @@ use super::answer::{Head, LONGEST_HEAD, MOST_FIELDS};
 use super::answering::Answering;
 use super::body::{Body, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head};
 use super::client::Client;
-use super::clock::{Now, Waiting, Waits};
+use super::clock::{Standing, Waiting, Waits};
 use super::failure::{Failure, Reason};
 use super::socket::Socket;
 use crate::front::{Deadline, Leash};
@@ -249,27 +249,18 @@ impl<'x, C: Client> Pump<'x, C> {
 
     /// Notes who is waited for now.
     fn note_waits(&mut self, body: Wait) {
-        let mut now = Now::default();
         let taken = self.client.taken();
         if taken != self.taken {
             self.taken = taken;
             self.waits.restart(Waiting::Client);
         }
-        let is_sending = !self.upload.is_refused && !self.upload.waiting().is_empty();
-        let is_answered = self.client.has_begun();
-        let is_taking = self.client.is_waiting();
-        // The origin's time begins with the end of the request, whatever came before.
-        let is_due = self.upload.is_sent() && !is_taking;
-        let on = [
-            (Waiting::Body, body.is_pending() && !is_sending),
-            (Waiting::Sending, is_sending),
-            (Waiting::FirstByte, is_due && !is_answered),
-            (Waiting::Answer, is_due && is_answered),
-            (Waiting::Client, is_taking),
-        ];
-        for (waiting, is_on) in on {
-            self.waits.set(waiting, is_on, &mut now);
-        }
+        self.waits.note(&Standing {
+            is_body_due: body.is_pending(),
+            is_sending: !self.upload.is_refused && !self.upload.waiting().is_empty(),
+            is_sent: self.upload.is_sent(),
+            is_answered: self.client.has_begun(),
+            is_taking: self.client.is_waiting(),
+        });
     }
 
     /// Moves the request's body.

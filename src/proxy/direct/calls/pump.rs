@@ -7,7 +7,7 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 
-use super::super::clock::{Now, Waiting, Waits};
+use super::super::clock::{Standing, Waiting, Waits};
 use super::super::failure::{self, Failure};
 use super::answer::{Answer, gone};
 use super::line::{Line, Sent};
@@ -160,22 +160,13 @@ impl<'x, 'y> Pump<'x, 'y> {
 
     /// Notes who is waited for now.
     fn note_waits(&mut self, body: Poll<()>) {
-        let mut now = Now::default();
-        let is_sending = !self.up.is_empty();
-        let is_taking = !self.down.is_empty();
-        let is_answered = self.answer.has_begun();
-        // The target's time begins with the end of the call's body, whatever came before.
-        let is_due = body.is_ready() && !is_taking;
-        let on = [
-            (Waiting::Body, body.is_pending() && !is_sending),
-            (Waiting::Sending, is_sending),
-            (Waiting::FirstByte, is_due && !is_answered),
-            (Waiting::Answer, is_due && is_answered),
-            (Waiting::Client, is_taking),
-        ];
-        for (waiting, is_on) in on {
-            self.waits.set(waiting, is_on, &mut now);
-        }
+        self.waits.note(&Standing {
+            is_body_due: body.is_pending(),
+            is_sending: !self.up.is_empty(),
+            is_sent: body.is_ready(),
+            is_answered: self.answer.has_begun(),
+            is_taking: !self.down.is_empty(),
+        });
     }
 
     /// Moves the body of the call; ready at its end.
