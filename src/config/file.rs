@@ -15,8 +15,8 @@ use super::listen::{Entry, ListenKeys};
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::section::{
-    Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets, Timeouts,
-    networks,
+    Engine, Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets,
+    Timeouts, networks,
 };
 use super::store::{StoreKeys, given_path};
 use super::tls::TlsKeys;
@@ -76,6 +76,7 @@ pub(super) struct File {
     pub(super) port: Option<Port>,
     #[serde(deserialize_with = "text::given")]
     pub(super) listen: Option<Vec<Entry<ListenKeys>>>,
+    pub(super) engine: Engine,
     pub(super) debug: bool,
     #[serde(deserialize_with = "log_filter::checked")]
     pub(super) log: String,
@@ -120,6 +121,7 @@ impl Default for File {
         with_pingora_keys!(File, pingora, {
             port: None,
             listen: None,
+            engine: Engine::default(),
             debug: false,
             log: "info".to_owned(),
             shutdown_grace: Duration::from_secs(30),

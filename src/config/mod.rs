@@ -58,8 +58,8 @@ pub use self::listen::{HttpsRedirect, Listen};
 pub use self::network::AllowedTarget;
 pub use self::pingora::PingoraConf;
 pub use self::section::{
-    Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, StaticRoute, TargetTls,
-    Targets, Timeouts, UnknownFields,
+    Engine, Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, StaticRoute,
+    TargetTls, Targets, Timeouts, UnknownFields,
 };
 pub use self::store::Store;
 pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsListen, TlsVersion};
@@ -81,6 +81,8 @@ pub struct Config {
     /// `listen` or `port`: where to listen, at least one. Default: port 3000 of every IPv4 and,
     /// where there is any, IPv6 address.
     pub listen: Vec<Listen>,
+    /// `engine`: what carries proxied requests. Default: direct.
+    pub engine: Engine,
     /// `debug`: whether routing decisions are logged and `x-served-by` is set. Default: false.
     pub debug: bool,
     /// `log`: the filter of the log, in the language of `env_logger`. Default: `info`.
@@ -213,6 +215,7 @@ impl Config {
             acme: file.acme.resolve(),
             store: file.store.resolve(&state_directory),
             state_directory,
+            engine: file.engine,
             debug: file.debug,
             log: file.log,
             shutdown_grace: file.shutdown_grace,

@@ -64,6 +64,17 @@ pub enum UnknownFields {
     Ignore,
 }
 
+/// `engine`: what carries proxied requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The proxy's own HTTP client and HTTP/2 server.
+    #[default]
+    Direct,
+    /// Pingora's.
+    Pingora,
+}
+
 /// `targets`: where a registered target may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,10 +1,12 @@
 //! How the proxy reaches what the front keeps of an exchange, whatever HTTP it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora_core::protocols::http::ServerSession;
 
 use super::connection::Connection;
+use super::h2::Client;
 use super::intake::{HttpsRedirect, Manner};
 use super::leash::Leash;
 use super::patience::Patience;
@@ -24,6 +26,8 @@ pub(crate) struct StreamHold {
     pub(super) leash: Arc<Leash>,
     pub(super) patience: Patience,
     pub(super) manner: Manner,
+    /// Whose stream it is, if a session of Pingora's serves it: what it resets is counted there.
+    pub(super) client: Option<Arc<Client>>,
 }
 
 impl<'a> Hold<'a> {
@@ -58,6 +62,15 @@ impl<'a> Hold<'a> {
         match self {
             Self::Connection(connection) => connection.leash(),
             Self::Stream(stream) => &stream.leash,
+        }
+    }
+
+    /// The exchange has ended: whether the client has reset its stream, and after how long.
+    pub(crate) fn note_end(self, is_reset: bool, after: Duration) {
+        if let Self::Stream(stream) = self
+            && let Some(client) = &stream.client
+        {
+            client.note_end(is_reset, after);
         }
     }
 

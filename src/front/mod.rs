@@ -11,6 +11,7 @@
 mod chunked;
 mod connection;
 mod connections;
+mod engine;
 mod failures;
 mod farewell;
 mod frames;
@@ -49,6 +50,7 @@ use crate::route::{PathPrefix, RequestPath, RequestTarget};
 pub(crate) use chunked::{BadChunk, ChunkPiece, ChunkScan};
 pub use connection::Connection;
 pub use connections::Connections;
+pub use engine::Engine;
 use failures::Failures;
 use farewell::{LINGER, dismiss, head_too_slow, refuse, tls_required};
 use greeting::{Greeting, Speech};
@@ -81,6 +83,8 @@ pub(crate) struct FrontOptions {
     pub(crate) intakes: Intakes,
     /// How many streams of one connection a client may have open at a time.
     pub(crate) http2_streams: u32,
+    /// What carries the requests.
+    pub(crate) engine: Engine,
     /// The path whose requests go to the control service, if registration is on.
     pub(crate) registration: Option<PathPrefix>,
 }
@@ -413,7 +417,7 @@ where
         }
         let mut message = (bytes, early);
         let ended = {
-            let served = if is_control {
+            let served = if is_control || self.options.engine == Engine::Pingora {
                 None
             } else {
                 self.direct(&mut connection, &mut message, head.framing, timer)
@@ -541,6 +545,7 @@ mod tests {
             idle_timeout: Some(LINGER),
             intakes: Intakes::default(),
             http2_streams: 100,
+            engine: Engine::Direct,
             registration: None,
         };
         let (handler, control) = (proxy.proxy(&conf), proxy.register_handler());

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::HOST;
 use http::uri::Authority;
@@ -44,6 +44,24 @@ pub struct Exchange {
     pub(super) deadline: Option<Duration>,
     /// The error code (RFC 9113, 7) by which the origin has reset its stream.
     pub(super) reset: Option<u32>,
+    /// When the request came.
+    pub(super) began: Began,
+}
+
+/// A moment whose default is now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began(Instant);
+
+impl Began {
+    pub(super) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+impl Default for Began {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 impl Exchange {

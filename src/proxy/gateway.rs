@@ -589,6 +589,15 @@ impl ProxyHttp for Gateway {
         }
     }
 
+    /// Sees to the budget of a client of HTTP/2 that opens streams only to reset them.
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        if let Some(hold) = Hold::of(session.as_downstream()) {
+            let is_reset = !session::is_answered(session)
+                && error.is_some_and(|error| Fault::of(error) == Fault::ClientGone);
+            hold.note_end(is_reset, exchange.began.elapsed());
+        }
+    }
+
     /// Every failure has its line in `fail_to_proxy`.
     fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
         true

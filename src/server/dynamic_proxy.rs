@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use super::{ControlService, TrafficService};
 use crate::acme::{self, Acme};
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
-use crate::front::{Connections, Front, FrontOptions, HeadLimits, Intake, Intakes};
+use crate::front::{Connections, Engine, Front, FrontOptions, HeadLimits, Intake, Intakes};
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
@@ -83,6 +83,8 @@ pub struct Options {
     pub intake_of: Vec<(SocketAddr, Intake)>,
     /// How many streams a client may have open at a time on one connection of HTTP/2; 100 by default.
     pub http2_streams: u32,
+    /// What carries proxied requests; by default the proxy's own exchange.
+    pub engine: Engine,
 }
 
 impl Default for Options {
@@ -112,6 +114,7 @@ impl Default for Options {
             intake: Intake::default(),
             intake_of: Vec::new(),
             http2_streams: 100,
+            engine: Engine::Direct,
         }
     }
 }
@@ -277,6 +280,8 @@ impl DynamicProxy {
         let options = FrontOptions {
             registration: None,
             intakes: Intakes::default(),
+            // What is not proxied needs no other engine.
+            engine: Engine::Direct,
             ..self.front_options()
         };
         let front = Front::of_one(self.control_handler(), options, self.connections());
@@ -296,6 +301,7 @@ impl DynamicProxy {
             idle_timeout: options.idle_timeout,
             intakes: Intakes::of_worker(&options.intake, &options.intake_of),
             http2_streams: options.http2_streams,
+            engine: options.engine,
             registration: options.registration_path.clone(),
         }
     }

@@ -16,7 +16,7 @@ use crate::config::{
     TlsVersion,
 };
 use crate::control::{Tokens, TokensError};
-use crate::front::{HttpsRedirect, Intake};
+use crate::front::{Engine, HttpsRedirect, Intake};
 use crate::proxy::{
     ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, TargetTlsOptions, Timeouts,
 };
@@ -67,6 +67,10 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         },
         intake_of: Vec::new(),
         http2_streams: config.http2.streams,
+        engine: match config.engine {
+            config::Engine::Direct => Engine::Direct,
+            config::Engine::Pingora => Engine::Pingora,
+        },
     })
 }
 

@@ -48,6 +48,7 @@ async fn listening(pipe: usize, kind: &'static str) -> Fixture {
         handshake_timeout: Duration::from_secs(1),
         idle_timeout: None,
         intakes: Intakes::default(),
+        engine: crate::front::Engine::Direct,
         http2_streams: 100,
         registration: None,
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use pingora_core::protocols::{Digest, Stream};
 use pingora_core::server::ShutdownWatch;
@@ -60,6 +61,16 @@ impl Client {
     pub(super) fn begin(self: &Arc<Self>) -> InUse {
         self.in_use.fetch_add(1, Ordering::Relaxed);
         InUse(Arc::clone(self))
+    }
+
+    /// Counts the end of a stream that a session of Pingora's has served: what is reset before its end
+    /// costs the client, what is answered to its end gives back.
+    pub(crate) fn note_end(&self, is_reset: bool, after: Duration) {
+        if is_reset {
+            self.resets.spend(after);
+        } else {
+            self.resets.earn();
+        }
     }
 
     /// Whether any stream is in use. When the last one no longer is, the connection's task is woken.

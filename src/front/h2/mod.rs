@@ -8,6 +8,7 @@ mod body;
 mod client;
 mod incoming;
 mod malformed;
+mod pingora;
 mod refusal;
 mod replay;
 mod reply;
@@ -31,9 +32,10 @@ use pingora_core::server::ShutdownWatch;
 use super::hold::StreamHold;
 use super::intake::{IntakeError, Manner};
 use super::patience::Patience;
-use super::{Front, Http2Client, Service, intake, leash, stopping};
+use super::{Engine, Front, Http2Client, Service, intake, leash, stopping};
 pub(crate) use body::RequestBody;
-use client::{Client, InUse};
+pub(super) use client::Client;
+use client::InUse;
 pub use incoming::Incoming;
 pub(crate) use reply::{Reply, poll_room};
 use streams::{Connection, End, Streams};
@@ -62,6 +64,7 @@ where
         mut shutdown: ShutdownWatch,
     ) {
         let digest = client::digest(&stream);
+        let own = (self.options.engine == Engine::Pingora).then(|| client::digest(&stream));
         let peer = intake::peer(&stream);
         let handshake = self.http2_options().handshake(stream);
         let limit = self.options.handshake_timeout;
@@ -74,7 +77,11 @@ where
             Ok(Ok(connection)) => {
                 let waker = leash::task_waker().await;
                 let client = Client::new(digest, manner, shutdown, waker);
-                self.accept_streams(connection, Arc::new(client)).await;
+                let client = Arc::new(client);
+                match own {
+                    Some(digest) => self.serve_sessions(connection, client, digest).await,
+                    None => self.accept_streams(connection, client).await,
+                }
             }
             Ok(Err(error)) => self.failures.note(peer, &error),
             Err(_elapsed) => self.failures.note(peer, &IntakeError::TooSlow(limit)),
@@ -153,6 +160,7 @@ where
             leash: Arc::clone(&leash),
             patience: Patience::default(),
             manner: client.manner,
+            client: None,
         });
         // Boxed: most streams do not need the room.
         let exchange = Box::pin(self.exchange(incoming, hold, is_control, &client.shutdown));

@@ -27,7 +27,7 @@ use super::incoming::Incoming;
 pub(super) type Connection = h2::server::Connection<Stream, Bytes>;
 
 /// How many streams of a connection may be malformed, as Pingora has it.
-const MOST_REJECTED: usize = 32;
+pub(super) const MOST_REJECTED: usize = 32;
 
 /// The streams of a connection, one after another.
 pub(super) struct Streams {

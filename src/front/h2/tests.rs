@@ -194,6 +194,7 @@ async fn the_client_that_gives_up_is_noticed_and_pays_for_it() {
 /// Pingora's session over a stream.
 fn session(incoming: Incoming) -> (Box<dyn Session>, Arc<StreamHold>) {
     let hold = Arc::new(StreamHold {
+        client: None,
         leash: Arc::new(Leash::new(Waker::noop().clone())),
         patience: Patience::default(),
         manner: Manner::SERVING,

@@ -1,0 +1,206 @@
+//! A connection of HTTP/2 that is served by Pingora's own sessions, for `engine: pingora`.
+//!
+//! Pingora's accept loop is not public, so it is written here, with the limits that every connection has:
+//! the idle time, malformed requests, streams that are opened only to be reset. Each session is handed to
+//! the same two services as a connection of HTTP/1.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use h2::Reason;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, COOKIE};
+use http::{HeaderValue, Method};
+use log::{debug, info, warn};
+use pingora::http::ResponseHeader;
+use pingora_core::Result;
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession};
+use tokio::time::Instant;
+
+use super::super::hold::StreamHold;
+use super::super::idle::Deadline;
+use super::super::patience::Patience;
+use super::super::{Front, LINGER, Service, leash, stopping};
+use super::client::{Client, InUse};
+use super::request;
+use super::streams::{Connection, MOST_REJECTED};
+use crate::answer::{Refusal, grpc};
+
+/// What the next step of a connection is.
+enum Next {
+    Session(Box<HttpSession>),
+    /// A request that Pingora has refused.
+    Rejected,
+    /// The server stops.
+    Stop,
+    /// No stream has been in use for too long.
+    Idle,
+    /// The connection is gone.
+    Gone,
+}
+
+impl<P, C> Front<P, C>
+where
+    P: Service,
+    C: Service,
+{
+    /// Serves the streams of a connection by Pingora's sessions until either side has enough.
+    pub(super) async fn serve_sessions(
+        self: &Arc<Self>,
+        mut connection: Connection,
+        client: Arc<Client>,
+        digest: Digest,
+    ) {
+        let digest = Arc::new(digest);
+        let (mut timer, mut rejected, mut is_stopping) = (Deadline::default(), 0, false);
+        loop {
+            let next =
+                self.next_session(&mut connection, &client, &digest, &mut timer, is_stopping);
+            match next.await {
+                Next::Session(session) => {
+                    let (front, in_use) = (Arc::clone(self), client.begin());
+                    tokio::spawn(Box::pin(async move {
+                        front.answer_session(*session, &in_use).await;
+                    }));
+                }
+                Next::Rejected => rejected += 1,
+                Next::Stop => {
+                    connection.graceful_shutdown();
+                    is_stopping = true;
+                }
+                Next::Idle => return close(connection, Reason::NO_ERROR).await,
+                Next::Gone => return,
+            }
+            if rejected >= MOST_REJECTED || client.resets.are_too_many() {
+                info!("a connection of HTTP/2 is closed: too many malformed or reset streams");
+                return close(connection, Reason::ENHANCE_YOUR_CALM).await;
+            }
+        }
+    }
+
+    async fn next_session(
+        &self,
+        connection: &mut Connection,
+        client: &Client,
+        digest: &Arc<Digest>,
+        timer: &mut Deadline,
+        is_stopping: bool,
+    ) -> Next {
+        let mut shutdown = client.shutdown.clone();
+        let mut stop = pin!(stopping(&mut shutdown));
+        let mut accept = pin!(HttpSession::from_h2_conn(connection, Arc::clone(digest)));
+        let idle = if is_stopping {
+            Some(LINGER)
+        } else {
+            self.options.idle_timeout
+        };
+        let mut since = None;
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(accepted) = accept.as_mut().poll(context) {
+                return Poll::Ready(match accepted {
+                    Ok(Some(H2Accept::Session(session))) => Next::Session(Box::new(session)),
+                    Ok(Some(H2Accept::Rejected)) => Next::Rejected,
+                    Ok(None) => Next::Gone,
+                    Err(error) => {
+                        debug!("a connection of HTTP/2 broke off: {error}");
+                        Next::Gone
+                    }
+                });
+            }
+            if !is_stopping && stop.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Next::Stop);
+            }
+            if client.is_in_use() {
+                since = None;
+                return Poll::Pending;
+            }
+            let since = *since.get_or_insert_with(Instant::now);
+            match idle.and_then(|idle| since.checked_add(idle)) {
+                Some(deadline) => timer.poll(deadline, context).map(|()| Next::Idle),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Checks a request as that of any other stream, and hands it to the service that it is for.
+    async fn answer_session(&self, mut session: HttpSession, in_use: &InUse) {
+        let client = in_use.client();
+        let head = session.req_header();
+        if let Err(error) = request::check(head, &self.options.limits) {
+            let refusal = error.refusal();
+            if let Err(error) = self.refuse_session(&mut session, &refusal).await {
+                debug!("a refused client left before it read why: {error}");
+            }
+            return;
+        }
+        let is_control =
+            client.manner.registers && self.is_registration(request::target(head).as_bytes());
+        let leash = self.connections.leash(leash::task_waker().await);
+        let hold = Arc::new(StreamHold {
+            leash: Arc::clone(&leash),
+            patience: Patience::default(),
+            manner: client.manner,
+            client: Some(Arc::clone(client)),
+        });
+        // Pingora's type lets nobody reach its extensions: the head is made anew.
+        let mut head = session.req_header().as_owned_parts();
+        if let Some(cookies) = request::joined_cookies(&head.headers) {
+            head.headers.insert(COOKIE, cookies);
+        }
+        head.extensions.insert(hold);
+        *session.req_header_mut() = head.into();
+        let session = ServerSession::new_http2(session);
+        let exchange = if is_control {
+            self.control.process_new_http(session, &client.shutdown)
+        } else {
+            self.proxy.process_new_http(session, &client.shutdown)
+        };
+        if leash.hold(exchange).await.is_none() {
+            warn!("an exchange over a session of HTTP/2 is cut");
+        }
+    }
+
+    /// Answers a request that no service has seen.
+    async fn refuse_session(&self, session: &mut HttpSession, refusal: &Refusal) -> Result<()> {
+        let asked = session.req_header();
+        let is_head = asked.method == Method::HEAD;
+        let content_type = asked.headers.get(CONTENT_TYPE);
+        if content_type.is_some_and(|value| grpc::is_media_type(value.as_bytes())) {
+            let mut head = ResponseHeader::build(200, Some(4))?;
+            head.insert_header(CONTENT_TYPE, grpc::MEDIA_TYPE)?;
+            for (name, value) in grpc::Status::of(refusal).fields(&refusal.message) {
+                head.insert_header(name, value)?;
+            }
+            return session.write_response_header(Box::new(head), true);
+        }
+        let body = (self.body)(
+            refusal,
+            asked.headers.get(ACCEPT).map(HeaderValue::as_bytes),
+        );
+        let mut head = ResponseHeader::build(refusal.status, Some(5))?;
+        head.insert_header(CONTENT_TYPE, body.content_type)?;
+        head.insert_header(http::header::CONTENT_LENGTH, body.bytes.len())?;
+        head.insert_header(CACHE_CONTROL, "no-store")?;
+        if let Some(methods) = refusal.allow {
+            head.insert_header(ALLOW, methods)?;
+        }
+        session.write_response_header(Box::new(head), is_head)?;
+        if !is_head {
+            session.write_timeout = Some(LINGER);
+            session.write_body(body.bytes, true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Says farewell, and waits for a moment until it is sent.
+async fn close(mut connection: Connection, reason: Reason) {
+    connection.abrupt_shutdown(reason);
+    let closed = std::future::poll_fn(|context| connection.poll_closed(context));
+    if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, closed).await {
+        debug!("a connection of HTTP/2 was closed by both sides: {error}");
+    }
+}
