@@ -63,8 +63,6 @@ pub struct Connection {
     leash: Arc<Leash>,
     /// Whether the next answer opens a WebSocket.
     is_switching: AtomicBool,
-    /// Whether the client sent bytes of another protocol before it was agreed to.
-    is_early: bool,
     /// The frames, once a WebSocket is open.
     websocket: Option<Box<WebSocket>>,
 }
@@ -84,7 +82,6 @@ impl Connection {
             begun: false,
             leash,
             is_switching: AtomicBool::new(false),
-            is_early: false,
             websocket: None,
         }
     }
@@ -149,7 +146,6 @@ impl Connection {
     pub(crate) fn await_switch(&mut self, early: BytesMut) {
         self.gate = Framing::Length(0);
         self.ahead = early;
-        self.is_early = false;
     }
 
     /// The answer that is about to be written opens a WebSocket: what the client sends is its.
@@ -167,7 +163,6 @@ impl Connection {
         self.patience.reset();
         self.wait = Wait::default();
         self.gate = framing;
-        self.is_early = framing == Framing::Upgrade && !early.is_empty();
         self.chunks = ChunkScan::default();
         let own = self.pass(&early);
         self.ahead = early.split_off(own);
@@ -315,9 +310,8 @@ impl Connection {
 
     /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
     fn note_read(&mut self, bytes: &[u8]) {
-        match &mut self.websocket {
-            Some(websocket) => websocket.note_read(bytes),
-            None => self.is_early |= !bytes.is_empty(),
+        if let Some(websocket) = &mut self.websocket {
+            websocket.note_read(bytes);
         }
         if self.wait.has_activity() {
             self.wait.note_activity(&self.patience);
@@ -329,11 +323,8 @@ impl Connection {
         self.unflushed = true;
         self.begun = self.begun || self.patience.is_answered();
         self.wait.note_activity(&self.patience);
-        if self.gate != Framing::Upgrade {
-            return;
-        }
         if self.websocket.is_none() && self.is_switching.load(Ordering::Relaxed) {
-            self.websocket = Some(Box::new(WebSocket::new(self.is_early)));
+            self.switch();
         }
         if let Some(websocket) = &mut self.websocket {
             let mut left = written;

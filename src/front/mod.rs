@@ -440,7 +440,12 @@ where
             None => {}
         }
         let (mut bytes, early) = message;
-        bytes.unsplit(early);
+        if head.framing == HeadFraming::Upgrade {
+            // Pingora would take it for a body, or for the next protocol's before that is agreed to.
+            connection.await_switch(early);
+        } else {
+            bytes.unsplit(early);
+        }
         Box::pin(self.serve_session(connection, bytes, is_control, shutdown)).await
     }
 
