@@ -6,6 +6,7 @@
 
 mod body;
 mod client;
+mod guarded;
 mod incoming;
 mod malformed;
 mod pingora;

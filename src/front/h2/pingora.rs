@@ -24,6 +24,7 @@ use super::super::idle::Deadline;
 use super::super::patience::Patience;
 use super::super::{Front, LINGER, Service, leash, stopping};
 use super::client::{Client, InUse};
+use super::guarded::Guarded;
 use super::request;
 use super::streams::{Connection, MOST_REJECTED};
 use crate::answer::{Refusal, grpc};
@@ -150,16 +151,16 @@ where
         if let Some(cookies) = request::joined_cookies(&head.headers) {
             head.headers.insert(COOKIE, cookies);
         }
-        head.extensions.insert(hold);
+        head.extensions.insert(Arc::clone(&hold));
         *session.req_header_mut() = head.into();
-        let session = ServerSession::new_http2(session);
+        let session = ServerSession::new_custom(Box::new(Guarded::new(session, hold)));
         let exchange = if is_control {
             self.control.process_new_http(session, &client.shutdown)
         } else {
             self.proxy.process_new_http(session, &client.shutdown)
         };
         if leash.hold(exchange).await.is_none() {
-            warn!("an exchange over a session of HTTP/2 is cut");
+            warn!("an exchange whose client and app are both stuck is cut");
         }
     }
 
