@@ -1,6 +1,7 @@
 //! The way through Pingora: `impl ProxyHttp`, thin phases over pure functions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,9 +10,10 @@ use http::{Method, StatusCode};
 use log::{debug, error, info, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, OrErr, Result};
-use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
 use super::context::{Exchange, View};
 use super::demand::{self, Unmet, Way};
@@ -20,6 +22,7 @@ use super::headers::Client;
 use super::options::{GatewayOptions, Timeouts};
 use super::peer::Kind;
 use super::policy::{Policy, ProxyErrorHandler};
+use super::pools::Pools;
 use super::session::{DRAIN, client_ip, names, summary};
 use super::target_tls::Profiles;
 use super::{error, grpc, headers, https, peer, session};
@@ -32,6 +35,7 @@ use crate::route::{Protocol, Route};
 pub struct Gateway {
     policy: Arc<Policy>,
     profiles: Profiles,
+    pools: Pools,
 }
 
 impl Gateway {
@@ -42,7 +46,28 @@ impl Gateway {
     ) -> Self {
         Self {
             profiles: Profiles::new(&options.target_tls),
+            pools: Pools::default(),
             policy: Arc::new(Policy::new(registry, options, on_proxy_error)),
+        }
+    }
+
+    /// The proxy with the settings of a server.
+    pub(crate) fn into_http_proxy(mut self, conf: &Arc<ServerConf>) -> HttpProxy<Self> {
+        if conf.upstream_keepalive_pool_size > 0 {
+            return http_proxy(conf, self);
+        }
+        // A pool of Pingora 0.9.1 without room keeps connections open that nobody uses. One with room has
+        // none for longer than a moment.
+        self.pools.keep_none();
+        match ServerConf::from_yaml(&conf.to_yaml()) {
+            Ok(mut roomy) => {
+                roomy.upstream_keepalive_pool_size = 64;
+                http_proxy(&Arc::new(roomy), self)
+            }
+            Err(error) => {
+                warn!("the settings cannot be copied, so the pool has no room: {error}");
+                http_proxy(conf, self)
+            }
         }
     }
 
@@ -319,9 +344,17 @@ impl ProxyHttp for Gateway {
                 return Err(error.into_up());
             }
         }
-        let timeouts = self.timeouts(exchange);
-        let (kind, fresh) = (exchange.kind, exchange.resent);
-        let peer = peer::peer(instance, address, &self.profiles, &timeouts, kind, fresh);
+        let timeouts = Timeouts {
+            upstream_idle: if self.pools.keeps() {
+                self.policy.options.timeouts.upstream_idle
+            } else {
+                Some(Duration::ZERO)
+            },
+            ..self.timeouts(exchange)
+        };
+        let group = self.pools.group(instance, exchange.resent);
+        let kind = exchange.kind;
+        let peer = peer::peer(instance, address, &self.profiles, &timeouts, kind, group);
         exchange.aimed = index;
         peer.map(Box::new).ok_or_else(no_address)
     }
@@ -420,6 +453,9 @@ impl ProxyHttp for Gateway {
         }
         exchange.answered = true;
         if let Some(visit) = &mut exchange.visit {
+            if headers::announces_absent_body(response) {
+                self.pools.give_up(visit.instance());
+            }
             visit.answered(response.status);
         }
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, HOST, TE, TRAILER, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -323,6 +323,19 @@ pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
             response.remove_header(&UPGRADE);
         }
     }
+}
+
+/// Whether a response that never has a body announces one all the same, which may then follow: what comes
+/// next over its connection is not to be taken for the next response.
+pub(super) fn announces_absent_body(response: &ResponseHeader) -> bool {
+    let is_bodiless = matches!(
+        response.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    let length = response.headers.get(CONTENT_LENGTH);
+    is_bodiless
+        && (length.is_some_and(|length| length != "0")
+            || response.headers.contains_key(TRANSFER_ENCODING))
 }
 
 /// Fields that are for the next hop alone, besides those that `Connection` names.

@@ -23,6 +23,7 @@ mod https;
 mod options;
 mod peer;
 mod policy;
+mod pools;
 mod session;
 mod target_tls;
 mod visit;
@@ -36,7 +37,7 @@ use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
-use pingora_proxy::{HttpProxy, http_proxy};
+use pingora_proxy::HttpProxy;
 
 pub use challenges::Challenges;
 pub use context::Exchange;
@@ -61,7 +62,7 @@ impl Proxy {
     pub fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
         Self {
             direct: Direct::new(gateway.policy(), conf),
-            http: Arc::new(http_proxy(conf, gateway)),
+            http: Arc::new(gateway.into_http_proxy(conf)),
         }
     }
 }

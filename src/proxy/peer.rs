@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::UPGRADE;
+use pingora_core::protocols::TcpKeepalive;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
 use super::Timeouts;
 use super::target_tls::Profiles;
 use crate::front::Hold;
-use crate::route::{Instance, Route, Target};
+use crate::route::{Instance, Protocol, Route, Target};
 
 /// One place where an instance takes connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,17 +62,13 @@ fn address(target: &Target, attempt: usize) -> Option<Address<'_>> {
 }
 
 /// The peer at an address of an instance's target; none if its TLS settings are gone.
-///
-/// The pool is one per instance: a replaced one's idle connections are never used again, and
-/// connections of different settings never meet. With `fresh` it is one of its own, so that a
-/// request that is sent again meets a new connection.
 pub(super) fn peer(
     instance: &Instance,
     address: Address<'_>,
     profiles: &Profiles,
     timeouts: &Timeouts,
     kind: Kind,
-    fresh: bool,
+    group: u64,
 ) -> Option<HttpPeer> {
     let tls = instance.target.tls.as_deref();
     let name = tls.map_or_else(String::new, |tls| tls.server_name.to_string());
@@ -87,21 +84,41 @@ pub(super) fn peer(
         },
     };
     profiles.apply(&instance.target, &mut peer)?;
-    peer.group_key = if fresh {
-        fastrand::u64(..) | FRESH
-    } else {
-        instance.serial & !FRESH
-    };
-    peer.options.connection_timeout = Some(timeouts.connect);
-    peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = match kind {
+    peer.group_key = group;
+    set_timeouts(&mut peer, timeouts, kind, instance.target.protocol);
+    Some(peer)
+}
+
+fn set_timeouts(peer: &mut HttpPeer, timeouts: &Timeouts, kind: Kind, protocol: Protocol) {
+    let options = &mut peer.options;
+    options.connection_timeout = Some(timeouts.connect);
+    options.total_connection_timeout = Some(timeouts.connect);
+    options.read_timeout = match kind {
         Kind::Plain => timeouts.longest_silence(),
+        // Over HTTP/2 its time would begin with the upload, and the client is always polled.
+        Kind::Upload if speaks_only_http2(protocol) => None,
         Kind::Upload => timeouts.upload_silence(),
         Kind::Upgrade => None,
     };
-    peer.options.write_timeout = timeouts.send;
-    peer.options.idle_timeout = timeouts.upstream_idle;
-    Some(peer)
+    options.write_timeout = timeouts.send;
+    options.tcp_keepalive = timeouts.send.map(unsent);
+    options.idle_timeout = timeouts.upstream_idle;
+}
+
+fn speaks_only_http2(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::H2 | Protocol::H2c)
+}
+
+/// Has the kernel end a connection whose app takes nothing for so long. Pingora 0.9.1 goes on after a
+/// write that took too long, and would wait for the rest of a WebSocket without an end.
+fn unsent(limit: Duration) -> TcpKeepalive {
+    // All but the last are what Linux does anyway.
+    TcpKeepalive {
+        idle: Duration::from_hours(2),
+        interval: Duration::from_secs(75),
+        count: 9,
+        user_timeout: limit,
+    }
 }
 
 /// Sets the limits on the origin's pauses that the front keeps.
@@ -140,9 +157,6 @@ impl Kind {
         }
     }
 }
-
-/// Tells the pools of single requests from those of instances.
-const FRESH: u64 = 1 << 63;
 
 impl Timeouts {
     /// Pingora has one limit for the origin's first byte and for every later one: the longer.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::services::listening::Service;
-use pingora_proxy::{HttpProxy, http_proxy};
+use pingora_proxy::HttpProxy;
 use tokio::sync::broadcast;
 
 use super::{ControlService, TrafficService};
@@ -310,7 +310,7 @@ impl DynamicProxy {
     /// the idle connections are [`DynamicProxy::service`]'s, not its.
     #[must_use]
     pub fn request_handler(&self, conf: &Arc<ServerConf>) -> HttpProxy<Gateway> {
-        http_proxy(conf, self.gateway())
+        self.gateway().into_http_proxy(conf)
     }
 
     /// Both ways of the data path.
