@@ -22,8 +22,8 @@ use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunked::{BadChunk, ChunkScan};
+use super::framing::Framing;
 use super::greeting::Greeting;
-use super::head::Framing;
 use super::intake::Manner;
 use super::leash::{Drained, Leash};
 use super::patience::Patience;
@@ -41,6 +41,28 @@ thread_local! {
     static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
 }
 
+/// What the gate lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    /// So many bytes.
+    Length(u64),
+    /// A chunked body: its own syntax says where it ends.
+    Chunked,
+    /// Everything.
+    Open,
+}
+
+impl From<Framing> for Gate {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::Length(0),
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked,
+            Framing::UntilClose | Framing::Upgrade => Self::Open,
+        }
+    }
+}
+
 /// A client's connection with the gate in front of its reads.
 pub struct Connection {
     pub(super) transport: Stream,
@@ -50,7 +72,7 @@ pub struct Connection {
     pub(super) manner: Manner,
     /// Bytes that came before their turn.
     ahead: BytesMut,
-    gate: Framing,
+    gate: Gate,
     /// How far a chunked body has come.
     chunks: ChunkScan,
     patience: Patience,
@@ -74,7 +96,7 @@ impl Connection {
             greeting: Greeting::Over,
             manner: Manner::SERVING,
             ahead: BytesMut::new(),
-            gate: Framing::Length(0),
+            gate: Gate::Length(0),
             chunks: ChunkScan::default(),
             patience: Patience::default(),
             wait: Wait::default(),
@@ -116,9 +138,18 @@ impl Connection {
 
     /// Who asks.
     pub(crate) fn caller(&self) -> Caller {
-        let digest = self.transport.get_socket_digest();
-        let tls = self.transport.get_ssl_digest();
-        Caller::of(digest.as_deref(), tls, self.manner.redirect)
+        Caller::of(
+            self.transport.get_socket_digest(),
+            self.transport.get_proxy_digest(),
+            self.transport.get_ssl_digest(),
+            self.manner.redirect,
+            self.manner.registers,
+        )
+    }
+
+    /// The response, not only an interim one, begins.
+    pub(super) fn begin_response(&self) {
+        self.patience.begin_answer();
     }
 
     /// The limits on the origin's pauses.
@@ -144,13 +175,13 @@ impl Connection {
     /// Keeps what the client sends until it is known whose it is: the next protocol's, if the answer
     /// agrees to one, or the next request's. `early` has come behind the request's head.
     pub(crate) fn await_switch(&mut self, early: BytesMut) {
-        self.gate = Framing::Length(0);
+        self.gate = Gate::Length(0);
         self.ahead = early;
     }
 
     /// The answer that is about to be written opens a WebSocket: what the client sends is its.
     pub(crate) fn switch(&mut self) {
-        self.gate = Framing::Upgrade;
+        self.gate = Gate::Open;
         self.websocket = Some(Box::new(WebSocket::new(false)));
     }
 
@@ -162,7 +193,7 @@ impl Connection {
         self.greeting = Greeting::Over;
         self.patience.reset();
         self.wait = Wait::default();
-        self.gate = framing;
+        self.gate = framing.into();
         self.chunks = ChunkScan::default();
         let own = self.pass(&early);
         self.ahead = early.split_off(own);
@@ -185,19 +216,19 @@ impl Connection {
     /// How many of the next bytes belong to the request; the gate moves behind them.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         match &mut self.gate {
-            Framing::Length(left) => {
+            Gate::Length(left) => {
                 let own = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= own as u64;
                 own
             }
-            Framing::Chunked => match self.chunks.end(bytes) {
+            Gate::Chunked => match self.chunks.end(bytes) {
                 Some(own) => {
-                    self.gate = Framing::Length(0);
+                    self.gate = Gate::Length(0);
                     own
                 }
                 None => bytes.len(),
             },
-            Framing::Upgrade => bytes.len(),
+            Gate::Open => bytes.len(),
         }
     }
 
@@ -273,12 +304,12 @@ impl Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.gate {
-            Framing::Length(0) => match self.poll_ahead(context) {
+            Gate::Length(0) => match self.poll_ahead(context) {
                 Poll::Pending => self.wait.poll(&self.patience, context),
                 ended @ Poll::Ready(_) => ended,
             },
-            Framing::Length(_) | Framing::Chunked => self.poll_body(context, buffer),
-            Framing::Upgrade => {
+            Gate::Length(_) | Gate::Chunked => self.poll_body(context, buffer),
+            Gate::Open => {
                 let before = buffer.filled().len();
                 match self.poll_upgraded(context, buffer) {
                     Poll::Pending => self.wait.poll(&self.patience, context),

@@ -1,20 +1,26 @@
-//! The head of an HTTP/1 request, looked at before Pingora parses it.
+//! The head of an HTTP/1 request: read once, and checked.
 //!
-//! Pingora 0.9.1 is lenient where it costs its user: a bare LF ends a head, two framings are made
-//! into one, a request without `Host` goes on. None of that reaches it here. The check is a scan for
-//! line ends and one run of the same parser, and decides how many bytes after the head belong to
-//! the request.
+//! What lenient readers forgive is refused: a bare LF that ends a line, two framings, a request of
+//! HTTP/1.1 without `Host`. The check is a scan for line ends and one run of the parser, and decides how
+//! many bytes after the head belong to the request.
 
 use std::mem::MaybeUninit;
 
-use http::StatusCode;
+use http::{Method, StatusCode, Version};
 use thiserror::Error;
+
+use super::fields::{At, decimal, list};
+use super::framing::Framing;
+use super::request::{ConnectionOptions, Http1Head};
 
 use crate::answer::Refusal;
 use crate::route::RequestTarget;
 
 /// The most fields that a head may have at all; Pingora refuses 256.
 const MOST_FIELDS: usize = 200;
+
+/// The most options that `Connection` may have, as Pingora has it.
+const MOST_OPTIONS: usize = 10;
 
 /// How large the head of a request may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,28 +31,6 @@ pub(crate) struct HeadLimits {
     pub(crate) target: usize,
     /// Number of fields.
     pub(crate) fields: usize,
-}
-
-/// What follows the head and still belongs to the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// So many bytes; 0 for a request without a body.
-    Length(u64),
-    /// A chunked body: its own syntax says where it ends.
-    Chunked,
-    /// Everything, should the origin agree to change the protocol.
-    Upgrade,
-}
-
-/// A head that may go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    /// Its length in bytes, with the empty line.
-    pub(crate) length: usize,
-    /// What follows it.
-    pub(crate) framing: Framing,
-    /// Where the request target stands in the buffer.
-    pub(crate) target: std::ops::Range<usize>,
 }
 
 /// Why a head is refused.
@@ -89,8 +73,8 @@ pub(crate) enum HeadError {
     Unescaped,
     #[error("the host has a user name; leave out @ and what stands before it")]
     UserInfo,
-    #[error("the request target and the Host field name different hosts")]
-    HostDiffers,
+    #[error("Connection names a field that may not be taken away, or too many; leave it out")]
+    ConnectionOption,
 }
 
 impl HeadError {
@@ -108,7 +92,7 @@ impl HeadError {
                 "TOO_MANY_FIELDS",
             ),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
-            Self::UserInfo | Self::HostDiffers => (StatusCode::BAD_REQUEST, "BAD_HOST"),
+            Self::UserInfo => (StatusCode::BAD_REQUEST, "BAD_HOST"),
             Self::BareLineFeed
             | Self::RequestLine
             | Self::Field
@@ -119,6 +103,7 @@ impl HeadError {
             | Self::ContentLength
             | Self::TransferEncoding
             | Self::Fragment
+            | Self::ConnectionOption
             | Self::Unescaped => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
         };
         let refusal = Refusal::new(status, code, self.to_string());
@@ -164,75 +149,99 @@ impl HeadScan {
     }
 }
 
-/// Checks a complete head, `buffer` being exactly the head with its empty line.
-pub(crate) fn check(buffer: &[u8], limits: &HeadLimits) -> Result<Head, HeadError> {
+/// Reads and checks a complete head, `buffer` being exactly the head with its empty line.
+pub(super) fn read(buffer: &[u8], limits: &HeadLimits) -> Result<Http1Head, HeadError> {
     if buffer.len() > limits.head {
         return Err(HeadError::HeadTooLong);
     }
     // Room that is not written to: it is 6 KiB.
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut room = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut request = httparse::Request::new(&mut []);
-    let length = match request.parse_with_uninit_headers(buffer, &mut fields) {
-        Ok(httparse::Status::Complete(length)) => length,
+    match request.parse_with_uninit_headers(buffer, &mut room) {
+        Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Field),
         Err(error) => return Err(of_parser(error, buffer)),
-    };
+    }
     let (Some(method), Some(target), Some(version)) =
         (request.method, request.path, request.version)
     else {
         return Err(HeadError::RequestLine);
     };
-    if target.len() > limits.target {
-        return Err(HeadError::TargetTooLong);
-    }
+    check_line(method, target, limits)?;
     if request.headers.len() > limits.fields {
         return Err(HeadError::TooManyFields);
+    }
+    let mut marks = Marks::read(request.headers)?;
+    marks.is_get = method == "GET";
+    let framing = marks.framing(version == 1)?;
+    check_target(target.as_bytes(), marks.host)?;
+    let at = |part: &[u8]| At::of(buffer, part);
+    let fields = request.headers.iter();
+    Ok(Http1Head {
+        method: Method::from_bytes(method.as_bytes()).map_err(|_token| HeadError::RequestLine)?,
+        version: if version == 1 {
+            Version::HTTP_11
+        } else {
+            Version::HTTP_10
+        },
+        fields: fields
+            .map(|field| (at(field.name.as_bytes()), at(field.value)))
+            .collect(),
+        target: at(target.as_bytes()),
+        host: marks.host.map(at),
+        framing,
+        options: marks.options,
+    })
+}
+
+fn check_line(method: &str, target: &str, limits: &HeadLimits) -> Result<(), HeadError> {
+    if target.len() > limits.target {
+        return Err(HeadError::TargetTooLong);
     }
     if matches!(method, "CONNECT" | "TRACE" | "TRACK") {
         return Err(HeadError::Method);
     }
-    let fields = Fields::read(request.headers)?;
-    let framing = fields.framing(version == 1)?;
-    check_target(target.as_bytes(), fields.host)?;
-    let start = (target.as_ptr() as usize) - (buffer.as_ptr() as usize);
-    Ok(Head {
-        length,
-        framing,
-        target: start..start + target.len(),
-    })
+    Ok(())
 }
 
-/// The fields that decide where a request ends and whom it is for.
+/// The fields that decide where a request ends, whom it is for, and what becomes of its connection.
 #[derive(Debug, Default)]
-struct Fields<'a> {
+struct Marks<'a> {
     hosts: usize,
     host: Option<&'a [u8]>,
     length: Option<u64>,
     chunked: bool,
+    /// How many `Upgrade` fields there are, and whether one names WebSocket.
+    upgrades: usize,
     websocket: bool,
+    options: ConnectionOptions,
+    option_count: usize,
+    is_get: bool,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> Marks<'a> {
     fn read(fields: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
         let mut seen = Self::default();
         for field in fields {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             // Lengths first: most fields are none of these.
             match field.name.len() {
-                4 if field.name.eq_ignore_ascii_case("host") => {
+                4 if is("host") => {
                     seen.hosts += 1;
                     seen.host = Some(field.value);
                 }
-                // No other upgrade is passed on.
-                7 if field.name.eq_ignore_ascii_case("upgrade") => {
+                7 if is("upgrade") => {
+                    seen.upgrades += 1;
                     seen.websocket |= field.value.eq_ignore_ascii_case(b"websocket");
                 }
-                14 if field.name.eq_ignore_ascii_case("content-length") => {
+                10 if is("connection") => seen.read_connection(field.value)?,
+                14 if is("content-length") => {
                     if seen.length.is_some() {
                         return Err(HeadError::ContentLength);
                     }
-                    seen.length = Some(decimal(field.value)?);
+                    seen.length = Some(decimal(field.value).ok_or(HeadError::ContentLength)?);
                 }
-                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                17 if is("transfer-encoding") => {
                     if seen.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
                         return Err(HeadError::TransferEncoding);
                     }
@@ -242,6 +251,31 @@ impl<'a> Fields<'a> {
             }
         }
         Ok(seen)
+    }
+
+    fn read_connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        for option in list(value) {
+            let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+            self.option_count += 1;
+            if is(b"close") {
+                self.options.closes = true;
+            } else if is(b"keep-alive") {
+                self.options.keeps = true;
+            } else if self.option_count > MOST_OPTIONS || is_refused(option) {
+                return Err(HeadError::ConnectionOption);
+            } else if is(b"upgrade") {
+                self.options.upgrades = true;
+            } else {
+                self.options.nominates = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the request asks for a WebSocket and for nothing else (RFC 6455, 4.1). `Upgrade` without
+    /// `Connection: upgrade` asks for nothing (RFC 9110, 7.8).
+    fn is_handshake(&self) -> bool {
+        self.websocket && self.upgrades == 1 && self.options.upgrades
     }
 
     fn framing(&self, is_http11: bool) -> Result<Framing, HeadError> {
@@ -254,12 +288,31 @@ impl<'a> Fields<'a> {
             (Some(_), true) => Err(HeadError::TwoFramings),
             (None, true) if !is_http11 => Err(HeadError::TransferEncoding),
             (None, true) => Ok(Framing::Chunked),
-            (length, false) if self.websocket && is_http11 && length.unwrap_or(0) == 0 => {
+            (None | Some(0), false) if is_http11 && self.is_get && self.is_handshake() => {
                 Ok(Framing::Upgrade)
             }
-            (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
+            (None | Some(0), false) => Ok(Framing::None),
+            (Some(length), false) => Ok(Framing::Length(length)),
         }
     }
+}
+
+/// Whether a request that has this among the options of `Connection` is refused: it is no token, or
+/// names what a hop may not take away.
+fn is_refused(option: &[u8]) -> bool {
+    const PROTECTED: [&str; 6] = [
+        "host",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "content-length",
+        "transfer-encoding",
+    ];
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !option.iter().all(is_token)
+        || PROTECTED
+            .iter()
+            .any(|name| option.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// Whether a target has a character that no URI has as it is, and that Pingora's parser for URIs
@@ -284,35 +337,30 @@ pub(super) fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), Hea
         return Err(HeadError::UserInfo);
     }
     match RequestTarget::parse(target) {
-        Ok(RequestTarget::Absolute { authority, .. }) => match host {
-            _ if has_user(authority.as_bytes()) => Err(HeadError::UserInfo),
-            Some(host) if host != authority.as_bytes() => Err(HeadError::HostDiffers),
-            _ => Ok(()),
-        },
+        Ok(RequestTarget::Absolute { authority, .. }) if has_user(authority.as_bytes()) => {
+            Err(HeadError::UserInfo)
+        }
         _ => Ok(()),
     }
-}
-
-/// `Content-Length` is digits and nothing else (RFC 9110, 8.6).
-pub(super) fn decimal(value: &[u8]) -> Result<u64, HeadError> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(HeadError::ContentLength);
-    }
-    std::str::from_utf8(value)
-        .ok()
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(HeadError::ContentLength)
 }
 
 fn of_parser(error: httparse::Error, buffer: &[u8]) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyFields,
-        httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
-            HeadError::Field
-        }
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => HeadError::Field,
+        httparse::Error::NewLine if has_request_line(buffer) => HeadError::Field,
         httparse::Error::Version if names_another_version(buffer) => HeadError::Version,
         _ => HeadError::RequestLine,
     }
+}
+
+/// Whether the first line ends with the version.
+fn has_request_line(buffer: &[u8]) -> bool {
+    let line = buffer
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
 }
 
 /// Whether the request line is well-formed but for a version such as `HTTP/2.0`.
@@ -344,16 +392,16 @@ mod tests {
             .end(text.as_bytes())?
             .expect("a complete head");
         let blank = text.len() - text.trim_start_matches("\r\n").len();
-        check(&text.as_bytes()[blank..end], &LIMITS).map(|head| head.framing)
+        read(&text.as_bytes()[blank..end], &LIMITS).map(|head| head.framing)
     }
 
     #[test]
     fn framing_follows_the_fields() {
         let cases = [
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
-            ("GET / HTTP/1.0\r\n\r\n", Framing::Length(0)),
-            ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
-            ("GET / HTTP/1.1\r\nHost:\r\n\r\n", Framing::Length(0)),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::None),
+            ("GET / HTTP/1.0\r\n\r\n", Framing::None),
+            ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::None),
+            ("GET / HTTP/1.1\r\nHost:\r\n\r\n", Framing::None),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n",
                 Framing::Length(12),
@@ -363,8 +411,16 @@ mod tests {
                 Framing::Chunked,
             ),
             (
-                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
                 Framing::Upgrade,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
+                Framing::None,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+                Framing::None,
             ),
         ];
         for (text, framing) in cases {
@@ -436,7 +492,15 @@ mod tests {
             ("GET /?\"a HTTP/1.1\r\nHost: a\r\n\r\n", E::Unescaped),
             ("GET / HTTP/1.1\r\nHost: b@a\r\n\r\n", E::UserInfo),
             ("GET http://b@a/ HTTP/1.1\r\nHost: a\r\n\r\n", E::UserInfo),
-            ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", E::HostDiffers),
+            ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", E::RequestLine),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: host\r\n\r\n",
+                E::ConnectionOption,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: a b\r\n\r\n",
+                E::ConnectionOption,
+            ),
             (long.as_str(), E::TargetTooLong),
         ];
         for (text, error) in cases {

@@ -1,9 +1,10 @@
-//! The front of a connection: Pingora hands every accepted connection to [`Front`], and the front
-//! hands single requests to the proxy or to the control service behind the same socket.
+//! The front of a connection: Pingora hands every accepted connection to [`Front`], and the front reads
+//! single requests from it, each into one [`Request`], for the proxy or the control service behind the same
+//! socket. Both answer through a [`Downstream`].
 //!
-//! While a connection is idle only the small future of `Front::next_head` waits for it; Pingora's
-//! own, which holds a whole request's state, exists only during a request. The front also gives the
-//! head of a request a total deadline and a strict check (`head`), which Pingora 0.9.1 does not.
+//! While a connection is idle only the small future of `Front::next_head` waits for it; what an exchange
+//! needs exists only during a request. The front also gives the head of a request a total deadline and a
+//! strict check (`head`), which Pingora 0.9.1 does not.
 //!
 //! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
 //! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
@@ -11,10 +12,14 @@
 mod chunked;
 mod connection;
 mod connections;
+mod control_only;
+mod downstream;
 mod engine;
 mod failures;
 mod farewell;
+mod fields;
 mod frames;
+mod framing;
 mod greeting;
 mod h2;
 mod head;
@@ -26,6 +31,8 @@ mod leash;
 mod patience;
 mod pingora_io;
 mod proxy_protocol;
+mod reply;
+mod request;
 mod service;
 mod tls_client;
 mod wait;
@@ -45,19 +52,24 @@ use pingora_core::protocols::{Shutdown, Stream};
 use pingora_core::server::ShutdownWatch;
 
 use crate::answer::{Body, Refusal};
-use crate::route::{PathPrefix, RequestPath, RequestTarget};
 
-pub(crate) use chunked::{BadChunk, ChunkPiece, ChunkScan};
+pub(crate) use chunked::BadChunk;
 pub use connection::Connection;
 pub use connections::Connections;
+pub use control_only::ControlOnly;
+use downstream::Http1;
+pub use downstream::{Downstream, DownstreamError, ResponseStart};
 pub use engine::Engine;
 use failures::Failures;
 use farewell::{LINGER, dismiss, head_too_slow, refuse, tls_required};
+pub(crate) use fields::{Field, Fields, decimal, list};
+pub(crate) use framing::{
+    Body as BodyScan, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head,
+};
 use greeting::{Greeting, Speech};
-pub use h2::Incoming;
-pub(crate) use h2::{Reply, RequestBody, poll_room};
-pub(crate) use head::{Framing as HeadFraming, HeadLimits};
-use head::{Head, HeadError, HeadScan};
+pub(crate) use h2::poll_room;
+pub(crate) use head::HeadLimits;
+use head::{HeadError, HeadScan};
 pub(crate) use hold::Hold;
 pub use idle::Deadline;
 pub(crate) use intake::Intakes;
@@ -66,7 +78,12 @@ pub use intake::{HttpsRedirect, Intake};
 pub use leash::Leash;
 pub(crate) use leash::{Drained, FAREWELL};
 pub(crate) use patience::OriginSilent;
-pub use service::{Arrived, Caller, Ended, Service};
+pub(crate) use reply::{DRAIN, Reply, drain};
+use request::Http1Head;
+pub use request::Request;
+#[cfg(test)]
+pub(crate) use request::tests::request as test_request;
+pub use service::{Caller, ControlService, Decision, Ended, Outcome, Service};
 pub use tls_client::TlsClient;
 
 /// What the front needs to know of the configuration.
@@ -85,8 +102,6 @@ pub(crate) struct FrontOptions {
     pub(crate) http2_streams: u32,
     /// What carries the requests.
     pub(crate) engine: Engine,
-    /// The path whose requests go to the control service, if registration is on.
-    pub(crate) registration: Option<PathPrefix>,
 }
 
 /// The body of a refusal, as the clients of the services know it; by the request's `Accept` field,
@@ -130,26 +145,24 @@ impl<P, C> Front<P, C> {
     }
 }
 
-impl<A> Front<A, A> {
+impl<C> Front<ControlOnly, C> {
     /// A front with the control API behind it, for every path.
-    pub(crate) fn of_one(app: A, options: FrontOptions, connections: Arc<Connections>) -> Self {
-        let app = Arc::new(app);
+    pub(crate) fn of_control(
+        control: C,
+        options: FrontOptions,
+        connections: Arc<Connections>,
+    ) -> Self {
         Self {
-            proxy: Arc::clone(&app),
-            control: app,
-            options,
-            connections,
-            failures: Failures::default(),
             body: |refusal, _accept| refusal.problem(),
-            stop_watch: Once::new(),
-            is_stopping: AtomicBool::new(false),
+            ..Self::new(ControlOnly, control, options, connections)
         }
     }
 }
 
 /// What became of the wait for a request.
 enum Next {
-    Request(BytesMut, Head),
+    /// The head, with what came behind it, and how long it is.
+    Request(BytesMut, usize, Http1Head),
     /// The client speaks HTTP/2; these are its first bytes.
     Http2(BytesMut),
     Refuse(Refusal),
@@ -168,7 +181,7 @@ struct Http2Client {
 impl<P, C> ServerApp for Front<P, C>
 where
     P: Service,
-    C: Service,
+    C: ControlService,
 {
     async fn process_new(
         self: &Arc<Self>,
@@ -205,7 +218,7 @@ where
 impl<P, C> Front<P, C>
 where
     P: Service,
-    C: Service,
+    C: ControlService,
 {
     /// Takes a connection in and serves it until its end.
     async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
@@ -282,9 +295,10 @@ where
         let mut timer = Deadline::default();
         loop {
             match self.next_head(&mut connection, &mut timer).await {
-                Next::Request(bytes, head) => {
+                Next::Request(bytes, length, head) => {
+                    let message = (bytes, length, head);
                     connection = self
-                        .serve(connection, (bytes, head), &mut timer, &shutdown)
+                        .serve(connection, message, &mut timer, &shutdown)
                         .await?;
                 }
                 Next::Http2(read) => return Some(Http2Client { connection, read }),
@@ -359,7 +373,9 @@ where
     ) -> Option<Next> {
         match greeting.heard(buffer) {
             Speech::Http1 => match self.head(scan, buffer) {
-                Ok(head) => head.map(|head| Next::Request(std::mem::take(buffer), head)),
+                Ok(head) => {
+                    head.map(|(length, head)| Next::Request(std::mem::take(buffer), length, head))
+                }
                 Err(error) => Some(Next::Refuse(error.refusal())),
             },
             Speech::Http2 => Some(Next::Http2(std::mem::take(buffer))),
@@ -368,8 +384,12 @@ where
         }
     }
 
-    /// The head, if it is complete; then it stands at the front of `buffer`.
-    fn head(&self, scan: &mut HeadScan, buffer: &mut BytesMut) -> Result<Option<Head>, HeadError> {
+    /// The head and its length, if it is complete; then it stands at the front of `buffer`.
+    fn head(
+        &self,
+        scan: &mut HeadScan,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<(usize, Http1Head)>, HeadError> {
         let Some(end) = scan.end(buffer)? else {
             let too_long = buffer.len() > self.options.limits.head;
             return if too_long {
@@ -383,8 +403,9 @@ where
             .take_while(|byte| matches!(byte, b'\r' | b'\n'))
             .count();
         buffer.advance(blank);
-        let text = buffer.get(..end - blank).unwrap_or_default();
-        head::check(text, &self.options.limits).map(Some)
+        let length = end - blank;
+        let text = buffer.get(..length).unwrap_or_default();
+        head::read(text, &self.options.limits).map(|head| Some((length, head)))
     }
 
     /// What is too long in a head without an end: the target, if the first line has no end either.
@@ -402,79 +423,82 @@ where
     async fn serve(
         &self,
         mut connection: Box<Connection>,
-        (mut bytes, head): (BytesMut, Head),
+        (mut bytes, length, head): (BytesMut, usize, Http1Head),
         timer: &mut Deadline,
         shutdown: &ShutdownWatch,
     ) -> Option<Box<Connection>> {
-        let target = bytes.get(head.target.clone()).unwrap_or_default();
-        let is_control = connection.manner.registers && self.is_registration(target);
-        let early = connection.open(head.framing, bytes.split_off(head.length));
+        let early = connection.open(head.framing, bytes.split_off(length));
         if connection.is_malformed() {
             let status = StatusCode::BAD_REQUEST;
             let refusal = Refusal::new(status, "BAD_REQUEST", BadChunk.to_string());
             Box::pin(refuse(&mut connection, &refusal, self.body)).await;
             return None;
         }
-        let mut message = (bytes, early);
-        let ended = {
-            let served = if is_control || self.options.engine == Engine::Pingora {
-                None
-            } else {
-                self.direct(&mut connection, &mut message, head.framing, timer)
-            };
-            match served {
-                Some(served) => Some(served.await),
-                None => None,
-            }
+        let request = Request::http1(bytes, head, connection.caller());
+        if self.options.engine == Engine::Pingora {
+            let session = self.serve_session(connection, request, early, shutdown);
+            return Box::pin(session).await;
+        }
+        // Boxed: what a request needs is no part of the future of an idle connection, nor of a tunnel.
+        let exchange = Box::pin(self.exchange(&mut connection, request, early, timer, shutdown));
+        let ended = match exchange.await {
+            Outcome::Ended(ended) => ended,
+            Outcome::Switched(tunnel) => tunnel.await,
         };
         match ended {
-            Some(Ended::Kept) => {
+            Ended::Kept => {
                 connection.close();
-                return Some(connection);
+                Some(connection)
             }
-            Some(Ended::Closed) => {
+            Ended::Closed => {
                 Shutdown::shutdown(&mut *connection).await;
-                return None;
+                None
             }
-            Some(Ended::Broken) => return None,
-            None => {}
+            Ended::Broken => None,
         }
-        let (mut bytes, early) = message;
-        if head.framing == HeadFraming::Upgrade {
-            // Pingora would take it for a body, or for the next protocol's before that is agreed to.
-            connection.await_switch(early);
-        } else {
-            bytes.unsplit(early);
-        }
-        Box::pin(self.serve_session(connection, bytes, is_control, shutdown)).await
     }
 
-    /// Has the proxy answer a request without a session, if it can.
-    fn direct<'c>(
+    /// Answers one request over HTTP/1.
+    async fn exchange<'c>(
         &'c self,
         connection: &'c mut Connection,
-        message: &mut (BytesMut, BytesMut),
-        framing: HeadFraming,
+        request: Request,
+        early: BytesMut,
         timer: &'c mut Deadline,
-    ) -> Option<impl Future<Output = Ended> + Send + use<'c, P, C>> {
-        let taken = self.proxy.take(&Arrived {
-            head: &message.0,
-            framing,
-            connection,
-        })?;
-        let message = std::mem::take(message);
-        let stop = &self.is_stopping;
-        Some(self.proxy.serve(taken, connection, message, timer, stop))
+        shutdown: &'c ShutdownWatch,
+    ) -> Outcome<'c> {
+        let abort = connection.held();
+        let downstream = Http1::new(connection, &request, early, &self.is_stopping);
+        let request = Box::new(request);
+        match self.proxy.decide(&request).await {
+            Decision::Proxy(plan) => {
+                let served = self.proxy.serve(plan, request, downstream, abort, timer);
+                served.await
+            }
+            Decision::Control => {
+                let answered = Box::pin(self.control.answer(request, downstream, shutdown));
+                Outcome::Ended(answered.await)
+            }
+        }
     }
 
     /// Hands one request to Pingora, as a session for the service that it is for.
     async fn serve_session(
         &self,
-        connection: Box<Connection>,
-        bytes: BytesMut,
-        is_control: bool,
+        mut connection: Box<Connection>,
+        request: Request,
+        early: BytesMut,
         shutdown: &ShutdownWatch,
     ) -> Option<Box<Connection>> {
+        let is_control = self.proxy.is_control(&request);
+        let is_upgrade = request.framing() == Framing::Upgrade;
+        let mut bytes = request.into_bytes();
+        if is_upgrade {
+            // Pingora would take it for a body, or for the next protocol's before that is agreed to.
+            connection.await_switch(early);
+        } else {
+            bytes.unsplit(early);
+        }
         let leash = connection.held();
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
@@ -503,18 +527,6 @@ where
         };
         connection.close();
         Some(connection)
-    }
-
-    /// Whether the target's path is the registration path, as a whole segment and in any case.
-    fn is_registration(&self, target: &[u8]) -> bool {
-        let Some(registration) = &self.options.registration else {
-            return false;
-        };
-        RequestTarget::parse(target)
-            .ok()
-            .and_then(|target| target.path())
-            .and_then(|path| RequestPath::parse(path).ok())
-            .is_some_and(|path| registration.contains_path(path.as_str()))
     }
 }
 
@@ -551,7 +563,6 @@ mod tests {
             intakes: Intakes::default(),
             http2_streams: 100,
             engine: Engine::Direct,
-            registration: None,
         };
         let (handler, control) = (proxy.proxy(&conf), proxy.register_handler());
         let front = Arc::new(Front::new(handler, control, options, proxy.connections()));

@@ -9,8 +9,8 @@ use http::uri::Authority;
 use http::{HeaderValue, StatusCode};
 use pingora::http::RequestHeader;
 
+use super::in_flight::InFlight;
 use super::peer::Kind;
-use super::visit::Visit;
 use crate::answer::Refusal;
 use crate::route::{RequestHost, RequestPath, RequestTarget, Route};
 
@@ -18,7 +18,7 @@ use crate::route::{RequestHost, RequestPath, RequestTarget, Route};
 #[derive(Debug, Default)]
 pub struct Exchange {
     /// The route that takes it, and the instance that it goes to.
-    pub(super) visit: Option<Visit>,
+    pub(super) visit: Option<InFlight>,
     /// Who keeps the limits on the origin's pauses.
     pub(super) kind: Kind,
     /// The target to forward, if it is not the one that came, letter by letter.
@@ -67,13 +67,13 @@ impl Default for Began {
 impl Exchange {
     /// The route that takes the request.
     pub(super) fn route(&self) -> Option<&Arc<Route>> {
-        self.visit.as_ref().map(Visit::route)
+        self.visit.as_ref().map(InFlight::route)
     }
 
     /// Counts the status that the client gets.
     pub(super) fn answer_with(&mut self, status: StatusCode) {
         if let Some(visit) = &mut self.visit {
-            visit.answered(status);
+            visit.respond(status);
         }
     }
 }

@@ -6,38 +6,26 @@ use std::io;
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
-use super::ErrorStatuses;
 use crate::answer::Refusal;
 use crate::front::{BadChunk, Drained, OriginSilent};
 use crate::registry::ProxyError;
 
-/// Whose fault a broken exchange is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The origin's, or the lack of one: the event `proxyError`.
-    Origin(ProxyError),
-    /// The client's, who is still there to read about it.
-    Client(Refusal),
-    /// The client has gone.
-    ClientGone,
-    /// Ours.
-    Proxy,
-}
+pub(super) use super::rules::failure::{Fault, bad_chunk, internal};
 
 impl Fault {
     /// Reads Pingora's error.
     pub(super) fn of(error: &Error) -> Self {
         if is_of_front::<OriginSilent>(error) {
-            return Self::Origin(ProxyError::Timeout);
+            return Self::Upstream(ProxyError::Timeout);
         }
         if is_of_front::<Drained>(error) {
-            return Self::Origin(ProxyError::Drained);
+            return Self::Upstream(ProxyError::Drained);
         }
         if is_of_front::<BadChunk>(error) {
             return Self::Client(bad_chunk());
         }
         match error.esource() {
-            ErrorSource::Upstream => Self::Origin(of_origin(error.etype())),
+            ErrorSource::Upstream => Self::Upstream(of_origin(error.etype())),
             ErrorSource::Downstream => of_client(error.etype()),
             ErrorSource::Internal | ErrorSource::Unset => Self::Proxy,
         }
@@ -129,35 +117,9 @@ fn of_client(kind: &ErrorType) -> Fault {
     }
 }
 
-/// The answer to a request that could not be proxied.
-pub(super) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> Refusal {
-    let status = match error {
-        ProxyError::NotFound => statuses.no_route,
-        ProxyError::Unreachable
-        | ProxyError::Broken
-        | ProxyError::InvalidResponse
-        | ProxyError::Drained => statuses.unreachable,
-        ProxyError::Timeout => statuses.timeout,
-    };
-    Refusal::new(status, error.code(), error.to_string())
-}
-
-/// The answer to a request whose body is not the chunks that it should be.
-pub(super) fn bad_chunk() -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", BadChunk.to_string())
-}
-
-/// The answer when the fault is the proxy's own.
-pub(super) fn internal() -> Refusal {
-    Refusal::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "INTERNAL",
-        "The proxy could not handle the request; its log says more.",
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::rules::failure::refusal;
     use super::*;
     use pingora_core::BError;
 
@@ -169,6 +131,7 @@ mod tests {
 
     #[test]
     fn every_failure_has_its_status() {
+        use crate::proxy::ErrorStatuses;
         let statuses = ErrorStatuses::default();
         let cases = [
             (ErrorType::ConnectRefused, 500, "UNREACHABLE"),
@@ -181,7 +144,7 @@ mod tests {
             (ErrorType::WriteTimedout, 504, "TIMEOUT"),
         ];
         for (kind, status, code) in cases {
-            let Fault::Origin(error) = fault(kind.clone(), ErrorSource::Upstream) else {
+            let Fault::Upstream(error) = fault(kind.clone(), ErrorSource::Upstream) else {
                 panic!("{kind:?} is not the origin's");
             };
             let refusal = refusal(error, statuses);
@@ -216,9 +179,9 @@ mod tests {
         let cause = io::Error::new(io::ErrorKind::TimedOut, silent);
         let mut error = Error::because(ErrorType::ReadError, "while idle", cause);
         error.as_down();
-        assert_eq!(Fault::of(&error), Fault::Origin(ProxyError::Timeout));
+        assert_eq!(Fault::of(&error), Fault::Upstream(ProxyError::Timeout));
         let mut error = Error::because(ErrorType::WriteError, "writing", io::Error::from(Drained));
         error.as_down();
-        assert_eq!(Fault::of(&error), Fault::Origin(ProxyError::Drained));
+        assert_eq!(Fault::of(&error), Fault::Upstream(ProxyError::Drained));
     }
 }

@@ -16,20 +16,21 @@ use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
 use super::context::{Exchange, View};
-use super::demand::{self, Unmet, Way};
 use super::error::Fault;
 use super::headers::Client;
 use super::options::{GatewayOptions, Timeouts};
 use super::peer::Kind;
 use super::policy::{Policy, ProxyErrorHandler};
 use super::pools::Pools;
+use super::record::RequestSummary;
 use super::session::{DRAIN, client_ip, names, summary};
 use super::target_tls::Profiles;
+use super::tls_policy::{self as demand, Denied as Unmet, Transport as Way};
 use super::{error, grpc, headers, https, peer, session};
 use crate::answer::Refusal;
 use crate::front::{Drained, Hold};
 use crate::registry::{ProxyError, Registry};
-use crate::route::{Protocol, Route};
+use crate::route::{PathPrefix, Protocol, Route};
 
 /// The proxy itself, as Pingora's `ProxyHttp`: wrap it by `DynamicProxy::request_handler`.
 pub struct Gateway {
@@ -42,12 +43,13 @@ impl Gateway {
     pub(crate) fn new(
         registry: Arc<Registry>,
         options: GatewayOptions,
+        registration: Option<PathPrefix>,
         on_proxy_error: Option<ProxyErrorHandler>,
     ) -> Self {
         Self {
             profiles: Profiles::new(&options.target_tls),
             pools: Pools::default(),
-            policy: Arc::new(Policy::new(registry, options, on_proxy_error)),
+            policy: Arc::new(Policy::new(registry, options, registration, on_proxy_error)),
         }
     }
 
@@ -89,7 +91,7 @@ impl Gateway {
         if let Some(port) = self.redirect_port(session)
             && !https::is_challenge(&request.method, request.raw_path())
         {
-            return Err(demand::elsewhere(&view.host, request.raw_path(), port));
+            return Err(demand::redirect(&view.host, request.raw_path(), port));
         }
         self.find(&view, exchange);
         self.meet(session, &view, exchange)
@@ -101,7 +103,7 @@ impl Gateway {
         let Some(route) = exchange.route() else {
             return Ok(());
         };
-        self.policy.meet(route, || Way {
+        self.policy.check_tls(route, || Way {
             is_encrypted: self.is_encrypted(session),
             has_certificate: session::tls_client(session)
                 .is_some_and(|client| client.certificate.is_some()),
@@ -144,7 +146,7 @@ impl Gateway {
         let apps = response.headers.get(STRICT_TRANSPORT_SECURITY);
         let is_encrypted = || self.is_encrypted(session);
         let route = exchange.route().map(|route| &**route);
-        if let Some(value) = self.policy.promise(route, apps, is_encrypted) {
+        if let Some(value) = self.policy.hsts_of(route, apps, is_encrypted) {
             return response.insert_header(STRICT_TRANSPORT_SECURITY, value);
         }
         response.remove_header(&STRICT_TRANSPORT_SECURITY);
@@ -159,9 +161,16 @@ impl Gateway {
 
     /// Asks the table.
     fn find(&self, view: &View<'_>, exchange: &mut Exchange) {
-        self.policy.find(view, &mut exchange.visit);
+        self.policy
+            .find(&view.host, &view.path, &mut exchange.visit);
         exchange.attempt = 0;
         exchange.stale = false;
+    }
+
+    fn challenge(&self, session: &Session) -> Option<http::Response<Bytes>> {
+        let request = session.req_header();
+        let challenges = &self.policy.options.challenges;
+        challenges.answer(&request.method, request.raw_path())
     }
 
     /// Sets the limits of this exchange on the client's side.
@@ -212,9 +221,13 @@ impl Gateway {
         exchange: &Exchange,
         reason: ProxyError,
     ) -> (Refusal, Option<http::Response<Bytes>>) {
-        let method = session.req_header().method.clone();
-        self.policy
-            .fail(exchange.route(), method, names(session), reason)
+        let (host, path) = names(session);
+        let request = RequestSummary {
+            method: session.req_header().method.clone(),
+            host,
+            path,
+        };
+        self.policy.fail(exchange.route(), request, reason)
     }
 
     /// Writes an answer of the proxy's own: the handler's, or the refusal's.
@@ -279,7 +292,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         self.limit(session, exchange);
-        if let Some(answer) = self.policy.options.challenges.answer(session.req_header()) {
+        if let Some(answer) = self.challenge(session) {
             info!("{}: a challenge is answered", summary(session, exchange));
             self.write(session, exchange, session::of_handler(answer)?)
                 .await?;
@@ -300,10 +313,10 @@ impl ProxyHttp for Gateway {
                 (refusal, None)
             }
             // gRPC knows no redirects.
-            Err(unmet @ Unmet::Elsewhere(_)) if grpc::is_call(session.req_header()) => {
+            Err(unmet @ Unmet::Redirect(_)) if grpc::is_call(session.req_header()) => {
                 (unmet.refusal(), None)
             }
-            Err(Unmet::Elsewhere(location)) => {
+            Err(Unmet::Redirect(location)) => {
                 debug!("{}: sent to {location}", summary(session, exchange));
                 let answer =
                     https::redirect(&location).or_err(ErrorType::InternalError, "a URL")?;
@@ -456,7 +469,7 @@ impl ProxyHttp for Gateway {
             if headers::announces_absent_body(response) {
                 self.pools.give_up(visit.instance());
             }
-            visit.answered(response.status);
+            visit.respond(response.status);
         }
         // The answer is the proxy's own message (RFC 9110, 7.6); its framing is HTTP/1.1's already.
         response.set_version(http::Version::HTTP_11);
@@ -567,15 +580,15 @@ impl ProxyHttp for Gateway {
                     can_reuse_downstream: false,
                 };
             }
-            Fault::Origin(_) if exchange.visit.is_none() => {
+            Fault::Upstream(_) if exchange.visit.is_none() => {
                 info!("{summary}: the route went away meanwhile");
                 self.fail(session, exchange, ProxyError::NotFound)
             }
-            Fault::Origin(ProxyError::Drained) => {
+            Fault::Upstream(ProxyError::Drained) => {
                 info!("{summary}: {error}");
                 self.fail(session, exchange, ProxyError::Drained)
             }
-            Fault::Origin(reason) => {
+            Fault::Upstream(reason) => {
                 warn!("{summary}: {reason}: {error}");
                 self.fail(session, exchange, reason)
             }
@@ -593,7 +606,7 @@ impl ProxyHttp for Gateway {
         if let Some(visit) = &mut exchange.visit
             && !session::is_answered(session)
         {
-            visit.answered(own.as_ref().map_or(refusal.status, http::Response::status));
+            visit.respond(own.as_ref().map_or(refusal.status, http::Response::status));
         }
         // Pingora closes the connection after a failed exchange, so the answer has to say so.
         session.set_keepalive(None);

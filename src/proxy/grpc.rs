@@ -87,6 +87,11 @@ pub(super) fn named_deadline(fields: &HeaderMap) -> Option<Duration> {
     timeout(fields.get(TIMEOUT)?.as_bytes())
 }
 
+/// How long a call may take by the value of `grpc-timeout`.
+pub(super) fn deadline_of(value: &[u8]) -> Option<Duration> {
+    timeout(value)
+}
+
 /// At most eight digits and a unit, as the protocol has it; anything else is no timeout, and left to
 /// the app.
 fn timeout(value: &[u8]) -> Option<Duration> {

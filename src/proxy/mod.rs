@@ -1,63 +1,81 @@
-//! The data path: what is asked of a request, and the two ways that it can go to its app.
+//! The data path: what becomes of a request, and how it reaches its app.
 //!
-//! A request is read once into one `context::View`; what is matched is what is forwarded. `policy`
-//! decides: it asks the table, sees whether a request meets what its route asks for, and knows what
-//! clients are told when something fails. Then there are two ways:
-//!
-//! - `direct`, from clients of HTTP/1.1 and HTTP/2 to a target that speaks HTTP/1.1 without TLS, which is
-//!   nearly every request, and the WebSockets among them; and for calls of gRPC to a target that speaks
-//!   HTTP/2 without TLS: one future moves the bytes of both directions.
-//! - `gateway`, Pingora's own, for everything else: TLS with targets, other requests than calls to targets of
-//!   HTTP/2, clients of HTTP/1.0, and every request that is refused. In its `request_filter` a miss can be
-//!   answered on a connection that stays open; `upstream_peer` makes the peer of the route that was found.
+//! - `decide` asks the `stages`, one after another: a request is for the control service, is answered by
+//!   the proxy itself, or goes to an instance of a route.
+//! - `exchange` forwards it: it connects, sends, sends again, until the end, which `record` is told. One
+//!   try is a `pump`, which moves both directions between a client and one `upstream`; after a 101 the
+//!   exchange goes on as a `tunnel`.
+//! - `rules` are what all of these go by: pure functions over fields.
+//! - `gateway` carries requests through Pingora's `ProxyHttp` instead, for `engine: pingora` and for
+//!   programs that mount it in a Pingora server of their own.
 
-mod challenges;
 mod context;
-mod demand;
+mod decide;
 mod direct;
 mod error;
+mod exchange;
 mod gateway;
 mod grpc;
 mod headers;
 mod https;
+mod in_flight;
 mod options;
 mod peer;
 mod policy;
 mod pools;
+mod pump;
+mod record;
+mod request_body;
+mod responder;
+mod rules;
 mod session;
+mod stages;
 mod target_tls;
-mod visit;
+mod tls_policy;
+mod tunnel;
+mod upstream;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
-pub use challenges::Challenges;
 pub use context::Exchange;
 pub use gateway::Gateway;
 pub use options::{ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, Timeouts};
 pub(crate) use policy::ProxyErrorHandler;
+pub use stages::challenge::Challenges;
 pub use target_tls::{TargetTlsError, TargetTlsOptions};
 
-use crate::front::{Arrived, Caller, Connection, Deadline, Ended, Incoming, Leash, Service};
+use crate::front::{Deadline, Decision, Downstream, Leash, Outcome, Request, Service};
+use decide::{Admission, Outcome as Decided, OwnReply};
 use direct::Direct;
-pub use direct::{Call, Plan, StreamPlan};
+use in_flight::InFlight;
+use record::{Id, Record};
 
-/// Both ways, as the service behind the front.
+/// The data path, as the service behind the front.
 pub struct Proxy {
     direct: Direct,
     http: Arc<HttpProxy<Gateway>>,
 }
 
+/// What was decided about a request.
+pub struct Plan {
+    /// A reply of the proxy's own; without one the request is forwarded.
+    reply: Option<Box<OwnReply>>,
+    id: Id,
+    in_flight: Option<InFlight>,
+    is_trusted: bool,
+    is_encrypted: bool,
+    has_certificate: bool,
+}
+
 impl Proxy {
-    /// A proxy with the settings of a server: how many idle connections to targets each way keeps.
+    /// A proxy with the settings of a server: how many idle connections to targets are kept.
     #[must_use]
     pub fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
         Self {
@@ -68,30 +86,60 @@ impl Proxy {
 }
 
 impl Service for Proxy {
-    type Taken = Plan;
-    type TakenStream = StreamPlan;
+    type Plan = Plan;
 
-    fn take(&self, request: &Arrived<'_>) -> Option<Plan> {
-        self.direct.take(request)
+    fn is_control(&self, request: &Request) -> bool {
+        self.direct.policy.is_registration(request)
     }
 
-    fn take_stream(&self, request: &Incoming, caller: &Caller) -> Option<StreamPlan> {
-        self.direct.take_stream(request, caller)
+    async fn decide(&self, request: &Request) -> Decision<Plan> {
+        let policy = &self.direct.policy;
+        let mut admission = Admission::new(policy, request);
+        let reply = match policy.decide(&mut admission).await {
+            Decided::Control => return Decision::Control,
+            Decided::Reply(reply) => Some(reply),
+            Decided::Forward => None,
+        };
+        Decision::Proxy(Plan {
+            reply,
+            id: admission.id(policy),
+            in_flight: admission.in_flight,
+            is_trusted: admission.is_trusted,
+            is_encrypted: admission.is_encrypted,
+            has_certificate: admission.has_certificate,
+        })
     }
 
-    async fn serve_stream(&self, plan: StreamPlan, request: Incoming, leash: &Leash) {
-        self.direct.serve_stream(plan, request, leash).await;
+    fn id_field(&self) -> &'static str {
+        self.direct.policy.id_field
     }
 
-    fn serve<'c>(
+    async fn serve<'c, D: Downstream + 'c>(
         &'c self,
         plan: Plan,
-        connection: &'c mut Connection,
-        message: (BytesMut, BytesMut),
+        request: Box<Request>,
+        downstream: D,
+        abort: Arc<Leash>,
         timer: &'c mut Deadline,
-        stop: &'c AtomicBool,
-    ) -> impl Future<Output = Ended> + Send + 'c {
-        self.direct.serve(plan, connection, message, timer, stop)
+    ) -> Outcome<'c> {
+        let mut record = Record::new(request, plan.id, plan.is_encrypted);
+        record.in_flight = plan.in_flight;
+        let mut exchange = exchange::Exchange {
+            direct: &self.direct,
+            downstream,
+            record,
+            abort,
+            is_trusted: plan.is_trusted,
+            has_certificate: plan.has_certificate,
+            body: request_body::RequestBody::default(),
+            is_resent: false,
+            switched: None,
+        };
+        match plan.reply {
+            Some(reply) => Box::pin(exchange.reply(*reply)).await,
+            None => exchange.forward(timer).await,
+        }
+        exchange.into_left(timer)
     }
 }
 

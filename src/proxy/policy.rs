@@ -1,32 +1,34 @@
-//! What is decided about a request, whichever way it goes then.
+//! What the data path decides by: the routes, and the rules for who may use them.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Response};
 use log::debug;
 
-use super::context::View;
-use super::demand::{Demands, Unmet, Way};
-use super::error;
+use super::in_flight::InFlight;
 use super::options::GatewayOptions;
-use super::visit::Visit;
+use super::record::{Record, RequestSummary};
+use super::rules::failure;
+use super::tls_policy::{Denied, TlsPolicies, Transport};
 use crate::answer::Refusal;
-use crate::front::HttpsRedirect;
+use crate::front::{HttpsRedirect, Request};
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
-use crate::route::{Balance, Held, RoundRobin, Route};
+use crate::route::{Balance, Held, PathPrefix, RoundRobin, Route};
 
 /// A handler that may answer a request that could not be proxied itself.
 pub(crate) type ProxyErrorHandler =
-    Arc<dyn Fn(&ProxyFailure) -> Option<http::Response<Bytes>> + Send + Sync>;
+    Arc<dyn Fn(&ProxyFailure) -> Option<Response<Bytes>> + Send + Sync>;
 
 /// The routes, and the rules for who may use them.
 pub(super) struct Policy {
     registry: Arc<Registry>,
     pub(super) options: GatewayOptions,
+    /// The path whose requests go to the control service, if registration is on.
+    pub(super) registration: Option<PathPrefix>,
     on_proxy_error: Option<ProxyErrorHandler>,
     balance: Box<dyn Balance>,
-    demands: Demands,
+    tls: TlsPolicies,
     /// The field of the request's id. A name of the configuration would be counted by all threads for
     /// each request; this one is never freed, like most gateways.
     pub(super) id_field: &'static str,
@@ -36,67 +38,73 @@ impl Policy {
     pub(super) fn new(
         registry: Arc<Registry>,
         options: GatewayOptions,
+        registration: Option<PathPrefix>,
         on_proxy_error: Option<ProxyErrorHandler>,
     ) -> Self {
         Self {
             registry,
             id_field: String::leak(options.request_ids.field.to_string()),
-            demands: Demands::new(&options.security, options.https_port),
+            tls: TlsPolicies::new(&options.security, options.https_port),
             options,
+            registration,
             on_proxy_error,
             balance: Box::new(RoundRobin),
         }
     }
 
+    /// Whether a request is a registration: its path is the registration path, as whole segments and in
+    /// any case, on a listener that takes registrations from its client.
+    pub(super) fn is_registration(&self, request: &Request) -> bool {
+        let path = self.registration.as_ref();
+        request.caller().registers && path.is_some_and(|path| path.contains_path(request.path()))
+    }
+
     /// Asks the table.
-    pub(super) fn lookup(&self, view: &View<'_>) -> Option<Held> {
-        let found = self.registry.hold(&view.host, &view.path);
+    pub(super) fn lookup(&self, host: &str, path: &str) -> Option<Held> {
+        let found = self.registry.hold(host, path);
         if self.options.debug {
             let shown = found.as_ref().map_or_else(
                 || "no route".to_owned(),
                 |route| format!("{} at {}", route.key(), route.target()),
             );
-            debug!("{:?} {} -> {shown}", view.host, view.path);
+            debug!("{host:?} {path} -> {shown}");
         }
         found
     }
 
-    /// Begins a request at a route; `None` if the table has another answer by now.
-    pub(super) fn visit(&self, route: Held) -> Option<Visit> {
-        Visit::begin(route, &*self.balance, *self.registry.clock())
-    }
-
-    /// Asks the table, and begins the request there. One that is sent again goes on at its visit if
-    /// the table still says so.
-    pub(super) fn find(&self, view: &View<'_>, visit: &mut Option<Visit>) {
-        let mut found = self.lookup(view);
-        let is_same = match (&found, &visit) {
-            (Some(found), Some(visit)) => Arc::ptr_eq(found, visit.route()),
+    /// Asks the table, and begins the request there. One that is sent again goes on where it is if the
+    /// table still says so.
+    pub(super) fn find(&self, host: &str, path: &str, in_flight: &mut Option<InFlight>) {
+        let mut found = self.lookup(host, path);
+        let is_same = match (&found, &in_flight) {
+            (Some(found), Some(in_flight)) => Arc::ptr_eq(found, in_flight.route()),
             _ => false,
         };
         if is_same {
             return;
         }
-        *visit = None;
+        *in_flight = None;
         while let Some(route) = found {
-            *visit = self.visit(route);
-            if visit.is_some() {
+            *in_flight = InFlight::begin(route, &*self.balance, *self.registry.clock());
+            if in_flight.is_some() {
                 return;
             }
-            found = self.lookup(view);
+            // The instance has begun to drain meanwhile: the table has another by now.
+            found = self.lookup(host, path);
         }
     }
 
-    /// Sees whether a request meets what its route asks for; `way` is only made if that is anything.
-    pub(super) fn meet<'w>(
+    /// Sees whether a request meets what its route asks of its connection; `transport` is only made if
+    /// that is anything.
+    pub(super) fn check_tls<'t>(
         &self,
         route: &Route,
-        way: impl FnOnce() -> Way<'w>,
-    ) -> Result<(), Unmet> {
-        if self.demands.are_none_of(route) {
+        transport: impl FnOnce() -> Transport<'t>,
+    ) -> Result<(), Denied> {
+        if self.tls.are_none_of(route) {
             Ok(())
         } else {
-            self.demands.check(route, way())
+            self.tls.check(route, transport())
         }
     }
 
@@ -109,40 +117,45 @@ impl Policy {
         }
     }
 
-    /// What browsers are told of later requests by an answer over a connection that is encrypted or
-    /// not: the app's own word goes before, and never over cleartext.
-    pub(super) fn promise(
+    /// The `Strict-Transport-Security` of a response; `own` is its own.
+    pub(super) fn hsts(&self, record: &Record, own: Option<&HeaderValue>) -> Option<HeaderValue> {
+        let route = record.in_flight.as_ref().map(InFlight::route);
+        self.hsts_of(route.map(|route| &**route), own, || record.is_encrypted)
+    }
+
+    /// The `Strict-Transport-Security` of a response over a connection that is encrypted or not: its own
+    /// goes first, and never over cleartext (RFC 6797, 7.2).
+    pub(super) fn hsts_of(
         &self,
         route: Option<&Route>,
-        apps: Option<&HeaderValue>,
+        own: Option<&HeaderValue>,
         is_encrypted: impl FnOnce() -> bool,
     ) -> Option<HeaderValue> {
-        let own = route.and_then(Route::security);
-        if apps.is_none() && !self.demands.may_have_hsts(own) {
+        let security = route.and_then(Route::security);
+        if own.is_none() && !self.tls.may_have_hsts(security) {
             return None;
         }
         if !is_encrypted() {
             return None;
         }
-        apps.cloned().or_else(|| self.demands.hsts(own))
+        own.cloned().or_else(|| self.tls.hsts(security))
     }
 
-    /// Tells everybody that a request could not be proxied, and makes the answer: the refusal, and in
+    /// Emits the event of a request that could not be proxied, and makes the reply: the refusal, and in
     /// its place what a handler has to say.
     pub(super) fn fail(
         &self,
         route: Option<&Arc<Route>>,
-        method: Method,
-        (host, path): (String, String),
+        request: RequestSummary,
         reason: ProxyError,
-    ) -> (Refusal, Option<http::Response<Bytes>>) {
-        let refusal = error::refusal(reason, self.options.errors);
+    ) -> (Refusal, Option<Response<Bytes>>) {
+        let refusal = failure::refusal(reason, self.options.errors);
         let failure = ProxyFailure {
             error: reason,
             route: route.cloned(),
-            method,
-            host,
-            path,
+            method: request.method,
+            host: request.host,
+            path: request.path,
             status: refusal.status,
         };
         let own = self

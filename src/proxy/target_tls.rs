@@ -63,6 +63,19 @@ impl TargetTlsOptions {
     }
 }
 
+impl TargetTlsOptions {
+    /// The authorities, in DER; none for the system's.
+    pub(super) fn authorities(&self) -> &[Vec<u8>] {
+        &self.authorities
+    }
+
+    /// The certificate chain and its key, in DER.
+    pub(super) fn identity(&self) -> Option<(&[Vec<u8>], &[u8])> {
+        let (chain, key) = self.identity.as_ref()?;
+        Some((chain, key))
+    }
+}
+
 /// The settings by their names, as Pingora takes them.
 #[derive(Default)]
 pub(super) struct Profiles(HashMap<String, Profile>);

@@ -49,7 +49,7 @@ pub enum Protocol {
 }
 
 /// How a connection to a target is secured. The target's certificate is always verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TargetTls {
     /// The name that the target's certificate has to be for, and that it is asked for (SNI).
     pub server_name: Box<str>,

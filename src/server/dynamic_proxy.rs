@@ -278,13 +278,12 @@ impl DynamicProxy {
     #[must_use]
     pub fn control_service(&self) -> ControlService {
         let options = FrontOptions {
-            registration: None,
             intakes: Intakes::default(),
             // What is not proxied needs no other engine.
             engine: Engine::Direct,
             ..self.front_options()
         };
-        let front = Front::of_one(self.control_handler(), options, self.connections());
+        let front = Front::of_control(self.control_handler(), options, self.connections());
         Service::new("control".to_owned(), front)
     }
 
@@ -302,7 +301,6 @@ impl DynamicProxy {
             intakes: Intakes::of_worker(&options.intake, &options.intake_of),
             http2_streams: options.http2_streams,
             engine: options.engine,
-            registration: options.registration_path.clone(),
         }
     }
 
@@ -322,6 +320,7 @@ impl DynamicProxy {
         Gateway::new(
             Arc::clone(&self.registry),
             self.options.gateway.clone(),
+            self.options.registration_path.clone(),
             self.on_proxy_error.clone(),
         )
     }

@@ -1,14 +1,11 @@
 //! The services: Pingora's listening service with our sockets and our stop signal.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
 use log::{debug, error, info};
 use parking_lot::Mutex;
 use pingora_core::apps::ServerApp;
@@ -22,9 +19,7 @@ use super::control_listener::{self, ControlListeners};
 use super::unix_socket::SocketFile;
 use crate::config::ControlListen;
 use crate::control::Bridge;
-use crate::front::{
-    Arrived, Caller, Connection, Deadline, Ended, Front, Incoming, Leash, Service as Behind,
-};
+use crate::front::{ControlOnly, Front};
 use crate::proxy::Proxy;
 
 /// The service that Pingora runs behind the traffic listener: the front, with the proxy and the
@@ -33,42 +28,13 @@ pub type TrafficService = Service<Front<Proxy, Bridge>>;
 
 /// The service that Pingora runs behind the control listeners: the front, with the whole control
 /// API behind it.
-pub type ControlService = Service<Front<Bridge, Bridge>>;
-
-/// Every registration needs a session.
-impl Behind for Bridge {
-    type Taken = Infallible;
-    type TakenStream = Infallible;
-
-    fn take(&self, _request: &Arrived<'_>) -> Option<Infallible> {
-        None
-    }
-
-    fn take_stream(&self, _request: &Incoming, _caller: &Caller) -> Option<Infallible> {
-        None
-    }
-
-    async fn serve_stream(&self, taken: Infallible, _request: Incoming, _leash: &Leash) {
-        match taken {}
-    }
-
-    async fn serve(
-        &self,
-        taken: Infallible,
-        _connection: &mut Connection,
-        _message: (BytesMut, BytesMut),
-        _timer: &mut Deadline,
-        _stop: &AtomicBool,
-    ) -> Ended {
-        match taken {}
-    }
-}
+pub type ControlService = Service<Front<ControlOnly, Bridge>>;
 
 /// A worker of the traffic.
 pub(super) type TrafficWorker = Worker<Front<Proxy, Bridge>>;
 
 /// The worker of the control API.
-pub(super) type ControlWorker = Worker<Front<Bridge, Bridge>>;
+pub(super) type ControlWorker = Worker<Front<ControlOnly, Bridge>>;
 
 /// One worker of a stand-alone server: a service on its own thread. The traffic's have their own
 /// pools of upstream connections, and accept from sockets that they share; the control API has one.

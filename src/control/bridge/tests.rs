@@ -1,6 +1,7 @@
 //! Answers that stream, behind a front as they are in the server.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -50,10 +51,9 @@ async fn listening(pipe: usize, kind: &'static str) -> Fixture {
         intakes: Intakes::default(),
         engine: crate::front::Engine::Direct,
         http2_streams: 100,
-        registration: None,
     };
     let connections = Arc::<Connections>::default();
-    let front = Front::of_one(Bridge::api(router), options, Arc::clone(&connections));
+    let front = Front::of_control(Bridge::api(router), options, Arc::clone(&connections));
     let (transport, mut client) = tokio::io::duplex(pipe);
     let (stop, shutdown) = watch::channel(false);
     let none = Arc::new(front)

@@ -10,8 +10,6 @@ use log::debug;
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     stream: RecvStream,
-    /// Bytes that were taken.
-    taken: usize,
     /// Whether its end was met.
     is_over: bool,
 }
@@ -20,7 +18,6 @@ impl RequestBody {
     pub(super) fn new(stream: RecvStream) -> Self {
         Self {
             stream,
-            taken: 0,
             is_over: false,
         }
     }
@@ -45,27 +42,16 @@ impl RequestBody {
             self.release(piece.len());
             // An empty frame may end a stream; as a chunk of HTTP/1 it would end the body.
             if !piece.is_empty() {
-                self.taken += piece.len();
                 return Poll::Ready(Some(Ok(piece)));
             }
         }
         Poll::Ready(None)
     }
 
-    /// The same, waited for.
-    pub(crate) async fn piece(&mut self) -> Option<Result<Bytes, h2::Error>> {
-        std::future::poll_fn(|context| self.poll_piece(context)).await
-    }
-
     /// Whether nothing is to come; known before [`RequestBody::poll_piece`] says so, if there is no
     /// body or its last frame was the end of the stream.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over || self.stream.is_end_stream()
-    }
-
-    /// How many bytes were taken.
-    pub(crate) fn taken(&self) -> usize {
-        self.taken
     }
 
     fn release(&mut self, count: usize) {

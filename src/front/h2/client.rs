@@ -15,9 +15,7 @@ use super::resets::Resets;
 /// The client of a connection, as its streams know it.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// The connection: addresses, TLS, times.
-    pub(crate) digest: Digest,
-    /// Who asks, by it.
+    /// Who asks.
     pub(crate) caller: Caller,
     /// What its requests are met with.
     pub(super) manner: Manner,
@@ -44,11 +42,12 @@ impl Client {
     ) -> Self {
         Self {
             caller: Caller::of(
-                digest.socket_digest.as_deref(),
-                digest.ssl_digest.clone(),
+                digest.socket_digest,
+                digest.proxy_digest,
+                digest.ssl_digest,
                 manner.redirect,
+                manner.registers,
             ),
-            digest,
             manner,
             shutdown,
             resets: Resets::default(),

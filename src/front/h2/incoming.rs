@@ -1,4 +1,4 @@
-//! A request as h2 brings it: nothing is made of it yet, neither Pingora's session nor anything else.
+//! A request as h2 brings it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::reply::Reply;
 
 /// A request that a stream has brought, and the way to answer it.
 #[derive(Debug)]
-pub struct Incoming {
+pub(in super::super) struct Incoming {
     /// The head. Its URI has scheme and authority only if the client has sent `:authority`.
     pub(crate) head: Parts,
     /// The body, which may be empty.

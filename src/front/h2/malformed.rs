@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use log::debug;
 use thiserror::Error;
 
-use super::super::head::decimal;
+use super::super::fields::decimal;
 use super::request::target;
 
 /// What is wrong with a request.
@@ -94,7 +94,7 @@ fn has_one_length(fields: &HeaderMap) -> bool {
         .map(|length| decimal(length.trim_ascii()));
     match lengths.next() {
         None => true,
-        Some(Err(_)) => false,
+        Some(None) => false,
         Some(first) => lengths.all(|length| length == first),
     }
 }

@@ -10,34 +10,33 @@ mod guarded;
 mod incoming;
 mod malformed;
 mod pingora;
-mod refusal;
-mod replay;
 mod reply;
 mod request;
 mod resets;
-mod session;
-mod stream;
 mod streams;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use http::header::COOKIE;
-use log::{debug, warn};
-use pingora_core::apps::ReusedHttpStream;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use log::debug;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 
-use super::hold::StreamHold;
+use super::downstream::Http2;
+use super::fields::decimal;
+use super::framing::Framing;
+use super::idle::Deadline;
 use super::intake::{IntakeError, Manner};
-use super::patience::Patience;
-use super::{Engine, Front, Http2Client, Service, intake, leash, stopping};
+use super::reply::Reply as OwnReply;
+use super::request::Request;
+use super::service::{ControlService, Decision, Outcome, Service};
+use super::{Engine, Front, Http2Client, LINGER, intake, leash, stopping};
 pub(crate) use body::RequestBody;
 pub(super) use client::Client;
 use client::InUse;
-pub use incoming::Incoming;
+pub(super) use incoming::Incoming;
 pub(crate) use reply::{Reply, poll_room};
 use streams::{Connection, End, Streams};
 
@@ -55,7 +54,7 @@ const SEND_BUFFER: usize = 128 * 1024;
 impl<P, C> Front<P, C>
 where
     P: Service,
-    C: Service,
+    C: ControlService,
 {
     /// Serves the streams of a connection until either side has enough.
     pub(super) async fn serve_http2(
@@ -137,53 +136,58 @@ where
         }
     }
 
-    async fn answer_stream(&self, mut incoming: Incoming, in_use: &InUse) {
-        if let Err(error) = request::check(&incoming.head, &self.options.limits) {
+    /// Answers the request of one stream.
+    async fn answer_stream(&self, incoming: Incoming, in_use: &InUse) {
+        let client = in_use.client();
+        let checked = request::check(&incoming.head, &self.options.limits);
+        let framing = framing(&incoming);
+        let request = Request::http2(incoming.head, framing, client.caller.clone());
+        let mut downstream = Http2::new(incoming.body, incoming.reply, self.proxy.id_field());
+        if let Err(error) = checked {
             let refusal = error.refusal();
-            let refused = refusal::refuse(incoming, &refusal, self.body);
-            if let Err(error) = refused.await {
+            let reply = if request.is_grpc() {
+                OwnReply::refusal(&refusal, &request, None)
+            } else {
+                let accept = request.fields().get("accept");
+                OwnReply::with_body(&refusal, (self.body)(&refusal, accept))
+            };
+            let sent = reply.send(&mut downstream, request.method(), Some(LINGER));
+            if let Err(error) = sent.await {
                 debug!("a refused client left before it read why: {error}");
             }
             return;
         }
-        let fields = &mut incoming.head.headers;
-        if let Some(cookies) = request::joined_cookies(fields) {
-            fields.insert(COOKIE, cookies);
-        }
-        let leash = self.connections.leash(leash::task_waker().await);
-        let client = in_use.client();
-        let target = request::target(&incoming.head).as_bytes();
-        let is_control = client.manner.registers && self.is_registration(target);
-        if !is_control && let Some(taken) = self.proxy.take_stream(&incoming, &client.caller) {
-            return self.proxy.serve_stream(taken, incoming, &leash).await;
-        }
-        let hold = Arc::new(StreamHold {
-            leash: Arc::clone(&leash),
-            patience: Patience::default(),
-            manner: client.manner,
-            client: None,
-        });
-        // Boxed: most streams do not need the room.
-        let exchange = Box::pin(self.exchange(incoming, hold, is_control, &client.shutdown));
-        if leash.hold(exchange).await.is_none() {
-            warn!("an exchange whose client and origin are both stuck is cut");
+        let request = Box::new(request);
+        match self.proxy.decide(&request).await {
+            Decision::Proxy(plan) => {
+                let abort = self.connections.leash(leash::task_waker().await);
+                let mut timer = Deadline::default();
+                let held = Arc::clone(&abort);
+                let served = self
+                    .proxy
+                    .serve(plan, request, downstream, held, &mut timer);
+                match served.await {
+                    // A stream is over with its exchange, and speaks no other protocol.
+                    Outcome::Ended(_) | Outcome::Switched(_) => {}
+                }
+            }
+            Decision::Control => {
+                // Boxed: most streams do not need the room.
+                let answered = self.control.answer(request, downstream, &client.shutdown);
+                Box::pin(answered).await;
+            }
         }
     }
+}
 
-    /// Hands a request to the service that it is for. Both are Pingora's: up to here nothing is.
-    fn exchange<'a>(
-        &'a self,
-        incoming: Incoming,
-        hold: Arc<StreamHold>,
-        is_control: bool,
-        shutdown: &'a ShutdownWatch,
-    ) -> impl Future<Output = Option<ReusedHttpStream>> + Send + Unpin + 'a {
-        let stream = stream::Stream::new(incoming, hold);
-        let session = ServerSession::new_custom(Box::new(stream));
-        if is_control {
-            self.control.process_new_http(session, shutdown)
-        } else {
-            self.proxy.process_new_http(session, shutdown)
-        }
+/// Where the body of a request ends: with the stream, of which the length may be known.
+fn framing(incoming: &Incoming) -> Framing {
+    if incoming.body.is_over() {
+        return Framing::None;
     }
+    let length = incoming.head.headers.get(CONTENT_LENGTH);
+    length
+        .map(HeaderValue::as_bytes)
+        .and_then(decimal)
+        .map_or(Framing::Chunked, Framing::Length)
 }

@@ -19,10 +19,12 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession};
 use tokio::time::Instant;
 
+use super::super::framing::Framing;
 use super::super::hold::StreamHold;
 use super::super::idle::Deadline;
 use super::super::patience::Patience;
-use super::super::{Front, LINGER, Service, leash, stopping};
+use super::super::request::{Request, joined_cookies};
+use super::super::{ControlService, Front, LINGER, Service, leash, stopping};
 use super::client::{Client, InUse};
 use super::guarded::Guarded;
 use super::request;
@@ -45,7 +47,7 @@ enum Next {
 impl<P, C> Front<P, C>
 where
     P: Service,
-    C: Service,
+    C: ControlService,
 {
     /// Serves the streams of a connection by Pingora's sessions until either side has enough.
     pub(super) async fn serve_sessions(
@@ -137,8 +139,9 @@ where
             }
             return;
         }
-        let is_control =
-            client.manner.registers && self.is_registration(request::target(head).as_bytes());
+        let parts = head.as_owned_parts();
+        let request = Request::of_parts(parts, Framing::None, client.caller.clone());
+        let is_control = self.proxy.is_control(&request);
         let leash = self.connections.leash(leash::task_waker().await);
         let hold = Arc::new(StreamHold {
             leash: Arc::clone(&leash),
@@ -148,7 +151,7 @@ where
         });
         // Pingora's type lets nobody reach its extensions: the head is made anew.
         let mut head = session.req_header().as_owned_parts();
-        if let Some(cookies) = request::joined_cookies(&head.headers) {
+        if let Some(cookies) = joined_cookies(&head.headers) {
             head.headers.insert(COOKIE, cookies);
         }
         head.extensions.insert(Arc::clone(&hold));

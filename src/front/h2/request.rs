@@ -3,10 +3,10 @@
 //! What RFC 9113 calls malformed does not come here: h2 resets such a stream (fields that belong to a
 //! connection, pseudo-header fields that are missing or repeated), or [`super::malformed`] ends it.
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::HeaderValue;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue};
 
 use super::super::head::{self, HeadError, HeadLimits};
 
@@ -15,14 +15,6 @@ pub(super) fn target(request: &Parts) -> &str {
     let path = request.uri.path_and_query().map(PathAndQuery::as_str);
     path.or_else(|| request.uri.authority().map(Authority::as_str))
         .unwrap_or_default()
-}
-
-/// The request in a line of a log.
-pub(super) fn summary(request: &Parts) -> String {
-    let host = request.headers.get(HOST).map(HeaderValue::as_bytes);
-    let authority = request.uri.authority().map(|name| name.as_str().as_bytes());
-    let host = authority.or(host).unwrap_or_default().escape_ascii();
-    format!("{} {}, Host: {host}", request.method, target(request))
 }
 
 /// Checks the head of a request.
@@ -51,19 +43,6 @@ fn is_padded(value: &HeaderValue) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let bytes = value.as_bytes();
     is_blank(bytes.first()) || is_blank(bytes.last())
-}
-
-/// One `Cookie` field of several: HTTP/2 lets a client send each pair by itself, and nobody else
-/// expects that (RFC 9113, 8.2.3).
-pub(super) fn joined_cookies(fields: &HeaderMap) -> Option<HeaderValue> {
-    let mut cookies = fields.get_all(COOKIE).iter();
-    let (first, second) = (cookies.next()?, cookies.next()?);
-    let mut joined = first.as_bytes().to_vec();
-    for cookie in std::iter::once(second).chain(cookies) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(cookie.as_bytes());
-    }
-    HeaderValue::from_bytes(&joined).ok()
 }
 
 #[cfg(test)]
@@ -109,27 +88,5 @@ mod tests {
         for (request, expected) in cases {
             assert_eq!(check(&request, &LIMITS), expected, "{request:?}");
         }
-    }
-
-    #[test]
-    fn a_line_of_a_log_names_method_path_and_host() {
-        let cases = [
-            ("https://a:1/b?c", "x", "GET /b?c, Host: a:1"),
-            ("/b?c", "x", "GET /b?c, Host: x"),
-        ];
-        for (uri, host, expected) in cases {
-            let request = request("GET", uri, &[("host", host)]);
-            assert_eq!(summary(&request), expected);
-        }
-    }
-
-    #[test]
-    fn several_cookies_become_one() {
-        let joined =
-            |fields: &[(&'static str, &str)]| joined_cookies(&request("GET", "/", fields).headers);
-        assert_eq!(joined(&[]), None);
-        assert_eq!(joined(&[("cookie", "a=1; b=2")]), None);
-        let three = [("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")];
-        assert_eq!(joined(&three).unwrap(), "a=1; b=2; c=3");
     }
 }

@@ -8,16 +8,10 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::client::SendRequest;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use pingora::http::ResponseHeader;
-use pingora_core::ErrorType;
-use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::protocols::{Digest, Stream};
 use tokio::sync::{mpsc, watch};
 
-use super::super::hold::StreamHold;
 use super::super::intake::Manner;
-use super::super::leash::Leash;
-use super::super::patience::Patience;
 use super::client::Client;
 use super::incoming::Incoming;
 use super::streams::{End, Streams};
@@ -80,7 +74,11 @@ async fn a_request_is_answered_piece_by_piece() {
     let (response, mut incoming) = line.request().await;
     assert_eq!(incoming.head.uri.path(), "/a");
     assert!(incoming.body.is_over());
-    assert!(incoming.body.piece().await.is_none());
+    assert!(
+        std::future::poll_fn(|context| incoming.body.poll_piece(context))
+            .await
+            .is_none()
+    );
     let reply = &mut incoming.reply;
     reply.begin(Response::new(()), false).unwrap();
     reply.write(Bytes::new(), false).await.unwrap();
@@ -191,123 +189,7 @@ async fn the_client_that_gives_up_is_noticed_and_pays_for_it() {
     assert!(!line.client.resets.are_too_many());
 }
 
-/// Pingora's session over a stream.
-fn session(incoming: Incoming) -> (Box<dyn Session>, Arc<StreamHold>) {
-    let hold = Arc::new(StreamHold {
-        client: None,
-        leash: Arc::new(Leash::new(Waker::noop().clone())),
-        patience: Patience::default(),
-        manner: Manner::SERVING,
-    });
-    let session = super::stream::Stream::new(incoming, Arc::clone(&hold));
-    (Box::new(session), hold)
-}
-
-fn head(status: u16) -> Box<ResponseHeader> {
-    Box::new(ResponseHeader::build(status, None).unwrap())
-}
-
-#[tokio::test]
-async fn pingora_has_a_session_of_it() {
-    let mut line = Line::with_window(1024).await;
-    let (response, incoming) = line.request().await;
-    let (mut session, hold) = session(incoming);
-    assert_eq!(session.request_summary(), "GET /a?b, Host: localhost");
-    let text = session.pseudo_raw_h1_request_header();
-    assert!(text.starts_with(b"GET /a?b HTTP/2\r\n"), "{text:?}");
-    let extensions = &session.req_header().extensions;
-    assert!(Arc::ptr_eq(extensions.get().unwrap(), &hold));
-    assert!(session.digest().is_some() && session.digest_mut().is_none());
-    assert!(session.client_addr().is_none() && session.server_addr().is_none());
-    assert!(session.is_body_empty() && session.is_body_done());
-    assert_eq!(session.read_body_bytes().await.unwrap(), None);
-
-    assert!(session.write_body("early".into(), false).await.is_err());
-    session
-        .write_response_header(head(103), false)
-        .await
-        .unwrap();
-    assert!(session.response_written().is_none());
-    session
-        .write_response_header(head(201), false)
-        .await
-        .unwrap();
-    session
-        .write_response_header(head(500), true)
-        .await
-        .unwrap();
-    assert_eq!(session.response_written().unwrap().status, 201);
-    session.write_body("body".into(), false).await.unwrap();
-    session.finish().await.unwrap();
-    session.write_body("late".into(), true).await.unwrap();
-    assert_eq!(session.body_bytes_sent(), 4);
-    let mut response = response.await.unwrap();
-    assert_eq!(response.status(), 201);
-    let body = response.body_mut().data().await.unwrap().unwrap();
-    assert_eq!(body, "body");
-}
-
-#[tokio::test]
-async fn a_session_keeps_what_it_has_read_for_another_try() {
-    let mut line = Line::with_window(1024).await;
-    let request = Request::put("http://localhost/").body(()).unwrap();
-    let (_response, mut body) = line.sender.send_request(request, false).unwrap();
-    let (mut session, _hold) = session(line.requests.recv().await.unwrap());
-    session.enable_retry_buffering();
-    assert!(!session.is_body_empty() && !session.is_body_done());
-    for (piece, end) in [("some", false), ("", false), ("thing", true)] {
-        body.send_data(piece.into(), end).unwrap();
-    }
-    while let Some(piece) = session.read_body_bytes().await.unwrap() {
-        assert!(!piece.is_empty());
-    }
-    assert!(session.is_body_done() && !session.is_body_empty());
-    assert_eq!(session.body_bytes_read(), 9);
-    assert_eq!(session.get_retry_buffer().unwrap(), "something");
-    assert!(!session.retry_buffer_truncated());
-}
-
-#[tokio::test]
-async fn a_session_that_is_cut_is_told_once_before_its_answer() {
-    let mut line = Line::with_window(1024).await;
-    let (_response, incoming) = line.request().await;
-    let (mut session, hold) = session(incoming);
-    hold.leash.serve(7);
-    assert!(hold.leash.cut(7));
-    let error = session.read_body_or_idle(true).await.unwrap_err();
-    assert!(error.to_string().contains("cut"), "{error}");
-    // The proxy's own answer.
-    session
-        .write_response_header(head(500), false)
-        .await
-        .unwrap();
-    hold.leash.serve(7);
-    assert!(hold.leash.cut(7));
-    for _ in 0..2 {
-        assert!(session.write_body("rest".into(), true).await.is_err());
-    }
-}
-
-#[tokio::test]
-async fn a_session_has_limits_for_both_of_its_bodies() {
-    let limit = Some(std::time::Duration::from_millis(20));
-    let mut line = Line::with_window(10).await;
-    let request = Request::put("http://localhost/").body(()).unwrap();
-    let (_response, _body) = line.sender.send_request(request, false).unwrap();
-    let (mut session, _hold) = session(line.requests.recv().await.unwrap());
-    session.set_read_timeout(limit);
-    session.set_write_timeout(limit);
-    let error = session.read_body_bytes().await.unwrap_err();
-    assert_eq!(*error.etype(), ErrorType::ReadTimedout);
-    session
-        .write_response_header(head(200), false)
-        .await
-        .unwrap();
-    let error = session.write_body("more than ten".into(), true).await;
-    assert_eq!(*error.unwrap_err().etype(), ErrorType::WriteTimedout);
-}
-
-/// Counts how often it is woken.
+/// Counts how often a task was woken.
 #[derive(Default)]
 struct Counter(AtomicUsize);
 

@@ -1,0 +1,321 @@
+//! From a request to an axum `Router` and back, without a second HTTP server.
+//!
+//! The request's body is streamed to the handler while it runs, and the response's body to the client
+//! as the handler makes it. The client's side is a [`Channel`]: of the front, or of a session of Pingora's.
+
+mod channel;
+mod downstream;
+mod session;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use log::debug;
+use pingora_core::server::ShutdownWatch;
+use tokio::sync::mpsc;
+use tower::ServiceExt;
+
+use super::problem;
+use crate::route::PathPrefix;
+use channel::{Broken, Channel, Head, Start};
+use target::{registration_path, whole_target};
+
+/// A service that answers requests by a router: registrations behind the traffic listener, or the
+/// whole API behind the control listeners.
+pub struct Bridge {
+    router: Router,
+    paths: Paths,
+}
+
+/// What the router gets for a request's target.
+enum Paths {
+    /// Registrations alone: the API's own path for the configured one, and no query.
+    Registration(Option<PathPrefix>),
+    /// Everything, as it was sent: path and query.
+    Api,
+}
+
+/// How long a client of the API may take to take a piece of a response.
+const SEND_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The media type of server-sent events.
+const EVENTS: &str = "text/event-stream";
+
+/// How long the end of the events may take to be sent.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How much, in bytes, and for how long the rest of a body of HTTP/2 is read after the response.
+const REST: usize = 64 * 1024;
+const REST_TIME: Duration = Duration::from_secs(1);
+
+/// A piece of a request's body, or the news that it broke off.
+type Piece = std::io::Result<Frame<Bytes>>;
+
+impl Bridge {
+    /// Answers registrations at a path.
+    pub(crate) fn registration(router: Router, path: Option<PathPrefix>) -> Self {
+        Self {
+            router,
+            paths: Paths::Registration(path),
+        }
+    }
+
+    /// Answers everything.
+    pub(crate) fn api(router: Router) -> Self {
+        Self {
+            router,
+            paths: Paths::Api,
+        }
+    }
+
+    /// Answers one request.
+    async fn exchange<C: Channel>(
+        &self,
+        channel: &mut C,
+        head: Head,
+        shutdown: &ShutdownWatch,
+    ) -> Result<(), Broken> {
+        let method = head.method.clone();
+        let (is_http2, expects) = (head.is_http2, expects_continue(&head.fields));
+        let (pieces, body) = mpsc::channel(1);
+        let Some(request) = self.request(head, stream(body)) else {
+            channel.close();
+            let refusal = problem::bad_target().into_response();
+            return download(channel, &method, refusal, shutdown).await;
+        };
+        let response = {
+            let mut handler = pin!(self.router.clone().oneshot(request));
+            let mut upload = pin!(upload(channel, pieces, expects));
+            let mut uploading = true;
+            loop {
+                tokio::select! {
+                    biased;
+                    response = &mut handler => match response { Ok(response) => break response },
+                    () = &mut upload, if uploading => uploading = false,
+                }
+            }
+        };
+        if !channel.is_body_done() {
+            // The rest of the body is not waited for; the next request could not be found in it.
+            channel.close();
+        }
+        download(channel, &method, response, shutdown).await?;
+        if is_http2 {
+            take_rest(channel).await;
+        }
+        Ok(())
+    }
+
+    /// The request for the router; none if its target is not a path.
+    fn request(&self, head: Head, body: Body) -> Option<http::Request<Body>> {
+        let mut request = http::Request::new(body);
+        *request.uri_mut() = self.uri(&head.target)?;
+        *request.method_mut() = head.method;
+        *request.headers_mut() = head.fields;
+        request.extensions_mut().insert(head.peer);
+        request.extensions_mut().insert(head.local);
+        Some(request)
+    }
+
+    fn uri(&self, target: &[u8]) -> Option<Uri> {
+        let registration = match &self.paths {
+            Paths::Registration(path) => path.as_ref(),
+            Paths::Api => return whole_target(target),
+        };
+        let path = registration_path(target, registration);
+        path.parse().ok()
+    }
+}
+
+fn stream(mut pieces: mpsc::Receiver<Piece>) -> Body {
+    let pieces = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
+    Body::new(StreamBody::new(pieces))
+}
+
+/// Feeds the request's body to the handler until either has enough.
+async fn upload<C: Channel>(channel: &mut C, pieces: mpsc::Sender<Piece>, expects: bool) {
+    if expects && let Err(error) = channel.send_continue().await {
+        debug!("a control request broke off before its body: {error}");
+        return;
+    }
+    loop {
+        let piece = match channel.piece().await {
+            Ok(Some(bytes)) => Ok(Frame::data(bytes)),
+            Ok(None) => return,
+            Err(error) => Err(std::io::Error::other(error.to_string())),
+        };
+        let is_last = piece.is_err();
+        if pieces.send(piece).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// Reads what HTTP/2 brings of a body that nobody wants, for a moment: curl 7.88 does not show a
+/// response if its stream is closed before it has sent the body.
+async fn take_rest<C: Channel>(channel: &mut C) {
+    if channel.is_body_done() {
+        return;
+    }
+    let rest = async {
+        let mut count = 0;
+        while count < REST
+            && let Ok(Some(piece)) = channel.piece().await
+        {
+            count += piece.len();
+        }
+    };
+    if pingora_timeout::timeout(REST_TIME, rest).await.is_err() {
+        debug!("a control request's body is not waited for");
+    }
+}
+
+/// Whether the client waits for a word before it sends the body (RFC 9110, 10.1.1).
+fn expects_continue(fields: &HeaderMap) -> bool {
+    fields
+        .get(EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Sends the handler's response as it comes.
+async fn download<C: Channel>(
+    channel: &mut C,
+    method: &Method,
+    response: http::Response<Body>,
+    shutdown: &ShutdownWatch,
+) -> Result<(), Broken> {
+    let (head, body) = response.into_parts();
+    let is_endless = head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(EVENTS.as_bytes()));
+    let is_head = *method == Method::HEAD;
+    let start = start(head.status, head.headers, &body, is_head);
+    if is_endless {
+        // It ends with the client or with the server, not before.
+        channel.close();
+    }
+    let mut shutdown = shutdown.clone();
+    if is_endless {
+        // A reader that reads nothing is not waited for.
+        tokio::select! {
+            sent = channel.begin(start) => sent?,
+            () = stopping(&mut shutdown) => return gone("the server stops"),
+        }
+    } else {
+        channel.begin(start).await?;
+    }
+    if is_head {
+        return channel.finish().await;
+    }
+    if is_endless {
+        return stream_events(channel, body, shutdown).await;
+    }
+    send_whole(channel, body).await
+}
+
+/// The head of a response.
+fn start(status: StatusCode, mut fields: HeaderMap, body: &Body, is_head: bool) -> Start {
+    // The response to a HEAD has the length of the one to a GET, if the router says it: the body has been
+    // taken off by then.
+    let named = fields
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let exact = http_body::Body::size_hint(body).exact();
+    let length = match (is_head, exact) {
+        _ if !has_body(status) => None,
+        (true, Some(0)) => named,
+        (true, exact) => named.or(exact),
+        (false, exact) => exact,
+    };
+    fields.remove(CONTENT_LENGTH);
+    fields.remove(TRANSFER_ENCODING);
+    Start {
+        status,
+        fields,
+        length,
+        is_bodiless: is_head || !has_body(status) || exact == Some(0),
+    }
+}
+
+/// Whether a response with this status has a body (RFC 9112, 6.3).
+fn has_body(status: StatusCode) -> bool {
+    !status.is_informational()
+        && status != StatusCode::NO_CONTENT
+        && status != StatusCode::NOT_MODIFIED
+}
+
+async fn send_whole<C: Channel>(channel: &mut C, mut body: Body) -> Result<(), Broken> {
+    while let Some(frame) = body.frame().await {
+        send(channel, frame).await?;
+    }
+    channel.finish().await
+}
+
+/// Sends a frame of a response.
+async fn send<C: Channel>(
+    channel: &mut C,
+    frame: Result<Frame<Bytes>, axum::Error>,
+) -> Result<(), Broken> {
+    let frame = frame.map_err(|error| Broken(format!("a control response failed: {error}")))?;
+    match frame.into_data() {
+        Ok(data) => channel.write(data).await,
+        Err(_trailers) => Ok(()),
+    }
+}
+
+/// Sends events as they come, until the client leaves or the server stops: whoever only listens
+/// holds nobody up.
+async fn stream_events<C: Channel>(
+    channel: &mut C,
+    mut body: Body,
+    mut shutdown: ShutdownWatch,
+) -> Result<(), Broken> {
+    loop {
+        let next = tokio::select! {
+            frame = body.frame() => frame,
+            // Nothing more is expected of the client: whatever is read here is its end.
+            left = channel.gone() => {
+                debug!("a reader of the events has left: {left}");
+                return gone("the reader of the events has left");
+            }
+            () = stopping(&mut shutdown) => None,
+        };
+        let Some(frame) = next else {
+            break;
+        };
+        tokio::select! {
+            sent = send(channel, frame) => sent?,
+            // A reader that reads nothing is not waited for.
+            () = stopping(&mut shutdown) => return gone("the server stops"),
+        }
+    }
+    match tokio::time::timeout(LAST_WORDS, channel.finish()).await {
+        Ok(sent) => sent,
+        Err(_elapsed) => gone("the reader of the events does not read"),
+    }
+}
+
+/// The end of a response whose connection is dropped as it is.
+fn gone(why: &'static str) -> Result<(), Broken> {
+    Err(Broken(why.to_owned()))
+}
+
+/// Returns when the server begins to stop.
+async fn stopping(shutdown: &mut ShutdownWatch) {
+    // An error means that the server is gone, which is a stop as well.
+    if shutdown.wait_for(|stop| *stop).await.is_err() {
+        debug!("the server's shutdown watch is gone");
+    }
+}

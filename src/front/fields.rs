@@ -1,0 +1,193 @@
+//! The fields of a message, wherever they stand: in the head of an HTTP/1 message, or in a map of HTTP/2.
+
+use http::HeaderMap;
+
+/// A field: its name in any case, and its value.
+pub(crate) type Field<'f> = (&'f [u8], &'f [u8]);
+
+/// Where a part of a head stands in its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct At {
+    start: u32,
+    end: u32,
+}
+
+impl At {
+    /// Where `part`, which is borrowed from `whole`, stands in it. A head is at most 1 MiB long.
+    pub(crate) fn of(whole: &[u8], part: &[u8]) -> Self {
+        let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            start: number(start),
+            end: number(start + part.len()),
+        }
+    }
+
+    /// The part, and what follows it.
+    pub(crate) fn and_behind(self, whole: &[u8]) -> &[u8] {
+        whole.get(self.start as usize..).unwrap_or_default()
+    }
+
+    /// The part.
+    pub(crate) fn of_bytes(self, whole: &[u8]) -> &[u8] {
+        whole
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// Where a field stands: its name and its value.
+pub(crate) type FieldAt = (At, At);
+
+/// The fields of a message, in their order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fields<'a> {
+    /// In the bytes of a head that has been read before.
+    Kept(&'a [u8], &'a [FieldAt]),
+    /// As the parser has found them.
+    Parsed(&'a [httparse::Header<'a>]),
+    /// Those of HTTP/2.
+    Map(&'a HeaderMap),
+}
+
+impl<'a> Fields<'a> {
+    /// Calls `each` with every field.
+    #[inline]
+    pub(crate) fn each(self, mut each: impl FnMut(Field<'a>)) {
+        match self {
+            Self::Kept(bytes, fields) => {
+                for (name, value) in fields {
+                    each((name.of_bytes(bytes), value.of_bytes(bytes)));
+                }
+            }
+            Self::Parsed(fields) => {
+                for field in fields {
+                    each((field.name.as_bytes(), field.value));
+                }
+            }
+            Self::Map(fields) => {
+                for (name, value) in fields {
+                    each((name.as_str().as_bytes(), value.as_bytes()));
+                }
+            }
+        }
+    }
+
+    /// The value of the first field with this name, which is in lower case.
+    pub(crate) fn get(self, name: &str) -> Option<&'a [u8]> {
+        let is =
+            |other: &[u8]| other.len() == name.len() && other.eq_ignore_ascii_case(name.as_bytes());
+        match self {
+            Self::Kept(bytes, fields) => fields
+                .iter()
+                .find(|(at, _)| is(at.of_bytes(bytes)))
+                .map(|(_, value)| value.of_bytes(bytes)),
+            Self::Parsed(fields) => fields
+                .iter()
+                .find(|field| is(field.name.as_bytes()))
+                .map(|field| field.value),
+            Self::Map(fields) => fields.get(name).map(http::HeaderValue::as_bytes),
+        }
+    }
+}
+
+/// The fields one after another.
+pub(crate) enum FieldsIter<'a> {
+    Kept(&'a [u8], std::slice::Iter<'a, FieldAt>),
+    Parsed(std::slice::Iter<'a, httparse::Header<'a>>),
+    Map(http::header::Iter<'a, http::HeaderValue>),
+}
+
+impl<'a> Iterator for FieldsIter<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        match self {
+            Self::Kept(bytes, fields) => {
+                let (name, value) = fields.next()?;
+                Some((name.of_bytes(bytes), value.of_bytes(bytes)))
+            }
+            Self::Parsed(fields) => {
+                let field = fields.next()?;
+                Some((field.name.as_bytes(), field.value))
+            }
+            Self::Map(fields) => {
+                let (name, value) = fields.next()?;
+                Some((name.as_str().as_bytes(), value.as_bytes()))
+            }
+        }
+    }
+}
+
+impl<'a> IntoIterator for Fields<'a> {
+    type Item = Field<'a>;
+    type IntoIter = FieldsIter<'a>;
+
+    fn into_iter(self) -> FieldsIter<'a> {
+        match self {
+            Self::Kept(bytes, fields) => FieldsIter::Kept(bytes, fields.iter()),
+            Self::Parsed(fields) => FieldsIter::Parsed(fields.iter()),
+            Self::Map(fields) => FieldsIter::Map(fields.iter()),
+        }
+    }
+}
+
+/// The words of a list (RFC 9110, 5.6.1), without the empty ones.
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|word| !word.is_empty())
+}
+
+/// A number in digits and nothing else, as `Content-Length` has it (RFC 9110, 8.6).
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_found_again_in_a_copy() {
+        let whole = b"name: value".to_vec();
+        let at = At::of(&whole, &whole[6..]);
+        assert_eq!(at.of_bytes(&whole.clone()), b"value");
+        assert_eq!(at.of_bytes(b"short"), b"");
+    }
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        let fields = [
+            httparse::Header {
+                name: "Host",
+                value: b"a",
+            },
+            httparse::Header {
+                name: "ACCEPT",
+                value: b"b",
+            },
+        ];
+        let fields = Fields::Parsed(&fields);
+        assert_eq!(fields.get("accept"), Some(&b"b"[..]));
+        assert_eq!(fields.get("accep"), None);
+    }
+
+    #[test]
+    fn a_length_is_digits() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("12", Some(12)),
+            ("", None),
+            ("+1", None),
+            ("1 ", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(decimal(text.as_bytes()), number, "{text}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Why an exchange broke off, and what the client is told: the one place that knows which failure of the
+//! data path is which status.
+
+use std::io;
+
+use h2::Reason as Code;
+use http::StatusCode;
+use log::{debug, error, info, warn};
+
+use super::response::ResponseError;
+use super::retry::Loss;
+use crate::answer::Refusal;
+use crate::front::{BadChunk, DownstreamError};
+use crate::proxy::ErrorStatuses;
+use crate::registry::ProxyError;
+
+/// Whose fault a broken exchange is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Fault {
+    /// The upstream's, or the lack of one: the event `proxyError`.
+    Upstream(ProxyError),
+    /// The client's, who is still there to read about it.
+    Client(Refusal),
+    /// The client has gone.
+    ClientGone,
+    /// Ours.
+    Proxy,
+}
+
+/// Why an exchange, or one try of it, broke off.
+#[derive(Debug)]
+pub(in crate::proxy) struct Failure {
+    pub(in crate::proxy) fault: Fault,
+    pub(in crate::proxy) reason: Reason,
+    pub(in crate::proxy) loss: Loss,
+    /// The error code by which the upstream has reset its stream (RFC 9113, 7).
+    pub(in crate::proxy) reset: Option<u32>,
+}
+
+/// The reason for the log.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum Reason {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Response(#[from] ResponseError),
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
+    #[error(transparent)]
+    Downstream(DownstreamError),
+    #[error("{0}")]
+    Text(&'static str),
+}
+
+/// What is to come of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Expected {
+    Head,
+    Body,
+}
+
+impl Failure {
+    fn new(fault: Fault, reason: Reason) -> Self {
+        Self {
+            fault,
+            reason,
+            loss: Loss::Other,
+            reset: None,
+        }
+    }
+
+    /// The upstream has done what it should not have.
+    pub(in crate::proxy) fn upstream(error: ProxyError, reason: &'static str) -> Self {
+        Self::new(Fault::Upstream(error), Reason::Text(reason))
+    }
+
+    /// The table has no route for the request any more.
+    pub(in crate::proxy) fn no_route() -> Self {
+        Self::upstream(ProxyError::NotFound, "the route went away meanwhile")
+    }
+
+    /// The upstream's response is malformed.
+    pub(in crate::proxy) fn invalid(error: ResponseError) -> Self {
+        let fault = Fault::Upstream(ProxyError::InvalidResponse);
+        Self::new(fault, Reason::Response(error))
+    }
+
+    /// The upstream cannot be connected to.
+    pub(in crate::proxy) fn unreachable(error: io::Error) -> Self {
+        Self::new(Fault::Upstream(ProxyError::Unreachable), Reason::Io(error))
+    }
+
+    /// The connection to the upstream broke.
+    pub(in crate::proxy) fn broken(reason: Reason) -> Self {
+        Self::new(Fault::Upstream(ProxyError::Broken), reason)
+    }
+
+    /// An upstream of HTTP/2, or the connection to it, has failed in place of what was `expected`.
+    pub(in crate::proxy) fn http2(error: h2::Error, expected: Expected) -> Self {
+        let fault = match expected {
+            Expected::Head if !error.is_io() => ProxyError::InvalidResponse,
+            Expected::Head | Expected::Body => ProxyError::Broken,
+        };
+        let is_reset = error.is_reset() && error.is_remote();
+        let is_untouched = match error.reason() {
+            Some(Code::REFUSED_STREAM) => is_reset,
+            Some(Code::NO_ERROR) => error.is_go_away() && error.is_remote(),
+            _ => false,
+        };
+        Self {
+            reset: error.reason().filter(|_| is_reset).map(u32::from),
+            loss: if is_untouched {
+                Loss::Untouched
+            } else {
+                Loss::Other
+            },
+            ..Self::new(Fault::Upstream(fault), Reason::Http2(error))
+        }
+    }
+
+    /// The instance, or the proxy, is taken down.
+    pub(in crate::proxy) fn drained() -> Self {
+        let reason = "the exchange was cut: the app or the proxy is taken down";
+        Self::upstream(ProxyError::Drained, reason)
+    }
+
+    /// The client has left.
+    pub(in crate::proxy) fn gone(reason: &'static str) -> Self {
+        Self::new(Fault::ClientGone, Reason::Text(reason))
+    }
+
+    /// The client has sent what is refused.
+    pub(in crate::proxy) fn refused(refusal: Refusal) -> Self {
+        let reason = Reason::Text("the request is refused");
+        Self::new(Fault::Client(refusal), reason)
+    }
+
+    /// The proxy has met what it does not know.
+    pub(in crate::proxy) fn internal(reason: &'static str) -> Self {
+        Self::new(Fault::Proxy, Reason::Text(reason))
+    }
+
+    /// Writes it into the log, behind what says which request it is about.
+    pub(in crate::proxy) fn log(&self, summary: &dyn std::fmt::Display) {
+        let reason = &self.reason;
+        match &self.fault {
+            Fault::ClientGone => debug!("{summary}: the client has gone: {reason}"),
+            Fault::Upstream(ProxyError::NotFound | ProxyError::Drained) => {
+                info!("{summary}: {reason}");
+            }
+            Fault::Upstream(error) => warn!("{summary}: {error}: {reason}"),
+            Fault::Client(refusal) => info!("{summary}: {} {reason}", refusal.message),
+            Fault::Proxy => error!("{summary}: {reason}"),
+        }
+    }
+}
+
+impl From<DownstreamError> for Failure {
+    fn from(error: DownstreamError) -> Self {
+        match error {
+            DownstreamError::Aborted => Self::drained(),
+            DownstreamError::BadChunk => Self::refused(bad_chunk()),
+            DownstreamError::InvalidField => Self::invalid(ResponseError::Field),
+            DownstreamError::Gone(_) | DownstreamError::Broken(_) => {
+                Self::new(Fault::ClientGone, Reason::Downstream(error))
+            }
+        }
+    }
+}
+
+/// The reply to a request that could not be proxied.
+pub(in crate::proxy) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> Refusal {
+    let status = match error {
+        ProxyError::NotFound => statuses.no_route,
+        ProxyError::Unreachable
+        | ProxyError::Broken
+        | ProxyError::InvalidResponse
+        | ProxyError::Drained => statuses.unreachable,
+        ProxyError::Timeout => statuses.timeout,
+    };
+    Refusal::new(status, error.code(), error.to_string())
+}
+
+/// The reply to a request whose body is not valid chunked coding.
+pub(in crate::proxy) fn bad_chunk() -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", BadChunk.to_string())
+}
+
+/// The reply when the fault is the proxy's own.
+pub(in crate::proxy) fn internal() -> Refusal {
+    Refusal::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "INTERNAL",
+        "The proxy could not handle the request; its log says more.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_of_an_upstream_has_its_status() {
+        let statuses = ErrorStatuses::default();
+        let cases = [
+            (ProxyError::NotFound, 501, "NOT_FOUND"),
+            (ProxyError::Unreachable, 500, "UNREACHABLE"),
+            (ProxyError::Broken, 500, "UPSTREAM_CLOSED"),
+            (ProxyError::InvalidResponse, 500, "INVALID_RESPONSE"),
+            (ProxyError::Drained, 500, "DRAINED"),
+            (ProxyError::Timeout, 504, "TIMEOUT"),
+        ];
+        for (error, status, code) in cases {
+            let refusal = refusal(error, statuses);
+            assert_eq!((refusal.status.as_u16(), refusal.code), (status, code));
+        }
+    }
+
+    #[test]
+    fn every_failure_of_a_client_has_its_fault() {
+        let fault = |error: DownstreamError| Failure::from(error).fault;
+        assert_eq!(fault(DownstreamError::Gone("")), Fault::ClientGone);
+        assert_eq!(fault(DownstreamError::BadChunk), Fault::Client(bad_chunk()));
+        let drained = Fault::Upstream(ProxyError::Drained);
+        assert_eq!(fault(DownstreamError::Aborted), drained);
+        let invalid = Fault::Upstream(ProxyError::InvalidResponse);
+        assert_eq!(fault(DownstreamError::InvalidField), invalid);
+        let broken = DownstreamError::Broken(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(fault(broken), Fault::ClientGone);
+    }
+}

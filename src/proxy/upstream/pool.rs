@@ -1,0 +1,384 @@
+//! The idle connections to upstreams.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::socket::{KeyRef, Origin, UpstreamKey};
+
+/// The longest time between two looks at the idle connections: so long one may stay open that its
+/// target has closed.
+const LONGEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// The shortest.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(20);
+
+/// A connection that can be kept for another request.
+pub(in crate::proxy) trait Poolable: Send + 'static {
+    /// Where it leads.
+    fn origin(&self) -> &Origin;
+
+    /// Whether an idle one can be used, as far as is known.
+    fn is_usable(&mut self) -> bool;
+}
+
+/// The idle connections, by where they lead: all routes to an app share them. An instance is given none
+/// that is older than itself, so that an app that registers again, which may be another process at the
+/// same port, gets new ones. The latest is used first; when there are too many, the one that has been idle
+/// for longest goes.
+#[derive(Debug)]
+pub(in crate::proxy) struct Pool<C> {
+    idle: Mutex<Idle<C>>,
+    most: usize,
+    limit: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Idle<C> {
+    /// Those to each key, in the order in which they became idle. A key that has none any more stays
+    /// until the next look.
+    to: HashMap<UpstreamKey, VecDeque<Entry<C>>, RandomState>,
+    count: usize,
+    /// All of them in that order. Those that have been used since are still there, until they are more
+    /// than the others.
+    order: VecDeque<(u64, UpstreamKey)>,
+    next: u64,
+    /// Whether somebody looks after them.
+    is_watched: bool,
+}
+
+/// How many connections that have been used since may stay in the order, besides as many as are idle.
+const MOST_USED: usize = 256;
+
+#[derive(Debug)]
+struct Entry<C> {
+    /// Which one it was to become idle.
+    stamp: u64,
+    connection: C,
+    since: Instant,
+}
+
+impl<C: Poolable> Pool<C> {
+    /// A pool of at most so many connections, each kept for so long.
+    pub(in crate::proxy) fn new(most: usize, limit: Option<Duration>) -> Self {
+        Self {
+            idle: Mutex::new(Idle::new()),
+            most,
+            limit,
+        }
+    }
+
+    /// A connection that has been idle and can be used, for an instance with this serial number.
+    pub(in crate::proxy) fn take(&self, key: KeyRef<'_>, serial: u64) -> Option<C> {
+        loop {
+            let mut entry = self.idle.lock().take(key, serial)?;
+            if entry.connection.is_usable() {
+                return Some(entry.connection);
+            }
+        }
+    }
+
+    /// Keeps a connection; it must be called within a runtime.
+    pub(in crate::proxy) fn keep(self: &Arc<Self>, connection: C) {
+        if self.most == 0 {
+            return;
+        }
+        let since = Instant::now();
+        let mut idle = self.idle.lock();
+        let evicted = if idle.count < self.most {
+            None
+        } else {
+            idle.take_oldest()
+        };
+        idle.put(connection, since);
+        let is_watched = std::mem::replace(&mut idle.is_watched, true);
+        drop(idle);
+        // Closed outside of the lock.
+        drop(evicted);
+        if !is_watched {
+            tokio::spawn(watch(Arc::downgrade(self), self.period()));
+        }
+    }
+
+    fn period(&self) -> Duration {
+        let limit = self.limit.unwrap_or(LONGEST_PERIOD);
+        (limit / 4).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
+    }
+
+    /// Closes what has been idle for too long, or was closed by its upstream; whether any are left.
+    fn sweep(&self) -> bool {
+        let now = Instant::now();
+        let mut idle = self.idle.lock();
+        let is_over = |entry: &mut Entry<C>| {
+            let age = now.duration_since(entry.since);
+            self.limit.is_some_and(|limit| age >= limit) || !entry.connection.is_usable()
+        };
+        let closed = idle.take_all(is_over);
+        idle.is_watched = idle.count > 0;
+        let is_watched = idle.is_watched;
+        drop(idle);
+        drop(closed);
+        is_watched
+    }
+}
+
+impl<C: Poolable> Idle<C> {
+    fn new() -> Self {
+        Self {
+            to: HashMap::default(),
+            count: 0,
+            order: VecDeque::new(),
+            next: 0,
+            is_watched: false,
+        }
+    }
+
+    fn put(&mut self, connection: C, since: Instant) {
+        let stamp = self.next;
+        self.next += 1;
+        self.count += 1;
+        let key = connection.origin().key.clone();
+        let entry = Entry {
+            stamp,
+            connection,
+            since,
+        };
+        match self.to.get_mut(&key) {
+            Some(entries) => entries.push_back(entry),
+            None => {
+                self.to.insert(key.clone(), VecDeque::from([entry]));
+            }
+        }
+        self.order.push_back((stamp, key));
+        if self.order.len() > 2 * self.count + MOST_USED {
+            self.forget_used();
+        }
+    }
+
+    /// Of those to an address that an instance may use, the one that became idle last.
+    fn take(&mut self, key: KeyRef<'_>, serial: u64) -> Option<Entry<C>> {
+        let entries = self.to.get_mut(&key)?;
+        let index = entries
+            .iter()
+            .rposition(|entry| entry.connection.origin().newest >= serial)?;
+        let entry = entries.remove(index)?;
+        self.count -= 1;
+        Some(entry)
+    }
+
+    /// The one of all that became idle first.
+    fn take_oldest(&mut self) -> Option<Entry<C>> {
+        while let Some((stamp, key)) = self.order.pop_front() {
+            if let Some(entries) = self.to.get_mut(&key)
+                && let Some(entry) = entries.pop_front_if(|first| first.stamp == stamp)
+            {
+                self.count -= 1;
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// All of which this holds.
+    fn take_all(&mut self, holds: impl Fn(&mut Entry<C>) -> bool) -> Vec<Entry<C>> {
+        let mut taken = Vec::new();
+        self.to.retain(|_, entries| {
+            for index in (0..entries.len()).rev() {
+                if entries.get_mut(index).is_some_and(&holds) {
+                    taken.extend(entries.remove(index));
+                }
+            }
+            !entries.is_empty()
+        });
+        self.count -= taken.len();
+        self.forget_used();
+        taken
+    }
+
+    fn forget_used(&mut self) {
+        let to = &self.to;
+        self.order.retain(|(stamp, key)| {
+            let entries = to.get(key);
+            entries.is_some_and(|e| e.binary_search_by_key(stamp, |entry| entry.stamp).is_ok())
+        });
+    }
+}
+
+/// Looks after the idle connections for as long as there are any.
+async fn watch<C: Poolable>(pool: Weak<Pool<C>>, period: Duration) {
+    loop {
+        tokio::time::sleep(period).await;
+        match pool.upgrade() {
+            Some(pool) if pool.sweep() => {}
+            _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::super::socket::Socket;
+    use super::*;
+    use crate::proxy::peer::Address;
+    use crate::route::{Endpoint, Target};
+
+    const NEW: u64 = u64::MAX;
+
+    /// Both ends of a connection to a path, which no instance is newer than.
+    fn pair(path: &str) -> (Socket, UnixStream) {
+        pair_before(path, NEW)
+    }
+
+    /// The same, where the newest instance has this serial number.
+    fn pair_before(path: &str, newest: u64) -> (Socket, UnixStream) {
+        let (own, other) = UnixStream::pair().unwrap();
+        (Socket::unix(own, path, newest), other)
+    }
+
+    fn take(pool: &Pool<Socket>, path: &str) -> Option<Socket> {
+        let target = Target::at(Endpoint::Unix(path.into()));
+        pool.take(KeyRef::new(&target, Address::Unix(path)), NEW)
+    }
+
+    /// Waits for the end of a connection.
+    async fn ends(other: &mut UnixStream) {
+        let mut byte = [0];
+        let end = tokio::time::timeout(Duration::from_secs(10), other.read(&mut byte)).await;
+        assert_eq!(end.expect("the end").unwrap(), 0);
+    }
+
+    fn count(pool: &Pool<Socket>) -> usize {
+        let mut idle = pool.idle.lock();
+        let all: usize = idle.to.values().map(VecDeque::len).sum();
+        assert_eq!(all, idle.count);
+        assert!(idle.order.len() <= 2 * all + MOST_USED);
+        idle.forget_used();
+        assert_eq!(all, idle.order.len());
+        all
+    }
+
+    /// Which end of these pairs a connection is.
+    async fn is_to(mut socket: Socket, other: &mut UnixStream) -> bool {
+        std::future::poll_fn(|context| socket.poll_write(context, b"x"))
+            .await
+            .unwrap();
+        let mut byte = [0];
+        let read = tokio::time::timeout(Duration::from_secs(10), other.read(&mut byte)).await;
+        read.is_ok_and(|read| read.is_ok_and(|count| count == 1))
+    }
+
+    #[tokio::test]
+    async fn the_latest_to_a_key_is_used_first_and_none_to_another() {
+        let pool = Arc::new(Pool::new(10, None));
+        let (first, mut first_other) = pair("/a");
+        let (second, mut second_other) = pair("/a");
+        pool.keep(first);
+        pool.keep(second);
+        assert!(take(&pool, "/b").is_none());
+        let target = Target::at(Endpoint::Unix("/a".into()));
+        let inet = Address::Inet("127.0.0.1:1".parse().unwrap());
+        assert!(pool.take(KeyRef::new(&target, inet), 0).is_none());
+        for other in [&mut second_other, &mut first_other] {
+            let taken = take(&pool, "/a").expect("a connection");
+            assert!(is_to(taken, other).await);
+        }
+        assert!(take(&pool, "/a").is_none());
+    }
+
+    #[tokio::test]
+    async fn an_instance_is_given_none_that_is_older() {
+        let pool = Arc::new(Pool::new(10, None));
+        let (new, mut new_other) = pair_before("/a", 8);
+        let (old, mut old_other) = pair_before("/a", 7);
+        pool.keep(new);
+        pool.keep(old);
+        let target = Target::at(Endpoint::Unix("/a".into()));
+        let to_a = |serial| pool.take(KeyRef::new(&target, Address::Unix("/a")), serial);
+        assert!(to_a(9).is_none());
+        assert!(is_to(to_a(8).expect("the new one"), &mut new_other).await);
+        assert!(to_a(8).is_none());
+        assert!(is_to(to_a(7).expect("the old one"), &mut old_other).await);
+        assert_eq!(count(&pool), 0);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_goes_when_there_are_too_many() {
+        let pool = Arc::new(Pool::new(2, None));
+        let mut others = Vec::new();
+        for path in ["/0", "/1", "/2"] {
+            let (own, other) = pair(path);
+            pool.keep(own);
+            others.push(other);
+        }
+        assert_eq!(count(&pool), 2);
+        assert!(take(&pool, "/0").is_none());
+        assert!(take(&pool, "/1").is_some() && take(&pool, "/2").is_some());
+    }
+
+    /// The order holds what is idle and not much more, however often connections are used.
+    #[tokio::test]
+    async fn the_oldest_is_known_after_many_uses() {
+        let pool = Arc::new(Pool::new(3, None));
+        let mut others = Vec::new();
+        for path in ["/0", "/1", "/2"] {
+            let (own, other) = pair(path);
+            pool.keep(own);
+            others.push(other);
+        }
+        for path in ["/0", "/1"].repeat(1000) {
+            let socket = take(&pool, path).expect("a connection");
+            pool.keep(socket);
+            assert!(pool.idle.lock().order.len() <= 2 * 3 + MOST_USED);
+        }
+        let (new, _other) = pair("/new");
+        pool.keep(new);
+        assert_eq!(count(&pool), 3);
+        assert!(take(&pool, "/2").is_none(), "idle for longest");
+        for path in ["/0", "/1", "/new"] {
+            assert!(take(&pool, path).is_some(), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_target_has_closed_or_spoken_on_is_not_used() {
+        let pool = Arc::new(Pool::new(10, None));
+        let (closed, other) = pair("/a");
+        let (spoken, mut speaker) = pair("/a");
+        pool.keep(closed);
+        pool.keep(spoken);
+        drop(other);
+        speaker.write_all(b"x").await.unwrap();
+        // The news has to reach the runtime.
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while count(&pool) > 0 {
+                if let Some(socket) = take(&pool, "/a") {
+                    pool.keep(socket);
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("both are gone");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_idle_for_ever() {
+        let pool = Arc::new(Pool::new(10, Some(Duration::from_millis(50))));
+        let (own, mut other) = pair("/a");
+        pool.keep(own);
+        ends(&mut other).await;
+        assert_eq!(count(&pool), 0);
+        // And whoever comes later is looked after again.
+        let (own, mut other) = pair("/a");
+        pool.keep(own);
+        ends(&mut other).await;
+    }
+}
