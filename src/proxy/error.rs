@@ -1,20 +1,30 @@
-//! From what went wrong to what the client is told: the one place that knows which failure of the
-//! data path is which status.
+//! From Pingora's errors to the failures of the data path.
 
 use std::io;
 
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
+use super::rules::failure::{Failure, Fault, Reason, bad_chunk};
+use super::rules::retry::Loss;
 use crate::answer::Refusal;
 use crate::front::{BadChunk, Drained, OriginSilent};
 use crate::registry::ProxyError;
 
-pub(super) use super::rules::failure::{Fault, bad_chunk, internal};
+impl Failure {
+    /// Reads Pingora's error; `was_idle` is whether the try went over a connection that had been idle.
+    pub(super) fn of_pingora(error: &Error, was_idle: bool) -> Self {
+        Self {
+            fault: Fault::of(error),
+            reason: Reason::Pingora(error.to_string()),
+            loss: loss(error, was_idle),
+            reset: reset_by_upstream(error),
+        }
+    }
+}
 
 impl Fault {
-    /// Reads Pingora's error.
-    pub(super) fn of(error: &Error) -> Self {
+    fn of(error: &Error) -> Self {
         if is_of_front::<OriginSilent>(error) {
             return Self::Upstream(ProxyError::Timeout);
         }
@@ -25,10 +35,27 @@ impl Fault {
             return Self::Client(bad_chunk());
         }
         match error.esource() {
-            ErrorSource::Upstream => Self::Upstream(of_origin(error.etype())),
+            ErrorSource::Upstream => Self::Upstream(of_upstream(error.etype())),
             ErrorSource::Downstream => of_client(error.etype()),
             ErrorSource::Internal | ErrorSource::Unset => Self::Proxy,
         }
+    }
+}
+
+/// How a try has ended without a response.
+fn loss(error: &Error, was_idle: bool) -> Loss {
+    let has_died = matches!(
+        error.etype(),
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+    );
+    if *error.esource() != ErrorSource::Upstream {
+        Loss::Other
+    } else if is_untouched(error) {
+        Loss::Untouched
+    } else if was_idle && has_died && !is_within_head(error) {
+        Loss::DiedIdle
+    } else {
+        Loss::Other
     }
 }
 
@@ -44,8 +71,8 @@ fn is_of_front<E: std::error::Error + 'static>(error: &Error) -> bool {
     }
 }
 
-/// Whether the origin broke off within the head of its answer; Pingora says so in words alone.
-pub(super) fn is_within_head(error: &Error) -> bool {
+/// Whether the upstream broke off within the head of its response; Pingora says so in words alone.
+fn is_within_head(error: &Error) -> bool {
     error
         .context
         .as_ref()
@@ -53,8 +80,8 @@ pub(super) fn is_within_head(error: &Error) -> bool {
         .is_some_and(|(_, count)| count != "0")
 }
 
-/// The error code by which the origin has reset the stream of an exchange (RFC 9113, 7).
-pub(super) fn reset_by_origin(error: &Error) -> Option<u32> {
+/// The error code by which the upstream has reset its stream (RFC 9113, 7).
+fn reset_by_upstream(error: &Error) -> Option<u32> {
     if *error.esource() != ErrorSource::Upstream {
         return None;
     }
@@ -63,13 +90,10 @@ pub(super) fn reset_by_origin(error: &Error) -> Option<u32> {
     (error.is_reset() && error.is_remote()).then(|| reason.into())
 }
 
-/// Whether the origin has said that it has not looked at the request, which may then be sent again
+/// Whether the upstream has said that it has not looked at the request, which may then be sent again
 /// whatever its method is (RFC 9113, 8.7): a stream that was refused, or is above the last one that
 /// `GOAWAY` names.
-pub(super) fn is_untouched(error: &Error) -> bool {
-    if *error.esource() != ErrorSource::Upstream {
-        return false;
-    }
+fn is_untouched(error: &Error) -> bool {
     let Some(error) = error.root_cause().downcast_ref::<h2::Error>() else {
         return false;
     };
@@ -78,7 +102,7 @@ pub(super) fn is_untouched(error: &Error) -> bool {
     error.is_remote() && (is_refused || is_farewell)
 }
 
-fn of_origin(kind: &ErrorType) -> ProxyError {
+fn of_upstream(kind: &ErrorType) -> ProxyError {
     use ErrorType as E;
     match kind {
         E::ConnectTimedout

@@ -2,18 +2,10 @@
 
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora_core::Result;
-use pingora_core::protocols::http::HttpTask;
-use pingora_proxy::Session;
-
-use super::{Timeouts, session};
-use crate::answer::Refusal;
-use crate::answer::grpc::{self, Status};
-
-const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+use super::Timeouts;
+use super::in_flight::InFlight;
+use super::record::Record;
+use crate::route::Protocol;
 
 /// How much longer than its deadline a call may be silent: the client and the app both know the
 /// deadline, and theirs is the word on it as long as they live.
@@ -22,69 +14,19 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// No deadline is further off: as much as the front's limits hold.
 const FURTHEST: Duration = Duration::from_millis(u32::MAX as u64);
 
-/// Whether fields are those of a call, or of the answer to one.
-pub(super) fn is_of_call(fields: &HeaderMap) -> bool {
-    fields
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| grpc::is_media_type(value.as_bytes()))
-}
-
-/// Whether a request is a call; gRPC is spoken over HTTP/2 alone.
-pub(super) fn is_call(request: &RequestHeader) -> bool {
-    request.version == http::Version::HTTP_2 && is_of_call(&request.headers)
-}
-
-/// The status of a refused call: by the app's own word, if it has reset the stream.
-pub(super) fn status(refusal: &Refusal, reset: Option<u32>) -> Status {
-    reset.map_or_else(|| Status::of(refusal), Status::of_reset)
-}
-
-/// The answer to a call that could not be proxied: a head and nothing else.
-pub(super) fn of_refusal(refusal: &Refusal, reset: Option<u32>) -> Result<ResponseHeader> {
-    let mut header = ResponseHeader::build(StatusCode::OK, Some(4))?;
-    header.insert_header(CONTENT_TYPE, grpc::MEDIA_TYPE)?;
-    for (name, value) in status(refusal, reset).fields(&refusal.message) {
-        header.insert_header(name, value)?;
+/// The times that an exchange may take; a call may say so itself, if its app can be one of gRPC: nobody
+/// else's client is to say how long it may take. Also whether it does.
+pub(super) fn timeouts(record: &Record, timeouts: Timeouts) -> (Timeouts, bool) {
+    let speaks_http2 =
+        |in_flight: &InFlight| in_flight.route().target().protocol != Protocol::Http1;
+    let request = record.request().filter(|request| request.is_grpc());
+    let deadline = request
+        .filter(|_| record.in_flight.as_ref().is_some_and(speaks_http2))
+        .and_then(|request| deadline_of(request.fields().get("grpc-timeout")?));
+    match deadline {
+        Some(deadline) if deadline <= timeouts.grpc_deadline => (timeouts.until(deadline), true),
+        _ => (timeouts, false),
     }
-    Ok(header)
-}
-
-/// Answers with a head that ends its stream; of Pingora's ways to write one, the only one that can.
-pub(super) async fn answer(session: &mut Session, header: ResponseHeader) -> Result<()> {
-    let head = HttpTask::Header(Box::new(header), true);
-    session.write_response_tasks(vec![head]).await.map(drop)
-}
-
-/// Whether the client has a part of the app's answer to its call.
-pub(super) fn is_begun(session: &Session) -> bool {
-    session::is_answered(session)
-        && is_call(session.req_header())
-        && session
-            .response_written()
-            .is_some_and(|response| is_of_call(&response.headers))
-}
-
-/// Ends the answer that has begun: its trailers say what went wrong.
-pub(super) async fn end(
-    session: &mut Session,
-    refusal: &Refusal,
-    reset: Option<u32>,
-) -> Result<()> {
-    let fields = status(refusal, reset).fields(&refusal.message);
-    let fields = fields.map(|(name, value)| (HeaderName::from_static(name), value));
-    let trailers = HeaderMap::from_iter(fields);
-    let session = session.as_downstream_mut();
-    session.write_response_trailers(trailers).await
-}
-
-/// How long a call may take by its own word: none if that is not a call, or has no deadline.
-pub(super) fn deadline(request: &RequestHeader) -> Option<Duration> {
-    is_call(request).then(|| named_deadline(&request.headers))?
-}
-
-/// How long a call may take by its fields.
-pub(super) fn named_deadline(fields: &HeaderMap) -> Option<Duration> {
-    timeout(fields.get(TIMEOUT)?.as_bytes())
 }
 
 /// How long a call may take by the value of `grpc-timeout`.
@@ -165,21 +107,5 @@ mod tests {
         let longest = timeout(b"99999999H").unwrap();
         let limits = Timeouts::default().until(longest);
         assert_eq!(limits.first_byte, Some(FURTHEST));
-    }
-
-    #[test]
-    fn only_http2_has_calls() {
-        let mut request = RequestHeader::build("POST", b"/a.B/C", None).unwrap();
-        request
-            .insert_header("content-type", "application/grpc")
-            .unwrap();
-        request.insert_header("grpc-timeout", "1S").unwrap();
-        assert_eq!(deadline(&request), None);
-        request.set_version(http::Version::HTTP_2);
-        assert_eq!(deadline(&request), Some(Duration::from_secs(1)));
-        request
-            .insert_header("content-type", "application/grpc-web")
-            .unwrap();
-        assert_eq!(deadline(&request), None);
     }
 }

@@ -9,6 +9,7 @@
 //! - `gateway` carries requests through Pingora's `ProxyHttp` instead, for `engine: pingora` and for
 //!   programs that mount it in a Pingora server of their own.
 
+mod chunks;
 mod context;
 mod decide;
 mod direct;
@@ -17,6 +18,7 @@ mod exchange;
 mod gateway;
 mod grpc;
 mod headers;
+mod heads;
 mod https;
 mod in_flight;
 mod options;

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::header::UPGRADE;
 use pingora_core::protocols::TcpKeepalive;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
 use super::Timeouts;
 use super::target_tls::Profiles;
-use crate::front::Hold;
+use crate::front::{Framing, Hold};
 use crate::route::{Instance, Protocol, Route, Target};
 
 /// One place where an instance takes connections.
@@ -143,17 +142,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(session: &mut Session) -> Self {
-        if !session.as_downstream_mut().is_body_empty() {
-            return Self::Upload;
-        }
-        let upgrade = session.req_header().headers.get(UPGRADE);
-        let is_websocket =
-            upgrade.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        if session.is_upgrade_req() && is_websocket {
-            Self::Upgrade
-        } else {
-            Self::Plain
+    /// The kind of a request, by how the end of its body is told.
+    pub(super) fn of(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::Plain,
+            Framing::Upgrade => Self::Upgrade,
+            Framing::Length(_) | Framing::Chunked | Framing::UntilClose => Self::Upload,
         }
     }
 }

@@ -1,30 +1,121 @@
-//! What the phases ask of a Pingora session, and do to it.
+//! What the gateway asks of a Pingora session, and does to it.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, EXPECT};
-use http::{HeaderValue, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use log::debug;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora_core::Result;
-use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_proxy::Session;
 
-use super::context::{Exchange, View};
 use crate::answer::Refusal;
-use crate::front::TlsClient;
+use crate::answer::grpc::{self, Status};
+use crate::front::{Caller, Framing, Hold, HttpsRedirect, Reply, Request, list};
 
-/// How long the rest of a refused request's body is read, so that the client sees the answer.
+/// How long the rest of a refused request's body is read, so that the client sees the reply.
 pub(super) const DRAIN: Duration = Duration::from_secs(2);
-/// Whether the client has the head of its answer; interim ones do not count.
-pub(super) fn is_answered(session: &Session) -> bool {
+
+/// The request of a session, read for the rules.
+pub(super) fn request(session: &mut Session) -> Request {
+    drop_other_upgrades(session);
+    let framing = framing(session);
+    let request = session.req_header();
+    let mut head = request.as_owned_parts();
+    // Of the absolute form Pingora's URI has the path alone.
+    if let Ok(uri) = Uri::try_from(request.raw_path())
+        && uri.authority().is_some()
+    {
+        head.uri = with_path(uri);
+    }
+    drop_nominated(&mut head);
+    Request::of_parts(head, framing, caller(session))
+}
+
+/// `http://a?b` asks for `/?b`.
+fn with_path(uri: Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    let query = uri.query().map(|query| format!("/?{query}"));
+    match (&parts.path_and_query, query) {
+        (Some(path), Some(query)) if path.as_str().starts_with('?') => {
+            parts.path_and_query = query.try_into().ok();
+        }
+        _ => return uri,
+    }
+    Uri::from_parts(parts).unwrap_or(uri)
+}
+
+/// Takes out what `Connection` names: it is for this hop (RFC 9110, 7.6.1). Pingora refuses requests whose
+/// `Connection` names what may not be taken away.
+fn drop_nominated(head: &mut Parts) {
+    let values: Vec<HeaderValue> = head.headers.get_all(CONNECTION).iter().cloned().collect();
+    for name in values.iter().flat_map(|value| list(value.as_bytes())) {
+        head.headers.remove(&*String::from_utf8_lossy(name));
+    }
+}
+
+/// Takes an `Upgrade` out of a request that asks for no WebSocket, or whose `Connection` does not name it:
+/// it is no upgrade (RFC 9110, 7.8), and Pingora would take it for one.
+fn drop_other_upgrades(session: &mut Session) {
+    let fields = &session.req_header().headers;
+    let mut protocols = fields.get_all(UPGRADE).iter();
+    let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let asks = protocols.next().is_some_and(is_websocket) && protocols.next().is_none();
+    let connection = fields.get_all(CONNECTION).iter();
+    let is_named = connection
+        .flat_map(|value| list(value.as_bytes()))
+        .any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    if !(asks && is_named) {
+        session.req_header_mut().remove_header(&UPGRADE);
+    }
+}
+
+/// How the end of the request's body is told.
+fn framing(session: &mut Session) -> Framing {
+    let is_empty = session.as_downstream_mut().is_body_empty();
+    let request = session.req_header();
+    let length = request.headers.get(CONTENT_LENGTH);
+    match length.and_then(|length| length.to_str().ok()?.parse().ok()) {
+        Some(0) | None if is_empty && session.is_upgrade_req() => Framing::Upgrade,
+        Some(0) => Framing::None,
+        Some(length) => Framing::Length(length),
+        None if is_empty => Framing::None,
+        None => Framing::Chunked,
+    }
+}
+
+/// Who asks.
+fn caller(session: &Session) -> Caller {
+    let digest = session.digest();
+    let redirect = Hold::of(session.as_downstream()).map_or(HttpsRedirect::Off, Hold::redirect);
+    Caller::of(
+        digest.and_then(|digest| digest.socket_digest.clone()),
+        digest.and_then(|digest| digest.proxy_digest.clone()),
+        digest.and_then(|digest| digest.ssl_digest.clone()),
+        redirect,
+        // The front has given registrations to the control service.
+        false,
+    )
+}
+
+/// Whether the client has the head of its response; interim ones do not count.
+pub(super) fn has_begun(session: &Session) -> bool {
     session.response_written().is_some_and(|response| {
         !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
     })
 }
 
-/// Closes the connection after an answer that comes before the end of the request's body: the rest
+/// Keeps interim responses from a client of HTTP/1.0, which knows none (RFC 9110, 15.2).
+pub(super) fn spare_interim(session: &mut Session) {
+    let is_http10 = session.req_header().version == Version::HTTP_10;
+    if let ServerSession::H1(session) = session.as_downstream_mut() {
+        session.set_ignore_info_resp(is_http10);
+    }
+}
+
+/// Closes the connection after a response that comes before the end of the request's body: the rest
 /// of it may never come, and could not be told from the next request.
 pub(super) fn close_if_body_is_left(session: &mut Session) {
     if !session.is_body_done() {
@@ -41,7 +132,66 @@ pub(super) fn stop_expecting(session: &mut Session, status: StatusCode) {
     }
 }
 
-/// Reads the rest of a body, so that the kernel does not reset the connection and lose the answer
+/// Makes a final response the proxy's own message (RFC 9110, 7.6), and sees to its connection; with
+/// `is_unbounded`, its body has no length.
+pub(super) fn settle(session: &mut Session, response: &mut ResponseHeader, is_unbounded: bool) {
+    response.set_version(Version::HTTP_11);
+    close_if_body_is_left(session);
+    stop_expecting(session, response.status);
+    // RFC 9112, 6.1: HTTP/1.0 knows no chunks. The body ends with the connection.
+    let ends_with_it = is_unbounded && session.req_header().version == Version::HTTP_10;
+    if ends_with_it || session.is_process_shutting_down() {
+        session.set_keepalive(None);
+    }
+}
+
+/// Writes a reply of the proxy's own.
+pub(super) async fn write(session: &mut Session, reply: Reply) -> Result<()> {
+    let (status, fields, body) = reply.into_parts();
+    let mut head = ResponseHeader::build(status, Some(fields.len() + 2))?;
+    for (name, value) in &fields {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    let Some(body) = body else {
+        // Of Pingora's ways to write a head, the only one that ends its stream.
+        let head = HttpTask::Header(Box::new(head), true);
+        return session.write_response_tasks(vec![head]).await.map(drop);
+    };
+    head.insert_header(CONTENT_LENGTH, body.len())?;
+    close_if_body_is_left(session);
+    let is_bodiless = session.req_header().method == Method::HEAD || body.is_empty();
+    session
+        .write_response_header(Box::new(head), is_bodiless)
+        .await?;
+    if !is_bodiless {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// Ends the response to a call of gRPC that has begun: its trailers say what went wrong.
+pub(super) async fn end_call(
+    session: &mut Session,
+    refusal: &Refusal,
+    status: Status,
+) -> Result<()> {
+    let fields = status.fields(&refusal.message);
+    let fields = fields.map(|(name, value)| (HeaderName::from_static(name), value));
+    let trailers = HeaderMap::from_iter(fields);
+    session
+        .as_downstream_mut()
+        .write_response_trailers(trailers)
+        .await
+}
+
+/// Whether the response that has begun is one to a call of gRPC.
+pub(super) fn is_call_begun(session: &Session) -> bool {
+    let response = session.response_written();
+    let kind = response.and_then(|response| response.headers.get(http::header::CONTENT_TYPE));
+    kind.is_some_and(|kind| grpc::is_media_type(kind.as_bytes()))
+}
+
+/// Reads the rest of a body, so that the kernel does not reset the connection and lose the reply
 /// on its way (RFC 9112, 9.6).
 pub(super) async fn drain(session: &mut Session) {
     if session.was_upgraded() {
@@ -53,73 +203,4 @@ pub(super) async fn drain(session: &mut Session) {
         Ok(Err(error)) => debug!("a refused client broke off: {error}"),
         Err(_elapsed) => debug!("a refused client goes on sending; its connection is closed"),
     }
-}
-
-pub(super) fn of_handler(response: http::Response<Bytes>) -> Result<(ResponseHeader, Bytes)> {
-    let (parts, body) = response.into_parts();
-    let mut header = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
-    for (name, value) in &parts.headers {
-        header.append_header(name.clone(), value.clone())?;
-    }
-    Ok((header, body))
-}
-
-pub(super) fn of_refusal(
-    refusal: &Refusal,
-    request: &RequestHeader,
-) -> Result<(ResponseHeader, Bytes)> {
-    let body = refusal.body(request.headers.get(ACCEPT).map(HeaderValue::as_bytes));
-    let mut header = ResponseHeader::build(refusal.status, Some(5))?;
-    header.insert_header(CONTENT_TYPE, body.content_type)?;
-    header.insert_header(CACHE_CONTROL, "no-store")?;
-    if let Some(methods) = refusal.allow {
-        header.insert_header(ALLOW, methods)?;
-    }
-    Ok((header, body.bytes))
-}
-
-/// Whether the client's connection is encrypted.
-pub(super) fn is_tls(session: &Session) -> bool {
-    let digest = session.digest();
-    digest.is_some_and(|digest| digest.ssl_digest.is_some())
-}
-
-/// Who is at the other end of the client's TLS connection, if it is one.
-pub(super) fn tls_client(session: &Session) -> Option<&TlsClient> {
-    let digest = session.digest()?.ssl_digest.as_ref()?;
-    digest.extension.get()
-}
-
-pub(super) fn client_ip(session: &Session) -> Option<std::net::IpAddr> {
-    session
-        .client_addr()
-        .and_then(SocketAddr::as_inet)
-        .map(std::net::SocketAddr::ip)
-}
-
-/// The request's host and path as they are matched; as they came, if they cannot be.
-pub(super) fn names(session: &Session) -> (String, String) {
-    let request = session.req_header();
-    match View::of(request) {
-        Ok(view) => (view.host.into_owned(), view.path.into_owned()),
-        Err(_refused) => (
-            String::new(),
-            String::from_utf8_lossy(request.raw_path()).into_owned(),
-        ),
-    }
-}
-
-/// The request in a log line; the target is internal and stands only in the log.
-pub(super) fn summary(session: &Session, exchange: &Exchange) -> String {
-    let (host, path) = names(session);
-    let target = exchange
-        .visit
-        .as_ref()
-        .map(|visit| format!(" -> {}", visit.instance().target));
-    format!(
-        "{} {host}{}{}",
-        session.req_header().method,
-        path.escape_debug(),
-        target.unwrap_or_default(),
-    )
 }

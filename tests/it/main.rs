@@ -40,6 +40,7 @@ mod cutting;
 mod descriptors;
 mod drain_ends;
 mod drains;
+mod engine_pingora;
 mod events;
 mod events_readers;
 mod failures;

@@ -58,11 +58,6 @@ impl Reply {
         }
     }
 
-    /// Whose answer it is.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Whether the answer is complete, as far as it is the proxy's part to send it.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.progress, Progress::Complete)
@@ -117,11 +112,6 @@ impl Reply {
             }
         }
         Poll::Ready(if end { self.finish() } else { Ok(()) })
-    }
-
-    /// The same, waited for.
-    pub(crate) async fn write(&mut self, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
-        std::future::poll_fn(|context| self.poll_write(context, &mut data, end)).await
     }
 
     /// Ends the answer with trailers.

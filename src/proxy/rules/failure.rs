@@ -50,6 +50,9 @@ pub(in crate::proxy) enum Reason {
     Downstream(DownstreamError),
     #[error("{0}")]
     Text(&'static str),
+    /// In Pingora's words.
+    #[error("{0}")]
+    Pingora(String),
 }
 
 /// What is to come of a response.
