@@ -29,6 +29,7 @@ mod idle;
 mod intake;
 mod leash;
 mod patience;
+mod pingora;
 mod pingora_io;
 mod proxy_protocol;
 mod reply;
@@ -45,9 +46,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
-use log::{debug, error, warn};
-use pingora_core::apps::{ReusedHttpStream, ServerApp};
-use pingora_core::protocols::http::ServerSession;
+use log::debug;
+use pingora_core::apps::ServerApp;
 use pingora_core::protocols::{Shutdown, Stream};
 use pingora_core::server::ShutdownWatch;
 
@@ -480,53 +480,6 @@ where
                 Outcome::Ended(answered.await)
             }
         }
-    }
-
-    /// Hands one request to Pingora, as a session for the service that it is for.
-    async fn serve_session(
-        &self,
-        mut connection: Box<Connection>,
-        request: Request,
-        early: BytesMut,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Box<Connection>> {
-        let is_control = self.proxy.is_control(&request);
-        let is_upgrade = request.framing() == Framing::Upgrade;
-        let mut bytes = request.into_bytes();
-        if is_upgrade {
-            // Pingora would take it for a body, or for the next protocol's before that is agreed to.
-            connection.await_switch(early);
-        } else {
-            bytes.unsplit(early);
-        }
-        let leash = connection.held();
-        let mut session = ServerSession::new_http1(connection);
-        session.set_pipelined_prefix(bytes);
-        session.set_keepalive(if self.is_stopping.load(Ordering::Relaxed) {
-            None
-        } else {
-            Some(
-                self.options
-                    .idle_timeout
-                    .map_or(0, |idle| idle.as_secs().max(1)),
-            )
-        });
-        let exchange = if is_control {
-            self.control.process_new_http(session, shutdown)
-        } else {
-            self.proxy.process_new_http(session, shutdown)
-        };
-        let Some(reused) = leash.hold(exchange).await else {
-            warn!("an exchange whose client and origin are both stuck is cut");
-            return None;
-        };
-        let (stream, _settings) = reused.map(ReusedHttpStream::consume)?;
-        let Some(mut connection) = Connection::reclaim(stream) else {
-            error!("a connection came back from Pingora as another type; it is closed");
-            return None;
-        };
-        connection.close();
-        Some(connection)
     }
 }
 

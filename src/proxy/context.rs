@@ -15,6 +15,7 @@ const MOST_INTERIM: u32 = 100;
 
 /// One request on its way.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 pub struct Exchange {
     /// What is known of it; none before its head has been read.
     pub(super) record: Option<Record>,

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::STRICT_TRANSPORT_SECURITY;
-use log::{Level, debug, warn};
+use log::{Level, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{BError, Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
 use super::chunks::NoChunks;
@@ -228,6 +228,20 @@ impl Gateway {
             record.end = End::Reply(code);
         }
         session::write(session, reply).await
+    }
+
+    /// Answers a request that was sent in vain with what has been decided since.
+    async fn replace(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        own: OwnReply,
+    ) -> Result<Option<StatusCode>> {
+        exchange.log(own.level, &own.reason);
+        release(session);
+        let status = own.reply.status();
+        self.reply(session, exchange, (own.reply, own.code)).await?;
+        Ok(Some(status))
     }
 
     /// Answers a request that could not be proxied, or ends its response; the status, if the client is
@@ -453,32 +467,14 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         // Pingora closes the connection after a failed exchange, so the reply has to say so.
         session.set_keepalive(None);
-        let told = match exchange.own.take() {
-            Some(own) => {
-                exchange.log(own.level, &own.reason);
-                release(session);
-                let status = own.reply.status();
-                let replied = self.reply(session, exchange, (own.reply, own.code)).await;
-                replied.map(|()| Some(status))
-            }
-            None => {
-                let failure = Failure::of_pingora(error, false);
-                self.fail(session, exchange, failure).await
-            }
-        };
-        let error_code = match told {
-            Ok(Some(status)) => {
-                session::drain(session).await;
-                status.as_u16()
-            }
-            Ok(None) => 0,
-            Err(error) => {
-                debug!("a client left before its reply: {error}");
-                0
-            }
+        let told = if let Some(own) = exchange.own.take() {
+            self.replace(session, exchange, *own).await
+        } else {
+            let failure = Failure::of_pingora(error, false);
+            self.fail(session, exchange, failure).await
         };
         FailToProxy {
-            error_code,
+            error_code: session::finish(session, told).await,
             can_reuse_downstream: false,
         }
     }
@@ -516,7 +512,7 @@ impl ProxyHttp for Gateway {
 }
 
 /// There is no upstream to send a request to.
-fn no_address() -> Box<Error> {
+fn no_address() -> BError {
     Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up()
 }
 

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_LENGTH, HOST, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{BError, Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::rules::request::{Hop, UpstreamRequest};
@@ -145,7 +145,7 @@ fn read<'h>(
     ResponseHead::read(line, Fields::Map(&response.headers), asked, id_field)
 }
 
-fn invalid(reason: &str) -> Box<Error> {
+fn invalid(reason: &str) -> BError {
     Error::explain(ErrorType::InvalidHTTPHeader, reason.to_owned()).into_up()
 }
 

@@ -44,7 +44,8 @@ impl Pools {
         if fresh || !self.keeps {
             return fastrand::u64(..);
         }
-        let times = self.counter(instance).load(Ordering::Relaxed);
+        let counter = self.counter(instance);
+        let times = counter.map_or(0, |counter| counter.load(Ordering::Relaxed));
         // Odd multiples: each counter's next value is another group.
         instance
             .serial
@@ -54,11 +55,14 @@ impl Pools {
     /// Has nobody use the connections that lead to an instance by now: one of them may have bytes on their
     /// way that no response announces.
     pub(super) fn give_up(&self, instance: &Instance) {
-        self.counter(instance).fetch_add(1, Ordering::Relaxed);
+        if let Some(counter) = self.counter(instance) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    fn counter(&self, instance: &Instance) -> &AtomicU64 {
-        let index = usize::try_from(instance.serial % COUNTERS as u64).unwrap_or(0);
-        &self.given_up[index % COUNTERS]
+    /// The counter of an instance; there always is one.
+    fn counter(&self, instance: &Instance) -> Option<&AtomicU64> {
+        let index = usize::try_from(instance.serial % COUNTERS as u64);
+        self.given_up.get(index.unwrap_or_default())
     }
 }

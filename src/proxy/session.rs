@@ -191,9 +191,24 @@ pub(super) fn is_call_begun(session: &Session) -> bool {
     kind.is_some_and(|kind| grpc::is_media_type(kind.as_bytes()))
 }
 
+/// Ends a failed exchange whose client has been told a status, or nothing; the status for Pingora.
+pub(super) async fn finish(session: &mut Session, told: Result<Option<StatusCode>>) -> u16 {
+    match told {
+        Ok(Some(status)) => {
+            drain(session).await;
+            status.as_u16()
+        }
+        Ok(None) => 0,
+        Err(error) => {
+            debug!("a client left before its reply: {error}");
+            0
+        }
+    }
+}
+
 /// Reads the rest of a body, so that the kernel does not reset the connection and lose the reply
 /// on its way (RFC 9112, 9.6).
-pub(super) async fn drain(session: &mut Session) {
+async fn drain(session: &mut Session) {
     if session.was_upgraded() {
         return;
     }

@@ -22,7 +22,7 @@ use pingora_core::protocols::http::custom::CustomMessageWrite;
 use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::protocols::http::v2::server::HttpSession;
 use pingora_core::protocols::l4::socket::SocketAddr;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{BError, Error, ErrorType, Result};
 
 use super::super::hold::StreamHold;
 use super::super::leash::Drained;
@@ -51,7 +51,7 @@ impl Guarded {
 
     /// The error that a read or a write meets once the exchange is cut. Before the response has begun it
     /// is met once: the proxy's own reply comes then.
-    fn cut(&self) -> Box<Error> {
+    fn cut(&self) -> BError {
         if self.session.response_written().is_none() {
             self.hold.leash.release();
         }
@@ -291,7 +291,7 @@ impl Session for Guarded {
 }
 
 /// An error on the client's side whose cause the front knows.
-fn broken(cause: io::Error) -> Box<Error> {
+fn broken(cause: io::Error) -> BError {
     Error::because(ErrorType::ReadError, "while waiting for the app", cause).into_down()
 }
 

@@ -114,6 +114,12 @@ impl Reply {
         Poll::Ready(if end { self.finish() } else { Ok(()) })
     }
 
+    /// Waits for [`Reply::poll_write`].
+    #[cfg(test)]
+    pub(super) async fn write(&mut self, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
+        std::future::poll_fn(|context| self.poll_write(context, &mut data, end)).await
+    }
+
     /// Ends the answer with trailers.
     pub(crate) fn end_with(&mut self, trailers: HeaderMap) -> Result<(), h2::Error> {
         match &mut self.progress {
