@@ -58,11 +58,6 @@ impl Reply {
         }
     }
 
-    /// Whose answer it is.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Whether the answer is complete, as far as it is the proxy's part to send it.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.progress, Progress::Complete)
@@ -119,7 +114,8 @@ impl Reply {
         Poll::Ready(if end { self.finish() } else { Ok(()) })
     }
 
-    /// The same, waited for.
+    /// Sends `data`, for a test.
+    #[cfg(test)]
     pub(crate) async fn write(&mut self, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
         std::future::poll_fn(|context| self.poll_write(context, &mut data, end)).await
     }
