@@ -58,6 +58,7 @@ mod kills;
 mod leases;
 mod listeners;
 mod load;
+mod matrix;
 mod openapi;
 mod persistence;
 mod persistence_faults;

@@ -1,0 +1,304 @@
+//! The table of expectations: what each side of a cell has to see, from the RFCs.
+
+use super::case::{Asked, Case, End, Outcome, Seen};
+use super::pair::{Client, Pair};
+use super::wire::{Fields, Framing};
+
+/// How a cell differs from what has to be.
+pub(crate) fn deviations(case: &Case, pair: Pair, seen: &Seen, asked: &[Asked]) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(fault) = &seen.fault {
+        found.push(format!("expected a well-formed response, seen {fault}"));
+    }
+    found.extend(outcome(case, &case.outcome, pair, seen));
+    if seen.status != 0 {
+        found.extend(any_response(pair, seen));
+    }
+    for rule in &case.seen {
+        if !(rule.holds)(pair, seen) {
+            found.push(format!("expected {}, seen {}", rule.wanted, short(seen)));
+        }
+    }
+    for request in asked {
+        found.extend(any_request(pair, request));
+    }
+    for rule in &case.asked {
+        match asked.last() {
+            None => found.push(format!(
+                "expected {}, the upstream saw nothing",
+                rule.wanted
+            )),
+            Some(request) if !(rule.holds)(pair, request) => {
+                found.push(format!(
+                    "expected {}, the upstream saw {}",
+                    rule.wanted,
+                    brief(request)
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    found
+}
+
+/// A response, not too long.
+fn short(seen: &Seen) -> String {
+    let body = String::from_utf8_lossy(&seen.body);
+    let body: String = body.chars().take(100).collect();
+    let fields = listed(&seen.fields);
+    format!(
+        "{} {:?} {:?} interim {:?} [{fields}] {body:?} closed {}",
+        seen.status, seen.end, seen.framing, seen.interim, seen.is_closed
+    )
+}
+
+fn brief(asked: &Asked) -> String {
+    format!(
+        "{} {} {} for {:?} [{}] {:?}, {} bytes, whole {}, ended {:?}",
+        asked.method,
+        asked.target,
+        asked.version,
+        asked.authority,
+        listed(&asked.fields),
+        asked.framing,
+        asked.body.len(),
+        asked.is_whole,
+        asked.has_ended,
+    )
+}
+
+fn listed(fields: &Fields) -> String {
+    let mut lines: Vec<_> = fields
+        .0
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    lines.sort();
+    for line in &mut lines {
+        *line = line.chars().take(80).collect();
+    }
+    lines.join("; ")
+}
+
+fn outcome(case: &Case, wanted: &Outcome, pair: Pair, seen: &Seen) -> Option<String> {
+    let is_server_error = (500..600).contains(&seen.status) && is_own(seen).is_some();
+    // A stream may be reset before its head has been sent (RFC 9113, 8.1).
+    let has_begun = seen.status != 0 || (pair.client.is_http2() && seen.end == End::Reset);
+    let is_cut = has_begun && (seen.end != End::Whole || is_invisible(pair, seen));
+    let (wanted, holds) = match wanted {
+        Outcome::Either(one, other) => {
+            let deviation = outcome(case, one, pair, seen)?;
+            return Some(deviation + ", or else " + &outcome(case, other, pair, seen)?);
+        }
+        Outcome::Passes {
+            status,
+            body,
+            is_sized,
+        } => return passes(case, pair, seen, (*status, body, *is_sized)),
+        Outcome::Own(status, code) => (
+            format!("{status} {code} of the proxy's own"),
+            seen.status == *status
+                && seen.end == End::Whole
+                && (case.request.method == "HEAD" || is_own(seen).as_deref() == Some(code)),
+        ),
+        Outcome::Fails => ("5xx of the proxy's own".to_owned(), is_server_error),
+        Outcome::Cut => ("a visible cut".to_owned(), is_cut && !is_server_error),
+        Outcome::FailsOrCut => ("5xx or a visible cut".to_owned(), is_cut || is_server_error),
+        Outcome::BadRequest => (
+            "400, or the end".to_owned(),
+            seen.status == 400 || (seen.status == 0 && seen.is_closed),
+        ),
+        Outcome::Answered => (
+            "a whole response but 101".to_owned(),
+            seen.status >= 200 && seen.end == End::Whole,
+        ),
+    };
+    (!holds).then(|| format!("expected {wanted}, seen {}", short(seen)))
+}
+
+/// A client of HTTP/1.0 cannot tell a body that ends with its connection from one that was cut.
+fn is_invisible(pair: Pair, seen: &Seen) -> bool {
+    pair.client == Client::Http10 && seen.framing == Some(Framing::Close)
+}
+
+/// The code in one of the proxy's own replies.
+fn is_own(seen: &Seen) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(&seen.body).ok()?;
+    Some(json["error"].as_str()?.to_owned())
+}
+
+fn passes(
+    case: &Case,
+    pair: Pair,
+    seen: &Seen,
+    (status, body, is_sized): (u16, &[u8], bool),
+) -> Option<String> {
+    let framings = framings(case, pair, status, is_sized.then_some(body.len()));
+    let holds = seen.status == status
+        && seen.body == body
+        && seen.end == End::Whole
+        && seen
+            .framing
+            .is_some_and(|framing| framings.contains(&framing));
+    let body = String::from_utf8_lossy(&body[..body.len().min(60)]);
+    (!holds).then(|| {
+        format!(
+            "expected {status} {body:?}, whole, framed {framings:?}, seen {}",
+            short(seen)
+        )
+    })
+}
+
+/// How a response may be framed.
+fn framings(case: &Case, pair: Pair, status: u16, length: Option<usize>) -> Vec<Framing> {
+    if pair.client.is_http2() {
+        // RFC 9113, 8.1.
+        return vec![Framing::Http2];
+    }
+    if case.request.method == "HEAD" || matches!(status, 101 | 204 | 304) {
+        // RFC 9112, 6.3: whatever its fields say.
+        return vec![Framing::None];
+    }
+    match (length, pair.client) {
+        // RFC 9110, 8.6, and RFC 9112, 9.3: a length that is known keeps the connection usable.
+        (Some(length), _) => vec![Framing::Length(length)],
+        // RFC 9112, 6.1: never a transfer coding to a client of HTTP/1.0.
+        (None, Client::Http10) => vec![Framing::Close],
+        // RFC 9112, 6.1: so that its end shows.
+        (None, _) => vec![Framing::Chunked],
+    }
+}
+
+/// What holds for every response.
+fn any_response(pair: Pair, seen: &Seen) -> Vec<String> {
+    let fields = &seen.fields;
+    let dates = fields.all("date").len();
+    let mut rules = vec![
+        // RFC 9110, 6.6.1: not with 101, which is an interim response.
+        ("one Date", dates == 1 || (seen.status == 101 && dates == 0)),
+        (
+            // A request that cannot be read has no id.
+            "one X-Request-Id",
+            fields.all("x-request-id").len() == 1 || seen.status == 400,
+        ),
+        // RFC 9110, 7.6.1: fields of one connection.
+        ("no Keep-Alive", !fields.has("keep-alive")),
+        ("no Proxy-Connection", !fields.has("proxy-connection")),
+        (
+            "an Upgrade with 101 or 426 alone",
+            !fields.has("upgrade") || matches!(seen.status, 101 | 426),
+        ),
+        // RFC 9110, 8.6.
+        ("one Content-Length", fields.length().is_ok()),
+    ];
+    if seen.status == 204 {
+        // RFC 9110, 8.6; RFC 9112, 6.1.
+        rules.push(("no Content-Length with 204", !fields.has("content-length")));
+        rules.push((
+            "no Transfer-Encoding with 204",
+            !fields.has("transfer-encoding"),
+        ));
+    }
+    if pair.client == Client::Http10 {
+        // RFC 9110, 15.2.
+        rules.push(("no interim response to HTTP/1.0", seen.interim.is_empty()));
+    }
+    if pair.client != Client::Http11 {
+        // RFC 9112, 6.1; RFC 9113, 8.2.2.
+        rules.push(("no Transfer-Encoding", !fields.has("transfer-encoding")));
+    }
+    if pair.client.is_http2() {
+        // RFC 9113, 8.2.2.
+        rules.push(("no Connection in HTTP/2", !fields.has("connection")));
+    }
+    let kept = !matches!(seen.next, Some(Err(_)));
+    rules.push(("the next request on the connection is served", kept));
+    let broken = rules.into_iter().filter(|(_, holds)| !holds);
+    broken
+        .map(|(rule, _)| {
+            format!(
+                "expected {rule}, seen {} and then {:?}",
+                short(seen),
+                seen.next
+            )
+        })
+        .collect()
+}
+
+/// What holds for every request that reaches an upstream.
+fn any_request(pair: Pair, asked: &Asked) -> Vec<String> {
+    let fields = &asked.fields;
+    let forwarded = fields.all("forwarded").join(", ").to_ascii_lowercase();
+    let protocol = if pair.client.has_tls() {
+        "https"
+    } else {
+        "http"
+    };
+    let named = asked
+        .authority
+        .first()
+        .map(|host| host.to_ascii_lowercase());
+    let is_upgrade = fields.lists("connection", "upgrade");
+    let mut rules = vec![
+        ("a well-formed request", asked.fault.is_none()),
+        // RFC 9112, 3.2; RFC 9110, 7.2.
+        ("one authority at most", asked.authority.len() <= 1),
+        (
+            "the client's address in X-Forwarded-For",
+            fields.all("x-forwarded-for") == ["127.0.0.1"],
+        ),
+        (
+            "the client's protocol in X-Forwarded-Proto",
+            fields.all("x-forwarded-proto") == [protocol],
+        ),
+        (
+            "one X-Forwarded-Port",
+            fields.all("x-forwarded-port").len() == 1,
+        ),
+        // RFC 7239, 5.3.
+        (
+            "the host in Forwarded if it was named",
+            forwarded.contains("host=") == named.is_some(),
+        ),
+        (
+            "the host in X-Forwarded-Host if it was named",
+            fields
+                .all("x-forwarded-host")
+                .first()
+                .map(|host| host.to_ascii_lowercase())
+                == named,
+        ),
+        ("one X-Request-Id", fields.all("x-request-id").len() == 1),
+        // RFC 9110, 7.6.1.
+        ("no Keep-Alive", !fields.has("keep-alive")),
+        ("no Proxy-Connection", !fields.has("proxy-connection")),
+        // RFC 9110, 7.8.
+        (
+            "an Upgrade only if Connection names it",
+            fields.has("upgrade") == is_upgrade,
+        ),
+        // RFC 9110, 8.6.
+        ("one Content-Length", fields.length().is_ok()),
+    ];
+    if pair.upstream.is_http2() {
+        // RFC 9113, 8.2.2.
+        let has_none = ["connection", "transfer-encoding", "upgrade"]
+            .iter()
+            .all(|name| !fields.has(name));
+        rules.push(("no field of one connection in HTTP/2", has_none));
+    } else {
+        // RFC 9112, 3.2: Host belongs to HTTP/1.1.
+        let has_host = asked.version == "HTTP/1.0" || !asked.authority.is_empty();
+        rules.push(("a Host in HTTP/1.1", has_host));
+    }
+    let broken = rules.into_iter().filter(|(_, holds)| !holds);
+    broken
+        .map(|(rule, _)| {
+            format!(
+                "expected {rule}, the upstream saw {} {:?}",
+                brief(asked),
+                asked.fault
+            )
+        })
+        .collect()
+}
