@@ -3,6 +3,7 @@
 use super::pair::{Client, Pair, Upstream};
 
 /// A case that cannot be expected of the other engine.
+#[allow(dead_code, reason = "the list may be empty")]
 pub(crate) struct Exception {
     pub(crate) case: &'static str,
     /// None for any.

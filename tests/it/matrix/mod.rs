@@ -5,7 +5,7 @@ mod case;
 mod cases;
 mod client;
 mod client_http2;
-mod exceptions;
+pub(crate) mod exceptions;
 mod expect;
 mod pair;
 mod upstream;
@@ -150,6 +150,11 @@ fn client_tls(authority: &Authority) -> Arc<ClientConfig> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Arc::new(config)
+}
+
+/// The names of all cases.
+pub(crate) fn names() -> Vec<&'static str> {
+    cases::all().iter().map(|case| case.name).collect()
 }
 
 /// Runs all cells of a pair. All deviations are collected, and fail the test at its end.

@@ -1,6 +1,7 @@
 //! Which engine the proxies of the tests run with, and what the other one cannot do.
 
 /// A test that cannot be expected of `engine: pingora`.
+#[allow(dead_code, reason = "the list may be empty")]
 pub(crate) struct Exception {
     /// As `--list` names it.
     pub(crate) test: &'static str,
