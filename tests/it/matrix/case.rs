@@ -183,8 +183,10 @@ impl Outcome {
 /// What has to hold: said in words, and looked at.
 pub(crate) struct Rule<T> {
     pub(crate) wanted: String,
-    pub(crate) holds: Box<dyn Fn(Pair, &T) -> bool + Send + Sync>,
+    pub(crate) holds: Box<Holds<T>>,
 }
+
+type Holds<T> = dyn Fn(Pair, &T) -> bool + Send + Sync;
 
 impl<T> Rule<T> {
     pub(crate) fn new(
@@ -303,11 +305,14 @@ impl Case {
         fields: &[(&'static str, &str)],
         body: &str,
     ) -> Self {
-        let mut head = format!("HTTP/1.1 {status} Status\r\n");
-        for (name, value) in fields {
-            head += &format!("{name}: {value}\r\n");
-        }
-        let sent = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        let mut lines = vec![format!("HTTP/1.1 {status} Status")];
+        lines.extend(
+            fields
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}")),
+        );
+        lines.push(format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        let sent = lines.join("\r\n");
         let mut sized = vec![("content-length", body.len().to_string())];
         sized.extend(
             fields

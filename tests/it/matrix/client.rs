@@ -64,20 +64,19 @@ fn head(request: &Request, client: Client) -> Vec<u8> {
     } else {
         "1.1"
     };
-    let mut text = format!("{} {} HTTP/{version}\r\n", request.method, request.target);
-    if let Some(host) = request.host {
-        text += &format!("Host: {host}\r\n");
-    }
-    for (name, value) in &request.fields {
-        text += &format!("{name}: {value}\r\n");
-    }
+    let mut lines = vec![format!(
+        "{} {} HTTP/{version}",
+        request.method, request.target
+    )];
+    lines.extend(request.host.map(|host| format!("Host: {host}")));
+    let fields = request.fields.iter();
+    lines.extend(fields.map(|(name, value)| format!("{name}: {value}")));
     match &request.body {
         Body::None => {}
-        Body::Length(body) => text += &format!("Content-Length: {}\r\n", body.len()),
-        Body::Unknown(_) | Body::RawChunks(_) => text += "Transfer-Encoding: chunked\r\n",
+        Body::Length(body) => lines.push(format!("Content-Length: {}", body.len())),
+        Body::Unknown(_) | Body::RawChunks(_) => lines.push("Transfer-Encoding: chunked".into()),
     }
-    text += "\r\n";
-    to_latin1(&text)
+    to_latin1(&(lines.join("\r\n") + "\r\n\r\n"))
 }
 
 fn body(body: &Body) -> Vec<u8> {
@@ -110,7 +109,7 @@ async fn receive(
             return Ok(());
         };
         let head = head?;
-        let status = status(&head)?;
+        let status = code(&head)?;
         // A body that waits for a word goes after any.
         go.notify_one();
         if (100..200).contains(&status) && status != 101 {
@@ -135,21 +134,21 @@ async fn receive(
     }
 }
 
-fn status(head: &Head) -> Result<u16, String> {
+fn code(head: &Head) -> Result<u16, String> {
     let line = head.line.strip_prefix("HTTP/1.1 ");
     let line = line.or(head.line.strip_prefix("HTTP/1.0 "));
-    let code = line.and_then(|line| line.get(..3));
-    let status = code.and_then(|code| code.parse().ok());
-    status.ok_or(format!("status line {:?}", head.line))
+    let digits = line.and_then(|line| line.get(..3));
+    let code = digits.and_then(|digits| digits.parse().ok());
+    code.ok_or(format!("status line {:?}", head.line))
 }
 
 /// RFC 9112, 9.3.
 fn is_persistent(seen: &Seen, client: Client) -> bool {
-    let says = |token| seen.fields.lists("connection", token);
+    let lists = |option| seen.fields.lists("connection", option);
     let stays = if client == Client::Http10 {
-        says("keep-alive")
+        lists("keep-alive")
     } else {
-        !says("close")
+        !lists("close")
     };
     stays && seen.framing != Some(Framing::Close)
 }

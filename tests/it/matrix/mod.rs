@@ -96,10 +96,8 @@ impl Stage {
             }
         }
         let name = format!("{} x {}", self.pair, case.name);
-        found
-            .iter_mut()
-            .for_each(|line| *line = format!("{name}: {line}"));
-        found
+        let named = found.iter().map(|line| format!("{name}: {line}"));
+        named.collect()
     }
 
     async fn exchange(&self, case: &Case) -> Seen {

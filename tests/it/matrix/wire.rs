@@ -132,7 +132,8 @@ impl Fields {
         match self.all("content-length")[..] {
             [] => Ok(None),
             [value] if value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Ok(Some(value.parse().map_err(|_| format!("{value:?}"))?))
+                let length = value.parse().map(Some);
+                length.map_err(|error| format!("Content-Length is {value:?}: {error}"))
             }
             ref values => Err(format!("Content-Length is {values:?}")),
         }

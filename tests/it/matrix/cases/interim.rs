@@ -1,6 +1,7 @@
 //! Responses before the response (RFC 9110, 15.2).
 
 use super::super::case::{Act, Asked, Body, Case, Outcome, Rule, Seen, Step};
+use super::super::pair::Pair;
 use super::passes;
 
 const HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
@@ -53,7 +54,7 @@ pub(crate) fn cases() -> Vec<Case> {
             send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
             Step::Close,
         ])
-        .only(|pair| pair.is_http11());
+        .only(Pair::is_http11);
     refused.request.waits = true;
     vec![
         ok("early_hints")

@@ -1,7 +1,7 @@
 //! Switching protocols (RFC 9110, 7.8 and 15.2.2).
 
 use super::super::case::{Asked, Case, Outcome, Rule, Seen, Step, field, no_field};
-use super::super::pair::Client;
+use super::super::pair::{Client, Pair};
 use super::invalid;
 
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
@@ -31,13 +31,13 @@ pub(crate) fn cases() -> Vec<Case> {
     };
     let mut tunnel = websocket(Case::new("websocket", outcome).with("Connection", "Upgrade"))
         .stepping(vec![Step::Send(SWITCHING.to_vec()), Step::Echo])
-        .only(|pair| pair.is_http11())
+        .only(Pair::is_http11)
         .asks(field("upgrade", &["websocket"]));
     tunnel.request.tunnel = Some(MESSAGE);
     vec![
         tunnel,
         websocket(Case::ok("websocket_refused").with("Connection", "Upgrade"))
-            .only(|pair| pair.is_http11())
+            .only(Pair::is_http11)
             .sees(no_101()),
         // An upstream of HTTP/2 cannot be asked so (RFC 9113, 8.6); any response will do.
         websocket(Case::new("websocket_to_http2", Outcome::Answered).with("Connection", "Upgrade"))
