@@ -15,6 +15,8 @@ pub(crate) struct Case {
     pub(crate) seen: Vec<Rule<Seen>>,
     /// What the upstream has to see.
     pub(crate) asked: Vec<Rule<Asked>>,
+    /// Whether the upstream has to be asked once, and no more.
+    pub(crate) is_asked_once: bool,
     /// How often it is run.
     pub(crate) times: usize,
     /// Whether it takes seconds, and so is begun first.
@@ -282,6 +284,7 @@ impl Case {
             outcome,
             seen: Vec::new(),
             asked: Vec::new(),
+            is_asked_once: false,
             times: 1,
             is_slow: false,
             is_alone: false,
@@ -408,6 +411,11 @@ impl Case {
 
     pub(crate) fn asks(mut self, rule: Rule<Asked>) -> Self {
         self.asked.push(rule);
+        self
+    }
+
+    pub(crate) fn once(mut self) -> Self {
+        self.is_asked_once = true;
         self
     }
 

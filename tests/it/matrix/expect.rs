@@ -19,6 +19,12 @@ pub(crate) fn deviations(case: &Case, pair: Pair, seen: &Seen, asked: &[Asked]) 
             found.push(format!("expected {}, seen {}", rule.wanted, short(seen)));
         }
     }
+    if case.is_asked_once && asked.len() != 1 {
+        found.push(format!(
+            "expected one request, the upstream saw {}",
+            asked.len()
+        ));
+    }
     for request in asked {
         found.extend(any_request(pair, request));
     }

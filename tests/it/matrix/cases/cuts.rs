@@ -28,14 +28,16 @@ fn before_the_head() -> Vec<Case> {
             "cut_before_the_heads_end",
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
         ),
-        // RFC 9110, 9.2.2: what is not idempotent is not sent again by itself.
-        cut("cut_of_a_post", "")
-            .method("POST")
-            .body(Body::Length(b"once".to_vec()))
-            .asks(Rule::new("a whole body", |_, asked: &Asked| {
-                asked.body == b"once"
-            })),
+        post(cut("cut_of_a_post", "")),
+        post(cut("cut_of_a_post_in_the_head", "HTTP/1.1 200 OK\r\n")),
     ]
+}
+
+/// RFC 9110, 9.2.2: what is not idempotent is not sent again by itself.
+fn post(case: Case) -> Case {
+    let whole = Rule::new("a whole body", |_, asked: &Asked| asked.body == b"once");
+    let case = case.method("POST").body(Body::Length(b"once".to_vec()));
+    case.asks(whole).once()
 }
 
 /// RFC 9112, 8: what came is incomplete, and the client has to be able to see that.
@@ -118,6 +120,11 @@ fn http2() -> Vec<Case> {
             "http2_reset_before_the_head",
             Act::Reset(Reason::INTERNAL_ERROR),
         ),
+        post(before(
+            "http2_reset_of_a_post",
+            Act::Reset(Reason::INTERNAL_ERROR),
+        )),
+        post(before("http2_close_of_a_post", Act::Close)).alone(),
         before("http2_refused_stream", Act::Reset(Reason::REFUSED_STREAM)),
         before("http2_goaway_before_the_head", goaway.clone()).alone(),
         before("http2_close_before_the_head", Act::Close).alone(),

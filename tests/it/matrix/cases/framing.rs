@@ -3,6 +3,7 @@
 use super::super::case::{Act, Asked, Case, Outcome, Rule, Step, field, no_field};
 use super::super::pair::Upstream;
 use super::{invalid, passes};
+use crate::support::pattern;
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = lengths();
@@ -10,7 +11,8 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(close_delimited());
     cases.extend(heads());
     cases.extend(without_body());
-    cases.extend(http2());
+    cases.extend(large());
+    cases.extend(statuses());
     cases
 }
 
@@ -201,27 +203,65 @@ fn without_body() -> Vec<Case> {
     ]
 }
 
-fn http2() -> Vec<Case> {
-    let head = |fields| Act::Head {
-        status: 200,
-        fields,
-        ends: false,
+fn large() -> Vec<Case> {
+    let body = pattern(300 * 1024);
+    let case = |name, is_sized| {
+        let outcome = Outcome::Passes {
+            status: 200,
+            body: body.clone(),
+            is_sized,
+        };
+        Case::new(name, outcome)
+    };
+    let head = |fields: String| Step::Send(ok(&fields).into());
+    let mut chunks = vec![head("Transfer-Encoding: chunked\r\n".into())];
+    for piece in body.chunks(7000) {
+        let size = format!("{:x}\r\n", piece.len());
+        chunks.push(Step::Send([size.as_bytes(), piece, b"\r\n"].concat()));
+    }
+    chunks.push(Step::Send(b"0\r\n\r\n".to_vec()));
+    let length = head(format!("Content-Length: {}\r\n", body.len()));
+    let rest = || Step::Send(body.clone());
+    vec![
+        case("large_content_length", true).stepping(vec![length, rest()]),
+        case("large_chunked", false).stepping(chunks),
+        case("large_close_delimited", false).stepping(vec![
+            head(String::new()),
+            rest(),
+            Step::Close,
+        ]),
+    ]
+}
+
+/// The app's own statuses, which are no failures of the proxy's.
+fn statuses() -> Vec<Case> {
+    let named = |name, status, fields: &[(&'static str, &str)]| {
+        Case::new(name, passes(status, "said by the app", true)).answering(
+            status,
+            fields,
+            "said by the app",
+        )
     };
     vec![
-        // RFC 9113, 8.1.1: a length is not needed.
-        Case::new("http2_without_length", passes(200, "ok", false))
-            .acting(vec![head(Vec::new()), Act::Data(b"ok".to_vec(), true)]),
-        Case::new("http2_in_pieces", passes(200, "okok", false)).acting(vec![
-            head(Vec::new()),
-            Act::Data(b"ok".to_vec(), false),
-            Act::Data(b"ok".to_vec(), false),
-            Act::Data(Vec::new(), true),
-        ]),
-        Case::new("http2_empty_data", passes(200, "", false))
-            .acting(vec![head(Vec::new()), Act::Data(Vec::new(), true)]),
-        Case::new("http2_less_than_length", Outcome::Cut).acting(vec![
-            head(vec![("content-length", "5".to_owned())]),
-            Act::Data(b"ok".to_vec(), true),
-        ]),
+        named("created", 201, &[("location", "/m/there")]).sees(field("location", &["/m/there"])),
+        named("moved", 301, &[("location", "http://a.example/?a")])
+            .sees(field("location", &["http://a.example/?a"])),
+        named(
+            "unauthorized",
+            401,
+            &[("www-authenticate", "Basic realm=\"a\"")],
+        )
+        .sees(field("www-authenticate", &["Basic realm=\"a\""])),
+        named("not_found_by_the_app", 404, &[]),
+        named("unknown_client_error", 499, &[]),
+        named("failure_of_the_app", 500, &[]),
+        named("bad_gateway_of_the_app", 502, &[]),
+        named("busy", 503, &[("retry-after", "5")]).sees(field("retry-after", &["5"])),
+        named(
+            "partial_content",
+            206,
+            &[("content-range", "bytes 0-14/99")],
+        )
+        .sees(field("content-range", &["bytes 0-14/99"])),
     ]
 }

@@ -5,6 +5,7 @@ mod early;
 mod fields;
 mod framing;
 mod garbage;
+mod http2;
 mod interim;
 mod limits;
 mod requests;
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<Case> {
         early::cases(),
         cuts::cases(),
         garbage::cases(),
+        http2::cases(),
         limits::cases(),
         upgrades::cases(),
         routes::cases(),
