@@ -72,6 +72,7 @@ mod registration;
 mod registration_bodies;
 mod registration_effect;
 mod registration_peers;
+mod response_heads;
 mod routing;
 mod run_command;
 mod smoke;

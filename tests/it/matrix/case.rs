@@ -1,7 +1,13 @@
 //! A case: what the client sends, what the upstream does, and what each has to see.
 
+use std::time::Duration;
+
 use super::pair::{Client, Pair, Upstream};
 use super::wire::{Fields, Framing, to_latin1};
+
+/// How long a case may take. The limit on the first byte is shorter, and those on silence in between
+/// are longer, so that a request which only they end is found.
+const LIMIT: Duration = Duration::from_secs(8);
 
 /// One case, which becomes a cell for each pair that it is for.
 pub(crate) struct Case {
@@ -19,6 +25,8 @@ pub(crate) struct Case {
     pub(crate) is_asked_once: bool,
     /// How often it is run.
     pub(crate) times: usize,
+    /// How long it may take, the next request on the connection included.
+    pub(crate) limit: Duration,
     /// Whether it takes seconds, and so is begun first.
     pub(crate) is_slow: bool,
     /// Whether it ends connections that requests of other cases may be on.
@@ -286,6 +294,7 @@ impl Case {
             asked: Vec::new(),
             is_asked_once: false,
             times: 1,
+            limit: LIMIT,
             is_slow: false,
             is_alone: false,
         }
@@ -421,6 +430,11 @@ impl Case {
 
     pub(crate) fn times(mut self, times: usize) -> Self {
         self.times = times;
+        self
+    }
+
+    pub(crate) fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
         self
     }
 

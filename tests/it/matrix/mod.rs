@@ -15,7 +15,6 @@ mod wire;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -31,10 +30,6 @@ use crate::tls::{Authority, tls_port};
 use case::{Case, Seen};
 use pair::{Client, Pair, Upstream};
 use upstream::Server;
-
-/// How long a cell may take. The limit on the first byte is shorter, those on silence in between are
-/// longer: what takes as long as they do is found here.
-const LIMIT: Duration = Duration::from_secs(8);
 
 const TIMEOUTS: &str = "timeouts: {first_byte: 2s, between_bytes: 30s, client_body: 30s}";
 
@@ -85,10 +80,12 @@ impl Stage {
         let mut found = Vec::new();
         for _ in 0..case.times {
             let exchange = self.exchange(case);
-            let seen = timeout(LIMIT, exchange).await.unwrap_or_else(|_| Seen {
-                fault: Some(format!("no end within {LIMIT:?}")),
-                ..Seen::default()
-            });
+            let seen = timeout(case.limit, exchange)
+                .await
+                .unwrap_or_else(|_| Seen {
+                    fault: Some(format!("no end within {:?}", case.limit)),
+                    ..Seen::default()
+                });
             let asked = self.server.shared.asked(case.name).await;
             found = expect::deviations(case, self.pair, &seen, &asked);
             if !found.is_empty() {
