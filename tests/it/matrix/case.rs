@@ -9,7 +9,7 @@ use super::wire::{Fields, Framing, to_latin1};
 /// are longer, so that a request which only they end is found.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// One case, which becomes a cell for each pair that it is for.
+/// One case. It is a cell of the matrix for each pair that it applies to.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) request: Request,
@@ -29,7 +29,7 @@ pub(crate) struct Case {
     pub(crate) limit: Duration,
     /// Whether it takes seconds, and so is begun first.
     pub(crate) is_slow: bool,
-    /// Whether it ends connections that requests of other cases may be on.
+    /// Whether it has to run by itself, since it ends connections that others may share.
     pub(crate) is_alone: bool,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Request {
     pub(crate) method: &'static str,
     /// As it stands in the request line of HTTP/1, or in `:path`.
     pub(crate) target: String,
-    /// The host; none for a request of HTTP/1.0 without the field.
+    /// The value of Host or `:authority`; `None` for a request of HTTP/1.0 without Host.
     pub(crate) host: Option<&'static str>,
     pub(crate) fields: Vec<(&'static str, &'static str)>,
     pub(crate) body: Body,
@@ -122,9 +122,9 @@ pub(crate) struct Seen {
     pub(crate) end: End,
     /// Whether the connection is at its end.
     pub(crate) is_closed: bool,
-    /// What no response may look like.
+    /// Why the response is malformed, if it is.
     pub(crate) fault: Option<String>,
-    /// What the next request on the same connection brought, if there could be one.
+    /// Whether the next request on the same connection was served; `None` if the connection ended.
     pub(crate) next: Option<Result<(), String>>,
 }
 
@@ -159,10 +159,10 @@ pub(crate) struct Asked {
     pub(crate) fault: Option<String>,
 }
 
-/// What becomes of a request, before anything is said of single fields.
+/// The expected end of an exchange as a whole; rules say more about single fields.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    /// The upstream's response arrives whole. A length that it had is one for the client too.
+    /// The upstream's response arrives whole. If its length was known, the client is told it.
     Passes {
         status: u16,
         body: Vec<u8>,
@@ -170,17 +170,17 @@ pub(crate) enum Outcome {
     },
     /// A reply of the proxy's own.
     Own(u16, &'static str),
-    /// A reply of the proxy's own with some 5xx.
+    /// A reply of the proxy's own with any 5xx.
     Fails,
     /// The response begins and visibly breaks off.
     Cut,
-    /// Either of the two before: it depends on how much had come when the fault showed.
+    /// `Fails` or `Cut`, which depends on how much of the response had come before the fault.
     FailsOrCut,
     /// The client is at fault: 400, or the end of the connection.
     BadRequest,
     /// Any whole response but 101.
     Answered,
-    /// Where the RFC leaves the choice.
+    /// One of two outcomes, where the RFC allows both.
     Either(Box<Outcome>, Box<Outcome>),
 }
 
@@ -190,7 +190,7 @@ impl Outcome {
     }
 }
 
-/// What has to hold: said in words, and looked at.
+/// An expectation in words, and the check of it.
 pub(crate) struct Rule<T> {
     pub(crate) wanted: String,
     pub(crate) holds: Box<Holds<T>>,
@@ -448,7 +448,7 @@ impl Case {
         self
     }
 
-    /// Whether there is a cell of it for this pair.
+    /// Whether the case applies to this pair.
     pub(crate) fn has_cell(&self, pair: Pair) -> bool {
         let has_script = match pair.upstream {
             Upstream::H2c | Upstream::H2Tls => self.http2.is_some(),

@@ -42,7 +42,7 @@ async fn over(
     let (mut sender, connection) = h2::client::handshake(io).await.expect("HTTP/2");
     let connection = tokio::spawn(connection);
     let mut seen = one(&mut sender, scheme, request).await;
-    // RFC 9113, 5.4.2: what is wrong with one stream is no matter of the others.
+    // RFC 9113, 5.4.2: a stream error does not affect the other streams.
     seen.next = Some(one(&mut sender, scheme, &Request::next()).await.is_next());
     connection.abort();
     seen
@@ -99,7 +99,7 @@ fn head(scheme: &str, request: &Request) -> http::Request<()> {
     head.body(()).expect("a request")
 }
 
-/// Sends a body as far as it is taken.
+/// Sends a body, as much of it as flow control allows before the stream ends.
 async fn send(mut stream: SendStream<Bytes>, mut body: Bytes) {
     while !body.is_empty() {
         stream.reserve_capacity(body.len());
@@ -113,7 +113,7 @@ async fn send(mut stream: SendStream<Bytes>, mut body: Bytes) {
     }
     // The response may have ended the stream.
     drop(stream.send_data(Bytes::new(), true));
-    // The stream lives until its response has come.
+    // Dropping the stream would reset it; the task is aborted once the response has come.
     std::future::pending::<()>().await;
 }
 
@@ -130,7 +130,7 @@ async fn receive(response: h2::client::ResponseFuture, seen: &mut Seen) -> Resul
     Ok(())
 }
 
-/// Fields as those of HTTP/1 are noted.
+/// The fields of a header map, in the form that those of HTTP/1 have here.
 pub(crate) fn fields(map: &http::HeaderMap) -> Fields {
     let pairs = map
         .iter()

@@ -2,6 +2,7 @@
 
 use super::case::{Asked, Case, End, Outcome, Seen};
 use super::pair::{Client, Pair};
+use super::rules;
 use super::wire::{Fields, Framing};
 
 /// How a cell differs from what has to be.
@@ -12,13 +13,29 @@ pub(crate) fn deviations(case: &Case, pair: Pair, seen: &Seen, asked: &[Asked]) 
     }
     found.extend(outcome(case, &case.outcome, pair, seen));
     if seen.status != 0 {
-        found.extend(any_response(pair, seen));
+        let broken = rules::response(pair, seen).into_iter();
+        let broken = broken.filter(|(_, holds)| !holds);
+        let show = |rule| {
+            format!(
+                "expected {rule}, seen {} and then {:?}",
+                short(seen),
+                seen.next
+            )
+        };
+        found.extend(broken.map(|(rule, _)| show(rule)));
     }
     for rule in &case.seen {
         if !(rule.holds)(pair, seen) {
             found.push(format!("expected {}, seen {}", rule.wanted, short(seen)));
         }
     }
+    found.extend(of_upstream(case, pair, asked));
+    found
+}
+
+/// How what the upstream saw differs from what has to be.
+fn of_upstream(case: &Case, pair: Pair, asked: &[Asked]) -> Vec<String> {
+    let mut found = Vec::new();
     if case.is_asked_once && asked.len() != 1 {
         found.push(format!(
             "expected one request, the upstream saw {}",
@@ -26,23 +43,18 @@ pub(crate) fn deviations(case: &Case, pair: Pair, seen: &Seen, asked: &[Asked]) 
         ));
     }
     for request in asked {
-        found.extend(any_request(pair, request));
+        let broken = rules::request(pair, request).into_iter();
+        let broken = broken.filter(|(_, holds)| !holds);
+        let show = |rule| format!("expected {rule}, the upstream saw {}", brief(request));
+        found.extend(broken.map(|(rule, _)| show(rule)));
     }
     for rule in &case.asked {
-        match asked.last() {
-            None => found.push(format!(
-                "expected {}, the upstream saw nothing",
-                rule.wanted
-            )),
-            Some(request) if !(rule.holds)(pair, request) => {
-                found.push(format!(
-                    "expected {}, the upstream saw {}",
-                    rule.wanted,
-                    brief(request)
-                ));
-            }
-            Some(_) => {}
-        }
+        let seen = match asked.last() {
+            None => "nothing".to_owned(),
+            Some(request) if !(rule.holds)(pair, request) => brief(request),
+            Some(_) => continue,
+        };
+        found.push(format!("expected {}, the upstream saw {seen}", rule.wanted));
     }
     found
 }
@@ -60,7 +72,7 @@ fn short(seen: &Seen) -> String {
 
 fn brief(asked: &Asked) -> String {
     format!(
-        "{} {} {} for {:?} [{}] {:?}, {} bytes, whole {}, ended {:?}",
+        "{} {} {} for {:?} [{}] {:?}, {} bytes, whole {}, ended {:?}, fault {:?}",
         asked.method,
         asked.target,
         asked.version,
@@ -70,6 +82,7 @@ fn brief(asked: &Asked) -> String {
         asked.body.len(),
         asked.is_whole,
         asked.has_ended,
+        asked.fault,
     )
 }
 
@@ -173,138 +186,4 @@ fn framings(case: &Case, pair: Pair, status: u16, length: Option<usize>) -> Vec<
         // RFC 9112, 6.1: so that its end shows.
         (None, _) => vec![Framing::Chunked],
     }
-}
-
-/// What holds for every response.
-fn any_response(pair: Pair, seen: &Seen) -> Vec<String> {
-    let fields = &seen.fields;
-    let dates = fields.all("date").len();
-    let mut rules = vec![
-        // RFC 9110, 6.6.1: not with 101, which is an interim response.
-        ("one Date", dates == 1 || (seen.status == 101 && dates == 0)),
-        (
-            // A request that cannot be read has no id.
-            "one X-Request-Id",
-            fields.all("x-request-id").len() == 1 || seen.status == 400,
-        ),
-        // RFC 9110, 7.6.1: fields of one connection.
-        ("no Keep-Alive", !fields.has("keep-alive")),
-        ("no Proxy-Connection", !fields.has("proxy-connection")),
-        (
-            "an Upgrade with 101 or 426 alone",
-            !fields.has("upgrade") || matches!(seen.status, 101 | 426),
-        ),
-        // RFC 9110, 8.6.
-        ("one Content-Length", fields.length().is_ok()),
-    ];
-    if seen.status == 204 {
-        // RFC 9110, 8.6; RFC 9112, 6.1.
-        rules.push(("no Content-Length with 204", !fields.has("content-length")));
-        rules.push((
-            "no Transfer-Encoding with 204",
-            !fields.has("transfer-encoding"),
-        ));
-    }
-    if pair.client == Client::Http10 {
-        // RFC 9110, 15.2.
-        rules.push(("no interim response to HTTP/1.0", seen.interim.is_empty()));
-    }
-    if pair.client != Client::Http11 {
-        // RFC 9112, 6.1; RFC 9113, 8.2.2.
-        rules.push(("no Transfer-Encoding", !fields.has("transfer-encoding")));
-    }
-    if pair.client.is_http2() {
-        // RFC 9113, 8.2.2.
-        rules.push(("no Connection in HTTP/2", !fields.has("connection")));
-    }
-    let kept = !matches!(seen.next, Some(Err(_)));
-    rules.push(("the next request on the connection is served", kept));
-    let broken = rules.into_iter().filter(|(_, holds)| !holds);
-    broken
-        .map(|(rule, _)| {
-            format!(
-                "expected {rule}, seen {} and then {:?}",
-                short(seen),
-                seen.next
-            )
-        })
-        .collect()
-}
-
-/// What holds for every request that reaches an upstream.
-fn any_request(pair: Pair, asked: &Asked) -> Vec<String> {
-    let fields = &asked.fields;
-    let forwarded = fields.all("forwarded").join(", ").to_ascii_lowercase();
-    let protocol = if pair.client.has_tls() {
-        "https"
-    } else {
-        "http"
-    };
-    let named = asked
-        .authority
-        .first()
-        .map(|host| host.to_ascii_lowercase());
-    let is_upgrade = fields.lists("connection", "upgrade");
-    let mut rules = vec![
-        ("a well-formed request", asked.fault.is_none()),
-        // RFC 9112, 3.2; RFC 9110, 7.2.
-        ("one authority at most", asked.authority.len() <= 1),
-        (
-            "the client's address in X-Forwarded-For",
-            fields.all("x-forwarded-for") == ["127.0.0.1"],
-        ),
-        (
-            "the client's protocol in X-Forwarded-Proto",
-            fields.all("x-forwarded-proto") == [protocol],
-        ),
-        (
-            "one X-Forwarded-Port",
-            fields.all("x-forwarded-port").len() == 1,
-        ),
-        // RFC 7239, 5.3.
-        (
-            "the host in Forwarded if it was named",
-            forwarded.contains("host=") == named.is_some(),
-        ),
-        (
-            "the host in X-Forwarded-Host if it was named",
-            fields
-                .all("x-forwarded-host")
-                .first()
-                .map(|host| host.to_ascii_lowercase())
-                == named,
-        ),
-        ("one X-Request-Id", fields.all("x-request-id").len() == 1),
-        // RFC 9110, 7.6.1.
-        ("no Keep-Alive", !fields.has("keep-alive")),
-        ("no Proxy-Connection", !fields.has("proxy-connection")),
-        // RFC 9110, 7.8.
-        (
-            "an Upgrade only if Connection names it",
-            fields.has("upgrade") == is_upgrade,
-        ),
-        // RFC 9110, 8.6.
-        ("one Content-Length", fields.length().is_ok()),
-    ];
-    if pair.upstream.is_http2() {
-        // RFC 9113, 8.2.2.
-        let has_none = ["connection", "transfer-encoding", "upgrade"]
-            .iter()
-            .all(|name| !fields.has(name));
-        rules.push(("no field of one connection in HTTP/2", has_none));
-    } else {
-        // RFC 9112, 3.2: Host belongs to HTTP/1.1.
-        let has_host = asked.version == "HTTP/1.0" || !asked.authority.is_empty();
-        rules.push(("a Host in HTTP/1.1", has_host));
-    }
-    let broken = rules.into_iter().filter(|(_, holds)| !holds);
-    broken
-        .map(|(rule, _)| {
-            format!(
-                "expected {rule}, the upstream saw {} {:?}",
-                brief(asked),
-                asked.fault
-            )
-        })
-        .collect()
 }

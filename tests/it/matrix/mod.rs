@@ -8,6 +8,7 @@ mod client_http2;
 pub(crate) mod exceptions;
 mod expect;
 mod pair;
+mod rules;
 mod upstream;
 mod upstream_http2;
 mod wire;

@@ -21,7 +21,7 @@ use super::upstream_http2;
 use super::wire::{Framing, Head, Io, Wire};
 use crate::support::eventually;
 
-/// How long a connection may stay that has to end at once.
+/// How long to wait for the end of a connection.
 const END: Duration = Duration::from_secs(5);
 
 /// A scripted upstream, until it is dropped.
@@ -290,7 +290,7 @@ impl Request {
             },
             Step::AwaitEnd => {
                 self.note.update(|asked| asked.is_awaiting = true);
-                // Bytes would be those of another request, whose client is not to wait for a response.
+                // Bytes are those of another request: the connection is closed, so that its client need not wait.
                 let next = timeout(END, self.wire.piece()).await;
                 let has_ended = next.is_ok_and(|bytes| bytes.is_empty());
                 self.note.update(|asked| {

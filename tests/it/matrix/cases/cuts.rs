@@ -33,7 +33,7 @@ fn before_the_head() -> Vec<Case> {
     ]
 }
 
-/// RFC 9110, 9.2.2: what is not idempotent is not sent again by itself.
+/// RFC 9110, 9.2.2: a request that is not idempotent is not retried automatically.
 fn post(case: Case) -> Case {
     let whole = Rule::new("a whole body", |_, asked: &Asked| asked.body == b"once");
     let case = case.method("POST").body(Body::Length(b"once".to_vec()));
@@ -68,7 +68,7 @@ fn behind_the_head() -> Vec<Case> {
 fn resets() -> Vec<Case> {
     let reset = |name, outcome, bytes: &str| {
         let steps = vec![Step::Send(bytes.into()), Step::Reset];
-        // There is no reset at a Unix socket.
+        // Unix sockets have no RST.
         Case::new(name, outcome)
             .stepping(steps)
             .only(|pair| pair.upstream != Upstream::Unix)
@@ -103,7 +103,7 @@ fn http2() -> Vec<Case> {
         Case::new(name, outcome).acting(acts)
     };
     let before = |name, act| case(name, Outcome::Fails, vec![act]);
-    // The end may overtake the head within the proxy, where it then is as if nothing had begun.
+    // The proxy may learn of the end before it has read the head; then it can still reply with 5xx.
     let behind = |name, act| {
         let head = Act::Head {
             status: 200,
@@ -139,7 +139,7 @@ fn http2() -> Vec<Case> {
         ),
         behind("http2_goaway_behind_the_head", goaway).alone(),
         behind("http2_close_behind_the_head", Act::Close).alone(),
-        // RFC 9113, 8.1: interim responses are none by themselves.
+        // RFC 9113, 8.1: an interim response has to be followed by a final one.
         case(
             "http2_interim_alone",
             Outcome::Fails,

@@ -72,7 +72,7 @@ fn of_one_connection() -> Vec<Case> {
         Case::new("connection_close_of_upstream", passes(200, "ok", true))
             .closing("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
             .sees(connection_is_the_proxys()),
-        // Fields that frame the message, or that the proxy answers for, cannot be nominated away.
+        // Content-Length is not for a single connection, so that nominating it changes nothing.
         Case::new("connection_nominates_content_length", passes(200, "ok", true))
             .sending("HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 2\r\n\r\nok"),
     ]
@@ -122,7 +122,6 @@ fn odd() -> Vec<Case> {
         sized("spaces_around_value", "X-Odd: \t a \t ").sees(field("x-odd", &["a"])),
         sized("underscore_in_name", "x_odd: a").sees(field("x_odd", &["a"])),
         sized("odd_name", "x!#$%&'*+.^`|~: a").sees(field("x!#$%&'*+.^`|~", &["a"])),
-        // RFC 9113, 8.2.1: names are sent in lower case, by whomever.
         Case::ok("many_fields")
             .answering(200, &[("x-many", "1"); 90], "ok")
             .sees(Rule::new("90 fields", |_, seen: &Seen| {

@@ -52,7 +52,7 @@ fn bad(name: &'static str, fields: &str) -> Case {
     Case::new(name, invalid()).closing(ok(fields) + "ok")
 }
 
-/// A chunked response behind which the upstream's connection is closed.
+/// A chunked response after which the upstream connection has to be closed.
 fn once(name: &'static str, bytes: String) -> Case {
     Case::new(name, passes(200, "ok", false))
         .stepping(vec![Step::Send(bytes.into()), Step::AwaitEnd])
@@ -124,11 +124,11 @@ fn close_delimited() -> Vec<Case> {
         streamed("close_delimited").closing(body.clone()),
         streamed("close_delimited_http10").closing("HTTP/1.0 200 OK\r\n\r\nok"),
         Case::new("close_delimited_empty", passes(200, "", false)).closing(ok("")),
-        // RFC 9112, 9.8: without close_notify, the end may be anybody's.
+        // RFC 9112, 9.8: without close_notify, the response is incomplete.
         Case::new("close_delimited_truncated", Outcome::Cut)
             .stepping(vec![Step::Send(body.clone()), Step::Truncate])
             .only(|pair| pair.upstream == Upstream::Https),
-        // A reset is no end of a message.
+        // RFC 9112, 8: a connection that is reset leaves the response incomplete.
         Case::new("close_delimited_reset", Outcome::Cut)
             .stepping(vec![Step::Send(body), Step::Reset])
             .only(|pair| pair.upstream == Upstream::Http1),

@@ -98,7 +98,7 @@ fn lengths() -> Vec<Case> {
             passes(200, "ok", true).or(Outcome::FailsOrCut),
         )
         .acting(vec![head(200, &["2", "2"], false), data("ok", true)]),
-        // RFC 9110, 8.6: a server must not, and it does not reach the client.
+        // RFC 9110, 8.6: a 204 has no Content-Length, and the client must not see one.
         Case::new(
             "http2_no_content_with_length",
             passes(204, "", false).or(Outcome::FailsOrCut),
@@ -116,7 +116,7 @@ fn lengths() -> Vec<Case> {
 fn statuses() -> Vec<Case> {
     let no_101 = Rule::new("no 101", |_, seen: &Seen| seen.status != 101);
     vec![
-        // RFC 9113, 8.6: there is no switching of protocols.
+        // RFC 9113, 8.6: HTTP/2 has no 101.
         Case::new("http2_switching", Outcome::FailsOrCut)
             .acting(vec![head(101, &[], true)])
             .sees(no_101),

@@ -43,7 +43,7 @@ pub(crate) fn cases() -> Vec<Case> {
         .asks(Rule::new("the body", |_, asked: &Asked| {
             asked.body == b"body"
         }));
-    // To an upstream of HTTP/2 the client goes on by itself.
+    // Interim responses of HTTP/2 upstreams are not expected yet.
     waiting.request.waits = true;
     waiting.is_for = |pair| !pair.upstream.is_http2();
     let mut refused = Case::new("expect_refused", passes(417, "", true))
@@ -83,7 +83,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .body(Body::Length(b"body".to_vec()))
             .acting(vec![Act::Interim(100), Act::ReadBody, head, data]),
         refused,
-        // However many there are, the response is waited for as long as without them.
+        // Interim responses, however many, do not extend the wait for the final response.
         Case::new("interim_and_silence", Outcome::Fails)
             .stepping(vec![Step::Send(HINTS.repeat(200)), Step::AwaitEnd])
             .slow(),

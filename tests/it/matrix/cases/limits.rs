@@ -1,5 +1,5 @@
-//! What has no end, and what costs more than it should. Where 96 KiB of it are sent and then nothing,
-//! the limit has been passed: it must not be the limit on silence that ends the request.
+//! Chunk extensions, trailers and heads without an end. 96 KiB are sent, then nothing: more than the
+//! limit of 64 KiB, so that the exchange has to end before a timeout does it.
 
 use std::time::Duration;
 

@@ -46,7 +46,7 @@ fn passes(status: u16, body: &str, is_sized: bool) -> Outcome {
     }
 }
 
-/// What becomes of a response that is none.
+/// The proxy's reply when the upstream response is malformed.
 fn invalid() -> Outcome {
     Outcome::Own(500, "INVALID_RESPONSE")
 }

@@ -22,7 +22,7 @@ fn target(wanted: impl Into<String>) -> Rule<Asked> {
     })
 }
 
-/// Whom the upstream is asked as.
+/// The authority that the upstream sees.
 fn authority(wanted: &'static str) -> Rule<Asked> {
     Rule::new(
         format!("the authority {wanted:?}"),
@@ -195,7 +195,7 @@ fn bodies() -> Vec<Case> {
     ]
 }
 
-/// What only the proxy says, under any spelling that some app reads as the same.
+/// Fields that the proxy sets or removes, in every spelling that some apps take for the same field.
 const STRANGERS: [&str; 14] = [
     "X-Forwarded-For",
     "X-Forwarded-Proto",
@@ -266,7 +266,7 @@ fn fields() -> Vec<Case> {
         .with("Connection", "Host")
         .only(|pair| !pair.client.is_http2()),
         te(),
-        // RFC 9113, 8.2.3: one field again.
+        // RFC 9113, 8.2.3: the crumbs are joined to one field.
         Case::ok("cookie_split")
             .with("cookie", "a=1")
             .with("cookie", "b=2")

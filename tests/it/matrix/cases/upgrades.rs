@@ -39,7 +39,7 @@ pub(crate) fn cases() -> Vec<Case> {
         websocket(Case::ok("websocket_refused").with("Connection", "Upgrade"))
             .only(Pair::is_http11)
             .sees(no_101()),
-        // An upstream of HTTP/2 cannot be asked so (RFC 9113, 8.6); any response will do.
+        // HTTP/2 has no Upgrade (RFC 9113, 8.6), so that any response but 101 is right.
         websocket(Case::new("websocket_to_http2", Outcome::Answered).with("Connection", "Upgrade"))
             .answering(200, &[], "ok")
             .only(|pair| !pair.client.is_http2() && pair.upstream.is_http2())
@@ -49,7 +49,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .only(|pair| pair.client == Client::Http10)
             .asks(no_field("upgrade"))
             .sees(no_101()),
-        // RFC 9110, 7.8: without the option it was not meant for this connection.
+        // RFC 9110, 7.8: Upgrade counts only if Connection names it.
         websocket(Case::ok("upgrade_without_connection"))
             .only(|pair| !pair.client.is_http2())
             .asks(no_field("upgrade"))
