@@ -1,4 +1,4 @@
-//! The lists of what `engine: pingora` cannot do name what there is.
+//! Every exception that is made for `engine: pingora` names a test, or a case, that exists.
 
 use crate::matrix;
 use crate::support::engine::EXCEPTIONS;

@@ -93,7 +93,7 @@ pub(crate) fn builder() -> rustls::ConfigBuilder<ServerConfig, rustls::WantsVeri
 pub(crate) enum Habit {
     /// Serves requests over TLS.
     Serve(Arc<ServerConfig>),
-    /// Sends bytes that are no TLS, and closes.
+    /// Sends bytes that are not TLS, and closes.
     Say(&'static [u8]),
     /// Sends bytes, and then nothing.
     Stall(&'static [u8]),
