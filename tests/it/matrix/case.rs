@@ -75,6 +75,8 @@ pub(crate) enum Step {
     Drip(&'static [u8]),
     /// Reads the request's body.
     ReadBody,
+    /// Reads this many bytes of the request's body, chunked coding included.
+    ReadSome(usize),
     /// A response with the request's body.
     EchoBody,
     /// Sends back whatever comes.

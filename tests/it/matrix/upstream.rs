@@ -272,6 +272,10 @@ impl Request {
                 self.read_body().await;
                 ControlFlow::Continue(())
             }
+            Step::ReadSome(count) => {
+                self.wire.bytes(*count).await;
+                ControlFlow::Continue(())
+            }
             Step::EchoBody => {
                 let body = std::mem::take(&mut self.body);
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
