@@ -161,8 +161,8 @@ impl<C> Front<ControlOnly, C> {
 
 /// What became of the wait for a request.
 enum Next {
-    /// The head, with what came behind it, and how long it is.
-    Request(BytesMut, usize, Http1Head),
+    /// A request, and what came behind its head.
+    Request(Box<Request>, BytesMut),
     /// The client speaks HTTP/2; these are its first bytes.
     Http2(BytesMut),
     Refuse(Refusal),
@@ -295,10 +295,9 @@ where
         let mut timer = Deadline::default();
         loop {
             match self.next_head(&mut connection, &mut timer).await {
-                Next::Request(bytes, length, head) => {
-                    let message = (bytes, length, head);
+                Next::Request(request, early) => {
                     connection = self
-                        .serve(connection, message, &mut timer, &shutdown)
+                        .serve(connection, request, early, &mut timer, &shutdown)
                         .await?;
                 }
                 Next::Http2(read) => return Some(Http2Client { connection, read }),
@@ -332,7 +331,7 @@ where
         }
         let mut scan = HeadScan::default();
         // The usual case has the whole head in the first read, and no timer.
-        if let Some(next) = self.complete(connection.greeting, &mut scan, &mut buffer) {
+        if let Some(next) = self.complete(connection, &mut scan, &mut buffer) {
             return next;
         }
         let rest = self.rest_of_head(connection, &mut scan, &mut buffer);
@@ -358,7 +357,7 @@ where
                     return Next::Close;
                 }
             }
-            if let Some(next) = self.complete(connection.greeting, scan, buffer) {
+            if let Some(next) = self.complete(connection, scan, buffer) {
                 return next;
             }
         }
@@ -367,14 +366,18 @@ where
     /// What follows from the bytes that have come; none if more have to.
     fn complete(
         &self,
-        greeting: Greeting,
+        connection: &Connection,
         scan: &mut HeadScan,
         buffer: &mut BytesMut,
     ) -> Option<Next> {
-        match greeting.heard(buffer) {
+        match connection.greeting.heard(buffer) {
             Speech::Http1 => match self.head(scan, buffer) {
-                Ok(head) => {
-                    head.map(|(length, head)| Next::Request(std::mem::take(buffer), length, head))
+                Ok(None) => None,
+                Ok(Some((length, head))) => {
+                    let mut bytes = std::mem::take(buffer);
+                    let early = bytes.split_off(length);
+                    let request = Request::http1(bytes, head, connection.caller());
+                    Some(Next::Request(Box::new(request), early))
                 }
                 Err(error) => Some(Next::Refuse(error.refusal())),
             },
@@ -423,18 +426,18 @@ where
     async fn serve(
         &self,
         mut connection: Box<Connection>,
-        (mut bytes, length, head): (BytesMut, usize, Http1Head),
+        request: Box<Request>,
+        early: BytesMut,
         timer: &mut Deadline,
         shutdown: &ShutdownWatch,
     ) -> Option<Box<Connection>> {
-        let early = connection.open(head.framing, bytes.split_off(length));
+        let early = connection.open(request.framing(), early);
         if connection.is_malformed() {
             let status = StatusCode::BAD_REQUEST;
             let refusal = Refusal::new(status, "BAD_REQUEST", BadChunk.to_string());
             Box::pin(refuse(&mut connection, &refusal, self.body)).await;
             return None;
         }
-        let request = Request::http1(bytes, head, connection.caller());
         if self.options.engine == Engine::Pingora {
             let session = self.serve_session(connection, request, early, shutdown);
             return Box::pin(session).await;
@@ -462,14 +465,13 @@ where
     async fn exchange<'c>(
         &'c self,
         connection: &'c mut Connection,
-        request: Request,
+        request: Box<Request>,
         early: BytesMut,
         timer: &'c mut Deadline,
         shutdown: &'c ShutdownWatch,
     ) -> Outcome<'c> {
         let abort = connection.held();
         let downstream = Http1::new(connection, &request, early, &self.is_stopping);
-        let request = Box::new(request);
         match self.proxy.decide(&request).await {
             Decision::Proxy(plan) => {
                 let served = self.proxy.serve(plan, request, downstream, abort, timer);

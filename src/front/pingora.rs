@@ -24,13 +24,13 @@ where
     pub(super) async fn serve_session(
         &self,
         mut connection: Box<Connection>,
-        request: Request,
+        request: Box<Request>,
         early: BytesMut,
         shutdown: &ShutdownWatch,
     ) -> Option<Box<Connection>> {
         let is_control = self.proxy.is_control(&request);
         let is_upgrade = request.framing() == Framing::Upgrade;
-        let mut bytes = head_of(request);
+        let mut bytes = head_of(*request);
         if is_upgrade {
             // Pingora would take it for a body, or for the next protocol's before that is agreed to.
             connection.await_switch(early);

@@ -215,7 +215,9 @@ impl<'x, D: Downstream> Exchange<'x, D> {
                     in_flight.go_to(index);
                     return Connected::begin(socket, protocol).await;
                 }
-                Some(Err(error)) => failure = Failure::unreachable(error),
+                // Of several, the one that says more: at the others nobody may listen.
+                Some(Err(error)) if failure.is_refusal() => failure = Failure::unreachable(error),
+                Some(Err(error)) => debug!("{address:?} cannot be connected to: {error}"),
             }
             attempt += 1;
         }

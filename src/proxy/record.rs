@@ -31,7 +31,7 @@ pub(super) struct Record {
     status: Option<StatusCode>,
     received: u64,
     sent: u64,
-    phases: Option<Phases>,
+    phases: Option<Box<Phases>>,
 }
 
 /// What an exchange is about.
@@ -39,7 +39,7 @@ pub(super) enum Subject {
     /// The request, while it may still be asked for.
     Request(Box<Request>),
     /// Its names, once it has been switched to another protocol.
-    Summary(RequestSummary),
+    Summary(Box<RequestSummary>),
 }
 
 /// How a request is called in the log and in events.
@@ -85,9 +85,11 @@ impl Record {
             status: None,
             received: 0,
             sent: 0,
-            phases: log_enabled!(log::Level::Debug).then(|| Phases {
-                began: Instant::now(),
-                first_byte: None,
+            phases: log_enabled!(log::Level::Debug).then(|| {
+                Box::new(Phases {
+                    began: Instant::now(),
+                    first_byte: None,
+                })
             }),
         }
     }
@@ -102,7 +104,7 @@ impl Record {
 
     /// Forgets the request: its connection speaks another protocol from here on.
     pub(super) fn forget_request(&mut self) {
-        self.subject = Subject::Summary(self.summary());
+        self.subject = Subject::Summary(Box::new(self.summary()));
     }
 
     pub(super) fn summary(&self) -> RequestSummary {
@@ -112,7 +114,7 @@ impl Record {
                 host: request.host().to_owned(),
                 path: request.path().to_owned(),
             },
-            Subject::Summary(summary) => summary.clone(),
+            Subject::Summary(summary) => RequestSummary::clone(summary),
         }
     }
 
@@ -164,7 +166,7 @@ impl fmt::Display for Record {
 /// The end of every exchange.
 impl Drop for Record {
     fn drop(&mut self) {
-        let Some(phases) = self.phases else {
+        let Some(phases) = &self.phases else {
             return;
         };
         let status = self

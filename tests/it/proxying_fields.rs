@@ -301,8 +301,10 @@ async fn the_id_has_the_name_and_the_origin_that_the_configuration_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_origins_id_does_not_replace_the_requests() {
+async fn an_origins_own_id_stays_and_only_one_is_sent() {
     let response = answered("X-Request-Id: theirs\r\n").await;
+    assert_eq!(response.field("x-request-id"), Some("theirs"));
+    let response = answered("").await;
     assert_eq!(response.field("x-request-id").map(str::len), Some(32));
 }
 

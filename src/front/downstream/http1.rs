@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::chunked::BadChunk;
@@ -47,6 +47,8 @@ pub(in crate::front) struct Http1<'c> {
     connection: &'c mut Connection,
     /// Whether the client speaks HTTP/1.0: it knows neither interim responses nor chunks.
     is_http10: bool,
+    /// Whether the response is to `HEAD`.
+    is_head: bool,
     /// What has been read of the request's body.
     early: BytesMut,
     body: Body,
@@ -84,6 +86,7 @@ impl<'c> Http1<'c> {
         Self {
             connection,
             is_http10,
+            is_head: *request.method() == Method::HEAD,
             early,
             body: Body::new(framing),
             out: Vec::new(),
@@ -103,6 +106,7 @@ impl<'c> Http1<'c> {
         Self {
             connection,
             is_http10: false,
+            is_head: false,
             early: BytesMut::new(),
             body: Body::new(Framing::None),
             out: Vec::new(),
@@ -162,6 +166,10 @@ impl<'c> Http1<'c> {
             Form::Plain
         };
         match start.framing {
+            // RFC 9112, 6.3: it would end with the connection.
+            Framing::None if !self.is_head && may_have_body(start.status) => {
+                self.put(b"Content-Length", b"0");
+            }
             Framing::None | Framing::Upgrade => {}
             Framing::Length(length) => {
                 let mut text = itoa::Buffer::new();
@@ -235,6 +243,12 @@ impl<'c> Http1<'c> {
             count => Poll::Ready(Ok(self.note_taken(count))),
         }
     }
+}
+
+/// Whether a response with this status has a body unless it says otherwise (RFC 9112, 6.3).
+fn may_have_body(status: StatusCode) -> bool {
+    !status.is_informational()
+        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 impl Downstream for Http1<'_> {

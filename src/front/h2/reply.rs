@@ -114,9 +114,9 @@ impl Reply {
         Poll::Ready(if end { self.finish() } else { Ok(()) })
     }
 
-    /// Waits for [`Reply::poll_write`].
+    /// Sends `data`, for a test.
     #[cfg(test)]
-    pub(super) async fn write(&mut self, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
+    pub(crate) async fn write(&mut self, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
         std::future::poll_fn(|context| self.poll_write(context, &mut data, end)).await
     }
 

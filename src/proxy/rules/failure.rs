@@ -93,6 +93,17 @@ impl Failure {
         Self::new(Fault::Upstream(ProxyError::Unreachable), Reason::Io(error))
     }
 
+    /// Whether it says no more than that nobody listens there, or that nothing was tried.
+    pub(in crate::proxy) fn is_refusal(&self) -> bool {
+        match &self.reason {
+            Reason::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+            Reason::Text(_) => true,
+            Reason::Response(_) | Reason::Http2(_) | Reason::Downstream(_) | Reason::Pingora(_) => {
+                false
+            }
+        }
+    }
+
     /// The connection to the upstream broke.
     pub(in crate::proxy) fn broken(reason: Reason) -> Self {
         Self::new(Fault::Upstream(ProxyError::Broken), reason)

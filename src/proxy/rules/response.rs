@@ -129,7 +129,7 @@ impl<'h> ResponseHead<'h> {
     /// The stream of the response has ended with its head: there is no body.
     pub(in crate::proxy) fn end_with_head(&mut self) {
         if self.framing == Framing::UntilClose {
-            self.framing = Framing::Length(0);
+            self.framing = Framing::None;
         }
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod cli;
 mod client;
 mod closed_port;
 mod embedded;
+pub(crate) mod engine;
 mod guarded;
 mod habits;
 pub(crate) mod http2;

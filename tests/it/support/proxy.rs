@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use super::{Client, Response, api_request, eventually, in_time};
+use super::{Client, Response, api_request, engine, eventually, in_time};
 
 /// What the proxy says once it accepts connections.
 const STARTED: &str = "Reverse Proxy started, listening on port ";
@@ -300,6 +300,9 @@ fn with_defaults(configuration: &str) -> String {
     }
     if !has("threads:") {
         text.push_str("threads: 1\n");
+    }
+    if let Some(engine) = engine::chosen().filter(|_| !has("engine:")) {
+        writeln!(text, "engine: {engine}").expect("a string grows");
     }
     writeln!(text, "{configuration}").expect("a string grows");
     text
