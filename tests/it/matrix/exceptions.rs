@@ -3,7 +3,6 @@
 use super::pair::{Client, Pair, Upstream};
 
 /// A case that cannot be expected of the other engine.
-#[allow(dead_code, reason = "the list may be empty")]
 pub(crate) struct Exception {
     pub(crate) case: &'static str,
     /// None for any.
@@ -13,7 +12,80 @@ pub(crate) struct Exception {
     pub(crate) reason: &'static str,
 }
 
-pub(crate) const EXCEPTIONS: &[Exception] = &[];
+pub(crate) const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        case: "date_stays",
+        client: None,
+        upstream: None,
+        reason: "Pingora writes its own Date over that of the app.",
+    },
+    Exception {
+        case: "identity_with_length",
+        client: None,
+        upstream: None,
+        reason: "Pingora drops a Content-Length that stands beside any transfer coding, so that the response is refused.",
+    },
+    Exception {
+        case: "control_byte_in_value",
+        client: None,
+        upstream: None,
+        reason: "Pingora refuses a response with a control byte in a field.",
+    },
+    Exception {
+        case: "delete_in_value",
+        client: None,
+        upstream: None,
+        reason: "Pingora refuses a response with a control byte in a field.",
+    },
+    Exception {
+        case: "chunked_and_content_length",
+        client: None,
+        upstream: None,
+        reason: "Pingora drops the length unseen and keeps the connection to the app.",
+    },
+    Exception {
+        case: "content_length_and_chunked",
+        client: None,
+        upstream: None,
+        reason: "Pingora drops the length unseen and keeps the connection to the app.",
+    },
+    Exception {
+        case: "chunk_size_empty",
+        client: None,
+        upstream: None,
+        reason: "Pingora takes a chunk without a size for the last one.",
+    },
+    Exception {
+        case: "early_401_drop",
+        client: None,
+        upstream: None,
+        reason: "An app that resets its connection while it is sent an upload may lose its response: Pingora reads it only after the write has failed.",
+    },
+    Exception {
+        case: "midway_401_drop",
+        client: None,
+        upstream: None,
+        reason: "An app that resets its connection while it is sent an upload may lose its response: Pingora reads it only after the write has failed.",
+    },
+    Exception {
+        case: "midway_413_close",
+        client: None,
+        upstream: None,
+        reason: "An app that closes its connection while it is sent an upload may lose its response: Pingora reads it only after the write has failed.",
+    },
+    Exception {
+        case: "without_host",
+        client: Some(Client::Http10),
+        upstream: Some(Upstream::H2c),
+        reason: "Pingora sends no request of HTTP/2 without an authority: it is the name of the app.",
+    },
+    Exception {
+        case: "without_host",
+        client: Some(Client::Http10),
+        upstream: Some(Upstream::H2Tls),
+        reason: "Pingora sends no request of HTTP/2 without an authority: it is the name of the app.",
+    },
+];
 
 /// Why a cell is left out, if it is.
 pub(crate) fn reason(case: &str, pair: Pair) -> Option<&'static str> {
