@@ -145,6 +145,7 @@ fn read<'h>(
     ResponseHead::read(line, Fields::Map(&response.headers), asked, id_field)
 }
 
+#[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
 fn invalid(reason: &str) -> BError {
     Error::explain(ErrorType::InvalidHTTPHeader, reason.to_owned()).into_up()
 }

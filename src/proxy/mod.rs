@@ -6,7 +6,7 @@
 //!   try is a `pump`, which moves both directions between a client and one `upstream`; after a 101 the
 //!   exchange goes on as a `tunnel`.
 //! - `rules` are what all of these go by: pure functions over fields.
-//! - `gateway` carries requests through Pingora's `ProxyHttp` instead, for `engine: pingora` and for
+//! - `pingora` carries requests through Pingora's `ProxyHttp` instead, for `engine: pingora` and for
 //!   programs that mount it in a Pingora server of their own.
 
 mod chunks;
@@ -15,7 +15,6 @@ mod decide;
 mod direct;
 mod error;
 mod exchange;
-mod gateway;
 mod grpc;
 mod headers;
 mod heads;
@@ -23,6 +22,7 @@ mod https;
 mod in_flight;
 mod options;
 mod peer;
+mod pingora;
 mod policy;
 mod pools;
 mod pump;
@@ -47,8 +47,8 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
 pub use context::Exchange;
-pub use gateway::Gateway;
 pub use options::{ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, Timeouts};
+pub use pingora::Gateway;
 pub(crate) use policy::ProxyErrorHandler;
 pub use stages::challenge::Challenges;
 pub use target_tls::{TargetTlsError, TargetTlsOptions};

@@ -51,6 +51,7 @@ impl Guarded {
 
     /// The error that a read or a write meets once the exchange is cut. Before the response has begun it
     /// is met once: the proxy's own reply comes then.
+    #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
     fn cut(&self) -> BError {
         if self.session.response_written().is_none() {
             self.hold.leash.release();
@@ -291,6 +292,7 @@ impl Session for Guarded {
 }
 
 /// An error on the client's side whose cause the front knows.
+#[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
 fn broken(cause: io::Error) -> BError {
     Error::because(ErrorType::ReadError, "while waiting for the app", cause).into_down()
 }

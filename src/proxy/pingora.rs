@@ -1,6 +1,8 @@
 //! The data path over Pingora's `ProxyHttp`, for `engine: pingora` and for programs that mount it in a
 //! Pingora server of their own: thin phases over the rules.
 
+mod replies;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,22 +22,19 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 use super::chunks::NoChunks;
 use super::context::Exchange;
 use super::decide::{Admission, Outcome, OwnReply};
-use super::in_flight::InFlight;
 use super::options::{GatewayOptions, Timeouts};
 use super::peer::{self, Kind};
 use super::policy::{Policy, ProxyErrorHandler};
 use super::pools::Pools;
 use super::record::{End, Record};
-use super::rules::failure::{self, Failure, Fault};
+use super::rules::failure::{Failure, Fault};
 use super::rules::request::UpstreamRequest;
 use super::rules::retry::Attempted;
 use super::target_tls::Profiles;
-use super::{grpc, heads, responder, session};
-use crate::answer::Refusal;
-use crate::answer::grpc::Status;
-use crate::front::{Drained, Hold, Reply};
-use crate::registry::{ProxyError, Registry};
-use crate::route::PathPrefix;
+use super::{grpc, heads, session};
+use crate::front::{Drained, Hold};
+use crate::registry::Registry;
+use crate::route::{Instance, PathPrefix};
 
 /// The proxy itself, as Pingora's `ProxyHttp`: wrap it by `DynamicProxy::request_handler`.
 pub struct Gateway {
@@ -162,15 +161,7 @@ impl Gateway {
         let instance = in_flight.route().instance(index);
         record.tries += 1;
         exchange.aimed = index;
-        if let Some(hold) = Hold::of(session.as_downstream()) {
-            hold.leash().serve(instance.serial);
-            if instance.is_over() {
-                // Before that call nobody could have cut it.
-                let drained = std::io::Error::from(Drained);
-                let error = Error::because(ErrorType::ConnectError, "the drain is over", drained);
-                return Err(error.into_up());
-            }
-        }
+        serve(session, instance)?;
         let timeouts = Timeouts {
             upstream_idle: self.upstream_idle(),
             ..exchange.timeouts
@@ -213,79 +204,6 @@ impl Gateway {
             return Ok(());
         }
         response.insert_header(self.policy.id_field, &record.id[..])
-    }
-
-    /// Answers with a reply of the proxy's own.
-    async fn reply(
-        &self,
-        session: &mut Session,
-        exchange: &mut Exchange,
-        (mut reply, code): (Reply, &'static str),
-    ) -> Result<()> {
-        if let Some(record) = &mut exchange.record {
-            responder::complete(&mut reply, &self.policy, record);
-            record.respond(reply.status());
-            record.end = End::Reply(code);
-        }
-        session::write(session, reply).await
-    }
-
-    /// Answers a request that was sent in vain with what has been decided since.
-    async fn replace(
-        &self,
-        session: &mut Session,
-        exchange: &mut Exchange,
-        own: OwnReply,
-    ) -> Result<Option<StatusCode>> {
-        exchange.log(own.level, &own.reason);
-        release(session);
-        let status = own.reply.status();
-        self.reply(session, exchange, (own.reply, own.code)).await?;
-        Ok(Some(status))
-    }
-
-    /// Answers a request that could not be proxied, or ends its response; the status, if the client is
-    /// told one.
-    async fn fail(
-        &self,
-        session: &mut Session,
-        exchange: &mut Exchange,
-        failure: Failure,
-    ) -> Result<Option<StatusCode>> {
-        let Some(record) = &mut exchange.record else {
-            return Ok(None);
-        };
-        failure.log(record);
-        let (refusal, own) = match failure.fault {
-            Fault::ClientGone => {
-                record.end = End::ClientGone;
-                return Ok(None);
-            }
-            Fault::Upstream(error) => self.tell(record, error),
-            Fault::Client(refusal) => (refusal, None),
-            Fault::Proxy => (failure::internal(), None),
-        };
-        let (status, code) = (refusal.status, refusal.code);
-        let grpc = failure.reset.map(Status::of_reset);
-        if session::has_begun(session) {
-            record.end = End::Reply(code);
-            break_off(session, record, &refusal, grpc).await?;
-        } else {
-            let reply = match (own, record.request()) {
-                (Some(own), _) => own.into(),
-                (None, Some(request)) => Reply::refusal(&refusal, request, grpc),
-                (None, None) => Reply::with_body(&refusal, refusal.json()),
-            };
-            release(session);
-            self.reply(session, exchange, (reply, code)).await?;
-        }
-        Ok(Some(status))
-    }
-
-    /// Emits the event of a failure, and makes the reply.
-    fn tell(&self, record: &Record, error: ProxyError) -> (Refusal, Option<http::Response<Bytes>>) {
-        let route = record.in_flight.as_ref().map(InFlight::route);
-        self.policy.fail(route, record.summary(), error)
     }
 }
 
@@ -512,6 +430,7 @@ impl ProxyHttp for Gateway {
 }
 
 /// There is no upstream to send a request to.
+#[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
 fn no_address() -> BError {
     Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up()
 }
@@ -524,11 +443,19 @@ fn own_reply(outcome: Outcome) -> Option<Box<OwnReply>> {
     }
 }
 
-/// What follows is the proxy's own, which no instance can be taken down under.
-fn release(session: &Session) {
-    if let Some(hold) = Hold::of(session.as_downstream()) {
-        hold.leash().release();
+/// From here on the exchange goes to this instance, and ends with it.
+fn serve(session: &Session, instance: &Instance) -> Result<()> {
+    let Some(hold) = Hold::of(session.as_downstream()) else {
+        return Ok(());
+    };
+    hold.leash().serve(instance.serial);
+    if instance.is_over() {
+        // Before that call nobody could have cut it.
+        let drained = std::io::Error::from(Drained);
+        let error = Error::because(ErrorType::ConnectError, "the drain is over", drained);
+        return Err(error.into_up());
     }
+    Ok(())
 }
 
 /// Notes for the limits that the final response begins.
@@ -545,19 +472,4 @@ fn begin_response(session: &Session, exchange: &mut Exchange, is_switch: bool) {
         }
     }
     exchange.has_begun = true;
-}
-
-/// Ends a response that has begun: a call of gRPC gets its status, and everybody else no end.
-async fn break_off(
-    session: &mut Session,
-    record: &Record,
-    refusal: &Refusal,
-    status: Option<Status>,
-) -> Result<()> {
-    if !record.is_grpc || !session::is_call_begun(session) {
-        return Ok(());
-    }
-    release(session);
-    let status = status.unwrap_or_else(|| Status::of(refusal));
-    session::end_call(session, refusal, status).await
 }
