@@ -4,6 +4,7 @@ mod h2_connection;
 pub(super) mod http1;
 pub(super) mod http2;
 pub(super) mod pool;
+pub(super) mod response_reader;
 pub(super) mod socket;
 pub(super) mod tls;
 

@@ -4,40 +4,30 @@ use super::super::case::{Act, Body, Case, Step};
 use super::passes;
 use crate::support::pattern;
 
-const SIZE: usize = 4 << 20;
+/// How long most uploads are.
+const SIZE: usize = 1 << 20;
+
+/// How long an upload is that the buffers of all connections together do not hold.
+const LARGE: usize = 4 << 20;
 
 pub(crate) fn cases() -> Vec<Case> {
-    let sized = || Body::Length(pattern(SIZE));
-    let chunked = || Body::Unknown(pattern(SIZE));
-    let some = || Step::ReadSome(100_000);
+    let sized = |size| Body::Length(pattern(size));
+    let chunked = |size| Body::Unknown(pattern(size));
+    let early = |name, status, body, end| upload(name, status, body, None, Some(end));
+    let midway = |name, status, body, end| {
+        let some = Step::ReadSome(100_000);
+        upload(name, status, body, Some(some), Some(end))
+    };
     vec![
-        upload("early_401_drop", 401, sized(), None, Some(Step::Drop)),
-        upload("early_413_drop", 413, chunked(), None, Some(Step::Drop)),
-        upload("early_401_close", 401, chunked(), None, Some(Step::Close)),
-        upload("early_413_close", 413, sized(), None, Some(Step::Close)),
-        upload(
-            "midway_401_drop",
-            401,
-            sized(),
-            Some(some()),
-            Some(Step::Drop),
-        ),
-        upload(
-            "midway_413_drop",
-            413,
-            chunked(),
-            Some(some()),
-            Some(Step::Drop),
-        ),
-        upload(
-            "midway_413_close",
-            413,
-            sized(),
-            Some(some()),
-            Some(Step::Close),
-        ),
-        upload("early_and_reading", 200, sized(), None, None),
-        upload("early_and_reading_chunks", 200, chunked(), None, None),
+        early("early_401_drop", 401, sized(SIZE), Step::Drop),
+        early("early_413_drop", 413, chunked(SIZE), Step::Drop),
+        early("early_401_close", 401, chunked(SIZE), Step::Close),
+        early("early_413_close", 413, sized(SIZE), Step::Close),
+        midway("midway_401_drop", 401, sized(LARGE), Step::Drop),
+        midway("midway_413_drop", 413, chunked(LARGE), Step::Drop),
+        midway("midway_413_close", 413, sized(LARGE), Step::Close),
+        upload("early_and_reading", 200, sized(SIZE), None, None),
+        upload("early_and_reading_chunks", 200, chunked(SIZE), None, None),
     ]
 }
 
