@@ -9,6 +9,7 @@ use super::decide::OwnReply;
 use super::options::Timeouts;
 use super::peer::Kind;
 use super::record::Record;
+use super::rules::failure::Failure;
 
 /// How many interim responses an app may send before the final one.
 const MOST_INTERIM: u32 = 100;
@@ -36,6 +37,8 @@ pub struct Exchange {
     pub(super) is_resent: bool,
     /// What was decided when the request was to be sent again: the proxy answers it itself.
     pub(super) own: Option<Box<OwnReply>>,
+    /// Why an address could not be connected to, if that says more than that nobody listens there.
+    pub(super) unreachable: Option<Failure>,
     /// Whether the app has begun its response.
     pub(super) has_begun: bool,
     /// The limits of this exchange.

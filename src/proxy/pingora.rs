@@ -344,6 +344,9 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         exchange.attempt += 1;
+        if *error.etype() != ErrorType::ConnectRefused {
+            exchange.unreachable = Some(Failure::of_pingora(&error, false));
+        }
         let record = exchange.record.as_ref();
         let in_flight = record.and_then(|record| record.in_flight.as_ref());
         error.set_retry(in_flight.is_some_and(|in_flight| {
@@ -388,7 +391,9 @@ impl ProxyHttp for Gateway {
         let told = if let Some(own) = exchange.own.take() {
             self.replace(session, exchange, *own).await
         } else {
-            let failure = Failure::of_pingora(error, false);
+            let is_refused = *error.etype() == ErrorType::ConnectRefused;
+            let earlier = exchange.unreachable.take().filter(|_| is_refused);
+            let failure = earlier.unwrap_or_else(|| Failure::of_pingora(error, false));
             self.fail(session, exchange, failure).await
         };
         FailToProxy {

@@ -15,6 +15,10 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         reason: "Each instance of a route has its own idle connections; routes do not share them.",
     },
     Exception {
+        test: "response_heads::a_head_in_many_pieces_costs_no_more_than_a_body",
+        reason: "Pingora parses the head of a response anew for each piece of it.",
+    },
+    Exception {
         test: "websocket_bytes::a_client_that_reads_nothing_keeps_its_origin_waiting",
         reason: "While Pingora waits for one side of a WebSocket to take something, it reads nothing from that side.",
     },
