@@ -336,6 +336,10 @@ pub(super) fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), Hea
     if host.is_some_and(has_user) {
         return Err(HeadError::UserInfo);
     }
+    // The usual form has no host.
+    if target.first() == Some(&b'/') {
+        return Ok(());
+    }
     match RequestTarget::parse(target) {
         Ok(RequestTarget::Absolute { authority, .. }) if has_user(authority.as_bytes()) => {
             Err(HeadError::UserInfo)

@@ -13,7 +13,7 @@ use super::fields::{At, FieldAt, Fields};
 use super::framing::Framing;
 use super::service::Caller;
 use crate::answer::{Refusal, grpc};
-use crate::route::{RequestHost, RequestPath, RequestTarget};
+use crate::route::{RequestHost, RequestPath, RequestTarget, TargetFormError};
 
 /// A request that may be served: its head as it came, and what has been read in it.
 pub struct Request {
@@ -36,10 +36,10 @@ enum Head {
         fields: SmallVec<[FieldAt; 16]>,
         /// The request target.
         target: At,
+        /// The target without scheme and authority.
+        origin_form: At,
         /// The host, of the absolute form or of the `Host` field.
         host: Option<At>,
-        /// Whether the target has the absolute form.
-        is_absolute: bool,
     },
     /// Of HTTP/2.
     Http2(Parts),
@@ -111,19 +111,21 @@ impl Text {
 impl Request {
     /// A request of HTTP/1.
     pub(super) fn http1(bytes: BytesMut, head: Http1Head, caller: Caller) -> Self {
-        let target = RequestTarget::parse(head.target.of_bytes(&bytes));
+        let target = head.target.of_bytes(&bytes);
+        let form = RequestTarget::parse(target);
         // RFC 9112, 3.2.2: the host of the absolute form, whatever `Host` says.
-        let (host, is_absolute) = match &target {
-            Ok(RequestTarget::Absolute { authority, .. }) => {
-                (Some(At::of(&bytes, authority.as_bytes())), true)
+        let (origin_form, host) = match &form {
+            Ok(RequestTarget::Absolute {
+                authority, path, ..
+            }) => {
+                let behind = At::of(target, path).and_behind(target);
+                let authority = At::of(&bytes, authority.as_bytes());
+                (At::of(&bytes, behind), Some(authority))
             }
-            _ => (head.host, false),
+            _ => (head.target, head.host),
         };
-        let view = View::read(
-            head.target.of_bytes(&bytes),
-            host.map(|host| host.of_bytes(&bytes)),
-        );
-        let (view, fault) = or_fault(view, head.target.of_bytes(&bytes));
+        let view = View::read(form, host.map(|host| host.of_bytes(&bytes)));
+        let (view, fault) = or_fault(view, target);
         Self {
             method: head.method,
             version: head.version,
@@ -136,8 +138,8 @@ impl Request {
                 bytes,
                 fields: head.fields,
                 target: head.target,
+                origin_form,
                 host,
-                is_absolute,
             },
         }
     }
@@ -147,7 +149,7 @@ impl Request {
         if let Some(cookies) = joined_cookies(&head.headers) {
             head.headers.insert(COOKIE, cookies);
         }
-        let view = View::read(target_of(&head), host_of(&head));
+        let view = View::read(RequestTarget::parse(target_of(&head)), host_of(&head));
         let (view, fault) = or_fault(view, target_of(&head));
         Self {
             method: head.method.clone(),
@@ -222,19 +224,11 @@ impl Request {
 
     /// The target without scheme and authority.
     fn origin_form(&self) -> &[u8] {
-        let target = self.target();
-        let is_absolute = matches!(
-            &self.head,
+        match &self.head {
             Head::Http1 {
-                is_absolute: true,
-                ..
-            }
-        );
-        match (is_absolute, RequestTarget::parse(target)) {
-            (true, Ok(RequestTarget::Absolute { path, .. })) => {
-                At::of(target, path).and_behind(target)
-            }
-            _ => target,
+                bytes, origin_form, ..
+            } => origin_form.of_bytes(bytes),
+            Head::Http2(head) => target_of(head),
         }
     }
 
@@ -320,8 +314,11 @@ fn or_fault(view: Result<View, Refusal>, target: &[u8]) -> (View, Option<Box<Ref
 }
 
 impl View {
-    fn read(target: &[u8], authority: Option<&[u8]>) -> Result<Self, Refusal> {
-        let target = RequestTarget::parse(target).map_err(|error| bad("BAD_TARGET", &error))?;
+    fn read(
+        target: Result<RequestTarget<'_>, TargetFormError>,
+        authority: Option<&[u8]>,
+    ) -> Result<Self, Refusal> {
+        let target = target.map_err(|error| bad("BAD_TARGET", &error))?;
         let Some(path) = target.path() else {
             return Err(bad("BAD_TARGET", &"the proxy serves paths; send one"));
         };

@@ -60,6 +60,9 @@ impl Stage {
 /// A request on its way through the stages, and what they have found.
 pub(super) struct Admission<'r> {
     pub(super) request: &'r Request,
+    /// Its host and path, as they are matched.
+    pub(super) host: &'r str,
+    pub(super) path: &'r str,
     /// Whether the client is a proxy whose word is kept.
     pub(super) is_trusted: bool,
     /// Whether the client's side is encrypted, as far as we or a trusted proxy can tell.
@@ -77,6 +80,8 @@ impl<'r> Admission<'r> {
         let client = caller.tls_client();
         Self {
             request,
+            host: request.host(),
+            path: request.path(),
             is_trusted,
             is_encrypted: caller.tls.is_some() || (is_trusted && says_https(request)),
             has_certificate: client.is_some_and(|client| client.certificate.is_some()),

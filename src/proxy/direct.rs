@@ -38,7 +38,7 @@ impl Connected {
         if !socket.is_http2(protocol) {
             return Ok(Self::Http1(socket, false));
         }
-        let connection = H2Connection::open(socket).await;
+        let connection = Box::pin(H2Connection::open(socket)).await;
         connection
             .map(|connection| Self::Http2(connection, false))
             .map_err(|error| Failure::http2(error, Expected::Head))
@@ -89,6 +89,8 @@ impl Direct {
     ) -> io::Result<Socket> {
         let limit = self.policy.options.timeouts.connect;
         let connecting = Socket::connect(target, address, &self.sources, &self.profiles);
+        // Boxed: most requests find a connection that is there.
+        let connecting = Box::pin(connecting);
         let socket = match timeout(limit, connecting).await {
             Ok(connected) => connected?,
             Err(_elapsed) => {

@@ -306,6 +306,8 @@ impl<'x, D: Downstream> Exchange<'x, D> {
         };
         let mut admission = Admission {
             request,
+            host: request.host(),
+            path: request.path(),
             is_trusted: self.is_trusted,
             is_encrypted: self.record.is_encrypted,
             has_certificate: self.has_certificate,

@@ -91,7 +91,7 @@ impl Service for Proxy {
     type Plan = Plan;
 
     fn is_control(&self, request: &Request) -> bool {
-        self.direct.policy.is_registration(request)
+        self.direct.policy.is_registration(request, request.path())
     }
 
     async fn decide(&self, request: &Request) -> Decision<Plan> {

@@ -116,6 +116,8 @@ impl Gateway {
         };
         let mut admission = Admission {
             request,
+            host: request.host(),
+            path: request.path(),
             is_trusted: exchange.is_trusted,
             is_encrypted: record.is_encrypted,
             has_certificate: exchange.has_certificate,

@@ -54,9 +54,9 @@ impl Policy {
 
     /// Whether a request is a registration: its path is the registration path, as whole segments and in
     /// any case, on a listener that takes registrations from its client.
-    pub(super) fn is_registration(&self, request: &Request) -> bool {
-        let path = self.registration.as_ref();
-        request.caller().registers && path.is_some_and(|path| path.contains_path(request.path()))
+    pub(super) fn is_registration(&self, request: &Request, path: &str) -> bool {
+        let registration = self.registration.as_ref();
+        request.caller().registers && registration.is_some_and(|own| own.contains_path(path))
     }
 
     /// Asks the table.

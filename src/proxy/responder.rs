@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use pingora_core::protocols::http::date::get_cached_date;
 
 use super::policy::Policy;
-use super::record::{Id, Record};
+use super::record::Record;
 use super::rules::failure::Failure;
 use super::rules::response::ResponseHead;
 use super::upstream::ResponseSink;
@@ -26,16 +26,16 @@ pub(super) struct Responder<'x, D> {
 
 /// The fields that the proxy adds to a response.
 #[derive(Default)]
-struct OwnFields {
+struct OwnFields<'r> {
     date: Option<HeaderValue>,
-    id: Option<(&'static str, Id)>,
+    id: Option<(&'static str, &'r [u8])>,
     hsts: Option<HeaderValue>,
     /// Where the response is from, with `debug`.
     served_by: Option<String>,
 }
 
-impl OwnFields {
-    fn of(head: &ResponseHead<'_>, policy: &Policy, record: &Record) -> Self {
+impl<'r> OwnFields<'r> {
+    fn of(head: &ResponseHead<'_>, policy: &Policy, record: &'r Record) -> Self {
         let hsts = head
             .hsts
             .and_then(|value| HeaderValue::from_bytes(value).ok());
@@ -43,7 +43,7 @@ impl OwnFields {
         Self {
             // RFC 9110, 6.6.1: the upstream's own says when the response was made.
             date: (head.framing != Framing::Upgrade && !head.has_date).then(get_cached_date),
-            id: (!head.has_id).then(|| (policy.id_field, record.id.clone())),
+            id: (!head.has_id).then(|| (policy.id_field, &record.id[..])),
             hsts: policy.hsts(record, hsts.as_ref()),
             served_by: in_flight.map(|in_flight| {
                 let prefix = &in_flight.route().prefix;
@@ -54,7 +54,7 @@ impl OwnFields {
 
     fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         let date = self.date.iter().map(|date| (&b"Date"[..], date.as_bytes()));
-        let id = self.id.iter().map(|(name, id)| (name.as_bytes(), &id[..]));
+        let id = self.id.iter().map(|(name, id)| (name.as_bytes(), *id));
         let hsts = self.hsts.iter();
         let hsts = hsts.map(|hsts| (&b"strict-transport-security"[..], hsts.as_bytes()));
         let served_by = self

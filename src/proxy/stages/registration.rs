@@ -4,7 +4,7 @@ use crate::proxy::decide::{Admission, Verdict};
 use crate::proxy::policy::Policy;
 
 pub(in crate::proxy) fn check(policy: &Policy, admission: &mut Admission<'_>) -> Verdict {
-    if policy.is_registration(admission.request) {
+    if policy.is_registration(admission.request, admission.path) {
         Verdict::Control
     } else {
         Verdict::Pass

@@ -159,7 +159,8 @@ impl Socket {
         let stream = match &target.tls {
             None => Stream::Raw(raw),
             Some(tls) => {
-                let stream = profiles.secure(tls, target.protocol, raw).await?;
+                // Boxed: a handshake is large, and no part of every exchange.
+                let stream = Box::pin(profiles.secure(tls, target.protocol, raw)).await?;
                 if target.protocol == Protocol::H2 && !tls::speaks_http2(&stream) {
                     return Err(io::Error::other("it does not offer HTTP/2 (ALPN h2)"));
                 }
