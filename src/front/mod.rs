@@ -474,8 +474,9 @@ where
         let downstream = Http1::new(connection, &request, early, &self.is_stopping);
         match self.proxy.decide(&request).await {
             Decision::Proxy(plan) => {
-                let served = self.proxy.serve(plan, request, downstream, abort, timer);
-                served.await
+                self.proxy
+                    .serve(plan, request, downstream, abort, timer)
+                    .await
             }
             Decision::Control => {
                 let answered = Box::pin(self.control.answer(request, downstream, shutdown));

@@ -131,37 +131,42 @@ impl<'x, D: Downstream> Exchange<'x, D> {
                     self.body.keep();
                 }
                 let upstream = self.http1(socket, is_reused)?;
-                self.pump(upstream, timer).await
+                let mut pump = self.pump(upstream);
+                let done = std::future::poll_fn(|context| pump.poll(context, timer)).await;
+                let left = pump.upstream.leave(done.as_ref().err());
+                self.take_left(left);
+                done
             }
             Connected::Http2(connection, is_reused) => {
                 self.body.keep();
                 let upstream = self.http2(connection, is_reused)?;
-                self.pump(upstream, timer).await
+                let mut pump = self.pump(upstream);
+                let done = std::future::poll_fn(|context| pump.poll(context, timer)).await;
+                let left = pump.upstream.leave(done.as_ref().err());
+                self.take_left(left);
+                done
             }
         }
     }
 
-    async fn pump<U: Upstream>(
-        &mut self,
-        upstream: U,
-        timer: &mut Deadline,
-    ) -> Result<(), Failure> {
+    /// One try: both directions between the client and this upstream.
+    fn pump<U: Upstream>(&mut self, upstream: U) -> Pump<'_, D, U> {
         let timeouts = self.timeouts();
         let responder = Responder {
             downstream: &mut self.downstream,
             record: &mut self.record,
             policy: &self.direct.policy,
         };
-        let mut pump = Pump::new(responder, &mut self.body, upstream, timeouts);
-        let abort = &*self.abort;
-        let done = std::future::poll_fn(|context| pump.poll(context, abort, timer)).await;
-        let left = pump.upstream.leave(done.as_ref().err());
+        Pump::new(responder, &mut self.body, upstream, timeouts, &self.abort)
+    }
+
+    /// Takes what a try has left behind.
+    fn take_left(&mut self, left: Leftover) {
         match left {
             Leftover::Switched(socket) => self.switched = Some(socket),
             Leftover::Nothing => {}
             left => self.keep(left),
         }
-        done
     }
 
     /// Keeps a connection for the next request, unless there is none to come.

@@ -116,16 +116,17 @@ impl Service for Proxy {
         self.direct.policy.id_field
     }
 
-    async fn serve<'c, D: Downstream + 'c>(
+    fn serve<'c, D: Downstream + 'c>(
         &'c self,
         plan: Plan,
         request: Box<Request>,
         downstream: D,
         abort: Arc<Leash>,
         timer: &'c mut Deadline,
-    ) -> Outcome<'c> {
+    ) -> impl Future<Output = Outcome<'c>> + Send + 'c {
         let mut record = Record::new(request, plan.id, plan.is_encrypted);
         record.in_flight = plan.in_flight;
+        // Made before the future, which would have room for its parts beside it.
         let mut exchange = exchange::Exchange {
             direct: &self.direct,
             downstream,
@@ -137,11 +138,13 @@ impl Service for Proxy {
             is_resent: false,
             switched: None,
         };
-        match plan.reply {
-            Some(reply) => Box::pin(exchange.reply(*reply)).await,
-            None => exchange.forward(timer).await,
+        async move {
+            match plan.reply {
+                Some(reply) => Box::pin(exchange.reply(*reply)).await,
+                None => exchange.forward(timer).await,
+            }
+            exchange.into_left(timer)
         }
-        exchange.into_left(timer)
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) struct Pump<'x, D, U> {
     pub(super) body: &'x mut RequestBody,
     pub(super) upstream: U,
     timeouts: Timeouts,
+    abort: &'x Leash,
     /// Whether anything has been sent.
     has_begun: bool,
     timers: PhaseTimers,
@@ -41,12 +42,14 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         body: &'x mut RequestBody,
         upstream: U,
         timeouts: Timeouts,
+        abort: &'x Leash,
     ) -> Self {
         Self {
             responder,
             body,
             upstream,
             timeouts,
+            abort,
             has_begun: false,
             timers: PhaseTimers::default(),
             taken: 0,
@@ -57,10 +60,9 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
-        abort: &Leash,
         timer: &mut Deadline,
     ) -> Poll<Result<(), Failure>> {
-        if abort.is_cut() {
+        if self.abort.is_cut() {
             return Poll::Ready(Err(Failure::drained()));
         }
         let body = self.poll_upload(context)?;

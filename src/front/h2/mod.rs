@@ -27,11 +27,12 @@ use pingora_core::server::ShutdownWatch;
 use super::downstream::Http2;
 use super::fields::decimal;
 use super::framing::Framing;
+use super::head::HeadError;
 use super::idle::Deadline;
 use super::intake::{IntakeError, Manner};
 use super::reply::Reply as OwnReply;
 use super::request::Request;
-use super::service::{ControlService, Decision, Outcome, Service};
+use super::service::{ControlService, Decision, Service};
 use super::{Engine, Front, Http2Client, LINGER, intake, leash, stopping};
 pub(crate) use body::RequestBody;
 pub(super) use client::Client;
@@ -124,11 +125,10 @@ where
         loop {
             match streams.next(idle, &self.is_stopping).await {
                 Ok(incoming) => {
-                    let (front, in_use) = (Arc::clone(self), client.begin());
+                    let stream = self.read_stream(incoming, &client);
+                    let answered = Arc::clone(self).answer_stream(stream, client.begin());
                     // Boxed, and so moved once: a task's future is moved again on each step of its spawn.
-                    tokio::spawn(Box::pin(async move {
-                        front.answer_stream(incoming, &in_use).await;
-                    }));
+                    tokio::spawn(Box::pin(answered));
                 }
                 Err(End::Enough(reason)) => return streams.close(reason).await,
                 Err(End::Gone) => return,
@@ -136,48 +136,77 @@ where
         }
     }
 
-    /// Answers the request of one stream.
-    async fn answer_stream(&self, incoming: Incoming, in_use: &InUse) {
-        let client = in_use.client();
+    /// Reads and checks the request of a stream.
+    fn read_stream(&self, incoming: Incoming, client: &Client) -> RequestStream {
         let checked = request::check(&incoming.head, &self.options.limits);
         let framing = framing(&incoming);
-        let request = Request::http2(incoming.head, framing, client.caller.clone());
-        let mut downstream = Http2::new(incoming.body, incoming.reply, self.proxy.id_field());
-        if let Err(error) = checked {
-            let refusal = error.refusal();
-            let reply = if request.is_grpc() {
-                OwnReply::refusal(&refusal, &request, None)
-            } else {
-                let accept = request.fields().get("accept");
-                OwnReply::with_body(&refusal, (self.body)(&refusal, accept))
-            };
-            let sent = reply.send(&mut downstream, request.method(), Some(LINGER));
-            if let Err(error) = sent.await {
-                debug!("a refused client left before it read why: {error}");
-            }
-            return;
+        let caller = client.caller.clone();
+        RequestStream {
+            request: Box::new(Request::http2(incoming.head, framing, caller)),
+            downstream: Http2::new(incoming.body, incoming.reply, self.proxy.id_field()),
+            fault: checked.err(),
         }
-        let request = Box::new(request);
+    }
+
+    /// Answers the request of one stream.
+    async fn answer_stream(self: Arc<Self>, stream: RequestStream, in_use: InUse) {
+        if stream.fault.is_some() {
+            return Box::pin(self.refuse_stream(stream)).await;
+        }
+        let RequestStream {
+            request,
+            downstream,
+            ..
+        } = stream;
         match self.proxy.decide(&request).await {
             Decision::Proxy(plan) => {
                 let abort = self.connections.leash(leash::task_waker().await);
-                let mut timer = Deadline::default();
-                let held = Arc::clone(&abort);
-                let served = self
-                    .proxy
-                    .serve(plan, request, downstream, held, &mut timer);
-                match served.await {
-                    // A stream is over with its exchange, and speaks no other protocol.
-                    Outcome::Ended(_) | Outcome::Switched(_) => {}
-                }
+                let (mut timer, held) = (Deadline::default(), Arc::clone(&abort));
+                // A stream is over with its exchange, and speaks no other protocol.
+                drop(
+                    self.proxy
+                        .serve(plan, request, downstream, held, &mut timer)
+                        .await,
+                );
             }
             Decision::Control => {
                 // Boxed: most streams do not need the room.
-                let answered = self.control.answer(request, downstream, &client.shutdown);
-                Box::pin(answered).await;
+                let shutdown = &in_use.client().shutdown;
+                Box::pin(self.control.answer(request, downstream, shutdown)).await;
             }
         }
     }
+
+    /// Refuses a request whose head is not one to serve.
+    async fn refuse_stream(&self, stream: RequestStream) {
+        let RequestStream {
+            request,
+            mut downstream,
+            fault: Some(fault),
+        } = stream
+        else {
+            return;
+        };
+        let refusal = fault.refusal();
+        let reply = if request.is_grpc() {
+            OwnReply::refusal(&refusal, &request, None)
+        } else {
+            let accept = request.fields().get("accept");
+            OwnReply::with_body(&refusal, (self.body)(&refusal, accept))
+        };
+        let sent = reply.send(&mut downstream, request.method(), Some(LINGER));
+        if let Err(error) = sent.await {
+            debug!("a refused client left before it read why: {error}");
+        }
+    }
+}
+
+/// A request that a stream has brought, read.
+struct RequestStream {
+    request: Box<Request>,
+    downstream: Http2,
+    /// Why it is refused, if it is.
+    fault: Option<HeadError>,
 }
 
 /// Where the body of a request ends: with the stream, of which the length may be known.
