@@ -385,7 +385,7 @@ pub(crate) mod tests {
     pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
         let mut text = format!("{method} {target} HTTP/1.1\r\n");
         for (name, value) in fields {
-            text += &format!("{name}: {value}\r\n");
+            text.extend([name, ": ", value, "\r\n"]);
         }
         text += "\r\n";
         let limits = super::super::HeadLimits {

@@ -49,7 +49,7 @@ pub(super) struct Exchange<'x, D> {
     pub(super) switched: Option<Socket>,
 }
 
-impl<'x, D: Downstream> Exchange<'x, D> {
+impl<D: Downstream> Exchange<'_, D> {
     /// Answers with a reply of the proxy's own.
     pub(super) async fn reply(&mut self, own: OwnReply) {
         log!(own.level, "{}: {}", self.record, own.reason);
@@ -446,9 +446,8 @@ fn uri(upstream: &UpstreamRequest<'_>) -> Option<Uri> {
         parts.authority = Some(Authority::try_from(host).ok()?);
         parts.scheme = Some(match request.scheme() {
             Some("https") => Scheme::HTTPS,
-            Some(_) => Scheme::HTTP,
             None if request.caller().tls.is_some() => Scheme::HTTPS,
-            None => Scheme::HTTP,
+            Some(_) | None => Scheme::HTTP,
         });
     }
     Uri::from_parts(parts).ok()

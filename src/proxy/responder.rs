@@ -99,10 +99,11 @@ impl<D: Downstream> ResponseSink for Responder<'_, D> {
     }
 
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure> {
-        Ok(match trailers {
+        match trailers {
             Some(trailers) => self.downstream.end_with(trailers)?,
             None => self.downstream.end()?,
-        })
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::in_flight::InFlight;
 use super::policy::Policy;
 use super::pump::with_buffer;
 use super::record::{End, Record};
@@ -164,11 +165,7 @@ impl<'c> Tunnel<'c> {
         self.record.end = End::ClientGone;
         if let Fault::Upstream(error) = failure.fault {
             self.record.end = End::Reply(error.code());
-            let route = self
-                .record
-                .in_flight
-                .as_ref()
-                .map(|in_flight| in_flight.route());
+            let route = self.record.in_flight.as_ref().map(InFlight::route);
             drop(self.policy.fail(route, self.record.summary(), error));
         }
     }

@@ -208,10 +208,7 @@ async fn fields_that_shadow_the_proxys_are_dropped() {
         "X-Original-URL",
         "X-Rewrite-URL",
     ];
-    let fields: String = evil
-        .iter()
-        .map(|name| format!("{name}: evil\r\n"))
-        .collect();
+    let fields = evil.map(|name| [name, ": evil\r\n"].concat()).concat();
     client
         .send(format!(
             "GET / HTTP/1.1\r\nHost: a\r\nMy_Field: x\r\n{fields}\r\n"

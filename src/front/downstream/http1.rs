@@ -43,6 +43,7 @@ enum Form {
 }
 
 /// An HTTP/1 connection with a request on it.
+#[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 pub(in crate::front) struct Http1<'c> {
     connection: &'c mut Connection,
     /// Whether the client speaks HTTP/1.0: it knows neither interim responses nor chunks.

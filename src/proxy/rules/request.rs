@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use smallvec::SmallVec;
 
-use crate::front::{Field, Framing, Request, TlsClient, list};
+use crate::front::{Field, Fields, Framing, Request, TlsClient, list};
 use crate::proxy::headers::{self, Client};
 
 /// A request as its upstream gets it.
@@ -28,6 +28,11 @@ pub(in crate::proxy) enum Hop {
 pub(in crate::proxy) trait FieldSink {
     /// Writes a field.
     fn put(&mut self, name: &[u8], value: &[u8]);
+
+    /// Writes a field of HTTP/2 as it is.
+    fn put_parsed(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.put(name.as_str().as_bytes(), value.as_bytes());
+    }
 
     /// Writes a field whose value is a list of earlier values and one of several parts.
     fn put_list(&mut self, name: &'static str, earlier: &[&[u8]], last: &[&[u8]]);
@@ -64,6 +69,10 @@ impl FieldSink for HeaderMap {
         {
             self.append(name, value);
         }
+    }
+
+    fn put_parsed(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.append(name.clone(), value.clone());
     }
 
     fn put_list(&mut self, name: &'static str, earlier: &[&[u8]], last: &[&[u8]]) {
@@ -157,6 +166,7 @@ fn shadows(name: &[u8], id_field: &str) -> bool {
 
 /// What the fields have said that is written behind them.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 struct Said<'a> {
     forwarded_for: SmallVec<[&'a [u8]; 2]>,
     forwarded: SmallVec<[&'a [u8]; 2]>,
@@ -195,15 +205,23 @@ impl<'a> UpstreamRequest<'a> {
         }
         let nominated = self.nominated();
         let mut said = Said::default();
-        request.fields().each(|(name, value)| {
-            let is_nominated = !nominated.is_empty()
-                && nominated
-                    .iter()
-                    .any(|other| name.eq_ignore_ascii_case(other));
-            if !is_nominated && self.passes((name, value), &mut said) {
-                out.put(name, value);
+        if let Fields::Map(fields) = request.fields() {
+            // Of HTTP/2, which has no `Connection`; or from a server that has taken out what that names.
+            for (name, value) in fields {
+                let field = (name.as_str().as_bytes(), value.as_bytes());
+                if self.passes(field, &mut said) {
+                    out.put_parsed(name, value);
+                }
             }
-        });
+        } else {
+            request.fields().each(|(name, value)| {
+                let mut nominated = nominated.iter();
+                let is_nominated = nominated.any(|other| name.eq_ignore_ascii_case(other));
+                if !is_nominated && self.passes((name, value), &mut said) {
+                    out.put(name, value);
+                }
+            });
+        }
         self.write_framing(hop, &said, out);
         out.put(self.id_field.as_bytes(), self.id);
         let identity = request.caller().tls_client();

@@ -27,6 +27,7 @@ enum Stage {
 }
 
 /// One request on one stream.
+#[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 pub(in crate::proxy) struct Http2 {
     connection: H2Connection,
     /// Whether the connection was idle before this request.
@@ -37,9 +38,9 @@ pub(in crate::proxy) struct Http2 {
     waiting: Bytes,
     sent: u64,
     /// Whether the request ends behind what waits.
-    is_ending: bool,
-    /// Whether its end is sent.
     is_ended: bool,
+    /// Whether its end is sent.
+    is_sent: bool,
     is_refused: bool,
     stage: Stage,
 }
@@ -60,17 +61,17 @@ impl Http2 {
             out,
             waiting: Bytes::new(),
             sent: 0,
-            is_ending: is_whole,
             is_ended: is_whole,
+            is_sent: is_whole,
             is_refused: false,
             stage: Stage::Head(response),
         }
     }
 
     fn send(&mut self, piece: Bytes) {
-        self.is_ended = self.is_ending && self.waiting.is_empty();
+        self.is_sent = self.is_ended && self.waiting.is_empty();
         self.sent += piece.len() as u64;
-        if self.out.send_data(piece, self.is_ended).is_err() {
+        if self.out.send_data(piece, self.is_sent).is_err() {
             self.refuse();
         }
     }
@@ -143,7 +144,7 @@ impl Upstream for Http2 {
                 Err(_closed) => self.refuse(),
             }
         }
-        if self.is_ending && !self.is_ended && !self.is_refused {
+        if self.is_ended && !self.is_sent && !self.is_refused {
             self.send(Bytes::new());
         }
         Poll::Ready(())
@@ -157,11 +158,11 @@ impl Upstream for Http2 {
     }
 
     fn end(&mut self) {
-        self.is_ending = true;
+        self.is_ended = true;
     }
 
     fn is_ended(&self) -> bool {
-        self.is_ending
+        self.is_ended
     }
 
     fn is_refused(&self) -> bool {

@@ -152,9 +152,9 @@ fn roots(tls: &TargetTlsOptions, options: &ClientTls) -> io::Result<RootCertStor
     }
     if let Some(path) = &options.ca_file {
         let named = |error| io::Error::other(format!("ca_file: {path}: {error}"));
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| named(error))?;
+        let certificates = CertificateDer::pem_file_iter(path).map_err(named)?;
         for certificate in certificates {
-            let certificate = certificate.map_err(|error| named(error))?;
+            let certificate = certificate.map_err(named)?;
             roots.add(certificate).map_err(io::Error::other)?;
         }
         return Ok(roots);
