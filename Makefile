@@ -33,11 +33,14 @@ build: ## Build the proxy as it is deployed (some minutes: link-time optimisatio
 run: build ## Build the proxy and run it, on port 3000 unless told otherwise
 	@exec scripts/run $(TARGET)/release/dynamic-reverse-proxy $(if $(CONF),--conf $(CONF))
 
-test: ## Run every test
+test: ## Run every test, those of the data path under both engines
 	@scripts/prerequisites build test
 	@scripts/python-packages tests/schemathesis/requirements.txt $(SCHEMATHESIS)
 	@scripts/python-packages tests/it/grpc/requirements.txt $(GRPCIO)
 	SCHEMATHESIS=$(SCHEMATHESIS) GRPCIO=$(GRPCIO) $(CARGO) test --locked
+	@echo 'The tests of the data path, with engine: pingora:'
+	ENGINE=pingora SCHEMATHESIS=$(SCHEMATHESIS) GRPCIO=$(GRPCIO) \
+		$(CARGO) test --locked --test it -- $$(scripts/engine-tests)
 
 fuzz-api: ## Check the control API against its description with new requests, for SECONDS=600
 	@scripts/prerequisites build test
