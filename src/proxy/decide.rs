@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use futures_util::future::BoxFuture;
 use log::Level;
 
-use super::headers;
 use super::in_flight::InFlight;
 use super::policy::Policy;
 use super::record::Id;
+use super::rules::forwarding;
 use super::rules::request::says_https;
 use super::stages::{challenge, https_listener, registration, route, tls_policy, well_formed};
 use crate::front::{Reply, Request};
@@ -76,7 +76,7 @@ pub(super) struct Admission<'r> {
 impl<'r> Admission<'r> {
     pub(super) fn new(policy: &Policy, request: &'r Request) -> Self {
         let caller = request.caller();
-        let is_trusted = headers::is_trusted(caller.address, &policy.options.trusted_proxies);
+        let is_trusted = forwarding::is_trusted(caller.address, &policy.options.trusted_proxies);
         let client = caller.tls_client();
         Self {
             request,
@@ -93,10 +93,10 @@ impl<'r> Admission<'r> {
     pub(super) fn id(&self, policy: &Policy) -> Id {
         let given = self.request.fields().get(policy.id_field);
         match given {
-            Some(id) if policy.options.request_ids.accept && headers::is_id(id) => {
+            Some(id) if policy.options.request_ids.accept && forwarding::is_id(id) => {
                 Id::from_slice(id)
             }
-            _ => Id::from_slice(&headers::new_id()),
+            _ => Id::from_slice(&forwarding::new_id()),
         }
     }
 }
