@@ -21,6 +21,7 @@ use log::debug;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::caller::Caller;
 use super::chunked::{BadChunk, ChunkScan};
 use super::framing::Framing;
 use super::gate::Gate;
@@ -28,7 +29,6 @@ use super::greeting::Greeting;
 use super::intake::Manner;
 use super::leash::{Drained, Leash};
 use super::patience::Patience;
-use super::service::Caller;
 use super::wait::Wait;
 use super::websocket::WebSocket;
 

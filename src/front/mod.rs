@@ -9,6 +9,7 @@
 //! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
 //! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
 
+mod caller;
 mod chunked;
 mod connection;
 mod connections;
@@ -54,12 +55,13 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::answer::{Body, Refusal};
 
+pub use caller::Caller;
 pub(crate) use chunked::BadChunk;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use control_only::ControlOnly;
-use downstream::Http1;
-pub use downstream::{Downstream, DownstreamError, ResponseStart};
+use downstream::http1::Http1;
+pub use downstream::{Downstream, DownstreamError, Ended, ResponseStart};
 pub use engine::Engine;
 use failures::Failures;
 use farewell::{LINGER, dismiss, head_too_slow, refuse, tls_required};
@@ -84,7 +86,7 @@ use request::Http1Head;
 pub use request::Request;
 #[cfg(test)]
 pub(crate) use request::tests::request as test_request;
-pub use service::{Caller, ControlService, Decision, Ended, Outcome, Service};
+pub use service::{ControlService, Decision, Outcome, Service};
 pub use tls_client::TlsClient;
 
 /// What the front needs to know of the configuration.

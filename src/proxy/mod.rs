@@ -9,6 +9,7 @@
 //! - `pingora` carries requests through Pingora's `ProxyHttp` instead, for `engine: pingora` and for
 //!   programs that mount it in a Pingora server of their own.
 
+mod admission;
 mod decide;
 mod direct;
 mod exchange;
@@ -46,7 +47,8 @@ pub use stages::challenge::Challenges;
 pub use target_tls::{TargetTlsError, TargetTlsOptions};
 
 use crate::front::{Deadline, Decision, Downstream, Leash, Outcome, Request, Service};
-use decide::{Admission, Outcome as Decided, OwnReply};
+use admission::{Admission, OwnReply};
+use decide::Outcome as Decided;
 use direct::Direct;
 use in_flight::InFlight;
 use record::{Id, Record};

@@ -25,7 +25,8 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{BError, Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
-use super::decide::{Admission, Outcome, OwnReply};
+use super::admission::{Admission, OwnReply};
+use super::decide::Outcome;
 use super::grpc;
 use super::options::{GatewayOptions, Timeouts};
 use super::peer::{self, Kind};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 use pingora_core::{Error, ErrorType, Result};
 
-use crate::proxy::decide::OwnReply;
+use crate::proxy::admission::OwnReply;
 use crate::proxy::options::Timeouts;
 use crate::proxy::peer::Kind;
 use crate::proxy::record::Record;

@@ -11,7 +11,7 @@ use super::session;
 use crate::answer::Refusal;
 use crate::answer::grpc::Status;
 use crate::front::{Hold, Reply};
-use crate::proxy::decide::OwnReply;
+use crate::proxy::admission::OwnReply;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::record::{End, Record};
 use crate::proxy::responder;
