@@ -1,4 +1,4 @@
-//! The certificate that all proxies show: P-256, for `localhost`.
+//! The certificate that all proxies show, and the origin where it speaks TLS: P-256, for `localhost`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
 
 use crate::Result;
 
@@ -39,6 +40,18 @@ impl Identity {
         fs::write(&identity.key, key.serialize_pem())?;
         fs::write(&identity.both, certificate.pem() + &key.serialize_pem())?;
         Ok(identity)
+    }
+
+    /// A server of HTTP/1.1 over TLS 1.3.
+    pub(crate) fn server(&self) -> Result<Arc<ServerConfig>> {
+        let key = PrivateKeyDer::from_pem_file(&self.key)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(vec![self.der.clone()], key)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
     }
 
     /// A client of TLS 1.3, with X25519 since all peers have it, that never resumes a session. It

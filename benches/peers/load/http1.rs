@@ -42,6 +42,15 @@ fn get(path: &str, close: bool) -> Vec<u8> {
     .into_bytes()
 }
 
+/// What is a right answer.
+#[derive(Clone, Copy)]
+pub(crate) enum Right {
+    /// 200, and a body of this length.
+    Ok(u64),
+    /// The proxy's own reply where no route matches: 501, and a body as long as it says.
+    NoRoute,
+}
+
 /// A connection that stays.
 pub(crate) struct Kept {
     connector: Connector,
@@ -49,18 +58,18 @@ pub(crate) struct Kept {
     stream: Option<Stream>,
     buffer: BytesMut,
     ask: Ask,
-    length: u64,
+    right: Right,
 }
 
 impl Kept {
-    /// Connects, and asks for answers with bodies of this length.
-    pub(crate) async fn connect(connector: &Connector, ask: Ask, length: u64) -> Result<Self> {
+    /// Connects, and asks for such answers.
+    pub(crate) async fn connect(connector: &Connector, ask: Ask, right: Right) -> Result<Self> {
         Ok(Self {
             connector: connector.clone(),
             stream: Some(connector.connect().await?),
             buffer: BytesMut::new(),
             ask,
-            length,
+            right,
         })
     }
 
@@ -79,8 +88,8 @@ impl Kept {
     }
 
     async fn read(&mut self) -> Result<()> {
-        self.buffer
-            .reserve(if self.length > 8192 { 256 * 1024 } else { 2048 });
+        let large = matches!(self.right, Right::Ok(8193..));
+        self.buffer.reserve(if large { 256 * 1024 } else { 2048 });
         let stream = self.stream.as_mut().ok_or("no connection")?;
         if stream.read_buf(&mut self.buffer).await? == 0 {
             return Err("the proxy has closed the connection".into());
@@ -119,8 +128,8 @@ impl Slot for Kept {
             self.read().await?;
         };
         let head = self.buffer.split_to(end);
-        let last = check(&head, self.length)?;
-        let mut rest = self.length;
+        let Head { length, last } = check(&head, self.right)?;
+        let mut rest = length;
         loop {
             let here = rest.min(self.buffer.len() as u64);
             rest -= here;
@@ -130,7 +139,7 @@ impl Slot for Kept {
             self.buffer.clear();
             self.read().await?;
         }
-        if self.buffer.len() as u64 > self.length {
+        if self.buffer.len() as u64 > length {
             return Err("more than the answer".into());
         }
         self.buffer.clear();
@@ -141,38 +150,56 @@ impl Slot for Kept {
     }
 }
 
-/// The status has to be 200, and the length of the body this one. Whether the connection ends with it.
-fn check(head: &[u8], length: u64) -> Result<bool> {
-    let wrong = || {
-        let head = String::from_utf8_lossy(head);
-        Err(format!("not 200 with {length} bytes: {}", head.trim()).into())
+/// What matters of an answer's head.
+struct Head {
+    /// The length of the body.
+    length: u64,
+    /// Whether the connection ends with it.
+    last: bool,
+}
+
+/// The status has to be the right one, and so has the length of the body.
+fn check(head: &[u8], right: Right) -> Result<Head> {
+    let (status, wanted) = match right {
+        Right::Ok(length) => (b"200 ", Some(length)),
+        Right::NoRoute => (b"501 ", None),
     };
-    if head.get(9..13) != Some(b"200 ".as_slice()) {
+    let wrong = || {
+        let status = String::from_utf8_lossy(status);
+        let bytes =
+            wanted.map_or_else(|| "a length".to_owned(), |length| format!("{length} bytes"));
+        let head = String::from_utf8_lossy(head);
+        Err(format!("not {status}with {bytes}: {}", head.trim()).into())
+    };
+    if head.get(9..13) != Some(status.as_slice()) {
         return wrong();
     }
-    let (mut right, mut last) = (false, false);
+    let (mut length, mut last) = (None, false);
     for line in head.split(|&byte| byte == b'\n') {
         if let Some((name, value)) = line.split_at_checked(15)
             && name.eq_ignore_ascii_case(b"content-length:")
         {
-            right = String::from_utf8_lossy(value).trim().parse() == Ok(length);
+            length = String::from_utf8_lossy(value).trim().parse().ok();
         } else {
             last |= line.eq_ignore_ascii_case(b"connection: close\r");
         }
     }
-    if right { Ok(last) } else { wrong() }
+    match length {
+        Some(length) if wanted.is_none_or(|wanted| wanted == length) => Ok(Head { length, last }),
+        _ => wrong(),
+    }
 }
 
 /// A new connection for each request.
 pub(crate) struct Fresh {
     pub(crate) connector: Connector,
     pub(crate) ask: Ask,
-    pub(crate) length: u64,
+    pub(crate) right: Right,
 }
 
 impl Slot for Fresh {
     async fn ask(&mut self) -> Result<()> {
-        let mut kept = Kept::connect(&self.connector, self.ask.clone(), self.length).await?;
+        let mut kept = Kept::connect(&self.connector, self.ask.clone(), self.right).await?;
         kept.ask().await?;
         kept.closed().await
     }

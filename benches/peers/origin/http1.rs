@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::{BYTES, SMALL, websocket};
 use crate::Result;
@@ -32,13 +33,28 @@ fn head(length: u64, close: bool) -> Vec<u8> {
 
 pub(super) async fn serve(stream: TcpStream) {
     // A connection that breaks is the proxy's to notice; the load counts answers that are missing.
-    if let Err(error) = requests(stream).await {
+    if let Err(error) = plain(stream).await {
         log::debug!("{error}");
     }
 }
 
-async fn requests(mut stream: TcpStream) -> Result<()> {
+pub(super) async fn serve_tls(stream: TcpStream, acceptor: TlsAcceptor) {
+    if let Err(error) = secured(stream, acceptor).await {
+        log::debug!("{error}");
+    }
+}
+
+async fn plain(stream: TcpStream) -> Result<()> {
     stream.set_nodelay(true)?;
+    requests(stream).await
+}
+
+async fn secured(stream: TcpStream, acceptor: TlsAcceptor) -> Result<()> {
+    stream.set_nodelay(true)?;
+    requests(acceptor.accept(stream).await?).await
+}
+
+async fn requests<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> Result<()> {
     let mut buffer = BytesMut::with_capacity(16 * 1024);
     loop {
         let length = loop {
@@ -75,13 +91,15 @@ async fn requests(mut stream: TcpStream) -> Result<()> {
             }
             Some(length) => large(&mut stream, length, request.close).await?,
         }
+        // TLS may hold back what the socket did not take at once.
+        stream.flush().await?;
         if request.close {
             return Ok(stream.shutdown().await?);
         }
     }
 }
 
-async fn large(stream: &mut TcpStream, length: u64, close: bool) -> Result<()> {
+async fn large<S: AsyncWrite + Unpin>(stream: &mut S, length: u64, close: bool) -> Result<()> {
     stream.write_all(&head(length, close)).await?;
     let mut rest = length;
     while rest > 0 {

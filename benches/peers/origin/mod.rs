@@ -8,8 +8,10 @@ mod websocket;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::Result;
+use crate::identity::Identity;
 
 /// The length of a small answer.
 pub(crate) const SMALL: u64 = 66;
@@ -25,23 +27,35 @@ pub(crate) const METHOD: &str = "/bench.Echo/Unary";
 pub(crate) struct Origin {
     /// HTTP/1.1 and WebSocket.
     pub(crate) http1: u16,
+    /// The same over TLS.
+    pub(crate) https: u16,
     /// gRPC: HTTP/2 without TLS.
     pub(crate) grpc: u16,
 }
 
 impl Origin {
     /// Serves on this runtime, while that runs: in the thread of the load, see [`crate::load::awake`].
-    pub(crate) async fn start() -> Result<Self> {
+    pub(crate) async fn start(identity: &Identity) -> Result<Self> {
+        let acceptor = TlsAcceptor::from(identity.server()?);
         let http1 = TcpListener::bind("127.0.0.1:0").await?;
+        let secured = TcpListener::bind("127.0.0.1:0").await?;
         let grpc = TcpListener::bind("127.0.0.1:0").await?;
         let origin = Self {
             http1: http1.local_addr()?.port(),
+            https: secured.local_addr()?.port(),
             grpc: grpc.local_addr()?.port(),
         };
         tokio::spawn(async move {
             loop {
                 if let Some(stream) = accepted(&http1).await {
                     tokio::spawn(http1::serve(stream));
+                }
+            }
+        });
+        tokio::spawn(async move {
+            loop {
+                if let Some(stream) = accepted(&secured).await {
+                    tokio::spawn(http1::serve_tls(stream, acceptor.clone()));
                 }
             }
         });

@@ -1,19 +1,23 @@
 //! The WebSocket that gives back what it gets: frames of at most 125 bytes, by hand.
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::Result;
 
-pub(super) async fn echo(mut stream: TcpStream, mut buffer: BytesMut, key: &str) -> Result<()> {
+pub(super) async fn echo<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    mut buffer: BytesMut,
+    key: &str,
+) -> Result<()> {
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n\r\n",
         derive_accept_key(key.as_bytes())
     );
     stream.write_all(answer.as_bytes()).await?;
+    stream.flush().await?;
     let mut out = Vec::new();
     loop {
         while let Some(frame) = frame(&mut buffer)? {
@@ -21,6 +25,7 @@ pub(super) async fn echo(mut stream: TcpStream, mut buffer: BytesMut, key: &str)
         }
         if !out.is_empty() {
             stream.write_all(&out).await?;
+            stream.flush().await?;
             out.clear();
         }
         buffer.reserve(1024);

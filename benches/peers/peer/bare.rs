@@ -21,7 +21,8 @@ impl Peer for Bare {
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
         // Whatever the path, it has one target: with routes it shows what they cost the others.
-        needs.dynamic.then_some("it has one target and no routes")
+        let dynamic = needs.dynamic.then_some("it has one target and no routes");
+        dynamic.or_else(|| needs.beyond_plain())
     }
 
     fn program(&self, setup: &Setup<'_>) -> Result<Option<Program>> {

@@ -27,7 +27,7 @@ impl Peer for Caddy {
         } else if needs.leases {
             Some("no leases")
         } else {
-            None
+            needs.beyond_plain()
         }
     }
 

@@ -36,7 +36,7 @@ impl Peer for ConfigurableHttpProxy {
         } else if needs.routes > 100_000 {
             Some("a million routes take it minutes to be told")
         } else {
-            None
+            needs.beyond_plain()
         }
     }
 

@@ -19,12 +19,12 @@ impl Peer for Direct {
     }
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
-        if needs.tls {
-            Some("the origin has no TLS")
+        if needs.tls || needs.https {
+            Some("the load asks the origin without TLS")
         } else if needs.routes > 0 || needs.dynamic {
             Some("the origin has no routes")
         } else {
-            None
+            needs.beyond_routes()
         }
     }
 

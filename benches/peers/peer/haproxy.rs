@@ -20,7 +20,8 @@ impl Peer for Haproxy {
     }
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
-        needs.dynamic.then_some("no API for routes")
+        let dynamic = needs.dynamic.then_some("no API for routes");
+        dynamic.or_else(|| needs.beyond_plain())
     }
 
     fn program(&self, setup: &Setup<'_>) -> Result<Option<Program>> {

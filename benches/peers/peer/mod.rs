@@ -37,6 +37,24 @@ pub(crate) struct Needs {
     pub(crate) leases: bool,
     /// Routes can be added while it runs.
     pub(crate) dynamic: bool,
+    /// TLS with the origin, whose certificate is verified.
+    pub(crate) https: bool,
+    /// No route at all: what is measured is the proxy's own reply.
+    pub(crate) no_route: bool,
+}
+
+impl Needs {
+    /// Why a peer is left out that is set up for an origin without TLS alone.
+    fn beyond_plain(&self) -> Option<&'static str> {
+        let https = self.https.then_some("not set up for an origin with TLS");
+        https.or_else(|| self.beyond_routes())
+    }
+
+    /// Why any other than the proxy itself is left out.
+    fn beyond_routes(&self) -> Option<&'static str> {
+        self.no_route
+            .then_some("only the proxy's own reply is in question")
+    }
 }
 
 /// What a proxy is started with.
@@ -47,6 +65,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) control: u16,
     /// The origin's ports.
     pub(crate) origin: u16,
+    pub(crate) https: u16,
     pub(crate) grpc: u16,
     pub(crate) identity: &'a Identity,
     /// For its files: a folder of its own.
@@ -64,6 +83,7 @@ impl Setup<'_> {
             ("port", self.port.to_string()),
             ("control", self.control.to_string()),
             ("origin", self.origin.to_string()),
+            ("https", self.https.to_string()),
             ("grpc", self.grpc.to_string()),
             ("folder", self.folder.display().to_string()),
             (

@@ -35,7 +35,7 @@ impl Peer for Original {
         } else if needs.routes > 100_000 {
             Some("it tries its routes one after the other: 100,000 at most here")
         } else {
-            None
+            needs.beyond_plain()
         }
     }
 

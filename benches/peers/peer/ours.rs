@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use super::{Needs, Peer, Registration, Setup};
 use crate::client::{Address, Client, json};
@@ -88,6 +89,18 @@ impl Peer for Ours {
         } else {
             format!("listen: ['127.0.0.1:{port}']")
         };
+        // Routes in the configuration go to targets without TLS; the one over TLS is put once it runs.
+        let routes = if setup.needs.https || setup.needs.no_route {
+            "routes: []".to_owned()
+        } else {
+            format!("routes: [{{prefix: /, port: {}}}]", setup.origin)
+        };
+        let targets = if setup.needs.https {
+            let certificate = identity.certificate.display();
+            format!("targets: {{tls: [{{name: bench, ca: {certificate}}}]}}")
+        } else {
+            String::new()
+        };
         let text = setup.fill(
             include_str!("../conf/ours.yaml"),
             &[
@@ -100,10 +113,8 @@ impl Peer for Ours {
                         .unwrap_or_default(),
                 ),
                 ("front", front),
-                (
-                    "routes",
-                    format!("routes: [{{prefix: /, port: {}}}]", setup.origin),
-                ),
+                ("targets", targets),
+                ("routes", routes),
             ],
         );
         let path = setup.folder.join("ours.yaml");
@@ -114,7 +125,7 @@ impl Peer for Ours {
     }
 
     fn prepare(&self, setup: &Setup<'_>) -> Result<()> {
-        let control = control(setup);
+        let control = control(setup)?;
         if setup.needs.grpc {
             let (prefix, _) = origin::METHOD.rsplit_once('/').ok_or("no service")?;
             let body = format!(
@@ -123,6 +134,13 @@ impl Peer for Ours {
             );
             let path = format!("/v1/routes/*{prefix}");
             Client::connect(&control)?.ask(&json("PUT", &path, &body))?;
+        }
+        if setup.needs.https {
+            let body = format!(
+                r#"{{"instances":[{{"port":{},"https":{{"server_name":"localhost","profile":"bench"}}}}]}}"#,
+                setup.https
+            );
+            Client::connect(&control)?.ask(&json("PUT", "/v1/routes/*/", &body))?;
         }
         let more = if setup.needs.leases {
             r#","ttl":"1h""#
@@ -151,6 +169,17 @@ impl Peer for Ours {
     }
 }
 
-fn control(setup: &Setup<'_>) -> Address {
-    Address::Unix(setup.folder.join("control"))
+/// The control socket, once it takes connections: it is opened a moment after the public port.
+fn control(setup: &Setup<'_>) -> Result<Address> {
+    let address = Address::Unix(setup.folder.join("control"));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Client::connect(&address) {
+            Ok(_) => return Ok(address),
+            Err(error) if Instant::now() > deadline => {
+                return Err(format!("its control socket: {error}").into());
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
 }

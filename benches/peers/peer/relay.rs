@@ -20,12 +20,12 @@ impl Peer for Relay {
     }
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
-        if needs.tls {
+        if needs.tls || needs.https {
             Some("it has no TLS")
         } else if needs.routes > 0 || needs.dynamic {
             Some("it has no routes")
         } else {
-            None
+            needs.beyond_routes()
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Bench;
 use super::table::{Scenario, State};
-use crate::load::http1::{Ask, Kept};
+use crate::load::http1::{Ask, Kept, Right};
 use crate::load::stream::Connector;
 use crate::load::websocket::WebSocket;
 use crate::load::{Slot as _, patience};
@@ -41,7 +41,8 @@ impl Held {
     async fn open(connector: &Connector, state: State) -> Result<Self> {
         match state {
             State::Http => {
-                let mut kept = Kept::connect(connector, Ask::get("/", false), SMALL).await?;
+                let ask = Ask::get("/", false);
+                let mut kept = Kept::connect(connector, ask, Right::Ok(SMALL)).await?;
                 kept.ask().await?;
                 if !kept.is_kept() {
                     return Err("it ends each connection after one answer".into());

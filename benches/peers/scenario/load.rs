@@ -8,7 +8,7 @@ use super::Bench;
 use super::table::{Kind, Load, Scenario};
 use crate::load::change::{Change, Next};
 use crate::load::closed::{self, Closed};
-use crate::load::http1::{Ask, Fresh, Kept};
+use crate::load::http1::{Ask, Fresh, Kept, Right};
 use crate::load::http2::{self, Shared};
 use crate::load::open::{self, Open};
 use crate::load::stream::Connector;
@@ -84,8 +84,8 @@ pub(super) fn run(
     Ok(result)
 }
 
-/// Starts a proxy; where only the number of routes is in question, also one with a single route, so that
-/// both are measured in the same rounds.
+/// Starts a proxy; where only the number of routes is in question, also one with a single route (where
+/// there is none, the one at `/`), so that both are measured in the same rounds.
 fn start<'a>(
     bench: &'a Bench,
     scenario: &Scenario,
@@ -95,7 +95,8 @@ fn start<'a>(
     let mut started = vec![bench.start(peer, scenario.name, scenario.needs)?];
     if load.beside_one {
         let needs = Needs {
-            routes: 1,
+            routes: scenario.needs.routes.min(1),
+            no_route: false,
             ..scenario.needs
         };
         started.push(bench.start(peer, &format!("{}-one", scenario.name), needs)?);
@@ -135,7 +136,8 @@ fn contenders<'a>(
         {
             continue;
         }
-        if running.setup.needs.routes < scenario.needs.routes {
+        let needs = running.setup.needs;
+        if needs.routes < scenario.needs.routes || needs.no_route != scenario.needs.no_route {
             add(report::with_one_route(name), 0.0);
             continue;
         }
@@ -255,24 +257,27 @@ impl Contender<'_> {
     /// That many slots, or connections of so many streams.
     async fn slots(&self, count: usize, streams: usize) -> Result<Slots> {
         let connector = &self.connector;
-        let kept = async |ask: Ask, length: u64| -> Result<Slots> {
+        let kept = async |ask: Ask, right: Right| -> Result<Slots> {
             let mut slots = Vec::new();
             for _ in 0..count {
-                slots.push(Kept::connect(connector, ask.clone(), length).await?);
+                slots.push(Kept::connect(connector, ask.clone(), right).await?);
             }
             Ok(Slots::Kept(slots))
         };
         match self.load.kind {
-            Kind::Get { length, .. } if self.routes() > 0 => {
-                kept(Ask::Route(self.routes()), length).await
+            Kind::Get { path, .. } if self.running.setup.needs.no_route => {
+                kept(Ask::get(path, false), Right::NoRoute).await
             }
-            Kind::Get { path, length, .. } => kept(Ask::get(path, false), length).await,
-            Kind::Upload { length, .. } => kept(Ask::upload(length), SMALL).await,
+            Kind::Get { length, .. } if self.routes() > 0 => {
+                kept(Ask::Route(self.routes()), Right::Ok(length)).await
+            }
+            Kind::Get { path, length, .. } => kept(Ask::get(path, false), Right::Ok(length)).await,
+            Kind::Upload { length, .. } => kept(Ask::upload(length), Right::Ok(SMALL)).await,
             Kind::Fresh { .. } => {
                 let slot = || Fresh {
                     connector: connector.clone(),
                     ask: Ask::get("/", true),
-                    length: SMALL,
+                    right: Right::Ok(SMALL),
                 };
                 Ok(Slots::Fresh((0..count).map(|_| slot()).collect()))
             }

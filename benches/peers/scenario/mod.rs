@@ -55,6 +55,7 @@ impl Bench {
             port,
             control,
             origin: self.origin.http1,
+            https: self.origin.https,
             grpc: self.origin.grpc,
             identity: &self.identity,
             folder: self.folder.join(format!("{name}-{}", peer.name())),
@@ -98,10 +99,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let proxy = args.proxy.clone().unwrap_or_else(|| built.to_owned());
     machine::pin_self(cores.load)?;
     let runtime = loads::runtime()?;
+    let identity = Identity::make(&path)?;
     let bench = Bench {
         cores,
-        identity: Identity::make(&path)?,
-        origin: runtime.block_on(Origin::start())?,
+        origin: runtime.block_on(Origin::start(&identity))?,
+        identity,
         runtime,
         folder: path,
         proxy,

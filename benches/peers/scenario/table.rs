@@ -28,7 +28,7 @@ pub(crate) struct Load {
     pub(crate) rate: bool,
     /// Changes of other routes a second: peers that can are measured without and with them.
     pub(crate) changes: f64,
-    /// Whether each peer is also measured with a single route, in the same rounds.
+    /// Whether each peer is also measured with a single route, in the same rounds: beside many, or none.
     pub(crate) beside_one: bool,
 }
 
@@ -96,6 +96,8 @@ const PLAIN: Needs = Needs {
     routes: 0,
     leases: false,
     dynamic: false,
+    https: false,
+    no_route: false,
 };
 
 const TLS: Needs = Needs { tls: true, ..PLAIN };
@@ -140,7 +142,7 @@ const fn routes(count: usize) -> Needs {
     }
 }
 
-pub(crate) const SCENARIOS: [Scenario; 20] = [
+pub(crate) const SCENARIOS: [Scenario; 22] = [
     Scenario {
         name: "small-get",
         about: "GET of 66 bytes over 64 connections that stay",
@@ -229,6 +231,24 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
             streams: 10,
             ask: Http2Ask::Call,
         }),
+    },
+    Scenario {
+        name: "https-upstream",
+        about: "small-get, TLS 1.3 and HTTP/1.1 to the origin, whose certificate is verified",
+        needs: Needs {
+            https: true,
+            ..PLAIN
+        },
+        work: load(SMALL),
+    },
+    Scenario {
+        name: "no-route",
+        about: "GET that no route takes over 64 connections that stay, beside small-get",
+        needs: Needs {
+            no_route: true,
+            ..PLAIN
+        },
+        work: beside_one(SMALL),
     },
     Scenario {
         name: "idle",
