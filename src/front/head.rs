@@ -6,6 +6,7 @@
 
 use std::mem::MaybeUninit;
 
+use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode, Version};
 use thiserror::Error;
 
@@ -146,6 +147,45 @@ impl HeadScan {
         }
         self.seen = buffer.len();
         Ok(None)
+    }
+}
+
+/// The head and its length, if it is complete; then it stands at the front of `buffer`.
+///
+/// Neither depends on how the bytes were cut into reads: what is behind the most that a head may have is
+/// not looked at.
+pub(super) fn take(
+    scan: &mut HeadScan,
+    buffer: &mut BytesMut,
+    limits: &HeadLimits,
+) -> Result<Option<(usize, Http1Head)>, HeadError> {
+    let within = buffer.get(..limits.head).unwrap_or(buffer);
+    let Some(end) = scan.end(within)? else {
+        return if buffer.len() > limits.head {
+            Err(too_long(within))
+        } else {
+            Ok(None)
+        };
+    };
+    let blank = empty_lines(within);
+    buffer.advance(blank);
+    let length = end - blank;
+    let text = buffer.get(..length).unwrap_or_default();
+    read(text, limits).map(|head| Some((length, head)))
+}
+
+/// How many bytes of empty lines come first. A CR alone is none.
+fn empty_lines(buffer: &[u8]) -> usize {
+    let lines = buffer.chunks_exact(2);
+    2 * lines.take_while(|line| *line == b"\r\n").count()
+}
+
+/// What is too long in a head without an end: the target, if the first line has no end either.
+fn too_long(within: &[u8]) -> HeadError {
+    if memchr::memchr(b'\n', within).is_some() {
+        HeadError::HeadTooLong
+    } else {
+        HeadError::TargetTooLong
     }
 }
 
@@ -392,11 +432,21 @@ mod tests {
     };
 
     fn verdict(text: &str) -> Result<Framing, HeadError> {
-        let end = HeadScan::default()
-            .end(text.as_bytes())?
-            .expect("a complete head");
-        let blank = text.len() - text.trim_start_matches("\r\n").len();
-        read(&text.as_bytes()[blank..end], &LIMITS).map(|head| head.framing)
+        let mut buffer = BytesMut::from(text);
+        let head = take(&mut HeadScan::default(), &mut buffer, &LIMITS)?;
+        Ok(head.expect("a complete head").1.framing)
+    }
+
+    /// The verdict on what comes in these pieces.
+    fn heard<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Result<bool, HeadError> {
+        let (mut scan, mut buffer) = (HeadScan::default(), BytesMut::new());
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            if take(&mut scan, &mut buffer, &LIMITS)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     #[test]
@@ -445,6 +495,8 @@ mod tests {
             ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", E::BareLineFeed),
             ("GET / b HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
             ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
+            ("\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
+            ("\r\n\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
             ("GET /\r\nHost: a\r\n\r\n", E::RequestLine),
             ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
             ("PRI * HTTP/2.0\r\n\r\n", E::Version),
@@ -519,6 +571,37 @@ mod tests {
             let mut scan = HeadScan::default();
             assert_eq!(scan.end(&text[..cut]), Ok(None), "{cut}");
             assert_eq!(scan.end(text), Ok(Some(27)), "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_wherever_the_reads_cut() {
+        use HeadError as E;
+        let field = |length: usize| {
+            let (start, end) = ("GET / HTTP/1.1\r\nHost: a\r\nX: ", "\r\n\r\n");
+            let value = "x".repeat(length - start.len() - end.len());
+            format!("{start}{value}{end}")
+        };
+        let cases = [
+            (field(4096), Ok(true)),
+            (field(4097), Err(E::HeadTooLong)),
+            (format!("\r\n{}", field(4094)), Ok(true)),
+            (format!("\r\n{}", field(4095)), Err(E::HeadTooLong)),
+            (
+                field(5000).replace("\r\n\r\n", "\n\r\n"),
+                Err(E::HeadTooLong),
+            ),
+            (
+                format!("GET /{}", field(5000).replace("\r\n", "")),
+                Err(E::TargetTooLong),
+            ),
+            ("\r\n".repeat(2049), Err(E::HeadTooLong)),
+        ];
+        for (text, verdict) in cases {
+            let start = &text[..20];
+            assert_eq!(heard([text.as_bytes()]), verdict, "{start:?}");
+            assert_eq!(heard(text.as_bytes().chunks(1)), verdict, "{start:?}");
+            assert_eq!(heard(text.as_bytes().chunks(1000)), verdict, "{start:?}");
         }
     }
 }
