@@ -20,6 +20,8 @@ mod farewell;
 mod fields;
 mod frames;
 mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 mod greeting;
 mod h2;
 mod head;

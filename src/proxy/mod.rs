@@ -15,6 +15,8 @@ mod decide;
 mod direct;
 mod error;
 mod exchange;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod headers;
 mod heads;
