@@ -40,22 +40,23 @@
 //!
 //! ```text
 //! a connection
-//!   -> front      takes it in (PROXY protocol, TLS, HTTP/2), waits for the head of a request, checks
-//!        |        it, holds it to limits and a deadline
+//!   -> front      takes it in (PROXY protocol, TLS, HTTP/2), reads the head of a request into one
+//!        |        Request, checks it, holds it to limits and a deadline
 //!        |
-//!        |-- the registration path --> control   who asks? what for?
-//!        |                                |
-//!        |                             registry  resolves the target, has the store keep the change,
-//!        |                                       publishes it, tells subscribers; only then is the
-//!        |                                       call answered
+//!      proxy::decide   asks the stages, one after another
 //!        |
-//!        `-- any other path ---------> proxy     reads host and path into one view
-//!                                         |
-//!                                      registry::hold -> route::Table
-//!                                         |
-//!                                      one of the route's instances: the same path, byte for byte;
-//!                                      plain HTTP/1.1, and gRPC, by proxy::direct, everything else
-//!                                      by Pingora's HttpProxy and proxy::Gateway
+//!        |-- Control --> control   who asks? what for?
+//!        |                  |
+//!        |               registry  resolves the target, has the store keep the change, publishes it,
+//!        |                         tells subscribers; only then is the call answered
+//!        |
+//!        |-- Reply ----> the proxy's own words: no route, a redirect, a refusal
+//!        |
+//!        `-- Forward --> proxy::exchange   to one of the route's instances: the same path, byte for
+//!                           |              byte; one try is a pump between the client's side
+//!                           |              (front::Downstream) and an upstream
+//!                           |
+//!                        proxy::record     where every exchange ends
 //! ```
 //!
 //! A request takes its route from the table once and keeps it: a change of the table touches no
@@ -80,7 +81,7 @@
 //! | [`server`] | the stand-alone [`Server`](server::Server): sockets, signals, the wiring; and the [`DynamicProxy`](server::DynamicProxy) for programs |
 //! | [`front`] | a connection before and between its requests: PROXY protocol, TLS, HTTP/1 or HTTP/2; the check of a request's head, the end of what is in flight |
 //! | [`control`] | the REST API: registration, routes, events; who may do what; the bridge from Pingora to it |
-//! | [`proxy`] | the data path: what is decided about a request, the direct way, `ProxyHttp` for the rest; the fields that are added, failures and their statuses |
+//! | [`proxy`] | the data path: what is decided about a request, the exchange with its app, the rules for both; `ProxyHttp` over the same rules |
 //! | [`tls`] | certificates: loaded, chosen by name, watched, kept; rustls's configuration of a listener |
 //! | [`acme`] | certificates from an authority: ordered, proven, renewed |
 //! | [`telemetry`] | the log |

@@ -21,13 +21,14 @@ use log::debug;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::caller::Caller;
 use super::chunked::{BadChunk, ChunkScan};
 use super::framing::Framing;
+use super::gate::Gate;
 use super::greeting::Greeting;
 use super::intake::Manner;
 use super::leash::{Drained, Leash};
 use super::patience::Patience;
-use super::service::Caller;
 use super::wait::Wait;
 use super::websocket::WebSocket;
 
@@ -39,28 +40,6 @@ const SCRATCH: usize = 16 * 1024;
 
 thread_local! {
     static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
-
-/// What the gate lets through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    /// So many bytes.
-    Length(u64),
-    /// A chunked body: its own syntax says where it ends.
-    Chunked,
-    /// Everything.
-    Open,
-}
-
-impl From<Framing> for Gate {
-    fn from(framing: Framing) -> Self {
-        match framing {
-            Framing::None => Self::Length(0),
-            Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked,
-            Framing::UntilClose | Framing::Upgrade => Self::Open,
-        }
-    }
 }
 
 /// A client's connection with the gate in front of its reads.

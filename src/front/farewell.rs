@@ -9,7 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::BodyOf;
 use super::connection::Connection;
-use super::downstream::{DownstreamError, Http1};
+use super::downstream::DownstreamError;
+use super::downstream::http1::Http1;
 use super::framing::Framing;
 use super::reply::Reply;
 use crate::answer::Refusal;

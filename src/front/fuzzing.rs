@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
+use super::caller::Caller;
 use super::chunked::ChunkScan;
 use super::framing::Body;
 pub use super::framing::Framing;
 use super::head::{self, HeadLimits, HeadScan};
 use super::proxy_protocol::{self, Announced, Beginning};
 use super::request::Request;
-use super::service::Caller;
 
 /// What came of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
 //! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
 
+mod caller;
 mod chunked;
 mod connection;
 mod connections;
@@ -22,6 +23,7 @@ mod frames;
 mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gate;
 mod greeting;
 mod h2;
 mod head;
@@ -55,12 +57,13 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::answer::{Body, Refusal};
 
+pub use caller::Caller;
 pub(crate) use chunked::BadChunk;
 pub use connection::Connection;
 pub use connections::Connections;
 pub use control_only::ControlOnly;
-use downstream::Http1;
-pub use downstream::{Downstream, DownstreamError, ResponseStart};
+use downstream::http1::Http1;
+pub use downstream::{Downstream, DownstreamError, Ended, ResponseStart};
 pub use engine::Engine;
 use failures::Failures;
 use farewell::{LINGER, dismiss, head_too_slow, refuse, tls_required};
@@ -81,11 +84,10 @@ pub use leash::Leash;
 pub(crate) use leash::{Drained, FAREWELL};
 pub(crate) use patience::OriginSilent;
 pub(crate) use reply::{DRAIN, Reply, drain};
-use request::Http1Head;
 pub use request::Request;
 #[cfg(test)]
 pub(crate) use request::tests::request as test_request;
-pub use service::{Caller, ControlService, Decision, Ended, Outcome, Service};
+pub use service::{ControlService, Decision, Outcome, Service};
 pub use tls_client::TlsClient;
 
 /// What the front needs to know of the configuration.
@@ -463,37 +465,4 @@ async fn stopping(shutdown: &mut ShutdownWatch) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::{DynamicProxy, Options, default_pingora_conf};
-
-    /// Beside this, an idle connection holds Pingora's transport (0.8 KiB), its write buffer
-    /// (1.5 KiB) and tokio's task and I/O registration; one with TLS rustls's state, too.
-    #[tokio::test]
-    async fn what_waits_for_a_request_is_small() {
-        let (proxy, conf) = (
-            DynamicProxy::new(Options::default()),
-            default_pingora_conf(),
-        );
-        let options = FrontOptions {
-            limits: HeadLimits {
-                head: 1024,
-                target: 1024,
-                fields: 10,
-            },
-            head_timeout: LINGER,
-            handshake_timeout: LINGER,
-            idle_timeout: Some(LINGER),
-            intakes: Intakes::default(),
-            http2_streams: 100,
-            engine: Engine::Direct,
-        };
-        let (handler, control) = (proxy.proxy(&conf), proxy.register_handler());
-        let front = Arc::new(Front::new(handler, control, options, proxy.connections()));
-        let (transport, _client) = tokio::io::duplex(64);
-        let (_stop, shutdown) = tokio::sync::watch::channel(false);
-        let size =
-            size_of::<Connection>() + size_of_val(&front.attend(Box::new(transport), shutdown));
-        assert!(size <= 1536, "{size} bytes");
-    }
-}
+mod tests;

@@ -9,9 +9,9 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
+use super::caller::Caller;
 use super::fields::{At, FieldAt, Fields};
 use super::framing::Framing;
-use super::service::Caller;
 use crate::answer::{Refusal, grpc};
 use crate::route::{RequestHost, RequestPath, RequestTarget, TargetFormError};
 

@@ -1,17 +1,10 @@
 //! What becomes of a request: the stages, in the order in which they apply.
 
-use std::borrow::Cow;
-
 use futures_util::future::BoxFuture;
-use log::Level;
 
-use super::headers;
-use super::in_flight::InFlight;
+use super::admission::{Admission, OwnReply, Verdict};
 use super::policy::Policy;
-use super::record::Id;
-use super::rules::request::says_https;
 use super::stages::{challenge, https_listener, registration, route, tls_policy, well_formed};
-use crate::front::{Reply, Request};
 
 /// The stages. A new one is a file in `stages` and a line here.
 static STAGES: [Stage; 6] = [
@@ -55,71 +48,6 @@ impl Stage {
             ..Self::once(run)
         }
     }
-}
-
-/// A request on its way through the stages, and what they have found.
-pub(super) struct Admission<'r> {
-    pub(super) request: &'r Request,
-    /// Its host and path, as they are matched.
-    pub(super) host: &'r str,
-    pub(super) path: &'r str,
-    /// Whether the client is a proxy whose word is kept.
-    pub(super) is_trusted: bool,
-    /// Whether the client's side is encrypted, as far as we or a trusted proxy can tell.
-    pub(super) is_encrypted: bool,
-    /// Whether the client has shown a certificate.
-    pub(super) has_certificate: bool,
-    /// The route that takes the request, and its instance.
-    pub(super) in_flight: Option<InFlight>,
-}
-
-impl<'r> Admission<'r> {
-    pub(super) fn new(policy: &Policy, request: &'r Request) -> Self {
-        let caller = request.caller();
-        let is_trusted = headers::is_trusted(caller.address, &policy.options.trusted_proxies);
-        let client = caller.tls_client();
-        Self {
-            request,
-            host: request.host(),
-            path: request.path(),
-            is_trusted,
-            is_encrypted: caller.tls.is_some() || (is_trusted && says_https(request)),
-            has_certificate: client.is_some_and(|client| client.certificate.is_some()),
-            in_flight: None,
-        }
-    }
-
-    /// The id of the request: the client's, if it may choose and the text is one; else a new one.
-    pub(super) fn id(&self, policy: &Policy) -> Id {
-        let given = self.request.fields().get(policy.id_field);
-        match given {
-            Some(id) if policy.options.request_ids.accept && headers::is_id(id) => {
-                Id::from_slice(id)
-            }
-            _ => Id::from_slice(&headers::new_id()),
-        }
-    }
-}
-
-/// What a stage says.
-pub(super) enum Verdict {
-    /// Nothing: the next one is asked.
-    Pass,
-    /// The request is for the control service.
-    Control,
-    /// The proxy answers itself.
-    Reply(Box<OwnReply>),
-}
-
-/// A reply of the proxy's own, and what the log says about it.
-#[derive(Debug)]
-pub(super) struct OwnReply {
-    pub(super) reply: Reply,
-    /// The reason for programs.
-    pub(super) code: &'static str,
-    pub(super) level: Level,
-    /// The reason for the log.
-    pub(super) reason: Cow<'static, str>,
 }
 
 /// What becomes of a request.

@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, Ve
 use log::{debug, log};
 use pingora_timeout::timeout;
 
-use super::decide::{Admission, Outcome, OwnReply};
+use super::admission::{Admission, OwnReply};
+use super::decide::Outcome;
 use super::direct::{Connected, Direct};
 use super::grpc;
 use super::in_flight::InFlight;

@@ -9,30 +9,24 @@
 //! - `pingora` carries requests through Pingora's `ProxyHttp` instead, for `engine: pingora` and for
 //!   programs that mount it in a Pingora server of their own.
 
-mod chunks;
-mod context;
+mod admission;
 mod decide;
 mod direct;
-mod error;
 mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
 mod grpc;
-mod headers;
-mod heads;
 mod https;
 mod in_flight;
 mod options;
 mod peer;
 mod pingora;
 mod policy;
-mod pools;
 mod pump;
 mod record;
 mod request_body;
 mod responder;
 mod rules;
-mod session;
 mod stages;
 mod target_tls;
 mod tls_policy;
@@ -48,15 +42,15 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
-pub use context::Exchange;
 pub use options::{ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, Timeouts};
-pub use pingora::Gateway;
+pub use pingora::{Exchange, Gateway};
 pub(crate) use policy::ProxyErrorHandler;
 pub use stages::challenge::Challenges;
 pub use target_tls::{TargetTlsError, TargetTlsOptions};
 
 use crate::front::{Deadline, Decision, Downstream, Leash, Outcome, Request, Service};
-use decide::{Admission, Outcome as Decided, OwnReply};
+use admission::{Admission, OwnReply};
+use decide::Outcome as Decided;
 use direct::Direct;
 use in_flight::InFlight;
 use record::{Id, Record};

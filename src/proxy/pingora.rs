@@ -1,7 +1,13 @@
 //! The data path over Pingora's `ProxyHttp`, for `engine: pingora` and for programs that mount it in a
 //! Pingora server of their own: thin phases over the rules.
 
+mod chunks;
+mod context;
+mod error;
+mod heads;
+mod pools;
 mod replies;
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +25,21 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{BError, Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
-use super::chunks::NoChunks;
-use super::context::Exchange;
-use super::decide::{Admission, Outcome, OwnReply};
+use super::admission::{Admission, OwnReply};
+use super::decide::Outcome;
+use super::grpc;
 use super::options::{GatewayOptions, Timeouts};
 use super::peer::{self, Kind};
 use super::policy::{Policy, ProxyErrorHandler};
-use super::pools::Pools;
 use super::record::{End, Record};
 use super::rules::failure::{Failure, Fault};
 use super::rules::request::UpstreamRequest;
 use super::rules::retry::Attempted;
 use super::target_tls::Profiles;
-use super::{grpc, heads, session};
+use chunks::NoChunks;
+pub use context::Exchange;
+use pools::Pools;
+
 use crate::front::{Drained, Hold};
 use crate::registry::Registry;
 use crate::route::{Instance, PathPrefix};

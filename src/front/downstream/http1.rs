@@ -14,8 +14,7 @@ use super::super::connection::Connection;
 use super::super::fields::Field;
 use super::super::framing::{Body, Framing, LAST_CHUNK, put_chunk};
 use super::super::request::Request;
-use super::super::service::Ended;
-use super::{Downstream, DownstreamError, ResponseStart};
+use super::{Downstream, DownstreamError, Ended, ResponseStart};
 
 /// Data of this size and more is written from where it is, rather than copied behind what waits.
 const LARGE: usize = 4096;

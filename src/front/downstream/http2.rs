@@ -10,8 +10,7 @@ use super::super::connection::Connection;
 use super::super::fields::Field;
 use super::super::framing::Framing;
 use super::super::h2::{Reply, RequestBody};
-use super::super::service::Ended;
-use super::{Downstream, DownstreamError, ResponseStart};
+use super::{Downstream, DownstreamError, Ended, ResponseStart};
 
 /// A stream of HTTP/2 with a request on it.
 pub(in crate::front) struct Http2 {

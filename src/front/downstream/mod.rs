@@ -1,23 +1,19 @@
 //! The client's side of an exchange: how a response is written and a request's body is read, whatever HTTP
 //! the client speaks.
 
-mod http1;
-mod http2;
+pub(super) mod http1;
+pub(super) mod http2;
 
 use std::io;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, StatusCode};
 
-pub(in crate::front) use http1::Http1;
-pub(in crate::front) use http2::Http2;
-
 use super::chunked::BadChunk;
 use super::connection::Connection;
 use super::fields::Field;
 use super::framing::Framing;
 use super::leash::Drained;
-use super::service::Ended;
 
 /// Why a client's side does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -153,4 +149,15 @@ pub trait Downstream: Send {
     fn into_switched<'c>(self) -> Option<&'c mut Connection>
     where
         Self: 'c;
+}
+
+/// What has become of a connection when its exchange has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Another request may follow.
+    Kept,
+    /// The response is complete, and was the last.
+    Closed,
+    /// The client is not to take what it has for all.
+    Broken,
 }

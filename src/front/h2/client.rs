@@ -8,8 +8,8 @@ use std::time::Duration;
 use pingora_core::protocols::{Digest, Stream};
 use pingora_core::server::ShutdownWatch;
 
+use super::super::caller::Caller;
 use super::super::intake::Manner;
-use super::super::service::Caller;
 use super::resets::Resets;
 
 /// The client of a connection, as its streams know it.

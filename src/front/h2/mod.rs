@@ -24,7 +24,7 @@ use log::debug;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
-use super::downstream::Http2;
+use super::downstream::http2::Http2;
 use super::fields::decimal;
 use super::framing::Framing;
 use super::head::HeadError;

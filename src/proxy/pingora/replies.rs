@@ -6,15 +6,16 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 
 use super::Gateway;
+use super::context::Exchange;
+use super::session;
 use crate::answer::Refusal;
 use crate::answer::grpc::Status;
 use crate::front::{Hold, Reply};
-use crate::proxy::context::Exchange;
-use crate::proxy::decide::OwnReply;
+use crate::proxy::admission::OwnReply;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::record::{End, Record};
+use crate::proxy::responder;
 use crate::proxy::rules::failure::{self, Failure, Fault};
-use crate::proxy::{responder, session};
 use crate::registry::ProxyError;
 
 impl Gateway {

@@ -3,6 +3,7 @@
 //! keep an exchange waiting. Whatever carries a request calls them; none of them does I/O.
 
 pub(super) mod failure;
+pub(super) mod forwarding;
 pub(super) mod request;
 pub(super) mod response;
 pub(super) mod retry;

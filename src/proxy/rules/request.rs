@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use smallvec::SmallVec;
 
 use crate::front::{Field, Fields, Framing, Request, TlsClient, list};
-use crate::proxy::headers::{self, Client};
+use crate::proxy::rules::forwarding::{self, Client};
 
 /// A request as its upstream gets it.
 #[derive(Clone, Copy)]
@@ -309,7 +309,7 @@ impl<'a> UpstreamRequest<'a> {
     /// Tells the upstream who asked: behind what a trusted proxy said, otherwise in its place.
     fn write_forwarding(&self, said: &Said<'_>, out: &mut impl FieldSink) {
         let client = self.client();
-        let address = headers::address_text(client.address);
+        let address = forwarding::address_text(client.address);
         out.put_list("x-forwarded-for", &said.forwarded_for, &[&address]);
         // IPv6 in brackets and quotes (RFC 7239, 6).
         let (before, behind): (&[u8], &[u8]) = if memchr::memchr(b':', &address).is_some() {
@@ -332,7 +332,7 @@ impl<'a> UpstreamRequest<'a> {
         if !said.has_port {
             out.put(
                 b"x-forwarded-port",
-                &headers::port_text(client.named_port()),
+                &forwarding::port_text(client.named_port()),
             );
         }
         if let (Some(host), false) = (host, said.has_host) {
@@ -362,7 +362,7 @@ pub(in crate::proxy) fn says_https(request: &Request) -> bool {
             _ => {}
         }
     });
-    headers::claims_https(proto, forwarded)
+    forwarding::claims_https(proto, forwarded)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use log::Level;
 
-use crate::proxy::decide::{Admission, OwnReply, Verdict};
+use crate::proxy::admission::{Admission, OwnReply, Verdict};
 use crate::proxy::policy::Policy;
 
 /// Where an authority looks for the answer to a challenge; its token follows.

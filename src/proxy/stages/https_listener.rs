@@ -1,7 +1,7 @@
 //! Listeners that only send their clients to https.
 
 use super::deny;
-use crate::proxy::decide::{Admission, Verdict};
+use crate::proxy::admission::{Admission, Verdict};
 use crate::proxy::https;
 use crate::proxy::policy::Policy;
 use crate::proxy::tls_policy;

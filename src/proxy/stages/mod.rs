@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use log::Level;
 
-use super::decide::{Admission, OwnReply, Verdict};
+use super::admission::{Admission, OwnReply, Verdict};
 use super::https;
 use super::tls_policy::Denied;
 use crate::answer::Refusal;

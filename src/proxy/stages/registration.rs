@@ -1,6 +1,6 @@
 //! Registrations, which are for the control service.
 
-use crate::proxy::decide::{Admission, Verdict};
+use crate::proxy::admission::{Admission, Verdict};
 use crate::proxy::policy::Policy;
 
 pub(in crate::proxy) fn check(policy: &Policy, admission: &mut Admission<'_>) -> Verdict {

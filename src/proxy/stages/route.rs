@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use log::Level;
 
 use crate::front::Reply;
-use crate::proxy::decide::{Admission, OwnReply, Verdict};
+use crate::proxy::admission::{Admission, OwnReply, Verdict};
 use crate::proxy::policy::Policy;
 use crate::proxy::record::RequestSummary;
 use crate::registry::ProxyError;

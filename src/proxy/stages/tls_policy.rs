@@ -1,7 +1,7 @@
 //! What the route asks of the connection that a request came over.
 
 use super::deny;
-use crate::proxy::decide::{Admission, Verdict};
+use crate::proxy::admission::{Admission, Verdict};
 use crate::proxy::policy::Policy;
 use crate::proxy::tls_policy::Transport;
 

@@ -10,8 +10,9 @@ use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use http::Request;
 use log::debug;
 
+use super::key::Origin;
 use super::pool::Poolable;
-use super::socket::{Origin, Socket};
+use super::socket::Socket;
 
 /// What a upstream may send ahead of what its client takes.
 const WINDOW: u32 = 1024 * 1024;

@@ -3,6 +3,7 @@
 mod h2_connection;
 pub(super) mod http1;
 pub(super) mod http2;
+mod key;
 pub(super) mod pool;
 pub(super) mod response_reader;
 pub(super) mod socket;
@@ -17,7 +18,8 @@ use super::rules::response::{Asked, ResponseHead};
 use crate::front::{CHUNK_END, CHUNK_HEAD};
 
 pub(super) use h2_connection::H2Connection;
-pub(super) use socket::{KeyRef, Socket};
+pub(super) use key::KeyRef;
+pub(super) use socket::Socket;
 
 /// The most bytes of one read from either side.
 pub(super) const PIECE: usize = 64 * 1024;

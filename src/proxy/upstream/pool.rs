@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::socket::{KeyRef, Origin, UpstreamKey};
+use super::key::{KeyRef, Origin, UpstreamKey};
 
 /// The longest time between two looks at the idle connections: so long one may stay open that its
 /// target has closed.

@@ -3,34 +3,27 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use hashbrown::Equivalent;
 use nix::sys::socket::{setsockopt, sockopt};
 use pingora_core::server::configuration::ServerConf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+#[cfg(test)]
+use super::key::UpstreamKey;
+use super::key::{KeyRef, Origin};
 use super::pool::Poolable;
 use super::tls::{self, Profiles};
 use crate::proxy::peer::Address;
-use crate::route::{Instance, Protocol, Target, TargetTls};
+use crate::route::{Instance, Protocol, Target};
 
 /// A connection to an upstream that speaks HTTP/1, or does not speak yet.
 #[derive(Debug)]
 pub(in crate::proxy) struct Socket {
     stream: Stream,
     origin: Origin,
-}
-
-/// Where a connection leads, and since when.
-#[derive(Clone, Debug)]
-pub(in crate::proxy) struct Origin {
-    pub(in crate::proxy) key: UpstreamKey,
-    /// The serial number of the newest instance that there was when the connection was made.
-    pub(in crate::proxy) newest: u64,
 }
 
 #[derive(Debug)]
@@ -44,59 +37,6 @@ enum Stream {
 enum Raw {
     Tcp(TcpStream),
     Unix(UnixStream),
-}
-
-/// What a connection can be used for: a place, and how it is secured there. Connections of different
-/// settings never meet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::proxy) struct UpstreamKey {
-    endpoint: Endpoint,
-    tls: Option<Arc<TargetTls>>,
-}
-
-/// An [`Address`] to keep.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Endpoint {
-    Inet(SocketAddr),
-    Unix(Arc<str>),
-}
-
-/// An [`UpstreamKey`] to look up. Their hashes are the same: both are derived, from the same parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::proxy) struct KeyRef<'t> {
-    address: Address<'t>,
-    tls: Option<&'t TargetTls>,
-}
-
-impl<'t> KeyRef<'t> {
-    /// The key of an instance's target at one of its addresses.
-    pub(in crate::proxy) fn new(target: &'t Target, address: Address<'t>) -> Self {
-        Self {
-            address,
-            tls: target.tls.as_deref(),
-        }
-    }
-
-    fn to_owned(self) -> UpstreamKey {
-        UpstreamKey {
-            endpoint: match self.address {
-                Address::Inet(address) => Endpoint::Inet(address),
-                Address::Unix(path) => Endpoint::Unix(path.into()),
-            },
-            tls: self.tls.cloned().map(Arc::new),
-        }
-    }
-}
-
-impl Equivalent<UpstreamKey> for KeyRef<'_> {
-    fn equivalent(&self, key: &UpstreamKey) -> bool {
-        let is_there = match (self.address, &key.endpoint) {
-            (Address::Inet(address), Endpoint::Inet(other)) => address == *other,
-            (Address::Unix(path), Endpoint::Unix(other)) => *path == **other,
-            _ => false,
-        };
-        is_there && self.tls == key.tls.as_deref()
-    }
 }
 
 /// This machine's addresses to connect from; without any, as the system chooses.
@@ -179,10 +119,7 @@ impl Socket {
     /// A connection that is there already.
     #[cfg(test)]
     pub(in crate::proxy) fn unix(stream: UnixStream, path: &str, newest: u64) -> Self {
-        let key = UpstreamKey {
-            endpoint: Endpoint::Unix(path.into()),
-            tls: None,
-        };
+        let key = UpstreamKey::unix(path);
         Self {
             stream: Stream::Raw(Raw::Unix(stream)),
             origin: Origin { key, newest },

@@ -16,10 +16,10 @@ use crate::answer::grpc::{self, Status};
 use crate::front::{Caller, Framing, Hold, HttpsRedirect, Reply, Request, list};
 
 /// How long the rest of a refused request's body is read, so that the client sees the reply.
-pub(super) const DRAIN: Duration = Duration::from_secs(2);
+pub(in crate::proxy) const DRAIN: Duration = Duration::from_secs(2);
 
 /// The request of a session, read for the rules.
-pub(super) fn request(session: &mut Session) -> Request {
+pub(in crate::proxy) fn request(session: &mut Session) -> Request {
     drop_other_upgrades(session);
     let framing = framing(session);
     let request = session.req_header();
@@ -101,14 +101,14 @@ fn caller(session: &Session) -> Caller {
 }
 
 /// Whether the client has the head of its response; interim ones do not count.
-pub(super) fn has_begun(session: &Session) -> bool {
+pub(in crate::proxy) fn has_begun(session: &Session) -> bool {
     session.response_written().is_some_and(|response| {
         !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
     })
 }
 
 /// Keeps interim responses from a client of HTTP/1.0, which knows none (RFC 9110, 15.2).
-pub(super) fn spare_interim(session: &mut Session) {
+pub(in crate::proxy) fn spare_interim(session: &mut Session) {
     let is_http10 = session.req_header().version == Version::HTTP_10;
     if let ServerSession::H1(session) = session.as_downstream_mut() {
         session.set_ignore_info_resp(is_http10);
@@ -117,7 +117,7 @@ pub(super) fn spare_interim(session: &mut Session) {
 
 /// Closes the connection after a response that comes before the end of the request's body: the rest
 /// of it may never come, and could not be told from the next request.
-pub(super) fn close_if_body_is_left(session: &mut Session) {
+pub(in crate::proxy) fn close_if_body_is_left(session: &mut Session) {
     if !session.is_body_done() {
         session.set_keepalive(None);
     }
@@ -125,7 +125,7 @@ pub(super) fn close_if_body_is_left(session: &mut Session) {
 
 /// Waits only for a moment for a body whose client was to be told whether to send it, and was told
 /// no; otherwise both connections would wait until the client closes its own.
-pub(super) fn stop_expecting(session: &mut Session, status: StatusCode) {
+pub(in crate::proxy) fn stop_expecting(session: &mut Session, status: StatusCode) {
     let is_refusal = status.is_client_error() || status.is_server_error();
     if is_refusal && session.req_header().headers.contains_key(EXPECT) && !session.is_body_done() {
         session.set_read_timeout(Some(DRAIN));
@@ -134,7 +134,11 @@ pub(super) fn stop_expecting(session: &mut Session, status: StatusCode) {
 
 /// Makes a final response the proxy's own message (RFC 9110, 7.6), and sees to its connection; with
 /// `is_unbounded`, its body has no length.
-pub(super) fn settle(session: &mut Session, response: &mut ResponseHeader, is_unbounded: bool) {
+pub(in crate::proxy) fn settle(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    is_unbounded: bool,
+) {
     response.set_version(Version::HTTP_11);
     close_if_body_is_left(session);
     stop_expecting(session, response.status);
@@ -146,7 +150,7 @@ pub(super) fn settle(session: &mut Session, response: &mut ResponseHeader, is_un
 }
 
 /// Writes a reply of the proxy's own.
-pub(super) async fn write(session: &mut Session, reply: Reply) -> Result<()> {
+pub(in crate::proxy) async fn write(session: &mut Session, reply: Reply) -> Result<()> {
     let (status, fields, body) = reply.into_parts();
     let mut head = ResponseHeader::build(status, Some(fields.len() + 2))?;
     for (name, value) in &fields {
@@ -170,7 +174,7 @@ pub(super) async fn write(session: &mut Session, reply: Reply) -> Result<()> {
 }
 
 /// Ends the response to a call of gRPC that has begun: its trailers say what went wrong.
-pub(super) async fn end_call(
+pub(in crate::proxy) async fn end_call(
     session: &mut Session,
     refusal: &Refusal,
     status: Status,
@@ -185,14 +189,17 @@ pub(super) async fn end_call(
 }
 
 /// Whether the response that has begun is one to a call of gRPC.
-pub(super) fn is_call_begun(session: &Session) -> bool {
+pub(in crate::proxy) fn is_call_begun(session: &Session) -> bool {
     let response = session.response_written();
     let kind = response.and_then(|response| response.headers.get(http::header::CONTENT_TYPE));
     kind.is_some_and(|kind| grpc::is_media_type(kind.as_bytes()))
 }
 
 /// Ends a failed exchange whose client has been told a status, or nothing; the status for Pingora.
-pub(super) async fn finish(session: &mut Session, told: Result<Option<StatusCode>>) -> u16 {
+pub(in crate::proxy) async fn finish(
+    session: &mut Session,
+    told: Result<Option<StatusCode>>,
+) -> u16 {
     match told {
         Ok(Some(status)) => {
             drain(session).await;

@@ -10,28 +10,28 @@ const LONGEST_ID: usize = 128;
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Client {
+pub(in crate::proxy) struct Client {
     /// The peer's address; none behind a Unix socket.
-    pub(super) address: Option<IpAddr>,
+    pub(in crate::proxy) address: Option<IpAddr>,
     /// Whether the client's side is encrypted.
-    pub(super) is_tls: bool,
+    pub(in crate::proxy) is_tls: bool,
     /// The port that the request names.
-    pub(super) port: Option<u16>,
+    pub(in crate::proxy) port: Option<u16>,
 }
 
 impl Client {
-    pub(super) fn scheme(self) -> &'static str {
+    pub(in crate::proxy) fn scheme(self) -> &'static str {
         if self.is_tls { "https" } else { "http" }
     }
 
     /// The port that the request was sent to, by its `Host` or its scheme, as the original has it.
-    pub(super) fn named_port(self) -> u16 {
+    pub(in crate::proxy) fn named_port(self) -> u16 {
         self.port.unwrap_or(if self.is_tls { 443 } else { 80 })
     }
 }
 
 /// Whether an address belongs to a proxy whose word is taken.
-pub(super) fn is_trusted(address: Option<IpAddr>, trusted: &[IpNet]) -> bool {
+pub(in crate::proxy) fn is_trusted(address: Option<IpAddr>, trusted: &[IpNet]) -> bool {
     !trusted.is_empty()
         && address.is_some_and(|address| {
             let address = address.to_canonical();
@@ -40,10 +40,10 @@ pub(super) fn is_trusted(address: Option<IpAddr>, trusted: &[IpNet]) -> bool {
 }
 
 /// A short text.
-pub(super) type Text = SmallVec<[u8; 48]>;
+pub(in crate::proxy) type Text = SmallVec<[u8; 48]>;
 
 /// An address as it is written, or that it is not known.
-pub(super) fn address_text(address: Option<IpAddr>) -> Text {
+pub(in crate::proxy) fn address_text(address: Option<IpAddr>) -> Text {
     let mut text = Text::new();
     match address.map(|address| address.to_canonical()) {
         // What nearly every request needs, without the machinery of formats.
@@ -62,7 +62,7 @@ pub(super) fn address_text(address: Option<IpAddr>) -> Text {
 }
 
 /// A port as it is written.
-pub(super) fn port_text(port: u16) -> Text {
+pub(in crate::proxy) fn port_text(port: u16) -> Text {
     let mut text = Text::new();
     put_decimal(&mut text, port);
     text
@@ -81,7 +81,7 @@ fn put_decimal(text: &mut Text, number: u16) {
 /// Whether the proxy in front of this one says that its client's side is encrypted, by the last line of
 /// each of its two fields. Its own word is the last of a list; if its fields contradict each other, it does
 /// not.
-pub(super) fn claims_https(proto: Option<&str>, forwarded: Option<&str>) -> bool {
+pub(in crate::proxy) fn claims_https(proto: Option<&str>, forwarded: Option<&str>) -> bool {
     let scheme = proto.map(|list| {
         let word = list.rsplit(',').next().unwrap_or_default();
         word.trim().eq_ignore_ascii_case("https")
@@ -128,7 +128,7 @@ fn scheme_of_forwarded(line: &str) -> Option<bool> {
 }
 
 /// A new id.
-pub(super) fn new_id() -> [u8; 32] {
+pub(in crate::proxy) fn new_id() -> [u8; 32] {
     hexadecimal(fastrand::u128(..))
 }
 
@@ -148,7 +148,7 @@ fn hexadecimal(number: u128) -> [u8; 32] {
 }
 
 /// Whether a text can be an id.
-pub(super) fn is_id(text: &[u8]) -> bool {
+pub(in crate::proxy) fn is_id(text: &[u8]) -> bool {
     (1..=LONGEST_ID).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
 }
 

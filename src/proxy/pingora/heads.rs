@@ -6,13 +6,13 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{BError, Error, ErrorType, Result};
 use pingora_proxy::Session;
 
-use super::rules::request::{Hop, UpstreamRequest};
-use super::rules::response::{Asked, ResponseError, ResponseHead, StatusLine};
 use crate::front::{Fields, Framing};
+use crate::proxy::rules::request::{Hop, UpstreamRequest};
+use crate::proxy::rules::response::{Asked, ResponseError, ResponseHead, StatusLine};
 
 /// Makes the head that Pingora is about to send to an upstream the one that the rules have. `name` is the
 /// upstream's own, for one of HTTP/2 that is asked by a client that names none.
-pub(super) fn to_upstream(
+pub(in crate::proxy) fn to_upstream(
     request: &mut RequestHeader,
     upstream: UpstreamRequest<'_>,
     name: &str,
@@ -64,17 +64,17 @@ fn has_same(one: &HeaderMap, other: &HeaderMap, name: &HeaderName) -> bool {
 
 /// What is to be known of a response whose head has been passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Passed {
+pub(in crate::proxy) struct Passed {
     /// Whether it has an id of the upstream's own.
-    pub(super) has_id: bool,
+    pub(in crate::proxy) has_id: bool,
     /// Whether its body has no length. Clients of HTTP/1.0 get it until their connection ends.
-    pub(super) is_unbounded: bool,
+    pub(in crate::proxy) is_unbounded: bool,
     /// Whether it announces a body that it cannot have, which may then follow.
-    pub(super) announces_absent_body: bool,
+    pub(in crate::proxy) announces_absent_body: bool,
 }
 
 /// Makes the head of an upstream's response the one that the client is to get.
-pub(super) fn to_client(
+pub(in crate::proxy) fn to_client(
     session: &Session,
     response: &mut ResponseHeader,
     id_field: &str,

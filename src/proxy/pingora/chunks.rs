@@ -12,7 +12,7 @@ use pingora_core::modules::http::{HttpModule, HttpModuleBuilder, Module};
 
 /// Makes the module of each request. Pingora decides on chunks behind the last filter of the proxy, and
 /// asks only its modules after that.
-pub(super) struct NoChunks;
+pub(in crate::proxy) struct NoChunks;
 
 /// Whether the client of a request speaks HTTP/1.0.
 #[derive(Default)]

@@ -5,15 +5,15 @@ use std::io;
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
-use super::rules::failure::{Failure, Fault, Reason, bad_chunk};
-use super::rules::retry::Loss;
 use crate::answer::Refusal;
 use crate::front::{BadChunk, Drained, OriginSilent};
+use crate::proxy::rules::failure::{Failure, Fault, Reason, bad_chunk};
+use crate::proxy::rules::retry::Loss;
 use crate::registry::ProxyError;
 
 impl Failure {
     /// Reads Pingora's error; `was_idle` is whether the try went over a connection that had been idle.
-    pub(super) fn of_pingora(error: &Error, was_idle: bool) -> Self {
+    pub(in crate::proxy) fn of_pingora(error: &Error, was_idle: bool) -> Self {
         Self {
             fault: Fault::of(error),
             reason: Reason::Pingora(error.to_string()),
@@ -143,8 +143,8 @@ fn of_client(kind: &ErrorType) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::failure::refusal;
     use super::*;
+    use crate::proxy::rules::failure::refusal;
     use pingora_core::BError;
 
     fn fault(kind: ErrorType, source: ErrorSource) -> Fault {

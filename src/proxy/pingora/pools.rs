@@ -10,7 +10,7 @@ const COUNTERS: usize = 64;
 /// The groups of idle connections, one for each instance: those of a replaced instance are never used
 /// again, and connections of different settings never meet.
 #[derive(Debug)]
-pub(super) struct Pools {
+pub(in crate::proxy) struct Pools {
     /// Whether idle connections are kept.
     keeps: bool,
     /// How often idle connections of instances have been given up; an instance's counter is that at its
@@ -29,18 +29,18 @@ impl Default for Pools {
 
 impl Pools {
     /// Keeps no idle connections.
-    pub(super) fn keep_none(&mut self) {
+    pub(in crate::proxy) fn keep_none(&mut self) {
         self.keeps = false;
     }
 
     /// Whether idle connections are kept.
-    pub(super) fn keeps(&self) -> bool {
+    pub(in crate::proxy) fn keeps(&self) -> bool {
         self.keeps
     }
 
     /// The group of an instance's connections; with `fresh`, one that nobody else has, so that the
     /// request meets a new connection.
-    pub(super) fn group(&self, instance: &Instance, fresh: bool) -> u64 {
+    pub(in crate::proxy) fn group(&self, instance: &Instance, fresh: bool) -> u64 {
         if fresh || !self.keeps {
             return fastrand::u64(..);
         }
@@ -54,7 +54,7 @@ impl Pools {
 
     /// Has nobody use the connections that lead to an instance by now: one of them may have bytes on their
     /// way that no response announces.
-    pub(super) fn give_up(&self, instance: &Instance) {
+    pub(in crate::proxy) fn give_up(&self, instance: &Instance) {
         if let Some(counter) = self.counter(instance) {
             counter.fetch_add(1, Ordering::Relaxed);
         }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use log::Level;
 use pingora_core::{Error, ErrorType, Result};
 
-use super::decide::OwnReply;
-use super::options::Timeouts;
-use super::peer::Kind;
-use super::record::Record;
-use super::rules::failure::Failure;
+use crate::proxy::admission::OwnReply;
+use crate::proxy::options::Timeouts;
+use crate::proxy::peer::Kind;
+use crate::proxy::record::Record;
+use crate::proxy::rules::failure::Failure;
 
 /// How many interim responses an app may send before the final one.
 const MOST_INTERIM: u32 = 100;
@@ -19,32 +19,32 @@ const MOST_INTERIM: u32 = 100;
 #[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 pub struct Exchange {
     /// What is known of it; none before its head has been read.
-    pub(super) record: Option<Record>,
+    pub(in crate::proxy) record: Option<Record>,
     /// Whether the client is a proxy whose word is kept.
-    pub(super) is_trusted: bool,
+    pub(in crate::proxy) is_trusted: bool,
     /// Whether the client has shown a certificate.
-    pub(super) has_certificate: bool,
+    pub(in crate::proxy) has_certificate: bool,
     /// Who keeps the limits on the app's pauses.
-    pub(super) kind: Kind,
+    pub(in crate::proxy) kind: Kind,
     /// Which address is tried: those of the chosen instance, the preferred one first, then those of the
     /// route's other instances.
-    pub(super) attempt: usize,
+    pub(in crate::proxy) attempt: usize,
     /// The index of the instance that is tried.
-    pub(super) aimed: usize,
+    pub(in crate::proxy) aimed: usize,
     /// Whether the route has to be decided on again before the next try.
-    pub(super) is_stale: bool,
+    pub(in crate::proxy) is_stale: bool,
     /// Set once the request was sent again, over a new connection.
-    pub(super) is_resent: bool,
+    pub(in crate::proxy) is_resent: bool,
     /// What was decided when the request was to be sent again: the proxy answers it itself.
-    pub(super) own: Option<Box<OwnReply>>,
+    pub(in crate::proxy) own: Option<Box<OwnReply>>,
     /// Why an address could not be connected to, if that says more than that nobody listens there.
-    pub(super) unreachable: Option<Failure>,
+    pub(in crate::proxy) unreachable: Option<Failure>,
     /// Whether the app has begun its response.
-    pub(super) has_begun: bool,
+    pub(in crate::proxy) has_begun: bool,
     /// The limits of this exchange.
-    pub(super) timeouts: Timeouts,
+    pub(in crate::proxy) timeouts: Timeouts,
     /// Whether the limits are those of a call of gRPC with a deadline.
-    pub(super) has_deadline: bool,
+    pub(in crate::proxy) has_deadline: bool,
     began: Began,
     interim: u32,
 }
@@ -61,13 +61,13 @@ impl Default for Began {
 
 impl Exchange {
     /// How long ago the request came.
-    pub(super) fn age(&self) -> Duration {
+    pub(in crate::proxy) fn age(&self) -> Duration {
         self.began.0.elapsed()
     }
 
     /// Counts an interim response. They are no reason to wait for the final one without an end; for a
     /// request without a body the time for that began when it came.
-    pub(super) fn count_interim(&mut self) -> Result<()> {
+    pub(in crate::proxy) fn count_interim(&mut self) -> Result<()> {
         self.interim += 1;
         let is_waiting = self.kind == Kind::Plain && !self.has_deadline;
         let is_late = self
@@ -85,7 +85,7 @@ impl Exchange {
     }
 
     /// Writes a line about the request into the log.
-    pub(super) fn log(&self, level: Level, text: &dyn std::fmt::Display) {
+    pub(in crate::proxy) fn log(&self, level: Level, text: &dyn std::fmt::Display) {
         if let Some(record) = &self.record {
             log::log!(level, "{record}: {text}");
         }
