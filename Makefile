@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz-api bench bench-quick bench-parts bench-ready bench-cores guard guard-accept check
+.PHONY: help build run test fuzz fuzz-api bench bench-quick bench-parts bench-ready bench-cores guard guard-accept check
 
 CARGO ?= cargo
 # The folder that cargo builds into.
@@ -17,7 +17,7 @@ BENCH := $(abspath $(TARGET))/bench
 ARGS ?=
 PEERS = PATH="$$PATH:/usr/sbin" $(CARGO) bench --locked --bench peers -- --npm $(BENCH)/npm --out $(BENCH) \
 	--proxy $(BENCH)/dynamic-reverse-proxy
-# How long `make fuzz-api` takes.
+# How long `make fuzz-api` takes, and each target of `make fuzz`.
 SECONDS ?= 600
 # The configuration of `make run`; empty for the defaults.
 CONF ?=
@@ -41,6 +41,14 @@ test: ## Run every test, those of the data path under both engines
 	@echo 'The tests of the data path, with engine: pingora:'
 	ENGINE=pingora SCHEMATHESIS=$(SCHEMATHESIS) GRPCIO=$(GRPCIO) \
 		$(CARGO) test --locked --test it -- $$(scripts/engine-tests)
+
+# RUSTC_BOOTSTRAP: only with it does a stable compiler count what libFuzzer goes by.
+fuzz: ## Run every fuzz target, each for SECONDS=600
+	@scripts/prerequisites build
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
+	@for target in $$($(CARGO) fuzz list); do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -timeout=10 || exit; \
+	done
 
 fuzz-api: ## Check the control API against its description with new requests, for SECONDS=600
 	@scripts/prerequisites build test

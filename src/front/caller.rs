@@ -51,7 +51,6 @@ impl Caller {
     }
 
     /// A caller of whom nothing is known.
-    #[cfg(test)]
     pub(crate) fn nobody() -> Self {
         Self::of(None, None, None, HttpsRedirect::Off, true)
     }

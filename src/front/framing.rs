@@ -4,7 +4,7 @@ use super::chunked::{BadChunk, ChunkPiece, ChunkScan};
 
 /// How the end of a body is told (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// There is none.
     None,
     /// So many bytes.

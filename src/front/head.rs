@@ -6,6 +6,7 @@
 
 use std::mem::MaybeUninit;
 
+use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode, Version};
 use thiserror::Error;
 
@@ -146,6 +147,45 @@ impl HeadScan {
         }
         self.seen = buffer.len();
         Ok(None)
+    }
+}
+
+/// The head and its length, if it is complete; then it stands at the front of `buffer`.
+///
+/// Neither depends on how the bytes were cut into reads: what is behind the most that a head may have is
+/// not looked at.
+pub(super) fn take(
+    scan: &mut HeadScan,
+    buffer: &mut BytesMut,
+    limits: &HeadLimits,
+) -> Result<Option<(usize, Http1Head)>, HeadError> {
+    let within = buffer.get(..limits.head).unwrap_or(buffer);
+    let Some(end) = scan.end(within)? else {
+        return if buffer.len() > limits.head {
+            Err(too_long(within))
+        } else {
+            Ok(None)
+        };
+    };
+    let blank = empty_lines(within);
+    buffer.advance(blank);
+    let length = end - blank;
+    let text = buffer.get(..length).unwrap_or_default();
+    read(text, limits).map(|head| Some((length, head)))
+}
+
+/// How many bytes of empty lines come first. A CR alone is none.
+fn empty_lines(buffer: &[u8]) -> usize {
+    let lines = buffer.chunks_exact(2);
+    2 * lines.take_while(|line| *line == b"\r\n").count()
+}
+
+/// What is too long in a head without an end: the target, if the first line has no end either.
+fn too_long(within: &[u8]) -> HeadError {
+    if memchr::memchr(b'\n', within).is_some() {
+        HeadError::HeadTooLong
+    } else {
+        HeadError::TargetTooLong
     }
 }
 

@@ -21,6 +21,8 @@ mod farewell;
 mod fields;
 mod frames;
 mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod greeting;
 mod h2;
@@ -46,7 +48,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use http::StatusCode;
 use log::debug;
 use pingora_core::apps::ServerApp;
@@ -72,7 +74,7 @@ pub(crate) use framing::{
 use greeting::{Greeting, Speech};
 pub(crate) use h2::poll_room;
 pub(crate) use head::HeadLimits;
-use head::{HeadError, HeadScan};
+use head::HeadScan;
 pub(crate) use hold::Hold;
 pub use idle::Deadline;
 pub(crate) use intake::Intakes;
@@ -82,7 +84,6 @@ pub use leash::Leash;
 pub(crate) use leash::{Drained, FAREWELL};
 pub(crate) use patience::OriginSilent;
 pub(crate) use reply::{DRAIN, Reply, drain};
-use request::Http1Head;
 pub use request::Request;
 #[cfg(test)]
 pub(crate) use request::tests::request as test_request;
@@ -374,7 +375,7 @@ where
         buffer: &mut BytesMut,
     ) -> Option<Next> {
         match connection.greeting.heard(buffer) {
-            Speech::Http1 => match self.head(scan, buffer) {
+            Speech::Http1 => match head::take(scan, buffer, &self.options.limits) {
                 Ok(None) => None,
                 Ok(Some((length, head))) => {
                     let mut bytes = std::mem::take(buffer);
@@ -387,40 +388,6 @@ where
             Speech::Http2 => Some(Next::Http2(std::mem::take(buffer))),
             Speech::Tls => Some(Next::Alert),
             Speech::Open => None,
-        }
-    }
-
-    /// The head and its length, if it is complete; then it stands at the front of `buffer`.
-    fn head(
-        &self,
-        scan: &mut HeadScan,
-        buffer: &mut BytesMut,
-    ) -> Result<Option<(usize, Http1Head)>, HeadError> {
-        let Some(end) = scan.end(buffer)? else {
-            let too_long = buffer.len() > self.options.limits.head;
-            return if too_long {
-                Err(self.too_long(buffer))
-            } else {
-                Ok(None)
-            };
-        };
-        let blank = buffer
-            .iter()
-            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-            .count();
-        buffer.advance(blank);
-        let length = end - blank;
-        let text = buffer.get(..length).unwrap_or_default();
-        head::read(text, &self.options.limits).map(|head| Some((length, head)))
-    }
-
-    /// What is too long in a head without an end: the target, if the first line has no end either.
-    fn too_long(&self, buffer: &[u8]) -> HeadError {
-        let within = buffer.get(..self.options.limits.head).unwrap_or_default();
-        if memchr::memchr(b'\n', within).is_some() {
-            HeadError::HeadTooLong
-        } else {
-            HeadError::TargetTooLong
         }
     }
 

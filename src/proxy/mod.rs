@@ -13,6 +13,8 @@ mod admission;
 mod decide;
 mod direct;
 mod exchange;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod https;
 mod in_flight;

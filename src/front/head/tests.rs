@@ -7,11 +7,21 @@ const LIMITS: HeadLimits = HeadLimits {
 };
 
 fn verdict(text: &str) -> Result<Framing, HeadError> {
-    let end = HeadScan::default()
-        .end(text.as_bytes())?
-        .expect("a complete head");
-    let blank = text.len() - text.trim_start_matches("\r\n").len();
-    read(&text.as_bytes()[blank..end], &LIMITS).map(|head| head.framing)
+    let mut buffer = BytesMut::from(text);
+    let head = take(&mut HeadScan::default(), &mut buffer, &LIMITS)?;
+    Ok(head.expect("a complete head").1.framing)
+}
+
+/// The verdict on what comes in these pieces.
+fn heard<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Result<bool, HeadError> {
+    let (mut scan, mut buffer) = (HeadScan::default(), BytesMut::new());
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        if take(&mut scan, &mut buffer, &LIMITS)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[test]
@@ -60,6 +70,8 @@ fn what_pingora_would_let_through_is_refused() {
         ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", E::BareLineFeed),
         ("GET / b HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
         ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
+        ("\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
+        ("\r\n\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
         ("GET /\r\nHost: a\r\n\r\n", E::RequestLine),
         ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", E::RequestLine),
         ("PRI * HTTP/2.0\r\n\r\n", E::Version),
@@ -134,5 +146,36 @@ fn end_is_found_wherever_the_reads_cut() {
         let mut scan = HeadScan::default();
         assert_eq!(scan.end(&text[..cut]), Ok(None), "{cut}");
         assert_eq!(scan.end(text), Ok(Some(27)), "{cut}");
+    }
+}
+
+#[test]
+fn what_is_too_long_is_refused_wherever_the_reads_cut() {
+    use HeadError as E;
+    let field = |length: usize| {
+        let (start, end) = ("GET / HTTP/1.1\r\nHost: a\r\nX: ", "\r\n\r\n");
+        let value = "x".repeat(length - start.len() - end.len());
+        format!("{start}{value}{end}")
+    };
+    let cases = [
+        (field(4096), Ok(true)),
+        (field(4097), Err(E::HeadTooLong)),
+        (format!("\r\n{}", field(4094)), Ok(true)),
+        (format!("\r\n{}", field(4095)), Err(E::HeadTooLong)),
+        (
+            field(5000).replace("\r\n\r\n", "\n\r\n"),
+            Err(E::HeadTooLong),
+        ),
+        (
+            format!("GET /{}", field(5000).replace("\r\n", "")),
+            Err(E::TargetTooLong),
+        ),
+        ("\r\n".repeat(2049), Err(E::HeadTooLong)),
+    ];
+    for (text, verdict) in cases {
+        let start = &text[..20];
+        assert_eq!(heard([text.as_bytes()]), verdict, "{start:?}");
+        assert_eq!(heard(text.as_bytes().chunks(1)), verdict, "{start:?}");
+        assert_eq!(heard(text.as_bytes().chunks(1000)), verdict, "{start:?}");
     }
 }
