@@ -40,6 +40,7 @@ pub enum Ask {
 
 /// What has been heard of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 pub struct Heard {
     /// The statuses of interim responses, and the fields that are for the client.
     pub interim: Vec<(u16, Vec<OwnedField>)>,
