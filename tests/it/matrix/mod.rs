@@ -32,7 +32,7 @@ use case::{Case, Seen};
 use pair::{Client, Pair, Upstream};
 use upstream::Server;
 
-const TIMEOUTS: &str = "timeouts: {first_byte: 2s, between_bytes: 30s, client_body: 30s}";
+const TIMEOUTS: &str = "timeouts: {first_byte: 4s, between_bytes: 30s, client_body: 30s}";
 
 /// How many cells of a pair are run at a time.
 const AT_A_TIME: usize = 8;
