@@ -47,7 +47,8 @@ fuzz: ## Run every fuzz target, each for SECONDS=600
 	@scripts/prerequisites build
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked
 	@for target in $$($(CARGO) fuzz list); do \
-		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) -timeout=10 || exit; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- \
+			-max_total_time=$(SECONDS) -timeout=10 -dict=fuzz/http.dict || exit; \
 	done
 
 fuzz-api: ## Check the control API against its description with new requests, for SECONDS=600
