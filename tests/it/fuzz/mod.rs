@@ -1,6 +1,7 @@
 //! What the fuzz targets (`fuzz/`) do, here with bytes at random for a moment.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing)] // A fault is to end the test.
+#![allow(clippy::similar_names)] // What is heard is of heads.
 
 mod chunked;
 mod cuts;
