@@ -238,7 +238,7 @@ fn compare(head: &RequestHead, fields: &[OwnedField], is_trusted: bool, is_upgra
     let is_nominated = |name: &[u8]| options.iter().any(|other| name.eq_ignore_ascii_case(other));
     let foreign: Vec<&OwnedField> = fields
         .iter()
-        .filter(|(name, _)| !is_among(&OWN, name) && !(is_upgrade && is_among(&HOP, name)))
+        .filter(|(name, _)| !(is_among(&OWN, name) || is_upgrade && is_among(&HOP, name)))
         .collect();
     for (name, _) in &foreign {
         assert!(!is_nominated(name) && !is_among(&HOP, name));
