@@ -220,7 +220,9 @@ impl<'b> Said<'b> {
 
     /// What a response without a body says of the one that it would have.
     fn announced(&self, status: StatusCode, asked: Asked) -> Framing {
-        if asked != Asked::Head && status != StatusCode::NOT_MODIFIED {
+        // RFC 9110, 8.6; RFC 9112, 6.1: these have no length and no coding, whatever the method is.
+        let has_none = status.is_informational() || status == StatusCode::NO_CONTENT;
+        if has_none || (asked != Asked::Head && status != StatusCode::NOT_MODIFIED) {
             return Framing::None;
         }
         match self.framing(StatusCode::OK, Asked::Body) {
@@ -400,6 +402,20 @@ mod tests {
         ];
         for (text, error) in cases {
             assert_eq!(read(text, Asked::Body), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_head_that_could_have_a_body_announces_one() {
+        let announced = |status: &str, asked| {
+            let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\n");
+            with(&text, asked, |head| head.announced).unwrap()
+        };
+        assert_eq!(announced("200", Asked::Head), Framing::Length(5));
+        assert_eq!(announced("304", Asked::Body), Framing::Length(5));
+        for asked in [Asked::Head, Asked::Body] {
+            assert_eq!(announced("204", asked), Framing::None);
+            assert_eq!(announced("103", asked), Framing::None);
         }
     }
 
