@@ -138,7 +138,7 @@ pub fn chunked_data<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<u8>,
     (data, Verdict::Open)
 }
 
-/// The same data, as it is extracted in place; none of a body that is refused.
+/// The data of a chunked body, extracted in place; `None` if the body is refused.
 pub fn chunked_extract<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Option<(Vec<u8>, bool)> {
     let (mut body, mut data) = (Body::new(Framing::Chunked), Vec::new());
     for piece in pieces {

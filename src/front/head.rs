@@ -174,7 +174,7 @@ pub(super) fn take(
     read(text, limits).map(|head| Some((length, head)))
 }
 
-/// How many bytes of empty lines come first. A CR alone is none.
+/// How many bytes of empty lines come first. A CR without its LF is not an empty line.
 fn empty_lines(buffer: &[u8]) -> usize {
     let lines = buffer.chunks_exact(2);
     2 * lines.take_while(|line| *line == b"\r\n").count()

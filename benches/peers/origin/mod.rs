@@ -27,7 +27,7 @@ pub(crate) const METHOD: &str = "/bench.Echo/Unary";
 pub(crate) struct Origin {
     /// HTTP/1.1 and WebSocket.
     pub(crate) http1: u16,
-    /// The same over TLS.
+    /// HTTP/1.1 over TLS 1.3.
     pub(crate) https: u16,
     /// gRPC: HTTP/2 without TLS.
     pub(crate) grpc: u16,

@@ -1,6 +1,6 @@
 //! Where reads cut bytes.
 
-/// The same bytes in three ways: in one piece, in single bytes, and in pieces as the data says.
+/// The bytes of an input, cut into reads in three ways: in one piece, in single bytes, and in pieces as the data says.
 pub(super) struct Cuts<'d> {
     pub(super) bytes: &'d [u8],
     lengths: &'d [u8],
