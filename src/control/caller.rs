@@ -1,10 +1,10 @@
 //! Who asks: from a connection and its request to the registry's [`Actor`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, HOST};
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::Control;
 use super::input;
-use super::peer::{self, Local, Peer};
+use super::peer::{self, Asker, Peer};
 use super::problem::Problem;
 use super::tokens::Tokens;
 use crate::registry::{Action, Actor, RegisterError, Rights, Scope};
@@ -80,18 +80,14 @@ impl Callers {
     }
 
     /// Who asks on a control listener.
-    async fn on_control(
-        &self,
-        peer: Peer,
-        local: Local,
-        fields: &HeaderMap,
-    ) -> Result<Actor, Problem> {
-        if let Some(actor) = self.by_token(peer, fields).await {
+    async fn on_control(&self, asker: &Asker, fields: &HeaderMap) -> Result<Actor, Problem> {
+        let peer = asker.peer;
+        if let Some(actor) = self.by_token(asker, fields).await {
             return actor.map_err(|wrong| wrong.problem());
         }
         if peer == Peer::Unix {
             // Its mode is the guard, and no web page reaches it.
-            return Ok(Actor::local(from(peer)));
+            return Ok(asker.as_local());
         }
         if self.tokens.is_some() {
             return Err(missing());
@@ -100,9 +96,9 @@ impl Callers {
             let detail = "Only the machine that the proxy runs on may do this without a token.";
             return Err(forbidden(detail.to_owned()));
         }
-        self.check_host(local, fields)?;
+        self.check_host(asker.local, fields)?;
         peer::check(peer, fields).map_err(|error| input::invalid(&error, ""))?;
-        Ok(Actor::local(from(peer)))
+        Ok(asker.as_local())
     }
 
     /// Who registers at the traffic listener; always somebody on this machine.
@@ -111,13 +107,14 @@ impl Callers {
     /// [`RegisterError::Forbidden`], [`RegisterError::Unauthenticated`].
     pub(super) async fn on_registration(
         &self,
-        peer: Peer,
+        asker: &Asker,
         fields: &HeaderMap,
     ) -> Result<Actor, RegisterError> {
+        let peer = asker.peer;
         if !peer.is_this_machine() {
             peer::check(peer, fields)?;
         }
-        if let Some(actor) = self.by_token(peer, fields).await {
+        if let Some(actor) = self.by_token(asker, fields).await {
             return actor.map_err(|wrong| RegisterError::Unauthenticated {
                 reason: wrong.reason().to_owned(),
             });
@@ -128,7 +125,7 @@ impl Callers {
             });
         }
         peer::check(peer, fields)?;
-        let mut actor = Actor::local(from(peer));
+        let mut actor = asker.as_local();
         if self.tokens.is_some() {
             // Who may do more has a token.
             actor.rights = Rights::scoped([Scope {
@@ -142,29 +139,29 @@ impl Callers {
     }
 
     /// Who a token says it is; none if there is none to look at.
-    async fn by_token(&self, peer: Peer, fields: &HeaderMap) -> Option<Result<Actor, Wrong>> {
+    async fn by_token(&self, asker: &Asker, fields: &HeaderMap) -> Option<Result<Actor, Wrong>> {
         let tokens = self.tokens.as_ref()?;
         let token = match credentials(fields) {
             Credentials::None => return None,
             Credentials::Token(token) => Some(token),
             Credentials::Other => None,
         };
-        let from = from(peer);
+        let from = asker.from();
         if let Some(actor) = token.and_then(|token| tokens.actor(token, &from)) {
-            return Some(Ok(actor));
+            return Some(Ok(asker.named(actor)));
         }
         // Guessing is hopeless, and slow; whoever waits holds no thread.
         let Ok(_permit) = self.waiting.try_acquire() else {
             return Some(Err(Wrong::TooMany));
         };
-        log::warn!("a wrong token, from {from}");
+        log::warn!("a wrong token, from {from} [{}]", asker.id);
         tokio::time::sleep(DELAY).await;
         Some(Err(Wrong::Token))
     }
 
     /// Refuses a request for a name that a web page may have chosen: a name that is made to resolve
     /// to loopback takes a browser's same-origin rule out (DNS rebinding).
-    fn check_host(&self, local: Local, fields: &HeaderMap) -> Result<(), Problem> {
+    fn check_host(&self, local: Option<SocketAddr>, fields: &HeaderMap) -> Result<(), Problem> {
         let mut hosts = fields.get_all(HOST).iter();
         let host = match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
             (Some(Ok(host)), None) => RequestHost::parse(host).ok(),
@@ -182,16 +179,14 @@ impl Callers {
         ))
     }
 
-    fn is_own(&self, host: &str, local: Local) -> bool {
+    fn is_own(&self, host: &str, local: Option<SocketAddr>) -> bool {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let Ok(address) = bare.parse::<IpAddr>() else {
             return host == "localhost" || self.hosts.iter().any(|own| own == host);
         };
         let address = address.to_canonical();
         address.is_loopback()
-            || local
-                .0
-                .is_some_and(|local| local.ip().to_canonical() == address)
+            || local.is_some_and(|local| local.ip().to_canonical() == address)
             || self.hosts.iter().any(|own| *own == address.to_string())
     }
 }
@@ -224,23 +219,22 @@ impl Wrong {
 /// Puts the [`Actor`] into the request's extensions, or answers it.
 pub(super) async fn identify(
     State(control): State<Arc<Control>>,
+    Extension(asker): Extension<Asker>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let extensions = request.extensions();
-    let peer = extensions.get().copied().unwrap_or(Peer::Unknown);
-    let local = extensions.get().copied().unwrap_or(Local(None));
     let callers = &control.callers;
-    match callers.on_control(peer, local, request.headers()).await {
+    match callers.on_control(&asker, request.headers()).await {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await
         }
         Err(problem) => {
             log::debug!(
-                "a control request from {} is refused: {}",
-                from(peer),
-                problem.code
+                "a control request from {} is refused: {} [{}]",
+                asker.from(),
+                problem.code,
+                asker.id
             );
             problem.into_response()
         }
@@ -263,15 +257,6 @@ fn credentials(fields: &HeaderMap) -> Credentials<'_> {
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
     token.map_or(Credentials::Other, Credentials::Token)
-}
-
-/// Where a request came from, for the log.
-fn from(peer: Peer) -> String {
-    match peer {
-        Peer::Inet(address) | Peer::Relayed(address) => address.ip().to_canonical().to_string(),
-        Peer::Unix => "unix".to_owned(),
-        Peer::Unknown => "unknown".to_owned(),
-    }
 }
 
 fn missing() -> Problem {
@@ -315,7 +300,7 @@ mod tests {
     fn a_host_is_own_by_loopback_address_or_configuration() {
         let hosts = vec!["proxy.internal".to_owned(), "10.0.0.9".to_owned()];
         let callers = Callers::new(None, hosts, false);
-        let local = Local(Some("192.0.2.1:3001".parse().unwrap()));
+        let local = Some("192.0.2.1:3001".parse().unwrap());
         for (host, expected) in [
             ("localhost", true),
             ("LOCALHOST:3001", true),

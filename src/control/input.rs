@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
@@ -211,15 +211,7 @@ pub(super) async fn json<T: DeserializeOwned>(
 }
 
 async fn body_of(fields: &HeaderMap, body: Body, limits: BodyLimits) -> Result<bytes::Bytes> {
-    let length = fields.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-    let length: Option<u64> = length.and_then(|text| text.parse().ok());
-    let body = if length.is_some_and(|length| length > limits.size as u64) {
-        // Nothing of it is waited for.
-        let limit = limits.size;
-        Err(RegisterError::TooLarge { limit })
-    } else {
-        collect(body, limits).await
-    };
+    let body = collect(fields, body, limits).await;
     body.map_err(|error| invalid(&error, ""))
 }
 

@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue};
 
-use crate::registry::RegisterError;
+use crate::front::RequestId;
+use crate::registry::{Actor, RegisterError};
 
 /// The peer of a control request, as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +45,39 @@ impl Peer {
     }
 }
 
-/// The address that a client connected to, if it is TCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Local(pub(crate) Option<SocketAddr>);
+/// Who asks, and by which request.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    pub(super) peer: Peer,
+    /// The address that was connected to, if it is TCP.
+    pub(super) local: Option<SocketAddr>,
+    /// The id of the request.
+    pub(super) id: RequestId,
+}
+
+impl Asker {
+    /// Where the request came from, for the log.
+    pub(super) fn from(&self) -> String {
+        match self.peer {
+            Peer::Inet(address) | Peer::Relayed(address) => address.ip().to_canonical().to_string(),
+            Peer::Unix => "unix".to_owned(),
+            Peer::Unknown => "unknown".to_owned(),
+        }
+    }
+
+    /// Somebody who is trusted without a token.
+    pub(super) fn as_local(&self) -> Actor {
+        self.named(Actor::local(self.from()))
+    }
+
+    /// The actor with the id of this request.
+    pub(super) fn named(&self, actor: Actor) -> Actor {
+        Actor {
+            request: Some(self.id.as_str().into()),
+            ..actor
+        }
+    }
+}
 
 /// Fields that a relay adds, besides everything that begins with [`FORWARDED`].
 const RELAYED: [&str; 3] = ["forwarded", "via", "x-real-ip"];

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
@@ -14,7 +15,7 @@ use utoipa::ToSchema;
 use super::error::refusal;
 use super::openapi::refusals::RegistrationRefused;
 use super::openapi::texts;
-use super::peer::Peer;
+use super::peer::Asker;
 use super::{Control, GENERATION};
 use crate::registry::{
     Event, HttpsInput, RegisterError, RegisterFailure, Registered, Registration,
@@ -129,52 +130,56 @@ pub(crate) struct BodyLimits {
     ))]
 pub(super) async fn register(
     State(control): State<Arc<Control>>,
-    Extension(peer): Extension<Peer>,
+    Extension(asker): Extension<Asker>,
     method: Method,
     fields: HeaderMap,
     body: Body,
 ) -> Response {
-    match attempt(&control, peer, &method, &fields, body).await {
+    match attempt(&control, &asker, &method, &fields, body).await {
         Ok(registered) => answer(&registered),
-        Err(error) => refuse(
-            &control,
-            RegisterFailure {
-                error,
-                peer: peer.ip(),
-            },
-            &fields,
-        ),
+        Err(error) => {
+            let peer = asker.peer.ip();
+            let failure = RegisterFailure { error, peer };
+            refuse(&control, failure, &fields, &asker)
+        }
     }
 }
 
 async fn attempt(
     control: &Control,
-    peer: Peer,
+    asker: &Asker,
     method: &Method,
     fields: &HeaderMap,
     body: Body,
 ) -> Result<Registered, RegisterError> {
-    let actor = control.callers.on_registration(peer, fields).await?;
+    let actor = control.callers.on_registration(asker, fields).await?;
     if method != Method::POST {
         return Err(RegisterError::MethodNotAllowed);
     }
-    let body = collect(body, control.body).await?;
+    let body = collect(fields, body, control.body).await?;
     let registration = Registration::from_json(&body, control.unknown_fields)?;
     control.registry.register_as(registration, actor).await
 }
 
-/// The whole body, within its limits.
-pub(super) async fn collect(body: Body, limits: BodyLimits) -> Result<bytes::Bytes, RegisterError> {
+/// The whole body, within its limits. Of one that says itself that it is too long nothing is waited for.
+pub(super) async fn collect(
+    fields: &HeaderMap,
+    body: Body,
+    limits: BodyLimits,
+) -> Result<bytes::Bytes, RegisterError> {
+    let length = fields.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    let length: Option<u64> = length.and_then(|text| text.parse().ok());
+    if length.is_some_and(|length| length > limits.size as u64) {
+        return Err(RegisterError::TooLarge { limit: limits.size });
+    }
     let whole = Limited::new(body, limits.size).collect();
     match tokio::time::timeout(limits.time, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(RegisterError::TooLarge { limit: limits.size })
         }
-        Ok(Err(error)) => {
-            log::debug!("a registration's body broke off: {error}");
-            Err(RegisterError::Truncated)
-        }
+        // Whoever feeds it has written why.
+        Ok(Err(_broken)) => Err(RegisterError::Truncated),
         Err(_elapsed) => Err(RegisterError::TooSlow { after: limits.time }),
     }
 }
@@ -195,14 +200,18 @@ fn answer(registered: &Registered) -> Response {
 }
 
 /// The contract's answer, unless the program around us writes its own.
-fn refuse(control: &Control, failure: RegisterFailure, fields: &HeaderMap) -> Response {
+fn refuse(
+    control: &Control,
+    failure: RegisterFailure,
+    fields: &HeaderMap,
+    asker: &Asker,
+) -> Response {
     log::warn!(
-        "registration refused: {}: {} (from {})",
+        "registration refused: {}: {} (from {}) [{}]",
         failure.error.code(),
         failure.error,
-        failure
-            .peer
-            .map_or_else(|| "a Unix socket".to_owned(), |peer| peer.to_string()),
+        asker.from(),
+        asker.id,
     );
     let own = control
         .on_register_error

@@ -1,10 +1,10 @@
 //! Who asks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use pingora_core::protocols::SocketDigest;
-use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 
@@ -37,11 +37,8 @@ impl Caller {
         redirect: HttpsRedirect,
         registers: bool,
     ) -> Self {
-        let peer = socket.as_deref().and_then(SocketDigest::peer_addr);
         Self {
-            address: peer
-                .and_then(SocketAddr::as_inet)
-                .map(std::net::SocketAddr::ip),
+            address: peer_of(socket.as_deref()).map(|peer| peer.ip()),
             socket,
             relay,
             tls,
@@ -55,8 +52,18 @@ impl Caller {
         Self::of(None, None, None, HttpsRedirect::Off, true)
     }
 
+    /// The address and port of the connection; none behind a Unix socket.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        peer_of(self.socket.as_deref())
+    }
+
     /// Who is at the other end of the TLS connection, if it is one.
     pub(crate) fn tls_client(&self) -> Option<&TlsClient> {
         self.tls.as_ref()?.extension.get()
     }
+}
+
+fn peer_of(socket: Option<&SocketDigest>) -> Option<SocketAddr> {
+    let peer = socket?.peer_addr()?;
+    PeerAddress::as_inet(peer).copied()
 }

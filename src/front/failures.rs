@@ -1,5 +1,5 @@
-//! Connections that came to nothing before their first request: there may be thousands in a second,
-//! so they are counted, and have a line in the log now and then.
+//! Connections that came to nothing before their first request, and requests that no service has seen:
+//! there may be thousands in a second, so they are counted, and have a line in the log now and then.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -11,9 +11,13 @@ use parking_lot::Mutex;
 /// The shortest time between two lines.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Counts the connections that came to nothing.
-#[derive(Debug, Default)]
-pub(super) struct Failures(Mutex<Since>);
+/// Counts what came to nothing.
+#[derive(Debug)]
+pub(super) struct Failures {
+    /// What has become of them, for the log.
+    outcome: &'static str,
+    since: Mutex<Since>,
+}
 
 /// Since the last line.
 #[derive(Debug, Default)]
@@ -23,13 +27,21 @@ struct Since {
 }
 
 impl Failures {
+    pub(super) fn new(outcome: &'static str) -> Self {
+        Self {
+            outcome,
+            since: Mutex::default(),
+        }
+    }
+
     /// Notes one; only some get a line for all to see.
     pub(super) fn note(&self, peer: Option<SocketAddr>, reason: &dyn Display) {
         let peer = peer.map_or_else(|| "a client".to_owned(), |peer| peer.to_string());
-        match self.0.lock().count(Instant::now()) {
-            Some(0) => info!("{peer}: no connection: {reason}"),
-            Some(others) => info!("{peer}: no connection: {reason} ({others} others before)"),
-            None => debug!("{peer}: no connection: {reason}"),
+        let outcome = self.outcome;
+        match self.since.lock().count(Instant::now()) {
+            Some(0) => info!("{peer}: {outcome}: {reason}"),
+            Some(others) => info!("{peer}: {outcome}: {reason} ({others} others before)"),
+            None => debug!("{peer}: {outcome}: {reason}"),
         }
     }
 }

@@ -1,18 +1,20 @@
 //! The last words to a client whose request no service has seen.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use log::debug;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::BodyOf;
 use super::connection::Connection;
 use super::downstream::DownstreamError;
 use super::downstream::http1::Http1;
 use super::framing::Framing;
 use super::reply::Reply;
+use super::request_id::RequestId;
+use super::{Front, intake};
 use crate::answer::Refusal;
 
 /// How long a refused client may go on sending before the connection is closed under it, so that
@@ -35,17 +37,38 @@ pub(super) fn tls_required() -> Refusal {
     )
 }
 
-/// Answers a client whose request no service has seen, and closes.
-pub(super) async fn refuse(connection: &mut Connection, refusal: &Refusal, body: BodyOf) {
-    debug!("a client is refused: {}", refusal.code);
-    let reply = Reply::with_body(refusal, body(refusal, None));
-    let sent = async {
-        let mut downstream = Http1::refusing(connection);
-        reply.send(&mut downstream, &Method::GET, None).await?;
-        AsyncWriteExt::shutdown(connection).await?;
-        Ok(drain(connection).await?)
-    };
-    close(sent).await;
+impl<P, C> Front<P, C> {
+    /// Answers a client whose request no service has seen, and closes.
+    pub(super) async fn refuse(&self, connection: &mut Connection, refusal: &Refusal) {
+        let peer = intake::peer(&connection.transport);
+        let reply = Reply::with_body(refusal, (self.body)(refusal, None));
+        let reply = self.named(reply, refusal, peer);
+        let sent = async {
+            let mut downstream = Http1::refusing(connection);
+            reply.send(&mut downstream, &Method::GET, None).await?;
+            AsyncWriteExt::shutdown(connection).await?;
+            Ok(drain(connection).await?)
+        };
+        close(sent).await;
+    }
+
+    /// Gives a request that no service has seen its id: in the reply, and in the log.
+    pub(super) fn named(
+        &self,
+        mut reply: Reply,
+        refusal: &Refusal,
+        peer: Option<SocketAddr>,
+    ) -> Reply {
+        let id = RequestId::new();
+        if let Ok(value) = HeaderValue::from_bytes(id.as_bytes()) {
+            let field = self.options.request_ids.field.clone();
+            reply.fields_mut().insert(field, value);
+        }
+        let (status, code) = (refusal.status.as_u16(), refusal.code);
+        let reason = format_args!("{status} {code}: {} [{id}]", refusal.message);
+        self.refused.note(peer, &reason);
+        reply
+    }
 }
 
 /// Sends a client the last bytes that it gets.

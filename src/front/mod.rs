@@ -38,6 +38,7 @@ mod pingora_io;
 mod proxy_protocol;
 mod reply;
 mod request;
+mod request_id;
 mod service;
 mod tls_client;
 mod wait;
@@ -66,7 +67,7 @@ use downstream::http1::Http1;
 pub use downstream::{Downstream, DownstreamError, Ended, ResponseStart};
 pub use engine::Engine;
 use failures::Failures;
-use farewell::{LINGER, dismiss, head_too_slow, refuse, tls_required};
+use farewell::{LINGER, dismiss, head_too_slow, tls_required};
 pub(crate) use fields::{Field, Fields, decimal, list};
 pub(crate) use framing::{
     Body as BodyScan, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head,
@@ -87,6 +88,7 @@ pub(crate) use reply::{DRAIN, Reply, drain};
 pub use request::Request;
 #[cfg(test)]
 pub(crate) use request::tests::request as test_request;
+pub use request_id::{RequestId, RequestIds};
 pub use service::{ControlService, Decision, Outcome, Service};
 pub use tls_client::TlsClient;
 
@@ -106,6 +108,8 @@ pub(crate) struct FrontOptions {
     pub(crate) http2_streams: u32,
     /// What carries the requests.
     pub(crate) engine: Engine,
+    /// How requests get their ids.
+    pub(crate) request_ids: RequestIds,
 }
 
 /// The body of a refusal, as the clients of the services know it; by the request's `Accept` field,
@@ -122,6 +126,7 @@ pub struct Front<P, C> {
     options: FrontOptions,
     connections: Arc<Connections>,
     failures: Failures,
+    refused: Failures,
     body: BodyOf,
     /// Done once somebody waits for the server's stop, on behalf of all connections.
     stop_watch: Once,
@@ -141,7 +146,8 @@ impl<P, C> Front<P, C> {
             control: Arc::new(control),
             options,
             connections,
-            failures: Failures::default(),
+            failures: Failures::new("no connection"),
+            refused: Failures::new("refused"),
             body: Refusal::body,
             stop_watch: Once::new(),
             is_stopping: AtomicBool::new(false),
@@ -253,7 +259,7 @@ where
             Arrival::Encrypted(stream) => Connection::new(stream, Arc::clone(&leash)),
             Arrival::NotEncrypted(stream) => {
                 let mut connection = Connection::new(stream, Arc::clone(&leash));
-                return Box::pin(refuse(&mut connection, &tls_required(), self.body)).await;
+                return Box::pin(self.refuse(&mut connection, &tls_required())).await;
             }
             Arrival::Unknown(stream) => {
                 let peer = intake::peer(&stream);
@@ -307,7 +313,7 @@ where
                 Next::Http2(read) => return Some(Http2Client { connection, read }),
                 // Rare, and larger than the rest: not a part of the idle future.
                 Next::Refuse(refusal) => {
-                    Box::pin(refuse(&mut connection, &refusal, self.body)).await;
+                    Box::pin(self.refuse(&mut connection, &refusal)).await;
                     return None;
                 }
                 Next::Alert => {
@@ -405,7 +411,7 @@ where
         if connection.is_malformed() {
             let status = StatusCode::BAD_REQUEST;
             let refusal = Refusal::new(status, "BAD_REQUEST", BadChunk.to_string());
-            Box::pin(refuse(&mut connection, &refusal, self.body)).await;
+            Box::pin(self.refuse(&mut connection, &refusal)).await;
             return None;
         }
         if self.options.engine == Engine::Pingora {

@@ -1,5 +1,6 @@
 //! A response of the proxy's own, and the one place that writes it, whatever HTTP the client speaks.
 
+use std::fmt::Display;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -148,8 +149,8 @@ impl From<Response<Bytes>> for Reply {
     }
 }
 
-/// Reads the rest of a body whose response came before its end.
-pub(crate) async fn drain<D: Downstream>(downstream: &mut D) {
+/// Reads the rest of a body whose response came before its end; `request` says in the log whose it is.
+pub(crate) async fn drain<D: Downstream>(downstream: &mut D, request: &(dyn Display + Sync)) {
     let mut room = vec![0; 4096];
     let rest = async {
         loop {
@@ -163,7 +164,7 @@ pub(crate) async fn drain<D: Downstream>(downstream: &mut D) {
     };
     match pingora_timeout::timeout(DRAIN, rest).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!("a refused client broke off: {error}"),
-        Err(_elapsed) => debug!("a refused client goes on sending; its connection is closed"),
+        Ok(Err(error)) => debug!("the client broke off within its body: {error} [{request}]"),
+        Err(_elapsed) => debug!("the client goes on sending; its connection is closed [{request}]"),
     }
 }

@@ -20,6 +20,7 @@ async fn what_waits_for_a_request_is_small() {
         idle_timeout: Some(LINGER),
         intakes: Intakes::default(),
         http2_streams: 100,
+        request_ids: RequestIds::default(),
         engine: Engine::Direct,
     };
     let (handler, control) = (proxy.proxy(&conf), proxy.register_handler());

@@ -6,14 +6,14 @@ use log::Level;
 
 use super::in_flight::InFlight;
 use super::policy::Policy;
-use super::record::Id;
 use super::rules::forwarding;
 use super::rules::request::says_https;
-use crate::front::{Reply, Request};
+use crate::front::{Reply, Request, RequestId};
 
 /// A request on its way through the stages, and what they have found.
 pub(super) struct Admission<'r> {
     pub(super) request: &'r Request,
+    pub(super) id: RequestId,
     /// Its host and path, as they are matched.
     pub(super) host: &'r str,
     pub(super) path: &'r str,
@@ -34,23 +34,13 @@ impl<'r> Admission<'r> {
         let client = caller.tls_client();
         Self {
             request,
+            id: policy.options.request_ids.of(request),
             host: request.host(),
             path: request.path(),
             is_trusted,
             is_encrypted: caller.tls.is_some() || (is_trusted && says_https(request)),
             has_certificate: client.is_some_and(|client| client.certificate.is_some()),
             in_flight: None,
-        }
-    }
-
-    /// The id of the request: the client's, if it may choose and the text is one; else a new one.
-    pub(super) fn id(&self, policy: &Policy) -> Id {
-        let given = self.request.fields().get(policy.id_field);
-        match given {
-            Some(id) if policy.options.request_ids.accept && forwarding::is_id(id) => {
-                Id::from_slice(id)
-            }
-            _ => Id::from_slice(&forwarding::new_id()),
         }
     }
 }

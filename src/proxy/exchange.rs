@@ -56,7 +56,7 @@ impl<D: Downstream> Exchange<'_, D> {
         log!(own.level, "{}: {}", self.record, own.reason);
         self.send_reply(own.reply, own.code).await;
         if self.downstream.wants_drain() {
-            drain(&mut self.downstream).await;
+            drain(&mut self.downstream, &self.record.id).await;
         }
     }
 
@@ -64,7 +64,7 @@ impl<D: Downstream> Exchange<'_, D> {
     pub(super) async fn forward(&mut self, timer: &mut Deadline) {
         self.answer(timer).await;
         if self.downstream.wants_drain() {
-            Box::pin(drain(&mut self.downstream)).await;
+            Box::pin(drain(&mut self.downstream, &self.record.id)).await;
         }
     }
 
@@ -223,7 +223,10 @@ impl<D: Downstream> Exchange<'_, D> {
                 }
                 // Of several, the one that says more: at the others nobody may listen.
                 Some(Err(error)) if failure.is_refusal() => failure = Failure::unreachable(error),
-                Some(Err(error)) => debug!("{address:?} cannot be connected to: {error}"),
+                Some(Err(error)) => debug!(
+                    "{address:?} cannot be connected to: {error} [{}]",
+                    record.id
+                ),
             }
             attempt += 1;
         }
@@ -238,7 +241,7 @@ impl<D: Downstream> Exchange<'_, D> {
             request,
             is_trusted: self.is_trusted,
             id_field: self.direct.policy.id_field,
-            id: &self.record.id,
+            id: self.record.id.as_bytes(),
         })
     }
 
@@ -312,6 +315,7 @@ impl<D: Downstream> Exchange<'_, D> {
         };
         let mut admission = Admission {
             request,
+            id: self.record.id.clone(),
             host: request.host(),
             path: request.path(),
             is_trusted: self.is_trusted,

@@ -42,18 +42,18 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
-pub use options::{ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, Timeouts};
+pub use options::{ErrorStatuses, GatewayOptions, SecurityDefaults, Timeouts};
 pub use pingora::{Exchange, Gateway};
 pub(crate) use policy::ProxyErrorHandler;
 pub use stages::challenge::Challenges;
 pub use target_tls::{TargetTlsError, TargetTlsOptions};
 
-use crate::front::{Deadline, Decision, Downstream, Leash, Outcome, Request, Service};
+use crate::front::{Deadline, Decision, Downstream, Leash, Outcome, Request, RequestId, Service};
 use admission::{Admission, OwnReply};
 use decide::Outcome as Decided;
 use direct::Direct;
 use in_flight::InFlight;
-use record::{Id, Record};
+use record::Record;
 
 /// The data path, as the service behind the front.
 pub struct Proxy {
@@ -65,7 +65,7 @@ pub struct Proxy {
 pub struct Plan {
     /// A reply of the proxy's own; without one the request is forwarded.
     reply: Option<Box<OwnReply>>,
-    id: Id,
+    id: RequestId,
     in_flight: Option<InFlight>,
     is_trusted: bool,
     is_encrypted: bool,
@@ -100,7 +100,7 @@ impl Service for Proxy {
         };
         Decision::Proxy(Plan {
             reply,
-            id: admission.id(policy),
+            id: admission.id,
             in_flight: admission.in_flight,
             is_trusted: admission.is_trusted,
             is_encrypted: admission.is_encrypted,

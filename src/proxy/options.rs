@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 use ipnet::IpNet;
 
 use super::{Challenges, TargetTlsOptions};
+use crate::front::RequestIds;
 use crate::route::{Hsts, TlsPolicy};
 
 /// The statuses of the failure answers.
@@ -65,24 +66,6 @@ impl Default for Timeouts {
             send: minute,
             upstream_idle: minute,
             grpc_deadline: Duration::from_hours(1),
-        }
-    }
-}
-
-/// How requests get their ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestIds {
-    /// The field that carries the id; `x-request-id` by default.
-    pub field: HeaderName,
-    /// Whether a client's own id is passed on; by default it is.
-    pub accept: bool,
-}
-
-impl Default for RequestIds {
-    fn default() -> Self {
-        Self {
-            field: HeaderName::from_static("x-request-id"),
-            accept: true,
         }
     }
 }

@@ -101,8 +101,8 @@ impl Gateway {
         let outcome = self.policy.decide(&mut admission).await;
         exchange.is_trusted = admission.is_trusted;
         exchange.has_certificate = admission.has_certificate;
-        let id = admission.id(&self.policy);
-        let (is_encrypted, in_flight) = (admission.is_encrypted, admission.in_flight);
+        let (id, is_encrypted, in_flight) =
+            (admission.id, admission.is_encrypted, admission.in_flight);
         exchange.kind = Kind::of(request.framing());
         let mut record = Record::new(request, id, is_encrypted);
         record.in_flight = in_flight;
@@ -124,6 +124,7 @@ impl Gateway {
         };
         let mut admission = Admission {
             request,
+            id: record.id.clone(),
             host: request.host(),
             path: request.path(),
             is_trusted: exchange.is_trusted,
@@ -213,7 +214,7 @@ impl Gateway {
         if has_id {
             return Ok(());
         }
-        response.insert_header(self.policy.id_field, &record.id[..])
+        response.insert_header(self.policy.id_field, record.id.as_bytes())
     }
 }
 
@@ -283,7 +284,7 @@ impl ProxyHttp for Gateway {
             request: record.request().ok_or_else(no_address)?,
             is_trusted: exchange.is_trusted,
             id_field: self.policy.id_field,
-            id: &record.id,
+            id: record.id.as_bytes(),
         };
         let name = in_flight.instance().target.to_string();
         heads::to_upstream(request, upstream, &name)

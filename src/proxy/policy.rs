@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response};
 use log::debug;
 
+use super::admission::Admission;
 use super::in_flight::InFlight;
 use super::options::GatewayOptions;
 use super::record::{Record, RequestSummary};
@@ -60,37 +61,39 @@ impl Policy {
     }
 
     /// Asks the table.
-    pub(super) fn lookup(&self, host: &str, path: &str) -> Option<Held> {
+    fn lookup(&self, admission: &Admission<'_>) -> Option<Held> {
+        let (host, path) = (admission.host, admission.path);
         let found = self.registry.hold(host, path);
         if self.options.debug {
             let shown = found.as_ref().map_or_else(
                 || "no route".to_owned(),
                 |route| format!("{} at {}", route.key(), route.target()),
             );
-            debug!("{host:?} {path} -> {shown}");
+            debug!("{host:?} {path} -> {shown} [{}]", admission.id);
         }
         found
     }
 
     /// Asks the table, and begins the request there. One that is sent again goes on where it is if the
     /// table still says so.
-    pub(super) fn find(&self, host: &str, path: &str, in_flight: &mut Option<InFlight>) {
-        let mut found = self.lookup(host, path);
-        let is_same = match (&found, &in_flight) {
+    pub(super) fn find(&self, admission: &mut Admission<'_>) {
+        let mut found = self.lookup(admission);
+        let is_same = match (&found, &admission.in_flight) {
             (Some(found), Some(in_flight)) => Arc::ptr_eq(found, in_flight.route()),
             _ => false,
         };
         if is_same {
             return;
         }
-        *in_flight = None;
+        admission.in_flight = None;
         while let Some(route) = found {
-            *in_flight = InFlight::begin(route, &*self.balance, *self.registry.clock());
-            if in_flight.is_some() {
+            let clock = *self.registry.clock();
+            admission.in_flight = InFlight::begin(route, &*self.balance, clock);
+            if admission.in_flight.is_some() {
                 return;
             }
             // The instance has begun to drain meanwhile: the table has another by now.
-            found = self.lookup(host, path);
+            found = self.lookup(admission);
         }
     }
 

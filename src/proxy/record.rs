@@ -5,19 +5,15 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use log::{debug, log_enabled};
-use smallvec::SmallVec;
 
 use super::in_flight::InFlight;
-use crate::front::Request;
-
-/// The id of a request.
-pub(super) type Id = SmallVec<[u8; 40]>;
+use crate::front::{Request, RequestId};
 
 /// What is known of an exchange. When it is dropped, the exchange has ended: however that came, it is told
 /// here, once.
 pub(super) struct Record {
     pub(super) subject: Subject,
-    pub(super) id: Id,
+    pub(super) id: RequestId,
     /// The route and the instance, while the request is there.
     pub(super) in_flight: Option<InFlight>,
     /// Whether the client's side is encrypted.
@@ -73,7 +69,7 @@ struct Phases {
 }
 
 impl Record {
-    pub(super) fn new(request: Box<Request>, id: Id, is_encrypted: bool) -> Self {
+    pub(super) fn new(request: Box<Request>, id: RequestId, is_encrypted: bool) -> Self {
         Self {
             is_grpc: request.is_grpc(),
             subject: Subject::Request(request),
@@ -159,7 +155,7 @@ impl fmt::Display for Record {
         if let Some(in_flight) = &self.in_flight {
             write!(formatter, " -> {}", in_flight.instance().target)?;
         }
-        write!(formatter, " [{}]", String::from_utf8_lossy(&self.id))
+        write!(formatter, " [{}]", self.id)
     }
 }
 

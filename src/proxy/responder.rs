@@ -43,7 +43,7 @@ impl<'r> OwnFields<'r> {
         Self {
             // RFC 9110, 6.6.1: the upstream's own says when the response was made.
             date: (head.framing != Framing::Upgrade && !head.has_date).then(get_cached_date),
-            id: (!head.has_id).then(|| (policy.id_field, &record.id[..])),
+            id: (!head.has_id).then(|| (policy.id_field, record.id.as_bytes())),
             hsts: policy.hsts(record, hsts.as_ref()),
             served_by: in_flight.map(|in_flight| {
                 let prefix = &in_flight.route().prefix;
@@ -122,7 +122,7 @@ pub(super) fn complete(reply: &mut Reply, policy: &Policy, record: &Record) {
         Some(hsts) => fields.insert(STRICT_TRANSPORT_SECURITY, hsts),
         None => fields.remove(STRICT_TRANSPORT_SECURITY),
     };
-    if let Ok(id) = HeaderValue::from_bytes(&record.id) {
+    if let Ok(id) = HeaderValue::from_bytes(record.id.as_bytes()) {
         fields.insert(policy.id_field, id);
     }
 }

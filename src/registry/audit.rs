@@ -21,6 +21,8 @@ struct Line<'a> {
     /// The name of the token; null for whoever needed none.
     who: Option<&'a str>,
     from: &'a str,
+    /// The id of the request; null for what no request has asked for.
+    request: Option<&'a str>,
     host: String,
     prefix: &'a str,
     before: Option<Vec<Entry<'a>>>,
@@ -86,6 +88,7 @@ fn write(
         action,
         who: actor.name.as_deref(),
         from: &actor.from,
+        request: actor.request.as_deref(),
         host: key.host.to_string(),
         prefix: key.prefix.as_str(),
         before: before.map(entries),

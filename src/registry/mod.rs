@@ -217,8 +217,9 @@ impl Registry {
     ) -> Result<Registered, RegisterError> {
         let registration = self.admit(registration)?;
         let target = self.resolve(&registration.destination).await?;
+        let request = actor.request.clone();
         let outcome = self.change(registration.change(target, actor)).await?;
-        Ok(self.registered(&outcome))
+        Ok(self.registered(&outcome, request.as_deref()))
     }
 
     /// Registers an app and blocks while a name is looked up and the store writes: for the time before
@@ -232,7 +233,7 @@ impl Registry {
     ) -> Result<Registered, RegisterError> {
         let change = self.resolved(registration, "library")?;
         let outcome = self.writer.change_here(change, true)?;
-        Ok(self.registered(&outcome))
+        Ok(self.registered(&outcome, None))
     }
 
     /// Adds a route that the configuration has, unless there is one of that key: the store does not
@@ -358,8 +359,9 @@ impl Registry {
         Ok(registration.change(target, Actor::local(from)))
     }
 
-    /// Tells of a registration, which has been made.
-    fn registered(&self, outcome: &Outcome) -> Registered {
+    /// Tells of a registration, which has been made by a request with this id, if by one.
+    fn registered(&self, outcome: &Outcome, request: Option<&str>) -> Registered {
+        let by = request.map_or_else(String::new, |id| format!(" [{id}]"));
         let routes: Vec<Arc<Route>> = outcome
             .results
             .iter()
@@ -368,7 +370,7 @@ impl Registry {
         for (route, result) in routes.iter().zip(&outcome.results) {
             // A renewal is no news.
             if result.what != What::Unchanged {
-                log::info!("registered {} -> {}", route.key(), route.target());
+                log::info!("registered {} -> {}{by}", route.key(), route.target());
             }
             self.emit(Event::RouteRegistered(Arc::clone(route)));
         }

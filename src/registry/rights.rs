@@ -50,6 +50,8 @@ pub struct Actor {
     pub rights: Rights,
     /// Where the request came from: an address, `unix`, `config`, `lease`.
     pub from: Arc<str>,
+    /// The id of the request by which it is asked for; `None` where there was none.
+    pub request: Option<Arc<str>>,
 }
 
 impl Rights {
@@ -135,6 +137,7 @@ impl Actor {
             name: None,
             rights: Rights::all(),
             from: from.into(),
+            request: None,
         }
     }
 }

@@ -301,6 +301,7 @@ impl DynamicProxy {
             intakes: Intakes::of_worker(&options.intake, &options.intake_of),
             http2_streams: options.http2_streams,
             engine: options.engine,
+            request_ids: options.gateway.request_ids.clone(),
         }
     }
 
@@ -329,13 +330,15 @@ impl DynamicProxy {
     #[must_use]
     pub fn register_handler(&self) -> Bridge {
         let router = control::registration(self.control());
-        Bridge::registration(router, self.options.registration_path.clone())
+        let ids = self.options.gateway.request_ids.clone();
+        Bridge::registration(router, self.options.registration_path.clone(), ids)
     }
 
     /// The handler of the whole control API alone, a Pingora `HttpServerApp`.
     #[must_use]
     pub fn control_handler(&self) -> Bridge {
-        Bridge::api(control::api(self.control()))
+        let ids = self.options.gateway.request_ids.clone();
+        Bridge::api(control::api(self.control()), ids)
     }
 
     fn control(&self) -> Arc<Control> {

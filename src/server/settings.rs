@@ -16,10 +16,9 @@ use crate::config::{
     TlsVersion,
 };
 use crate::control::{Tokens, TokensError};
+use crate::front::RequestIds;
 use crate::front::{Engine, HttpsRedirect, Intake};
-use crate::proxy::{
-    ErrorStatuses, GatewayOptions, RequestIds, SecurityDefaults, TargetTlsOptions, Timeouts,
-};
+use crate::proxy::{ErrorStatuses, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts};
 use crate::registry::store::{Embedded, Store, StoreError};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix, Security, SecurityError};

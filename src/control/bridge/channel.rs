@@ -6,7 +6,7 @@ use std::future::Future;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::super::peer::{Local, Peer};
+use super::super::peer::Asker;
 
 /// A request as the router gets it, but for its body.
 pub(super) struct Head {
@@ -14,8 +14,7 @@ pub(super) struct Head {
     /// The target as the client wrote it.
     pub(super) target: Vec<u8>,
     pub(super) fields: HeaderMap,
-    pub(super) peer: Peer,
-    pub(super) local: Local,
+    pub(super) asker: Asker,
     pub(super) is_http2: bool,
 }
 

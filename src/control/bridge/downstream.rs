@@ -8,12 +8,12 @@ use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::ShutdownWatch;
 
-use super::super::peer::{Local, Peer};
+use super::super::peer::{Asker, Peer};
 use super::channel::{Broken, Channel, Head, Start};
 use super::{Bridge, SEND_TIMEOUT};
 use crate::front::{
     Caller, ControlService, Downstream, DownstreamError, Ended, Field, Fields, Framing, Request,
-    ResponseStart, drain,
+    RequestId, ResponseStart, drain,
 };
 
 /// One read of a request's body.
@@ -26,26 +26,27 @@ impl ControlService for Bridge {
         mut downstream: D,
         shutdown: &'c ShutdownWatch,
     ) -> Ended {
-        let head = head(&request);
+        let id = self.ids.of(&request);
+        let head = head(&request, id.clone());
         drop(request);
         if *shutdown.borrow() {
             downstream.close();
         }
         let mut channel = Front(&mut downstream);
         if let Err(error) = self.exchange(&mut channel, head, shutdown).await {
-            debug!("a control request broke off: {error}");
+            debug!("a control request broke off: {error} [{id}]");
             downstream.abandon();
             return downstream.after();
         }
         if downstream.wants_drain() {
-            drain(&mut downstream).await;
+            drain(&mut downstream, &id).await;
         }
         downstream.after()
     }
 }
 
 /// The request for the router.
-fn head(request: &Request) -> Head {
+fn head(request: &Request, id: RequestId) -> Head {
     let mut fields = match request.fields() {
         Fields::Map(fields) => fields.clone(),
         fields => fields.into_iter().filter_map(field).collect(),
@@ -60,8 +61,11 @@ fn head(request: &Request) -> Head {
         method: request.method().clone(),
         target: request.target().to_vec(),
         fields,
-        peer: peer(request.caller()),
-        local: local(request.caller()),
+        asker: Asker {
+            peer: peer(request.caller()),
+            local: local(request.caller()),
+            id,
+        },
         is_http2: request.version() == Version::HTTP_2,
     }
 }
@@ -85,10 +89,10 @@ fn peer(caller: &Caller) -> Peer {
 }
 
 /// The address that the client connected to.
-fn local(caller: &Caller) -> Local {
+fn local(caller: &Caller) -> Option<std::net::SocketAddr> {
     let socket = caller.socket.as_deref();
     let address = socket.and_then(|socket| socket.local_addr());
-    Local(address.and_then(SocketAddr::as_inet).copied())
+    address.and_then(SocketAddr::as_inet).copied()
 }
 
 /// The client's side of an exchange.

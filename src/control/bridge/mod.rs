@@ -18,15 +18,16 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use log::debug;
 use pingora_core::server::ShutdownWatch;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 
 use super::problem;
+use crate::front::{RequestId, RequestIds};
 use crate::route::PathPrefix;
 use channel::{Broken, Channel, Head, Start};
 use target::{registration_path, whole_target};
@@ -36,6 +37,7 @@ use target::{registration_path, whole_target};
 pub struct Bridge {
     router: Router,
     paths: Paths,
+    ids: RequestIds,
 }
 
 /// What the router gets for a request's target.
@@ -64,18 +66,20 @@ type Piece = std::io::Result<Frame<Bytes>>;
 
 impl Bridge {
     /// Answers registrations at a path.
-    pub(crate) fn registration(router: Router, path: Option<PathPrefix>) -> Self {
+    pub(crate) fn registration(router: Router, path: Option<PathPrefix>, ids: RequestIds) -> Self {
         Self {
             router,
             paths: Paths::Registration(path),
+            ids,
         }
     }
 
     /// Answers everything.
-    pub(crate) fn api(router: Router) -> Self {
+    pub(crate) fn api(router: Router, ids: RequestIds) -> Self {
         Self {
             router,
             paths: Paths::Api,
+            ids,
         }
     }
 
@@ -88,15 +92,18 @@ impl Bridge {
     ) -> Result<(), Broken> {
         let method = head.method.clone();
         let (is_http2, expects) = (head.is_http2, expects_continue(&head.fields));
+        let id = head.asker.id.clone();
         let (pieces, body) = mpsc::channel(1);
-        let Some(request) = self.request(head, stream(body)) else {
+        let (asks, asked) = oneshot::channel();
+        let Some(request) = self.request(head, stream(body, asks)) else {
             channel.close();
-            let refusal = problem::bad_target().into_response();
+            let refusal = self.named(problem::bad_target().into_response(), &id);
             return download(channel, &method, refusal, shutdown).await;
         };
         let response = {
             let mut handler = pin!(self.router.clone().oneshot(request));
-            let mut upload = pin!(upload(channel, pieces, expects));
+            let expected = expects.then_some(asked);
+            let mut upload = pin!(upload(channel, pieces, expected, &id));
             let mut uploading = true;
             loop {
                 tokio::select! {
@@ -110,11 +117,20 @@ impl Bridge {
             // The rest of the body is not waited for; the next request could not be found in it.
             channel.close();
         }
+        let response = self.named(response, &id);
         download(channel, &method, response, shutdown).await?;
         if is_http2 {
-            take_rest(channel).await;
+            take_rest(channel, &id).await;
         }
         Ok(())
+    }
+
+    /// The response with the id of its request.
+    fn named(&self, mut response: http::Response<Body>, id: &RequestId) -> http::Response<Body> {
+        if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
+            response.headers_mut().insert(self.ids.field.clone(), id);
+        }
+        response
     }
 
     /// The request for the router; none if its target is not a path.
@@ -123,8 +139,7 @@ impl Bridge {
         *request.uri_mut() = self.uri(&head.target)?;
         *request.method_mut() = head.method;
         *request.headers_mut() = head.fields;
-        request.extensions_mut().insert(head.peer);
-        request.extensions_mut().insert(head.local);
+        request.extensions_mut().insert(head.asker);
         Some(request)
     }
 
@@ -138,22 +153,44 @@ impl Bridge {
     }
 }
 
-fn stream(mut pieces: mpsc::Receiver<Piece>) -> Body {
-    let pieces = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
+/// The body for the handler; `asks` hears when the handler first wants some of it.
+fn stream(mut pieces: mpsc::Receiver<Piece>, asks: oneshot::Sender<()>) -> Body {
+    let mut asks = Some(asks);
+    let pieces = futures_util::stream::poll_fn(move |context| {
+        if let Some(asks) = asks.take() {
+            // Nobody listens if the client waits for no word.
+            asks.send(()).ok();
+        }
+        pieces.poll_recv(context)
+    });
     Body::new(StreamBody::new(pieces))
 }
 
-/// Feeds the request's body to the handler until either has enough.
-async fn upload<C: Channel>(channel: &mut C, pieces: mpsc::Sender<Piece>, expects: bool) {
-    if expects && let Err(error) = channel.send_continue().await {
-        debug!("a control request broke off before its body: {error}");
-        return;
+/// Feeds the request's body to the handler until either has enough. A client that waits for a word before
+/// it sends the body gets it when the handler asks for the body, and not if it never does.
+async fn upload<C: Channel>(
+    channel: &mut C,
+    pieces: mpsc::Sender<Piece>,
+    expected: Option<oneshot::Receiver<()>>,
+    id: &RequestId,
+) {
+    if let Some(asked) = expected {
+        if asked.await.is_err() {
+            return;
+        }
+        if let Err(error) = channel.send_continue().await {
+            debug!("a control request broke off before its body: {error} [{id}]");
+            return;
+        }
     }
     loop {
         let piece = match channel.piece().await {
             Ok(Some(bytes)) => Ok(Frame::data(bytes)),
             Ok(None) => return,
-            Err(error) => Err(std::io::Error::other(error.to_string())),
+            Err(error) => {
+                debug!("a control request's body broke off: {error} [{id}]");
+                Err(std::io::Error::other(error.to_string()))
+            }
         };
         let is_last = piece.is_err();
         if pieces.send(piece).await.is_err() || is_last {
@@ -164,7 +201,7 @@ async fn upload<C: Channel>(channel: &mut C, pieces: mpsc::Sender<Piece>, expect
 
 /// Reads what HTTP/2 brings of a body that nobody wants, for a moment: curl 7.88 does not show a
 /// response if its stream is closed before it has sent the body.
-async fn take_rest<C: Channel>(channel: &mut C) {
+async fn take_rest<C: Channel>(channel: &mut C, id: &RequestId) {
     if channel.is_body_done() {
         return;
     }
@@ -177,7 +214,7 @@ async fn take_rest<C: Channel>(channel: &mut C) {
         }
     };
     if pingora_timeout::timeout(REST_TIME, rest).await.is_err() {
-        debug!("a control request's body is not waited for");
+        debug!("a control request's body is not waited for [{id}]");
     }
 }
 
@@ -287,8 +324,7 @@ async fn stream_events<C: Channel>(
             frame = body.frame() => frame,
             // Nothing more is expected of the client: whatever is read here is its end.
             left = channel.gone() => {
-                debug!("a reader of the events has left: {left}");
-                return gone("the reader of the events has left");
+                return Err(Broken(format!("the reader of the events has left: {left}")));
             }
             () = stopping(&mut shutdown) => None,
         };

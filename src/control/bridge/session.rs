@@ -16,9 +16,10 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::server::ShutdownWatch;
 
-use super::super::peer::{Local, Peer};
+use super::super::peer::{Asker, Peer};
 use super::channel::{Broken, Channel, Head, Start};
 use super::{Bridge, SEND_TIMEOUT};
+use crate::front::RequestIds;
 
 #[async_trait]
 impl HttpServerApp for Bridge {
@@ -41,9 +42,10 @@ impl HttpServerApp for Bridge {
         session.set_write_timeout(Some(SEND_TIMEOUT));
         // Pingora would close for an interim response as well, before which no body has come.
         session.set_close_on_response_before_downstream_finish(false);
-        let head = head(&session);
+        let head = head(&session, &self.ids);
+        let id = head.asker.id.clone();
         if let Err(error) = self.exchange(&mut session, head, shutdown).await {
-            debug!("a control request broke off: {error}");
+            debug!("a control request broke off: {error} [{id}]");
             return None;
         }
         let settings = HttpPersistentSettings::for_session(&session);
@@ -52,7 +54,7 @@ impl HttpServerApp for Bridge {
                 reusable.map(|stream| ReusedHttpStream::from_reusable_stream(stream, settings))
             }
             Err(error) => {
-                debug!("a control connection cannot be used again: {error}");
+                debug!("a control connection cannot be used again: {error} [{id}]");
                 None
             }
         }
@@ -60,7 +62,7 @@ impl HttpServerApp for Bridge {
 }
 
 /// The request for the router.
-fn head(session: &ServerSession) -> Head {
+fn head(session: &ServerSession, ids: &RequestIds) -> Head {
     let head = session.req_header();
     let mut fields = head.headers.clone();
     if let Some(authority) = head.uri.authority()
@@ -77,11 +79,14 @@ fn head(session: &ServerSession) -> Head {
         method: head.method.clone(),
         target: head.raw_path().to_vec(),
         fields,
-        peer: relay.map_or_else(
-            || peer_of(session.client_addr(), local),
-            |relay| relayed(relay),
-        ),
-        local: Local(local.and_then(SocketAddr::as_inet).copied()),
+        asker: Asker {
+            peer: relay.map_or_else(
+                || peer_of(session.client_addr(), local),
+                |relay| relayed(relay),
+            ),
+            local: local.and_then(SocketAddr::as_inet).copied(),
+            id: ids.choose(|| head.headers.get(&ids.field).map(HeaderValue::as_bytes)),
+        },
         is_http2: head.version == Version::HTTP_2,
     }
 }

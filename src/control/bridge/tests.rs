@@ -51,9 +51,14 @@ async fn listening(pipe: usize, kind: &'static str) -> Fixture {
         intakes: Intakes::default(),
         engine: crate::front::Engine::Direct,
         http2_streams: 100,
+        request_ids: RequestIds::default(),
     };
     let connections = Arc::<Connections>::default();
-    let front = Front::of_control(Bridge::api(router), options, Arc::clone(&connections));
+    let front = Front::of_control(
+        Bridge::api(router, RequestIds::default()),
+        options,
+        Arc::clone(&connections),
+    );
     let (transport, mut client) = tokio::io::duplex(pipe);
     let (stop, shutdown) = watch::channel(false);
     let none = Arc::new(front)

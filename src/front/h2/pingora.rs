@@ -4,13 +4,14 @@
 //! the idle time, malformed requests, streams that are opened only to be reset. Each session is handed to
 //! the same two services as a connection of HTTP/1.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use h2::Reason;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, COOKIE};
-use http::{HeaderValue, Method};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
+use http::{HeaderName, HeaderValue, Method};
 use log::{debug, info, warn};
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
@@ -23,6 +24,7 @@ use super::super::framing::Framing;
 use super::super::hold::StreamHold;
 use super::super::idle::Deadline;
 use super::super::patience::Patience;
+use super::super::reply::Reply;
 use super::super::request::{Request, joined_cookies};
 use super::super::{ControlService, Front, LINGER, Service, leash, stopping};
 use super::client::{Client, InUse};
@@ -134,7 +136,8 @@ where
         let head = session.req_header();
         if let Err(error) = request::check(head, &self.options.limits) {
             let refusal = error.refusal();
-            if let Err(error) = self.refuse_session(&mut session, &refusal).await {
+            let peer = client.caller.peer();
+            if let Err(error) = self.refuse_session(&mut session, &refusal, peer).await {
                 debug!("a refused client left before it read why: {error}");
             }
             return;
@@ -168,33 +171,33 @@ where
     }
 
     /// Answers a request that no service has seen.
-    async fn refuse_session(&self, session: &mut HttpSession, refusal: &Refusal) -> Result<()> {
+    async fn refuse_session(
+        &self,
+        session: &mut HttpSession,
+        refusal: &Refusal,
+        peer: Option<SocketAddr>,
+    ) -> Result<()> {
         let asked = session.req_header();
         let is_head = asked.method == Method::HEAD;
-        let content_type = asked.headers.get(CONTENT_TYPE);
-        if content_type.is_some_and(|value| grpc::is_media_type(value.as_bytes())) {
-            let mut head = ResponseHeader::build(200, Some(4))?;
-            head.insert_header(CONTENT_TYPE, grpc::MEDIA_TYPE)?;
-            for (name, value) in grpc::Status::of(refusal).fields(&refusal.message) {
-                head.insert_header(name, value)?;
-            }
+        let value = |name: HeaderName| asked.headers.get(name).map(HeaderValue::as_bytes);
+        let reply = if value(CONTENT_TYPE).is_some_and(grpc::is_media_type) {
+            Reply::of_call(refusal, grpc::Status::of(refusal))
+        } else {
+            Reply::with_body(refusal, (self.body)(refusal, value(ACCEPT)))
+        };
+        let (status, fields, body) = self.named(reply, refusal, peer).into_parts();
+        let mut head = ResponseHeader::build(status, Some(fields.len() + 1))?;
+        for (name, value) in &fields {
+            head.append_header(name.clone(), value.clone())?;
+        }
+        let Some(body) = body else {
             return session.write_response_header(Box::new(head), true);
-        }
-        let body = (self.body)(
-            refusal,
-            asked.headers.get(ACCEPT).map(HeaderValue::as_bytes),
-        );
-        let mut head = ResponseHeader::build(refusal.status, Some(5))?;
-        head.insert_header(CONTENT_TYPE, body.content_type)?;
-        head.insert_header(http::header::CONTENT_LENGTH, body.bytes.len())?;
-        head.insert_header(CACHE_CONTROL, "no-store")?;
-        if let Some(methods) = refusal.allow {
-            head.insert_header(ALLOW, methods)?;
-        }
+        };
+        head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
         session.write_response_header(Box::new(head), is_head)?;
         if !is_head {
             session.write_timeout = Some(LINGER);
-            session.write_body(body.bytes, true).await?;
+            session.write_body(body, true).await?;
         }
         Ok(())
     }

@@ -5,9 +5,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-/// The longest request id that is passed on, in bytes.
-const LONGEST_ID: usize = 128;
-
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) struct Client {
@@ -127,31 +124,6 @@ fn scheme_of_forwarded(line: &str) -> Option<bool> {
     note(line.get(begins..).unwrap_or_default(), true)
 }
 
-/// A new id.
-pub(in crate::proxy) fn new_id() -> [u8; 32] {
-    hexadecimal(fastrand::u128(..))
-}
-
-/// A number in its 32 hexadecimal digits.
-fn hexadecimal(number: u128) -> [u8; 32] {
-    let digit = |value: u8| match value {
-        0..=9 => b'0' + value,
-        _ => b'a' - 10 + value,
-    };
-    let mut text = [0; 32];
-    for (byte, digits) in number.to_be_bytes().iter().zip(text.chunks_exact_mut(2)) {
-        if let [high, low] = digits {
-            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
-        }
-    }
-    text
-}
-
-/// Whether a text can be an id.
-pub(in crate::proxy) fn is_id(text: &[u8]) -> bool {
-    (1..=LONGEST_ID).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,10 +152,6 @@ mod tests {
 
     #[test]
     fn texts_are_what_formats_write() {
-        for number in [0, 1, 0xdead_beef, u128::MAX, u128::MAX - 15] {
-            let expected = format!("{number:032x}");
-            assert_eq!(hexadecimal(number), expected.as_bytes());
-        }
         for address in [
             "0.0.0.0",
             "1.20.100.255",
@@ -197,13 +165,5 @@ mod tests {
         let mapped = address_text("::ffff:192.0.2.1".parse().ok());
         assert_eq!(&mapped[..], b"192.0.2.1");
         assert_eq!(&address_text(None)[..], b"unknown");
-    }
-
-    #[test]
-    fn an_id_is_short_and_visible() {
-        assert!(is_id(b"abc-123") && is_id(&new_id()));
-        for bad in [&b""[..], b"a b", &[b'x'; 129]] {
-            assert!(!is_id(bad));
-        }
     }
 }

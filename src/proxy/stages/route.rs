@@ -12,7 +12,7 @@ use crate::registry::ProxyError;
 
 pub(in crate::proxy) fn check(policy: &Policy, admission: &mut Admission<'_>) -> Verdict {
     let request = admission.request;
-    policy.find(admission.host, admission.path, &mut admission.in_flight);
+    policy.find(admission);
     if admission.in_flight.is_some() {
         return Verdict::Pass;
     }
