@@ -34,6 +34,9 @@ use super::hello;
 use super::proxy_protocol::{self, Announced, Beginning, HeaderError};
 use super::tls_client::TlsClient;
 
+/// The protocol of a challenge of TLS-ALPN-01 (RFC 8737).
+const ACME: &[u8] = b"acme-tls/1";
+
 /// How a listener takes its connections in; by default plain, HTTP/1 alone.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -276,7 +279,7 @@ async fn take_in(stream: Stream, intake: &Intake) -> Result<Arrival, IntakeError
     let protocol = stream.selected_alpn_proto();
     let is_http2 = protocol == Some(ALPN::H2);
     let mut stream: Stream = Box::new(stream);
-    if matches!(protocol, Some(ALPN::Custom(_))) {
+    if matches!(&protocol, Some(ALPN::Custom(own)) if own.protocol() == ACME) {
         // A challenge of TLS-ALPN-01: the handshake was all of it (RFC 8737, 3).
         Shutdown::shutdown(&mut *stream).await;
         return Ok(Arrival::Nothing);

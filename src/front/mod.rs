@@ -39,6 +39,7 @@ mod proxy_protocol;
 mod reply;
 mod request;
 mod request_id;
+mod reset;
 mod service;
 mod tls_client;
 mod wait;

@@ -47,7 +47,8 @@ where
             self.proxy.process_new_http(session, shutdown)
         };
         let Some(reused) = leash.hold(exchange).await else {
-            warn!("an exchange whose client and origin are both stuck is cut");
+            // Its record says which one it was.
+            warn!("an exchange is cut whose client and upstream both take nothing");
             return None;
         };
         reclaim(reused?)

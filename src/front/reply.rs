@@ -112,7 +112,7 @@ impl Reply {
         };
         match pingora_timeout::timeout(limit, sent).await {
             Ok(sent) => sent,
-            Err(_elapsed) => Err(DownstreamError::Gone("it does not take its response")),
+            Err(_elapsed) => Err(DownstreamError::Stuck),
         }
     }
 

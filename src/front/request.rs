@@ -257,14 +257,6 @@ impl Request {
         }
     }
 
-    /// The scheme that a client of HTTP/2 names.
-    pub(crate) fn scheme(&self) -> Option<&str> {
-        match &self.head {
-            Head::Http1 { .. } => None,
-            Head::Http2(head) => head.uri.scheme_str(),
-        }
-    }
-
     /// Its fields as they came.
     pub(crate) fn fields(&self) -> Fields<'_> {
         match &self.head {

@@ -13,7 +13,6 @@ use super::decide::Outcome;
 use super::direct::{Connected, Direct};
 use super::grpc;
 use super::in_flight::InFlight;
-use super::options::Timeouts;
 use super::peer;
 use super::pump::Pump;
 use super::record::{End, Record};
@@ -33,7 +32,6 @@ use crate::front::{
     DRAIN, Deadline, Downstream, Ended, Framing, Leash, Outcome as Left, Reply, drain,
 };
 use crate::registry::ProxyError;
-use crate::route::Protocol;
 
 /// A request on its way.
 pub(super) struct Exchange<'x, D> {
@@ -132,27 +130,32 @@ impl<D: Downstream> Exchange<'_, D> {
                     self.body.keep();
                 }
                 let upstream = self.http1(socket, is_reused)?;
-                let mut pump = self.pump(upstream);
-                let done = std::future::poll_fn(|context| pump.poll(context, timer)).await;
-                let left = pump.upstream.leave(done.as_ref().err());
-                self.take_left(left);
-                done
+                self.move_over(upstream, timer).await
             }
             Connected::Http2(connection, is_reused) => {
                 self.body.keep();
                 let upstream = self.http2(connection, is_reused)?;
-                let mut pump = self.pump(upstream);
-                let done = std::future::poll_fn(|context| pump.poll(context, timer)).await;
-                let left = pump.upstream.leave(done.as_ref().err());
-                self.take_left(left);
-                done
+                self.move_over(upstream, timer).await
             }
         }
     }
 
-    /// One try: both directions between the client and this upstream.
+    /// Moves the request to this upstream, and what comes back to the client.
+    async fn move_over<U: Upstream>(
+        &mut self,
+        upstream: U,
+        timer: &mut Deadline,
+    ) -> Result<(), Failure> {
+        let mut pump = self.pump(upstream);
+        let done = std::future::poll_fn(|context| pump.poll(context, timer)).await;
+        let left = pump.upstream.leave(done.as_ref().err());
+        self.take_left(left);
+        done
+    }
+
     fn pump<U: Upstream>(&mut self, upstream: U) -> Pump<'_, D, U> {
-        let timeouts = self.timeouts();
+        let limits = self.direct.policy.options.timeouts;
+        let (timeouts, _has_deadline) = grpc::timeouts(&self.record, limits);
         let responder = Responder {
             downstream: &mut self.downstream,
             record: &mut self.record,
@@ -240,6 +243,7 @@ impl<D: Downstream> Exchange<'_, D> {
         Ok(UpstreamRequest {
             request,
             is_trusted: self.is_trusted,
+            is_encrypted: self.record.is_encrypted,
             id_field: self.direct.policy.id_field,
             id: self.record.id.as_bytes(),
         })
@@ -290,23 +294,6 @@ impl<D: Downstream> Exchange<'_, D> {
         Ok(Http2::new(connection, is_reused, sent, is_whole, question))
     }
 
-    /// The times that this exchange may take; a call of gRPC may say so itself, if its app can be one.
-    fn timeouts(&self) -> Timeouts {
-        let timeouts = self.direct.policy.options.timeouts;
-        let speaks_http2 =
-            |in_flight: &InFlight| in_flight.route().target().protocol != Protocol::Http1;
-        let deadline = self
-            .record
-            .request()
-            .filter(|request| request.is_grpc())
-            .filter(|_| self.record.in_flight.as_ref().is_some_and(speaks_http2))
-            .and_then(|request| grpc::deadline_of(request.fields().get("grpc-timeout")?));
-        match deadline {
-            Some(deadline) if deadline <= timeouts.grpc_deadline => timeouts.until(deadline),
-            _ => timeouts,
-        }
-    }
-
     /// Decides once more about a request that is to be sent again.
     async fn decide_again(&mut self) -> Result<(), Box<OwnReply>> {
         let in_flight = self.record.in_flight.take();
@@ -344,7 +331,7 @@ impl<D: Downstream> Exchange<'_, D> {
     async fn fail(&mut self, failure: Failure) {
         failure.log(&self.record);
         let (refusal, own) = match failure.fault {
-            Fault::ClientGone => {
+            Fault::ClientGone | Fault::ClientStuck => {
                 self.record.end = End::ClientGone;
                 return self.downstream.abandon();
             }
@@ -407,10 +394,7 @@ impl<D: Downstream> Exchange<'_, D> {
             .map_or(Method::GET, |request| request.method().clone());
         let limit = policy.options.timeouts.send;
         if let Err(error) = reply.send(&mut self.downstream, &method, limit).await {
-            debug!(
-                "{}: the client left before its response: {error}",
-                self.record
-            );
+            Failure::from(error).log(&self.record);
             self.downstream.abandon();
         }
     }
@@ -428,7 +412,7 @@ fn http2_head(upstream: &UpstreamRequest<'_>) -> Result<Request<()>, Failure> {
     }
     let mut head = Request::new(());
     // RFC 9113, 8.3.1: without a host there is no `:authority`. h2 takes that of HTTP/1 alone.
-    *head.version_mut() = if request.authority().is_some() {
+    *head.version_mut() = if upstream.host().is_some() {
         Version::HTTP_2
     } else {
         Version::HTTP_11
@@ -436,7 +420,8 @@ fn http2_head(upstream: &UpstreamRequest<'_>) -> Result<Request<()>, Failure> {
     *head.method_mut() = request.method().clone();
     *head.uri_mut() = uri(upstream).ok_or_else(|| {
         let reason = "the request target cannot be sent over HTTP/2; send it in escapes (%22, ...)";
-        Failure::refused(Refusal::new(StatusCode::BAD_REQUEST, "BAD_TARGET", reason))
+        let refusal = Refusal::new(StatusCode::BAD_REQUEST, "BAD_TARGET", reason);
+        Failure::refused(refusal, reason)
     })?;
     *head.headers_mut() = fields;
     Ok(head)
@@ -447,12 +432,13 @@ fn uri(upstream: &UpstreamRequest<'_>) -> Option<Uri> {
     let request = upstream.request;
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = Some(PathAndQuery::try_from(&*request.forwarded_target()).ok()?);
-    if let Some(host) = request.authority() {
+    if let Some(host) = upstream.host() {
         parts.authority = Some(Authority::try_from(host).ok()?);
-        parts.scheme = Some(match request.scheme() {
-            Some("https") => Scheme::HTTPS,
-            None if request.caller().tls.is_some() => Scheme::HTTPS,
-            Some(_) | None => Scheme::HTTP,
+        // By the connection, or by a trusted proxy's word; not by the client's.
+        parts.scheme = Some(if upstream.is_encrypted {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
         });
     }
     Uri::from_parts(parts).ok()

@@ -21,6 +21,7 @@ pub fn forwarded(request: &Request, is_trusted: bool) -> Vec<u8> {
     let upstream = UpstreamRequest {
         request,
         is_trusted,
+        is_encrypted: false,
         id_field: ID_FIELD,
         id: b"7",
     };

@@ -22,16 +22,11 @@ pub(super) fn timeouts(record: &Record, timeouts: Timeouts) -> (Timeouts, bool) 
     let request = record.request().filter(|request| request.is_grpc());
     let deadline = request
         .filter(|_| record.in_flight.as_ref().is_some_and(speaks_http2))
-        .and_then(|request| deadline_of(request.fields().get("grpc-timeout")?));
+        .and_then(|request| timeout(request.fields().get("grpc-timeout")?));
     match deadline {
         Some(deadline) if deadline <= timeouts.grpc_deadline => (timeouts.until(deadline), true),
         _ => (timeouts, false),
     }
-}
-
-/// How long a call may take by the value of `grpc-timeout`.
-pub(super) fn deadline_of(value: &[u8]) -> Option<Duration> {
-    timeout(value)
 }
 
 /// At most eight digits and a unit, as the protocol has it; anything else is no timeout, and left to

@@ -77,7 +77,7 @@ pub(super) fn peer(
         Address::Unix(path) => match HttpPeer::new_uds(path, tls.is_some(), name) {
             Ok(peer) => peer,
             Err(error) => {
-                log::warn!("{path} cannot be connected to: {error}");
+                log::warn!("the Unix socket {path} is no target: {error}");
                 return None;
             }
         },

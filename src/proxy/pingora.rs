@@ -283,6 +283,7 @@ impl ProxyHttp for Gateway {
         let upstream = UpstreamRequest {
             request: record.request().ok_or_else(no_address)?,
             is_trusted: exchange.is_trusted,
+            is_encrypted: record.is_encrypted,
             id_field: self.policy.id_field,
             id: record.id.as_bytes(),
         };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
-use log::{debug, log_enabled};
+use log::{debug, info, log_enabled};
 
 use super::in_flight::InFlight;
 use crate::front::{Request, RequestId};
@@ -59,6 +59,17 @@ pub(super) enum End {
     ClientGone,
     /// The proxy has answered itself, for this reason.
     Reply(&'static str),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped => formatter.write_str("ended from outside"),
+            Self::Complete => formatter.write_str("complete"),
+            Self::ClientGone => formatter.write_str("left by the client"),
+            Self::Reply(code) => write!(formatter, "replied {code}"),
+        }
+    }
 }
 
 /// When the parts of an exchange began; kept only while somebody reads it.
@@ -162,17 +173,24 @@ impl fmt::Display for Record {
 /// The end of every exchange.
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.end == End::Dropped {
+            info!("{self}: ended from outside: its connection, or the proxy, has ended");
+        }
         let Some(phases) = &self.phases else {
             return;
         };
         let status = self
             .status
             .map_or_else(|| "no status".to_owned(), |status| status.to_string());
+        let first_byte = phases.first_byte.map_or_else(
+            || "no response".to_owned(),
+            |first_byte| format!("response after {first_byte:?}"),
+        );
         debug!(
-            "{self}: {status}, {:?} after {:?} (first byte {:?}), {} tries, {} bytes in, {} bytes out",
+            "{self}: {status}, {} after {:?} ({first_byte}); connections tried: {}; bytes received: {}, \
+             sent: {}",
             self.end,
             phases.began.elapsed(),
-            phases.first_byte,
             self.tries,
             self.received,
             self.sent,

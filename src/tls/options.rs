@@ -41,8 +41,8 @@ pub enum ClientAuth {
 pub struct ServerOptions {
     /// The oldest version; TLS 1.2 by default.
     pub min_version: MinVersion,
-    /// The protocols of the application, the preferred one first (ALPN, RFC 7301); `h2` and
-    /// `http/1.1` by default. A client that offers some, and none of these, gets an alert; one that
+    /// The protocols of the application, the preferred one first (ALPN, RFC 7301); `h2`,
+    /// `http/1.1` and `http/1.0` by default. A client that offers some, and none of these, gets an alert; one that
     /// offers none is served.
     pub alpn: Vec<Vec<u8>>,
     /// Whether clients show certificates; by default they are not asked.
@@ -56,7 +56,9 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             min_version: MinVersion::default(),
-            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            alpn: [&b"h2"[..], b"http/1.1", b"http/1.0"]
+                .map(<[u8]>::to_vec)
+                .to_vec(),
             client_auth: ClientAuth::default(),
             challenges: false,
         }

@@ -73,6 +73,7 @@ mod registration;
 mod registration_bodies;
 mod registration_effect;
 mod registration_peers;
+mod request_ids;
 mod response_heads;
 mod routing;
 mod run_command;

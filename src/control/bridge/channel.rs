@@ -16,6 +16,8 @@ pub(super) struct Head {
     pub(super) fields: HeaderMap,
     pub(super) asker: Asker,
     pub(super) is_http2: bool,
+    /// Whether the client waits for a word before it sends the body.
+    pub(super) expects: bool,
 }
 
 /// The head of a response.

@@ -10,7 +10,7 @@ use pingora_core::server::ShutdownWatch;
 
 use super::super::peer::{Asker, Peer};
 use super::channel::{Broken, Channel, Head, Start};
-use super::{Bridge, SEND_TIMEOUT};
+use super::{Bridge, SEND_TIMEOUT, expects_continue};
 use crate::front::{
     Caller, ControlService, Downstream, DownstreamError, Ended, Field, Fields, Framing, Request,
     RequestId, ResponseStart, drain,
@@ -67,6 +67,7 @@ fn head(request: &Request, id: RequestId) -> Head {
             id,
         },
         is_http2: request.version() == Version::HTTP_2,
+        expects: expects_continue(request.version(), request.fields().get("expect")),
     }
 }
 

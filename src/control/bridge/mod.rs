@@ -17,8 +17,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use log::debug;
@@ -91,7 +91,7 @@ impl Bridge {
         shutdown: &ShutdownWatch,
     ) -> Result<(), Broken> {
         let method = head.method.clone();
-        let (is_http2, expects) = (head.is_http2, expects_continue(&head.fields));
+        let (is_http2, expects) = (head.is_http2, head.expects);
         let id = head.asker.id.clone();
         let (pieces, body) = mpsc::channel(1);
         let (asks, asked) = oneshot::channel();
@@ -159,7 +159,7 @@ fn stream(mut pieces: mpsc::Receiver<Piece>, asks: oneshot::Sender<()>) -> Body 
     let pieces = futures_util::stream::poll_fn(move |context| {
         if let Some(asks) = asks.take() {
             // Nobody listens if the client waits for no word.
-            asks.send(()).ok();
+            drop(asks.send(()));
         }
         pieces.poll_recv(context)
     });
@@ -218,11 +218,10 @@ async fn take_rest<C: Channel>(channel: &mut C, id: &RequestId) {
     }
 }
 
-/// Whether the client waits for a word before it sends the body (RFC 9110, 10.1.1).
-fn expects_continue(fields: &HeaderMap) -> bool {
-    fields
-        .get(EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+/// Whether the client waits for a word before it sends the body, by its `Expect` field (RFC 9110, 10.1.1).
+fn expects_continue(version: Version, expect: Option<&[u8]>) -> bool {
+    let expects = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+    version > Version::HTTP_10 && expect.is_some_and(expects)
 }
 
 /// Sends the handler's response as it comes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Version};
 use log::debug;
 use pingora::http::ResponseHeader;
@@ -18,7 +18,7 @@ use pingora_core::server::ShutdownWatch;
 
 use super::super::peer::{Asker, Peer};
 use super::channel::{Broken, Channel, Head, Start};
-use super::{Bridge, SEND_TIMEOUT};
+use super::{Bridge, SEND_TIMEOUT, expects_continue};
 use crate::front::RequestIds;
 
 #[async_trait]
@@ -88,6 +88,10 @@ fn head(session: &ServerSession, ids: &RequestIds) -> Head {
             id: ids.choose(|| head.headers.get(&ids.field).map(HeaderValue::as_bytes)),
         },
         is_http2: head.version == Version::HTTP_2,
+        expects: expects_continue(
+            head.version,
+            head.headers.get(EXPECT).map(HeaderValue::as_bytes),
+        ),
     }
 }
 

@@ -14,6 +14,7 @@ use super::super::connection::Connection;
 use super::super::fields::Field;
 use super::super::framing::{Body, Framing, LAST_CHUNK, put_chunk};
 use super::super::request::Request;
+use super::super::reset::reset;
 use super::{Downstream, DownstreamError, Ended, ResponseStart};
 
 /// Data of this size and more is written from where it is, rather than copied behind what waits.
@@ -63,6 +64,8 @@ pub(in crate::front) struct Http1<'c> {
     form: Form,
     /// Whether the transport holds bytes that the client has not taken.
     is_flushing: bool,
+    /// Whether the response ends with the connection.
+    ends_with_connection: bool,
 }
 
 impl<'c> Http1<'c> {
@@ -97,6 +100,7 @@ impl<'c> Http1<'c> {
             progress: Progress::Waiting,
             form: Form::Plain,
             is_flushing: false,
+            ends_with_connection: false,
         }
     }
 
@@ -117,6 +121,7 @@ impl<'c> Http1<'c> {
             progress: Progress::Waiting,
             form: Form::Plain,
             is_flushing: false,
+            ends_with_connection: false,
         }
     }
 
@@ -178,6 +183,7 @@ impl<'c> Http1<'c> {
             Framing::Chunked | Framing::UntilClose if self.is_http10 => {
                 // RFC 9112, 6.1: HTTP/1.0 knows no chunks. The body ends with the connection.
                 self.keeps &= start.is_bodiless;
+                self.ends_with_connection = !start.is_bodiless;
             }
             Framing::Chunked | Framing::UntilClose => {
                 if !start.is_bodiless {
@@ -392,6 +398,10 @@ impl Downstream for Http1<'_> {
     }
 
     fn abandon(&mut self) {
+        if self.ends_with_connection && self.progress == Progress::Begun {
+            // Another end would look like that of the response.
+            reset(&self.connection.transport);
+        }
         self.progress = Progress::Abandoned;
     }
 

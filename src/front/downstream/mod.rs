@@ -21,6 +21,9 @@ pub enum DownstreamError {
     /// The client has left.
     #[error("{0}")]
     Gone(&'static str),
+    /// The client takes nothing of its response.
+    #[error("it takes nothing of its response (timeouts.send)")]
+    Stuck,
     /// The connection or the stream broke: the client has left.
     #[error(transparent)]
     Broken(io::Error),

@@ -166,7 +166,8 @@ where
             self.proxy.process_new_http(session, &client.shutdown)
         };
         if leash.hold(exchange).await.is_none() {
-            warn!("an exchange whose client and app are both stuck is cut");
+            // Its record says which one it was.
+            warn!("an exchange is cut whose client and upstream both take nothing");
         }
     }
 

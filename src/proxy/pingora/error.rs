@@ -7,7 +7,7 @@ use pingora_core::{Error, ErrorSource, ErrorType};
 
 use crate::answer::Refusal;
 use crate::front::{BadChunk, Drained, OriginSilent};
-use crate::proxy::rules::failure::{Failure, Fault, Reason, bad_chunk};
+use crate::proxy::rules::failure::{Failure, Fault, Reason, bad_chunk, body_timeout};
 use crate::proxy::rules::retry::Loss;
 use crate::registry::ProxyError;
 
@@ -16,11 +16,28 @@ impl Failure {
     pub(in crate::proxy) fn of_pingora(error: &Error, was_idle: bool) -> Self {
         Self {
             fault: Fault::of(error),
-            reason: Reason::Pingora(error.to_string()),
+            reason: Reason::Pingora(in_words(error)),
             loss: loss(error, was_idle),
             reset: reset_by_upstream(error),
         }
     }
+}
+
+/// Pingora's words, and the key of the limit that has passed.
+fn in_words(error: &Error) -> String {
+    use ErrorType as E;
+    let is_upstream = *error.esource() == ErrorSource::Upstream;
+    let key = match error.etype() {
+        _ if is_of_front::<OriginSilent>(error) => {
+            "timeouts.first_byte, timeouts.between_bytes or timeouts.websocket_idle"
+        }
+        E::ConnectTimedout | E::TLSHandshakeTimedout => "timeouts.connect",
+        E::WriteTimedout => "timeouts.send",
+        E::ReadTimedout if is_upstream => "timeouts.first_byte or timeouts.between_bytes",
+        E::ReadTimedout => "timeouts.client_body",
+        _ => return error.to_string(),
+    };
+    format!("{error} ({key})")
 }
 
 impl Fault {
@@ -127,12 +144,9 @@ fn of_upstream(kind: &ErrorType) -> ProxyError {
 fn of_client(kind: &ErrorType) -> Fault {
     use ErrorType as E;
     match kind {
-        E::ReadTimedout => Fault::Client(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "BODY_TIMEOUT",
-            "The body of the request did not come in time.",
-        )),
-        E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed => Fault::ClientGone,
+        E::ReadTimedout => Fault::Client(body_timeout()),
+        E::WriteTimedout => Fault::ClientStuck,
+        E::ReadError | E::WriteError | E::ConnectionClosed => Fault::ClientGone,
         _ => Fault::Client(Refusal::new(
             StatusCode::BAD_REQUEST,
             "BAD_REQUEST",

@@ -61,7 +61,7 @@ impl Gateway {
         };
         failure.log(record);
         let (refusal, own) = match failure.fault {
-            Fault::ClientGone => {
+            Fault::ClientGone | Fault::ClientStuck => {
                 record.end = End::ClientGone;
                 return Ok(None);
             }

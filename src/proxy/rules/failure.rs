@@ -23,6 +23,8 @@ pub(in crate::proxy) enum Fault {
     Client(Refusal),
     /// The client has gone.
     ClientGone,
+    /// The client is there, and takes nothing of its response.
+    ClientStuck,
     /// Ours.
     Proxy,
 }
@@ -40,7 +42,7 @@ pub(in crate::proxy) struct Failure {
 /// The reason for the log.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum Reason {
-    #[error(transparent)]
+    #[error("{}", in_words(.0))]
     Io(#[from] io::Error),
     #[error(transparent)]
     Response(#[from] ResponseError),
@@ -53,6 +55,20 @@ pub(in crate::proxy) enum Reason {
     /// In Pingora's words.
     #[error("{0}")]
     Pingora(String),
+}
+
+/// Why a client is cut that does not read.
+pub(in crate::proxy) const STUCK: &str = "the client takes no more of the response (timeouts.send)";
+
+/// The error of a connection, for the log. What rustls says of one that ends too early is a link to its
+/// manual.
+fn in_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let is_cut = error.kind() == io::ErrorKind::UnexpectedEof && text.contains("close_notify");
+    if is_cut {
+        return "the connection ended without the close_notify of TLS (RFC 8446, 6.1)".to_owned();
+    }
+    text
 }
 
 /// What is to come of a response.
@@ -112,7 +128,8 @@ impl Failure {
     /// An upstream of HTTP/2, or the connection to it, has failed in place of what was `expected`.
     pub(in crate::proxy) fn http2(error: h2::Error, expected: Expected) -> Self {
         let fault = match expected {
-            Expected::Head if !error.is_io() => ProxyError::InvalidResponse,
+            // What the upstream itself has ended, by a reset or a farewell, is no malformed response.
+            Expected::Head if !error.is_io() && !error.is_remote() => ProxyError::InvalidResponse,
             Expected::Head | Expected::Body => ProxyError::Broken,
         };
         let is_reset = error.is_reset() && error.is_remote();
@@ -138,15 +155,14 @@ impl Failure {
         Self::upstream(ProxyError::Drained, reason)
     }
 
-    /// The client has left.
-    pub(in crate::proxy) fn gone(reason: &'static str) -> Self {
-        Self::new(Fault::ClientGone, Reason::Text(reason))
+    /// The client takes nothing of its response.
+    pub(in crate::proxy) fn stuck(reason: &'static str) -> Self {
+        Self::new(Fault::ClientStuck, Reason::Text(reason))
     }
 
-    /// The client has sent what is refused.
-    pub(in crate::proxy) fn refused(refusal: Refusal) -> Self {
-        let reason = Reason::Text("the request is refused");
-        Self::new(Fault::Client(refusal), reason)
+    /// The client has sent what is refused, or has not sent what it announced.
+    pub(in crate::proxy) fn refused(refusal: Refusal, reason: &'static str) -> Self {
+        Self::new(Fault::Client(refusal), Reason::Text(reason))
     }
 
     /// The proxy has met what it does not know.
@@ -159,11 +175,12 @@ impl Failure {
         let reason = &self.reason;
         match &self.fault {
             Fault::ClientGone => debug!("{summary}: the client has gone: {reason}"),
-            Fault::Upstream(ProxyError::NotFound | ProxyError::Drained) => {
+            Fault::ClientStuck
+            | Fault::Upstream(ProxyError::NotFound | ProxyError::Drained)
+            | Fault::Client(_) => {
                 info!("{summary}: {reason}");
             }
             Fault::Upstream(error) => warn!("{summary}: {error}: {reason}"),
-            Fault::Client(refusal) => info!("{summary}: {} {reason}", refusal.message),
             Fault::Proxy => error!("{summary}: {reason}"),
         }
     }
@@ -173,8 +190,11 @@ impl From<DownstreamError> for Failure {
     fn from(error: DownstreamError) -> Self {
         match error {
             DownstreamError::Aborted => Self::drained(),
-            DownstreamError::BadChunk => Self::refused(bad_chunk()),
+            DownstreamError::BadChunk => {
+                Self::refused(bad_chunk(), "the client's chunked coding is malformed")
+            }
             DownstreamError::InvalidField => Self::invalid(ResponseError::Field),
+            DownstreamError::Stuck => Self::stuck(STUCK),
             DownstreamError::Gone(_) | DownstreamError::Broken(_) => {
                 Self::new(Fault::ClientGone, Reason::Downstream(error))
             }
@@ -198,6 +218,15 @@ pub(in crate::proxy) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> R
 /// The reply to a request whose body is not valid chunked coding.
 pub(in crate::proxy) fn bad_chunk() -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", BadChunk.to_string())
+}
+
+/// The reply to a request whose body does not come.
+pub(in crate::proxy) fn body_timeout() -> Refusal {
+    Refusal::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "BODY_TIMEOUT",
+        "The body of the request did not come in time.",
+    )
 }
 
 /// The reply when the fault is the proxy's own.

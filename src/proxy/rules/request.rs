@@ -13,6 +13,8 @@ pub(in crate::proxy) struct UpstreamRequest<'a> {
     pub(in crate::proxy) request: &'a Request,
     /// Whether the client is a proxy whose word is kept.
     pub(in crate::proxy) is_trusted: bool,
+    /// Whether the client's side is encrypted, as far as we or a trusted proxy can tell.
+    pub(in crate::proxy) is_encrypted: bool,
     pub(in crate::proxy) id_field: &'static str,
     pub(in crate::proxy) id: &'a [u8],
 }
@@ -101,6 +103,7 @@ enum FieldAction {
     Length,
     Host,
     Te,
+    Expect,
     /// The addresses that the request came from so far.
     ForwardedFor,
     Forwarded,
@@ -118,6 +121,7 @@ fn action(name: &[u8], id_field: &str) -> FieldAction {
         2 if is("te") => FieldAction::Te,
         4 if is("host") => FieldAction::Host,
         7 if is("trailer") || is("upgrade") => FieldAction::Ends,
+        6 if is("expect") => FieldAction::Expect,
         9 if is("forwarded") => FieldAction::Forwarded,
         9 if is("x-real-ip") => FieldAction::Claim,
         10 if is("connection") || is("keep-alive") => FieldAction::Ends,
@@ -151,17 +155,20 @@ fn is_forwarding(name: &[u8]) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Whether a name with underscores is another spelling of one that does not simply pass: CGI and WSGI
-/// make one variable of `X_Forwarded_For` and `X-Forwarded-For`.
+/// Whether a name is another spelling of one that does not simply pass: CGI, WSGI and PHP make one
+/// variable of `X_Forwarded_For`, `X.Forwarded.For` and `X-Forwarded-For`.
 fn shadows(name: &[u8], id_field: &str) -> bool {
-    if !name.contains(&b'_') {
+    let is_other = |byte: &u8| !byte.is_ascii_alphanumeric() && *byte != b'-';
+    if !name.iter().any(is_other) {
         return false;
     }
-    let hyphenated: SmallVec<[u8; 40]> = name
-        .iter()
-        .map(|byte| if *byte == b'_' { b'-' } else { *byte })
-        .collect();
-    action(&hyphenated, &id_field.replace('_', "-")) != FieldAction::Passes
+    let hyphenated = |name: &[u8]| -> SmallVec<[u8; 40]> {
+        let letter = |byte: &u8| if is_other(byte) { b'-' } else { *byte };
+        name.iter().map(letter).collect()
+    };
+    let id_field = hyphenated(id_field.as_bytes());
+    let id_field = std::str::from_utf8(&id_field).unwrap_or_default();
+    action(&hyphenated(name), id_field) != FieldAction::Passes
 }
 
 /// What the fields have said that is written behind them.
@@ -195,6 +202,12 @@ impl<'a> UpstreamRequest<'a> {
         self.write_fields(Hop::Http1, &mut out);
         out.extend_from_slice(b"\r\n");
         out
+    }
+
+    /// The host that the client asks for; none if it names none, or an empty one (RFC 9112, 3.2), which
+    /// `:authority` cannot be (RFC 9113, 8.3.1).
+    pub(in crate::proxy) fn host(&self) -> Option<&'a [u8]> {
+        self.request.authority().filter(|host| !host.is_empty())
     }
 
     /// Writes the fields.
@@ -248,6 +261,8 @@ impl<'a> UpstreamRequest<'a> {
     fn passes(&self, (name, value): Field<'a>, said: &mut Said<'a>) -> bool {
         match action(name, self.id_field) {
             FieldAction::Passes => return true,
+            // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is none.
+            FieldAction::Expect => return self.request.version() != Version::HTTP_10,
             FieldAction::Ends | FieldAction::Host => {}
             FieldAction::Length => said.has_length = true,
             FieldAction::Te => said.takes_trailers |= value.eq_ignore_ascii_case(b"trailers"),
@@ -320,7 +335,7 @@ impl<'a> UpstreamRequest<'a> {
         let scheme = client.scheme().as_bytes();
         let mut element: SmallVec<[&[u8]; 9]> =
             SmallVec::from_slice(&[b"for=", before, &address, behind, b";proto=", scheme]);
-        let host = self.request.authority();
+        let host = self.host();
         // A quoted string (RFC 7239, 4); a host that passed our check holds neither `"` nor `\`.
         if let Some(host) = host {
             element.extend_from_slice(&[b";host=\"", host, b"\""]);

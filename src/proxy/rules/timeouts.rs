@@ -3,11 +3,9 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::StatusCode;
 use tokio::time::Instant;
 
-use super::failure::Failure;
-use crate::answer::Refusal;
+use super::failure::{Failure, STUCK, body_timeout};
 use crate::front::Deadline;
 use crate::proxy::options::Timeouts;
 use crate::registry::ProxyError;
@@ -57,15 +55,14 @@ impl Phase {
     fn failure(self) -> Failure {
         let upstream = |reason| Failure::upstream(ProxyError::Timeout, reason);
         match self {
-            Self::Body => Failure::refused(Refusal::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "BODY_TIMEOUT",
-                "The body of the request did not come in time.",
-            )),
+            Self::Body => Failure::refused(
+                body_timeout(),
+                "no more of the request's body comes (timeouts.client_body)",
+            ),
             Self::Sending => upstream("it takes no more of the request (timeouts.send)"),
             Self::FirstByte => upstream("it did not begin its response (timeouts.first_byte)"),
             Self::Response => upstream("its response paused (timeouts.between_bytes)"),
-            Self::Client => Failure::gone("it takes no more of the response (timeouts.send)"),
+            Self::Client => Failure::stuck(STUCK),
             Self::Silence => upstream("both sides are silent (timeouts.websocket_idle)"),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use log::{error, warn};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::{ClientConfig, KeyLogFile, RootCertStore};
+use rustls::{CertificateError, ClientConfig, KeyLogFile, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -82,7 +82,7 @@ impl Profiles {
         };
         let name = ServerName::try_from(tls.server_name.to_string()).map_err(io::Error::other)?;
         let connector = TlsConnector::from(Arc::clone(config));
-        connector.connect(name, stream).await
+        connector.connect(name, stream).await.map_err(in_words)
     }
 
     fn offers(&self, tls: &TargetTls) -> Option<&Offers> {
@@ -96,6 +96,20 @@ impl Profiles {
         };
         self.named.get(name)?.as_ref()
     }
+}
+
+/// The error of a handshake, for the log: rustls names some of those that operators meet by its own types.
+fn in_words(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) = inner else {
+        return error;
+    };
+    let mut reason = other.0.to_string();
+    if reason == "CaUsedAsEndEntity" {
+        reason.push_str(", it is that of an authority (CA:TRUE), not of a server");
+    }
+    let text = format!("invalid peer certificate: {reason}");
+    io::Error::new(error.kind(), text)
 }
 
 /// Whether a secured connection speaks HTTP/2.

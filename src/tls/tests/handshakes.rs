@@ -305,6 +305,8 @@ fn protocols_are_negotiated() {
     for (offered, expected) in [
         (&["http/1.1", "h2"][..], Some("h2")),
         (&["http/1.1"], Some("http/1.1")),
+        (&["http/1.0", "http/1.1"], Some("http/1.1")),
+        (&["http/1.0"], Some("http/1.0")),
         (&[], None),
     ] {
         assert_eq!(with(offered).unwrap().as_deref(), expected, "{offered:?}");

@@ -39,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) method: &'static str,
     /// As it stands in the request line of HTTP/1, or in `:path`.
     pub(crate) target: String,
+    /// What a client of HTTP/2 says about its own scheme; `None` for the truth.
+    pub(crate) scheme: Option<&'static str>,
     /// The value of Host or `:authority`; `None` for a request of HTTP/1.0 without Host.
     pub(crate) host: Option<&'static str>,
     pub(crate) fields: Vec<(&'static str, &'static str)>,
@@ -147,6 +149,8 @@ pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) version: &'static str,
+    /// `:scheme`, of HTTP/2.
+    pub(crate) scheme: Option<String>,
     /// `:authority`, or the values of `Host`.
     pub(crate) authority: Vec<String>,
     pub(crate) fields: Fields,
@@ -246,6 +250,7 @@ impl Request {
         Self {
             method: "GET",
             target: format!("/m/{name}"),
+            scheme: None,
             host: Some("app.example"),
             fields: Vec::new(),
             body: Body::None,
@@ -392,6 +397,12 @@ impl Case {
 
     pub(crate) fn target(mut self, target: impl Into<String>) -> Self {
         self.request.target = target.into();
+        self
+    }
+
+    /// A client of HTTP/2 that says so about its own scheme.
+    pub(crate) fn scheme(mut self, scheme: &'static str) -> Self {
+        self.request.scheme = Some(scheme);
         self
     }
 

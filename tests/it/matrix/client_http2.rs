@@ -87,6 +87,7 @@ async fn stream(
 
 fn head(scheme: &str, request: &Request) -> http::Request<()> {
     let host = request.host.unwrap_or_default();
+    let scheme = request.scheme.unwrap_or(scheme);
     let mut head = http::Request::builder()
         .method(request.method)
         .uri(format!("{scheme}://{host}{}", request.target));

@@ -4,6 +4,7 @@ use super::case::{Asked, Case, End, Outcome, Seen};
 use super::pair::{Client, Pair};
 use super::rules;
 use super::wire::{Fields, Framing};
+use crate::support::engine;
 
 /// How a cell differs from what has to be.
 pub(crate) fn deviations(case: &Case, pair: Pair, seen: &Seen, asked: &[Asked]) -> Vec<String> {
@@ -135,9 +136,12 @@ fn outcome(case: &Case, wanted: &Outcome, pair: Pair, seen: &Seen) -> Option<Str
     (!holds).then(|| format!("expected {wanted}, seen {}", short(seen)))
 }
 
-/// A client of HTTP/1.0 cannot tell a body that ends with its connection from one that was cut.
+/// Of a body that ends with its connection a client can see only by a reset that it was cut; Pingora only
+/// closes.
 fn is_invisible(pair: Pair, seen: &Seen) -> bool {
-    pair.client == Client::Http10 && seen.framing == Some(Framing::Close)
+    engine::chosen() == Some("pingora")
+        && pair.client == Client::Http10
+        && seen.framing == Some(Framing::Close)
 }
 
 /// The code in one of the proxy's own replies.

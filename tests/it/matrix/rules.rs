@@ -24,8 +24,7 @@ fn response_fields(seen: &Seen) -> Rules {
     vec![
         // RFC 9110, 6.6.1. An interim response needs no Date.
         ("one Date", dates == 1 || (seen.status == 101 && dates == 0)),
-        // A request that cannot be parsed has no id.
-        ("one X-Request-Id", ids == 1 || seen.status == 400),
+        ("one X-Request-Id", ids == 1),
         // RFC 9110, 7.6.1: these fields are for a single connection.
         ("no Keep-Alive", !fields.has("keep-alive")),
         ("no Proxy-Connection", !fields.has("proxy-connection")),
@@ -87,7 +86,7 @@ fn request_forwarded(pair: Pair, asked: &Asked) -> Rules {
     } else {
         "http"
     };
-    let host = asked.authority.first();
+    let host = asked.authority.first().filter(|host| !host.is_empty());
     let host = host.map(|host| host.to_ascii_lowercase());
     let forwarded_host = fields.all("x-forwarded-host");
     let forwarded_host = forwarded_host.first().map(|host| host.to_ascii_lowercase());
@@ -140,13 +139,29 @@ fn request_fields(asked: &Asked) -> Rules {
 }
 
 fn request_of_version(pair: Pair, asked: &Asked) -> Rules {
+    // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is none.
+    let expects = asked.fields.has("expect");
+    let mut rules = vec![(
+        "no Expect of HTTP/1.0",
+        pair.client != Client::Http10 || !expects,
+    )];
     if pair.upstream.is_http2() {
         // RFC 9113, 8.2.2.
         let mut names = ["connection", "transfer-encoding", "upgrade"].into_iter();
         let has_none = names.all(|name| !asked.fields.has(name));
-        return vec![("no connection-specific field in HTTP/2", has_none)];
+        rules.push(("no connection-specific field in HTTP/2", has_none));
+        let scheme = if pair.client.has_tls() {
+            "https"
+        } else {
+            "http"
+        };
+        // RFC 9113, 8.3.1: without an authority there is none of an http URI.
+        let is_its_own = asked.scheme.as_deref() == Some(scheme) || asked.authority.is_empty();
+        rules.push(("the scheme of the client's connection", is_its_own));
+        return rules;
     }
     // RFC 9112, 3.2: HTTP/1.1 needs Host.
     let has_host = asked.version == "HTTP/1.0" || !asked.authority.is_empty();
-    vec![("Host in HTTP/1.1", has_host)]
+    rules.push(("Host in HTTP/1.1", has_host));
+    rules
 }

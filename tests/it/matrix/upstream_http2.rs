@@ -101,6 +101,7 @@ fn asked(head: &http::request::Parts) -> Asked {
             .map_or("", |target| target.as_str())
             .to_owned(),
         version: "HTTP/2",
+        scheme: head.uri.scheme_str().map(str::to_owned),
         authority,
         fields,
         framing: Some(Framing::Http2),

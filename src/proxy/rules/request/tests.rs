@@ -6,6 +6,7 @@ fn written(fields: &[(&str, &str)], is_trusted: bool) -> Vec<String> {
     let upstream = UpstreamRequest {
         request: &request,
         is_trusted,
+        is_encrypted: false,
         id_field: "x-request-id",
         id: b"7",
     };
@@ -115,6 +116,7 @@ fn the_host_of_the_absolute_form_takes_the_place_of_the_field() {
     let upstream = UpstreamRequest {
         request: &request,
         is_trusted: false,
+        is_encrypted: false,
         id_field: "x-request-id",
         id: b"7",
     };

@@ -190,6 +190,13 @@ fn without_body() -> Vec<Case> {
             .sending("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"),
         none("no_content_chunked", 204)
             .sending("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        // The same for HEAD, whose response has no body by itself.
+        none("no_content_head_content_length", 204)
+            .method("HEAD")
+            .sending("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"),
+        none("no_content_head_chunked", 204)
+            .method("HEAD")
+            .sending("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"),
         none("not_modified", 304)
             .sending("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n")
             .acting(bare(304)),

@@ -86,6 +86,17 @@ fn authorities() -> Vec<Case> {
             .target("HTTP://app.example/m/absolute_form_query?a=%zz")
             .asks(target("/m/absolute_form_query?a=%zz"))
             .asks(authority("app.example")),
+        // RFC 9113, 8.3.1: the scheme of a request is that of its connection, whatever the client says.
+        Case::ok("scheme_of_another_https").scheme("https"),
+        Case::ok("scheme_of_another_http").scheme("http"),
+        // RFC 9112, 3.2: a target without an authority has an empty Host; RFC 9113, 8.3.1: and no
+        // `:authority`.
+        Case::ok("empty_host")
+            .host(Some(""))
+            .only(|pair| !pair.client.is_http2())
+            .asks(Rule::new("an empty host, or none", |_, asked: &Asked| {
+                asked.authority.iter().all(String::is_empty)
+            })),
         // RFC 9112, 3.2 and 3.2.2: HTTP/1.0 has no Host to give; RFC 9113, 8.3.1: then no :authority.
         Case::ok("without_host").host(None).asks(Rule::new(
             "no authority, and HTTP/1.0 where that is the upstream's",
@@ -196,7 +207,7 @@ fn bodies() -> Vec<Case> {
 }
 
 /// Fields that the proxy sets or removes, in every spelling that some apps take for the same field.
-const STRANGERS: [&str; 14] = [
+const STRANGERS: [&str; 17] = [
     "X-Forwarded-For",
     "X-Forwarded-Proto",
     "X-Forwarded-Host",
@@ -211,6 +222,9 @@ const STRANGERS: [&str; 14] = [
     "X-Rewrite-URL",
     "Forwarded",
     "X_Forwarded_Host",
+    "X.Real.IP",
+    "X.Forwarded-For",
+    "X-Forwarded!Host",
 ];
 
 fn fields() -> Vec<Case> {
@@ -241,6 +255,9 @@ fn named() -> Vec<Case> {
             .with("Transfer_Encoding", "chunked")
             .asks(no_field("content_length"))
             .asks(no_field("transfer_encoding")),
+        Case::ok("dotted_framing")
+            .with("Content.Length", "7")
+            .asks(no_field("content.length")),
         Case::ok("underscore_in_field")
             .with("my_field", "a")
             .asks(field("my_field", &["a"])),
