@@ -27,13 +27,13 @@ use pingora_core::server::ShutdownWatch;
 use super::downstream::http2::Http2;
 use super::fields::decimal;
 use super::framing::Framing;
-use super::head::HeadError;
 use super::idle::Deadline;
 use super::intake::{IntakeError, Manner};
 use super::reply::Reply as OwnReply;
 use super::request::Request;
 use super::service::{ControlService, Decision, Service};
 use super::{Engine, Front, Http2Client, LINGER, intake, leash, stopping};
+use crate::answer::Refusal;
 pub(crate) use body::RequestBody;
 pub(super) use client::Client;
 use client::InUse;
@@ -144,13 +144,16 @@ where
         RequestStream {
             request: Box::new(Request::http2(incoming.head, framing, caller)),
             downstream: Http2::new(incoming.body, incoming.reply, self.proxy.id_field()),
-            fault: checked.err(),
+            refusal: match incoming.malformed {
+                Some(malformed) => Some(malformed.refusal()),
+                None => checked.err().map(|fault| fault.refusal()),
+            },
         }
     }
 
     /// Answers the request of one stream.
     async fn answer_stream(self: Arc<Self>, stream: RequestStream, in_use: InUse) {
-        if stream.fault.is_some() {
+        if stream.refusal.is_some() {
             return Box::pin(self.refuse_stream(stream)).await;
         }
         let RequestStream {
@@ -182,12 +185,11 @@ where
         let RequestStream {
             request,
             mut downstream,
-            fault: Some(fault),
+            refusal: Some(refusal),
         } = stream
         else {
             return;
         };
-        let refusal = fault.refusal();
         let reply = if request.is_grpc() {
             OwnReply::refusal(&refusal, &request, None)
         } else {
@@ -207,7 +209,7 @@ struct RequestStream {
     request: Box<Request>,
     downstream: Http2,
     /// Why it is refused, if it is.
-    fault: Option<HeadError>,
+    refusal: Option<Refusal>,
 }
 
 /// Where the body of a request ends: with the stream, of which the length may be known.
