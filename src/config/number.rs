@@ -1,12 +1,13 @@
 //! Whole numbers within bounds: ports, statuses, counts.
 
 use std::fmt::Display;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
+use super::section::Count;
 use super::text;
 
 /// A port to listen on; 0 is any free one.
@@ -47,6 +48,34 @@ pub(super) fn streams<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32,
     text::parse_with(deserializer, |text| {
         within(text, "a number of streams", 1..=10_000)
     })
+}
+
+/// A number above zero, or none, written `off`.
+pub(super) fn or_off<'de, D>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    text::parse_with(deserializer, |text| match text {
+        "off" => Ok(None),
+        text => count(text, "off for no limit").map(Some),
+    })
+}
+
+/// The same, or `auto`.
+pub(super) fn auto_or_off<'de, D>(deserializer: D) -> Result<Count, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    text::parse_with(deserializer, |text| match text {
+        "auto" => Ok(Count::Auto),
+        "off" => Ok(Count::Off),
+        text => count(text, "auto, or off for no limit").map(Count::Most),
+    })
+}
+
+fn count(text: &str, others: &str) -> Result<NonZeroU32, String> {
+    let range = NonZeroU32::MIN..=NonZeroU32::MAX;
+    within(text, "a number", range).map_err(|problem| format!("{problem}, {others}"))
 }
 
 /// A number of seconds above zero, or none.

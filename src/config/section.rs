@@ -1,5 +1,6 @@
 //! The sections of the configuration. Each is checked while it is read: once it exists, it holds.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -123,11 +124,12 @@ pub struct Timeouts {
     /// For a client to send the whole head of a request. Default: 10 s.
     #[serde(deserialize_with = "duration::positive")]
     pub head: Duration,
-    /// For what comes before a connection's first request: PROXY protocol, TLS, the preface of
-    /// HTTP/2. Default: 10 s.
+    /// For what comes before a connection's first request (PROXY protocol, TLS, the preface of HTTP/2), and
+    /// then for that request to begin. Default: 10 s.
     #[serde(deserialize_with = "duration::positive")]
     pub handshake: Duration,
-    /// Between two requests on a client's connection. Default: 60 s.
+    /// Between two requests on a client's connection. Default: 75 s, more than the 60 s for which load
+    /// balancers keep theirs, so that it is the balancer that ends them.
     #[serde(deserialize_with = "duration::or_off")]
     pub idle: Option<Duration>,
     /// For which a target's connection is kept for reuse. Default: 60 s.
@@ -154,7 +156,7 @@ impl Default for Timeouts {
             websocket_idle: None,
             head: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
-            idle: minute,
+            idle: Some(Duration::from_secs(75)),
             upstream_idle: minute,
             grpc_deadline: Duration::from_hours(1),
             client_body: minute,
@@ -163,7 +165,8 @@ impl Default for Timeouts {
     }
 }
 
-/// `limits`: how large a request's head may be.
+/// `limits`: how large a request may be, and what one client may take. A client is an IPv4 address, or a
+/// network of IPv6 (/64).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -176,14 +179,67 @@ pub struct Limits {
     /// The number of header fields, 1 to 200. Default: 100.
     #[serde(deserialize_with = "number::fields")]
     pub fields: usize,
+    /// The body, in bytes. Default: off.
+    #[serde(deserialize_with = "size::or_off")]
+    pub body: Option<u64>,
+    /// How many connections may be open in all. Default: three quarters of the descriptors.
+    #[serde(deserialize_with = "number::auto_or_off")]
+    pub connections: Count,
+    /// How many of one client may be. Default: half of the descriptors.
+    #[serde(deserialize_with = "number::auto_or_off")]
+    pub connections_per_client: Count,
+    /// How many new connections one client may open in a second, on average and at once. Default: off.
+    #[serde(deserialize_with = "number::or_off")]
+    pub new_connections_per_second: Option<NonZeroU32>,
+    /// How many requests a connection serves before it is closed in order. Default: off.
+    #[serde(deserialize_with = "number::or_off")]
+    pub requests_per_connection: Option<NonZeroU32>,
+    /// How many requests of HTTP/2 one client may have in progress at a time, on all of its connections.
+    /// Default: an eighth of the descriptors.
+    #[serde(deserialize_with = "number::auto_or_off")]
+    pub streams_per_client: Count,
+    /// How many bytes of a body a client has to send in a second, while it is waited for. Default: 128.
+    #[serde(deserialize_with = "number::or_off")]
+    pub upload_rate: Option<NonZeroU32>,
+    /// How many bytes of a response a client has to take in a second, while it is waited for. Default: 128.
+    #[serde(deserialize_with = "number::or_off")]
+    pub download_rate: Option<NonZeroU32>,
+    /// A frame of a WebSocket from a client, in bytes. Default: off.
+    #[serde(deserialize_with = "size::or_off")]
+    pub websocket_frame: Option<u64>,
+    /// A message of a WebSocket from a client, in bytes. Default: off.
+    #[serde(deserialize_with = "size::or_off")]
+    pub websocket_message: Option<u64>,
+}
+
+/// A number that follows from how many descriptors the process may have, unless it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// By the descriptors.
+    Auto,
+    /// No limit.
+    Off,
+    /// So many.
+    Most(NonZeroU32),
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        let slowest = NonZeroU32::new(128);
         Self {
             head: 64 * 1024,
             target: 16 * 1024,
             fields: 100,
+            body: None,
+            connections: Count::Auto,
+            connections_per_client: Count::Auto,
+            new_connections_per_second: None,
+            requests_per_connection: None,
+            streams_per_client: Count::Auto,
+            upload_rate: slowest,
+            download_rate: slowest,
+            websocket_frame: None,
+            websocket_message: None,
         }
     }
 }

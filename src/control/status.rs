@@ -1,5 +1,6 @@
 //! `GET /v1/status`: what is running.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +24,18 @@ pub(super) struct Status {
     draining: usize,
     /// Where routes are kept: `memory`, `embedded`.
     store: &'static str,
+    /// What clients may take, and how often they were refused more.
+    limits: BTreeMap<&'static str, Limit>,
     /// Since the proxy started.
     #[schema(value_type = super::openapi::texts::Duration)]
     uptime: String,
+}
+
+/// A limit on clients.
+#[derive(Debug, Serialize, ToSchema)]
+struct Limit {
+    /// How often it was met since the proxy started.
+    met: u64,
 }
 
 /// Says what is running.
@@ -42,6 +52,11 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
         routes: state.routes.len(),
         draining: state.draining.len(),
         store: control.registry.store_name(),
+        limits: control
+            .limits
+            .all()
+            .map(|(name, met)| (name, Limit { met }))
+            .collect(),
         uptime: humantime::format_duration(uptime).to_string(),
     })
 }

@@ -30,7 +30,7 @@ use super::intake::Manner;
 use super::leash::{Drained, Leash};
 use super::patience::Patience;
 use super::wait::Wait;
-use super::websocket::WebSocket;
+use super::websocket::{FrameLimits, WebSocket};
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
 const MOST_AHEAD: usize = 64 * 1024;
@@ -49,6 +49,8 @@ pub struct Connection {
     pub(super) greeting: Greeting,
     /// What its requests are met with.
     pub(super) manner: Manner,
+    /// Whether the request in progress is the last that it serves.
+    pub(super) is_last: bool,
     /// Bytes that came before their turn.
     ahead: BytesMut,
     gate: Gate,
@@ -66,6 +68,8 @@ pub struct Connection {
     is_switching: AtomicBool,
     /// The frames, once a WebSocket is open.
     websocket: Option<Box<WebSocket>>,
+    /// What the client may send over one at a time.
+    frames: Option<Arc<FrameLimits>>,
 }
 
 impl Connection {
@@ -84,6 +88,8 @@ impl Connection {
             leash,
             is_switching: AtomicBool::new(false),
             websocket: None,
+            is_last: false,
+            frames: None,
         }
     }
 
@@ -94,9 +100,10 @@ impl Connection {
         self
     }
 
-    /// The same connection, whose requests are met otherwise.
-    pub(super) fn treated(mut self, manner: Manner) -> Self {
+    /// The same connection, whose requests, and whose frames of a WebSocket, are met otherwise.
+    pub(super) fn treated(mut self, manner: Manner, frames: Option<Arc<FrameLimits>>) -> Self {
         self.manner = manner;
+        self.frames = frames;
         self
     }
 
@@ -161,7 +168,7 @@ impl Connection {
     /// The answer that is about to be written opens a WebSocket: what the client sends is its.
     pub(crate) fn switch(&mut self) {
         self.gate = Gate::Open;
-        self.websocket = Some(Box::new(WebSocket::new(false)));
+        self.websocket = Some(Box::new(WebSocket::new(self.frames.clone())));
     }
 
     /// Opens the gate for a new request: `early` are bytes behind its head, already read.
@@ -290,12 +297,14 @@ impl Connection {
             Gate::Length(_) | Gate::Chunked => self.poll_body(context, buffer),
             Gate::Open => {
                 let before = buffer.filled().len();
-                match self.poll_upgraded(context, buffer) {
-                    Poll::Pending => self.wait.poll(&self.patience, context),
-                    read @ Poll::Ready(_) => {
-                        self.note_read(buffer.filled().get(before..).unwrap_or_default());
-                        read
-                    }
+                let read = self.poll_upgraded(context, buffer);
+                if read.is_pending() {
+                    return self.wait.poll(&self.patience, context);
+                }
+                let most = self.note_read(buffer.filled().get(before..).unwrap_or_default());
+                match most {
+                    None => read,
+                    Some(most) => self.cut_at((before, before + most), context, buffer),
                 }
             }
         }
@@ -318,14 +327,29 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
-    fn note_read(&mut self, bytes: &[u8]) {
-        if let Some(websocket) = &mut self.websocket {
-            websocket.note_read(bytes);
-        }
+    /// Remembers that an upgraded connection is in use: there the silence of both sides counts. How much of
+    /// what was read may be handed out, if not all.
+    fn note_read(&mut self, bytes: &[u8]) -> Option<usize> {
         if self.wait.has_activity() {
             self.wait.note_activity(&self.patience);
         }
+        self.websocket.as_mut()?.note_read(bytes)
+    }
+
+    /// Ends a WebSocket whose client has sent too much at a time: what came before is still handed out.
+    #[cold]
+    fn cut_at(
+        &mut self,
+        (start, end): (usize, usize),
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.leash.cut_any();
+        buffer.set_filled(end);
+        if end == start {
+            return self.poll_cut_read(context, buffer);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Remembers what went to the client.

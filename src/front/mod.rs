@@ -9,8 +9,10 @@
 //! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
 //! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
 
+mod accept;
 mod caller;
 mod chunked;
+mod clients;
 mod connection;
 mod connections;
 mod control_only;
@@ -60,6 +62,8 @@ use pingora_core::server::ShutdownWatch;
 use crate::answer::{Body, Refusal};
 
 pub use caller::Caller;
+pub use clients::{ClientLimit, ClientLimits, Clients, LimitCounts};
+use clients::Ticket;
 pub(crate) use chunked::BadChunk;
 pub use connection::Connection;
 pub use connections::Connections;
@@ -92,6 +96,7 @@ pub(crate) use request::tests::request as test_request;
 pub use request_id::{RequestId, RequestIds};
 pub use service::{ControlService, Decision, Outcome, Service};
 pub use tls_client::TlsClient;
+pub(crate) use websocket::FrameLimits;
 
 /// What the front needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -111,6 +116,8 @@ pub(crate) struct FrontOptions {
     pub(crate) engine: Engine,
     /// How requests get their ids.
     pub(crate) request_ids: RequestIds,
+    /// What a client may send over a WebSocket at a time.
+    pub(crate) frames: Option<Arc<FrameLimits>>,
 }
 
 /// The body of a refusal, as the clients of the services know it; by the request's `Accept` field,
@@ -126,6 +133,7 @@ pub struct Front<P, C> {
     control: Arc<C>,
     options: FrontOptions,
     connections: Arc<Connections>,
+    clients: Arc<Clients>,
     failures: Failures,
     refused: Failures,
     body: BodyOf,
@@ -141,12 +149,14 @@ impl<P, C> Front<P, C> {
         control: C,
         options: FrontOptions,
         connections: Arc<Connections>,
+        clients: Arc<Clients>,
     ) -> Self {
         Self {
             proxy: Arc::new(proxy),
             control: Arc::new(control),
             options,
             connections,
+            clients,
             failures: Failures::new("no connection"),
             refused: Failures::new("refused"),
             body: Refusal::body,
@@ -162,10 +172,11 @@ impl<C> Front<ControlOnly, C> {
         control: C,
         options: FrontOptions,
         connections: Arc<Connections>,
+        clients: Arc<Clients>,
     ) -> Self {
         Self {
             body: |refusal, _accept| refusal.problem(),
-            ..Self::new(ControlOnly, control, options, connections)
+            ..Self::new(ControlOnly, control, options, connections, clients)
         }
     }
 }
@@ -200,6 +211,10 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let counted = self.connections.enter();
+        let Ok(ticket) = self.admit(&stream) else {
+            // Dropped, it is closed.
+            return None;
+        };
         self.stop_watch.call_once(|| {
             let (front, mut shutdown) = (Arc::clone(self), shutdown.clone());
             tokio::spawn(async move {
@@ -214,7 +229,7 @@ where
         let front = Arc::clone(self);
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
-            front.attend(stream, shutdown).await;
+            front.attend(stream, shutdown, ticket).await;
             drop(counted);
         });
         None
@@ -232,13 +247,13 @@ where
     C: ControlService,
 {
     /// Takes a connection in and serves it until its end.
-    async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
+    async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch, mut ticket: Ticket) {
         let intake = self.options.intakes.of(&stream);
         let arrival = if intake.is_direct() {
             Arrival::Plain(stream, BytesMut::new())
         } else {
             // Boxed, here and below: its room is free again when it is over.
-            Box::pin(self.admit(stream, intake, shutdown.clone())).await
+            Box::pin(self.take_in(stream, intake, shutdown.clone(), &mut ticket)).await
         };
         let greeting = if intake.http2_cleartext {
             Greeting::AnyHttp
@@ -271,29 +286,18 @@ where
                 return Box::pin(alert).await;
             }
             Arrival::Http2(stream) => {
-                return Box::pin(self.serve_http2(stream, manner, shutdown)).await;
+                return Box::pin(self.serve_http2(stream, manner, shutdown, ticket)).await;
             }
             Arrival::Nothing => return,
         };
-        let connection = Box::new(connection.treated(manner));
-        let client = self.converse(connection, shutdown.clone()).await;
+        let frames = self.options.frames.clone();
+        let connection = Box::new(connection.treated(manner, frames));
+        let client = self
+            .converse(connection, shutdown.clone(), &mut ticket)
+            .await;
         if let Some(client) = client {
-            Box::pin(self.serve_http2_after(client, shutdown)).await;
+            Box::pin(self.serve_http2_after(client, shutdown, ticket)).await;
         }
-    }
-
-    /// Lets what comes before the first request pass, unless the server stops meanwhile.
-    async fn admit(&self, stream: Stream, intake: &Intake, mut shutdown: ShutdownWatch) -> Arrival {
-        let peer = intake::peer(&stream);
-        let admitted = tokio::select! {
-            biased;
-            admitted = intake::admit(stream, intake, self.options.handshake_timeout) => admitted,
-            () = stopping(&mut shutdown) => return Arrival::Nothing,
-        };
-        admitted.unwrap_or_else(|error| {
-            self.failures.note(peer, &error);
-            Arrival::Nothing
-        })
     }
 
     /// Serves one request after the other until either side has enough, or the client turns out to
@@ -302,11 +306,17 @@ where
         &self,
         mut connection: Box<Connection>,
         shutdown: ShutdownWatch,
+        ticket: &mut Ticket,
     ) -> Option<Http2Client> {
         let mut timer = Deadline::default();
         loop {
-            match self.next_head(&mut connection, &mut timer).await {
+            match self.next_head(&mut connection, &mut timer, ticket).await {
                 Next::Request(request, early) => {
+                    if let Some(refusal) = self.refusal_of(&request, ticket) {
+                        Box::pin(self.refuse(&mut connection, &refusal)).await;
+                        return None;
+                    }
+                    connection.is_last = ticket.is_at_limit();
                     connection = self
                         .serve(connection, request, early, &mut timer, &shutdown)
                         .await?;
@@ -331,11 +341,39 @@ where
         }
     }
 
-    /// Waits for the next request's head: without a buffer until its first byte, then for at most
-    /// the head's deadline.
-    async fn next_head(&self, connection: &mut Connection, timer: &mut Deadline) -> Next {
+    /// Waits for the next request's head: the first one for no longer than for what comes before it, and
+    /// unless another connection needs the place.
+    async fn next_head(
+        &self,
+        connection: &mut Connection,
+        timer: &mut Deadline,
+        ticket: &mut Ticket,
+    ) -> Next {
+        if !ticket.is_silent() {
+            return self.head_within(connection, timer, self.options.idle_timeout).await;
+        }
+        // Boxed: once in a connection's life.
+        let limit = Some(self.options.handshake_timeout);
+        let mut head = Box::pin(self.head_within(connection, timer, limit));
+        let next = tokio::select! {
+            biased;
+            next = &mut head => next,
+            () = ticket.evicted() => Next::Close,
+        };
+        drop(head);
+        ticket.speak();
+        next
+    }
+
+    /// Waits for a head: without a buffer until its first byte, for which there is this time, then for at
+    /// most the head's deadline.
+    async fn head_within(
+        &self,
+        connection: &mut Connection,
+        timer: &mut Deadline,
+        idle: Option<Duration>,
+    ) -> Next {
         let mut buffer = BytesMut::new();
-        let idle = self.options.idle_timeout;
         let stop = &self.is_stopping;
         if !idle::first_bytes(connection, timer, idle, stop, &mut buffer).await {
             return Next::Close;

@@ -40,7 +40,7 @@ use chunks::NoChunks;
 pub use context::Exchange;
 use pools::Pools;
 
-use crate::front::{Drained, Hold};
+use crate::front::{ClientLimit, Drained, Hold};
 use crate::registry::Registry;
 use crate::route::{Instance, PathPrefix};
 
@@ -265,6 +265,11 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         if let (Some(record), Some(body)) = (&mut exchange.record, body) {
             record.receive(body.len());
+            let limit = self.policy.options.limits.body;
+            if let Some(most) = limit.filter(|most| record.received() > *most) {
+                self.policy.options.limit_counts.count(ClientLimit::Body);
+                return Err(error::body_too_large(most));
+            }
         }
         if is_end && !session.as_downstream_mut().is_body_empty() {
             tokio::task::yield_now().await;

@@ -6,13 +6,14 @@
 use std::cell::RefCell;
 use std::task::{Context, Poll, ready};
 
-use super::options::Timeouts;
+use super::options::{ExchangeLimits, Timeouts};
 use super::request_body::RequestBody;
 use super::responder::Responder;
 use super::rules::failure::Failure;
-use super::rules::timeouts::{Phase, PhaseTimers, Progress};
+use super::rules::pace::Pace;
+use super::rules::timeouts::{Now, Phase, PhaseTimers, Progress};
 use super::upstream::{BUFFER, PIECE, Upstream};
-use crate::front::{CHUNK_HEAD, Deadline, Downstream, Leash};
+use crate::front::{CHUNK_HEAD, ClientLimit, Deadline, Downstream, Leash};
 
 thread_local! {
     static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
@@ -34,6 +35,9 @@ pub(super) struct Pump<'x, D, U> {
     has_begun: bool,
     timers: PhaseTimers,
     taken: u64,
+    limits: ExchangeLimits,
+    upload: Pace,
+    download: Pace,
 }
 
 impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
@@ -44,7 +48,11 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         timeouts: Timeouts,
         abort: &'x Leash,
     ) -> Self {
+        let limits = responder.policy.options.limits;
         Self {
+            limits,
+            upload: Pace::default(),
+            download: Pace::default(),
             responder,
             body,
             upstream,
@@ -72,13 +80,13 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         if let Poll::Ready(gone) = self.responder.downstream.poll_gone(context) {
             return Poll::Ready(Err(gone.into()));
         }
-        self.note_progress(body);
+        self.note_progress(body)?;
         let late = ready!(self.timers.poll(&self.timeouts, timer, context));
         Poll::Ready(Err(late))
     }
 
-    /// Notes who is waited for now.
-    fn note_progress(&mut self, body: Poll<()>) {
+    /// Notes who is waited for now; an error if that is a client who is too slow.
+    fn note_progress(&mut self, body: Poll<()>) -> Result<(), Failure> {
         let downstream = &*self.responder.downstream;
         let taken = downstream.taken();
         if taken != self.taken {
@@ -86,13 +94,37 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
             self.timers.restart(Phase::Client);
         }
         let is_sending = self.upstream.is_sending();
-        self.timers.note(&Progress {
+        let progress = Progress {
             is_body_due: body.is_pending(),
             is_sending,
             is_sent: self.upstream.is_refused() || (self.upstream.is_ended() && !is_sending),
             has_begun: downstream.has_begun(),
             is_taking: downstream.is_waiting(),
-        });
+        };
+        let mut now = Now::default();
+        self.timers.note(&progress, &mut now);
+        self.check_pace(&progress, &mut now)
+    }
+
+    /// An error if the client has been too slow. Once the response has begun, a body that pauses may be half
+    /// of a conversation.
+    fn check_pace(&mut self, progress: &Progress, now: &mut Now) -> Result<(), Failure> {
+        let (limits, record) = (&self.limits, &self.responder.record);
+        let is_awaited = progress.is_body_due && !progress.is_sending && !progress.has_begun;
+        let received = record.received();
+        if !record.is_grpc && self.upload.note(is_awaited, received, limits.upload_rate, now) {
+            self.count(ClientLimit::UploadRate);
+            return Err(Failure::slow_upload());
+        }
+        if self.download.note(progress.is_taking, self.taken, limits.download_rate, now) {
+            self.count(ClientLimit::DownloadRate);
+            return Err(Failure::slow_download());
+        }
+        Ok(())
+    }
+
+    fn count(&self, limit: ClientLimit) {
+        self.responder.policy.options.limit_counts.count(limit);
     }
 
     /// Moves the request's body.
@@ -135,6 +167,12 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         let responder = &mut self.responder;
         let piece = ready!(self.body.poll_piece(responder.downstream, context, room))?;
         responder.record.receive(piece.fresh);
+        if let Some(most) = self.limits.body
+            && responder.record.received() > most
+        {
+            self.count(ClientLimit::Body);
+            return Poll::Ready(Err(Failure::body_too_large(most)));
+        }
         if piece.length > 0 {
             self.upstream.put(context, buffer, piece.length);
         }

@@ -146,6 +146,11 @@ impl Record {
         }
     }
 
+    /// How many bytes of the request's body have come.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     /// So many bytes of the response's body go to the client.
     pub(super) fn send(&mut self, bytes: usize) {
         self.sent += bytes as u64;

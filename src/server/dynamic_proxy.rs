@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use super::{ControlService, TrafficService};
 use crate::acme::{self, Acme};
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
-use crate::front::{Connections, Engine, Front, FrontOptions, HeadLimits, Intake, Intakes};
+use crate::front::{ClientLimits, Clients, Connections, FrameLimits, Engine, Front, FrontOptions, HeadLimits, Intake, Intakes};
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
@@ -70,10 +70,10 @@ pub struct Options {
     pub field_limit: usize,
     /// The total time for a request's head, from its first byte on; 10 s by default.
     pub head_timeout: Duration,
-    /// The total time for what comes before a connection's first request, TLS above all; 10 s by
-    /// default.
+    /// The total time for what comes before a connection's first request, TLS above all, and then the time
+    /// for that request to begin; 10 s by default.
     pub handshake_timeout: Duration,
-    /// How long a connection may be idle between requests; 60 s by default.
+    /// How long a connection may be idle between requests; 75 s by default.
     pub idle_timeout: Option<Duration>,
     /// How the traffic listeners take connections in: TLS, PROXY protocol, HTTP/2 in cleartext; by
     /// default plain.
@@ -85,6 +85,12 @@ pub struct Options {
     pub http2_streams: u32,
     /// What carries proxied requests; by default the proxy's own exchange.
     pub engine: Engine,
+    /// What clients of the traffic may take.
+    pub clients: ClientLimits,
+    /// The most bytes of a frame of a WebSocket from a client; by default no limit.
+    pub websocket_frame_limit: Option<u64>,
+    /// The most bytes of a message of a WebSocket from a client; by default no limit.
+    pub websocket_message_limit: Option<u64>,
 }
 
 impl Default for Options {
@@ -110,11 +116,14 @@ impl Default for Options {
             field_limit: 100,
             head_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
-            idle_timeout: Some(Duration::from_mins(1)),
+            idle_timeout: Some(Duration::from_secs(75)),
             intake: Intake::default(),
             intake_of: Vec::new(),
             http2_streams: 100,
             engine: Engine::Direct,
+            clients: ClientLimits::default(),
+            websocket_frame_limit: None,
+            websocket_message_limit: None,
         }
     }
 }
@@ -126,6 +135,7 @@ impl Default for Options {
 pub struct DynamicProxy {
     registry: Arc<Registry>,
     connections: Arc<Connections>,
+    clients: Arc<Clients>,
     acme: Option<Arc<Acme>>,
     options: Arc<Options>,
     callers: Arc<Callers>,
@@ -172,6 +182,7 @@ impl DynamicProxy {
             options.require_token,
         );
         let connections = Arc::<Connections>::default();
+        let limit_counts = Arc::clone(&options.gateway.limit_counts);
         let cut = Arc::clone(&connections);
         registry.on_cut(Box::new(move |serial| cut.cut(serial)));
         Self {
@@ -179,6 +190,7 @@ impl DynamicProxy {
             registry,
             acme,
             connections,
+            clients: Arc::new(Clients::new(options.clients.clone(), limit_counts)),
             options: Arc::new(options),
             started: Instant::now(),
             on_proxy_error: None,
@@ -261,6 +273,12 @@ impl DynamicProxy {
         Arc::clone(&self.connections)
     }
 
+    /// The clients of the traffic, with what they may take and how often they were refused more.
+    #[must_use]
+    pub fn clients(&self) -> Arc<Clients> {
+        Arc::clone(&self.clients)
+    }
+
     /// The whole proxy as a Pingora service: add listeners to it (`add_tcp`) and it to a server.
     #[must_use]
     pub fn service(&self, conf: &Arc<ServerConf>) -> TrafficService {
@@ -269,6 +287,7 @@ impl DynamicProxy {
             self.register_handler(),
             self.front_options(),
             self.connections(),
+            self.clients(),
         );
         Service::new("traffic".to_owned(), front)
     }
@@ -283,7 +302,14 @@ impl DynamicProxy {
             engine: Engine::Direct,
             ..self.front_options()
         };
-        let front = Front::of_control(self.control_handler(), options, self.connections());
+        let limits = self.clients.limits().for_control();
+        let clients = Arc::new(Clients::new(limits, Arc::clone(self.clients.counts())));
+        let front = Front::of_control(
+            self.control_handler(),
+            options,
+            self.connections(),
+            clients,
+        );
         Service::new("control".to_owned(), front)
     }
 
@@ -302,7 +328,22 @@ impl DynamicProxy {
             http2_streams: options.http2_streams,
             engine: options.engine,
             request_ids: options.gateway.request_ids.clone(),
+            frames: self.frame_limits(),
         }
+    }
+
+    fn frame_limits(&self) -> Option<Arc<FrameLimits>> {
+        let [frame, message] = [
+            self.options.websocket_frame_limit,
+            self.options.websocket_message_limit,
+        ];
+        (frame.is_some() || message.is_some()).then(|| {
+            Arc::new(FrameLimits {
+                frame: frame.unwrap_or(u64::MAX),
+                message: message.unwrap_or(u64::MAX),
+                counts: Arc::clone(self.clients.counts()),
+            })
+        })
     }
 
     /// The handler of proxied requests alone, a Pingora `HttpServerApp`. The limits on heads and
@@ -357,6 +398,7 @@ impl DynamicProxy {
             },
             on_register_error: self.on_register_error.clone(),
             started: self.started,
+            limits: Arc::clone(self.clients.counts()),
         })
     }
 

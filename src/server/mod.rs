@@ -39,6 +39,7 @@ use traffic::Traffic;
 use crate::config::{Config, ConfigError};
 pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
 use crate::front::FAREWELL;
+pub use crate::front::{ClientLimit, ClientLimits, Clients, LimitCounts};
 pub use crate::front::{Engine, HttpsRedirect, Intake, RequestIds, TlsClient};
 use crate::registry::store::StoreError;
 use crate::tls;

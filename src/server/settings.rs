@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,14 +12,14 @@ use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Options, StartError};
+use crate::config::Count;
 use crate::config::{
     self, Config, ConfigError, ControlListen, Located, StaticRoute, TlsClientAuth, TlsListen,
     TlsVersion,
 };
 use crate::control::{Tokens, TokensError};
-use crate::front::RequestIds;
-use crate::front::{Engine, HttpsRedirect, Intake};
-use crate::proxy::{ErrorStatuses, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts};
+use crate::front::{ClientLimits, Engine, HttpsRedirect, Intake, RequestIds};
+use crate::proxy::{ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts};
 use crate::registry::store::{Embedded, Store, StoreError};
 use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix, Security, SecurityError};
@@ -66,11 +67,34 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         },
         intake_of: Vec::new(),
         http2_streams: config.http2.streams,
+        clients: client_limits(config),
+        websocket_frame_limit: config.limits.websocket_frame,
+        websocket_message_limit: config.limits.websocket_message,
         engine: match config.engine {
             config::Engine::Direct => Engine::Direct,
             config::Engine::Pingora => Engine::Pingora,
         },
     })
+}
+
+/// What clients may take. Proxies in front of this one are exempt.
+fn client_limits(config: &Config) -> ClientLimits {
+    let auto = ClientLimits::default();
+    let limits = &config.limits;
+    let most = |count: Count, auto: usize| match count {
+        Count::Auto => auto,
+        Count::Off => usize::MAX,
+        Count::Most(most) => usize::try_from(most.get()).unwrap_or(usize::MAX),
+    };
+    ClientLimits {
+        connections: most(limits.connections, auto.connections),
+        connections_per_client: most(limits.connections_per_client, auto.connections_per_client),
+        new_connections_per_second: limits.new_connections_per_second,
+        requests_per_connection: limits.requests_per_connection.map(NonZeroU64::from),
+        streams_per_client: most(limits.streams_per_client, auto.streams_per_client),
+        exempt: config.trusted_proxies.clone(),
+        ..auto
+    }
 }
 
 /// The tokens of the file that the configuration names.
@@ -217,6 +241,12 @@ fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
             upstream_idle: timeouts.upstream_idle,
             grpc_deadline: timeouts.grpc_deadline,
         },
+        limits: ExchangeLimits {
+            body: config.limits.body,
+            upload_rate: config.limits.upload_rate,
+            download_rate: config.limits.download_rate,
+        },
+        limit_counts: Arc::default(),
         request_ids: RequestIds {
             field: config.request_id.field.clone(),
             accept: config.request_id.accept,

@@ -19,6 +19,7 @@ mod activity_ends;
 mod browser;
 mod certificates;
 mod client_certificates;
+mod client_limits;
 mod command_line;
 mod commits;
 mod control_audit;

@@ -25,14 +25,16 @@ use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
 use super::downstream::http2::Http2;
+use super::accept::too_many_streams;
+use super::clients::Ticket;
 use super::fields::decimal;
 use super::framing::Framing;
-use super::head::HeadError;
 use super::idle::Deadline;
 use super::intake::{IntakeError, Manner};
 use super::reply::Reply as OwnReply;
 use super::request::Request;
 use super::service::{ControlService, Decision, Service};
+use crate::answer::Refusal;
 use super::{Engine, Front, Http2Client, LINGER, intake, leash, stopping};
 pub(crate) use body::RequestBody;
 pub(super) use client::Client;
@@ -63,6 +65,7 @@ where
         stream: Stream,
         manner: Manner,
         mut shutdown: ShutdownWatch,
+        mut ticket: Ticket,
     ) {
         let digest = client::digest(&stream);
         let own = (self.options.engine == Engine::Pingora).then(|| client::digest(&stream));
@@ -73,11 +76,13 @@ where
             biased;
             handshake = pingora_timeout::timeout(limit, handshake) => handshake,
             () = stopping(&mut shutdown) => return,
+            () = ticket.evicted() => return,
         };
         match handshake {
             Ok(Ok(connection)) => {
+                ticket.speak();
                 let waker = leash::task_waker().await;
-                let client = Client::new(digest, manner, shutdown, waker);
+                let client = Client::new(digest, manner, shutdown, waker, ticket);
                 let client = Arc::new(client);
                 match own {
                     Some(digest) => self.serve_sessions(connection, client, digest).await,
@@ -94,6 +99,7 @@ where
         self: &Arc<Self>,
         client: Http2Client,
         shutdown: ShutdownWatch,
+        ticket: Ticket,
     ) {
         let manner = client.connection.manner;
         let transport = client.connection.into_transport();
@@ -102,7 +108,7 @@ where
             return;
         };
         socket.rewind(&client.read);
-        self.serve_http2(socket, manner, shutdown).await;
+        self.serve_http2(socket, manner, shutdown, ticket).await;
     }
 
     fn http2_options(&self) -> h2::server::Builder {
@@ -126,7 +132,8 @@ where
             match streams.next(idle, &self.is_stopping).await {
                 Ok(incoming) => {
                     let stream = self.read_stream(incoming, &client);
-                    let answered = Arc::clone(self).answer_stream(stream, client.begin());
+                    let (stream, in_use) = stream.count(&client);
+                    let answered = Arc::clone(self).answer_stream(stream, in_use);
                     // Boxed, and so moved once: a task's future is moved again on each step of its spawn.
                     tokio::spawn(Box::pin(answered));
                 }
@@ -141,16 +148,21 @@ where
         let checked = request::check(&incoming.head, &self.options.limits);
         let framing = framing(&incoming);
         let caller = client.caller.clone();
+        let request = Box::new(Request::http2(incoming.head, framing, caller));
+        let refusal = match checked {
+            Err(fault) => Some(fault.refusal()),
+            Ok(()) => self.refusal_of(&request, &client.ticket),
+        };
         RequestStream {
-            request: Box::new(Request::http2(incoming.head, framing, caller)),
+            request,
             downstream: Http2::new(incoming.body, incoming.reply, self.proxy.id_field()),
-            fault: checked.err(),
+            refusal,
         }
     }
 
     /// Answers the request of one stream.
     async fn answer_stream(self: Arc<Self>, stream: RequestStream, in_use: InUse) {
-        if stream.fault.is_some() {
+        if stream.refusal.is_some() {
             return Box::pin(self.refuse_stream(stream)).await;
         }
         let RequestStream {
@@ -182,12 +194,11 @@ where
         let RequestStream {
             request,
             mut downstream,
-            fault: Some(fault),
+            refusal: Some(refusal),
         } = stream
         else {
             return;
         };
-        let refusal = fault.refusal();
         let reply = if request.is_grpc() {
             OwnReply::refusal(&refusal, &request, None)
         } else {
@@ -207,7 +218,18 @@ struct RequestStream {
     request: Box<Request>,
     downstream: Http2,
     /// Why it is refused, if it is.
-    fault: Option<HeadError>,
+    refusal: Option<Refusal>,
+}
+
+impl RequestStream {
+    /// Counts it at its client, for which it may be one too many.
+    fn count(mut self, client: &Arc<Client>) -> (Self, InUse) {
+        let (in_use, counted) = client.begin();
+        if counted.is_err() {
+            self.refusal.get_or_insert_with(too_many_streams);
+        }
+        (self, in_use)
+    }
 }
 
 /// Where the body of a request ends: with the stream, of which the length may be known.

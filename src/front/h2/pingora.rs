@@ -20,6 +20,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession};
 use tokio::time::Instant;
 
+use super::super::accept::too_many_streams;
 use super::super::framing::Framing;
 use super::super::hold::StreamHold;
 use super::super::idle::Deadline;
@@ -65,10 +66,17 @@ where
                 self.next_session(&mut connection, &client, &digest, &mut timer, is_stopping);
             match next.await {
                 Next::Session(session) => {
-                    let (front, in_use) = (Arc::clone(self), client.begin());
+                    let front = Arc::clone(self);
+                    let (in_use, counted) = client.begin();
+                    let refusal = counted.err().map(|_limit| too_many_streams());
                     tokio::spawn(Box::pin(async move {
-                        front.answer_session(*session, &in_use).await;
+                        front.answer_session(*session, &in_use, refusal).await;
                     }));
+                    if client.ticket.is_at_limit() {
+                        // This one is still served, and nothing more is to come.
+                        connection.graceful_shutdown();
+                        is_stopping = true;
+                    }
                 }
                 Next::Rejected => rejected += 1,
                 Next::Stop => {
@@ -131,19 +139,28 @@ where
     }
 
     /// Checks a request as that of any other stream, and hands it to the service that it is for.
-    async fn answer_session(&self, mut session: HttpSession, in_use: &InUse) {
+    async fn answer_session(
+        &self,
+        mut session: HttpSession,
+        in_use: &InUse,
+        refusal: Option<Refusal>,
+    ) {
         let client = in_use.client();
         let head = session.req_header();
-        if let Err(error) = request::check(head, &self.options.limits) {
-            let refusal = error.refusal();
+        let checked = request::check(head, &self.options.limits);
+        let parts = head.as_owned_parts();
+        let request = Request::of_parts(parts, Framing::None, client.caller.clone());
+        let refusal = match checked {
+            Err(error) => Some(error.refusal()),
+            Ok(()) => refusal.or_else(|| self.refusal_of(&request, &client.ticket)),
+        };
+        if let Some(refusal) = refusal {
             let peer = client.caller.peer();
             if let Err(error) = self.refuse_session(&mut session, &refusal, peer).await {
                 debug!("a refused client left before it read why: {error}");
             }
             return;
         }
-        let parts = head.as_owned_parts();
-        let request = Request::of_parts(parts, Framing::None, client.caller.clone());
         let is_control = self.proxy.is_control(&request);
         let leash = self.connections.leash(leash::task_waker().await);
         let hold = Arc::new(StreamHold {

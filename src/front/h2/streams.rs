@@ -113,6 +113,11 @@ impl Streams {
             info!("a connection of HTTP/2 is closed: too many malformed or reset streams");
             return Some(Err(End::Enough(Reason::ENHANCE_YOUR_CALM)));
         }
+        if taken.is_ok() && self.client.ticket.is_at_limit() {
+            // This one is still served, and nothing more is to come.
+            self.connection.graceful_shutdown();
+            self.is_stopping = true;
+        }
         taken.ok().map(Ok)
     }
 
