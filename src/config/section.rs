@@ -305,8 +305,8 @@ pub struct RequestId {
     /// The field's name. Default: `x-request-id`.
     #[serde(deserialize_with = "field_name")]
     pub field: HeaderName,
-    /// Whether a client's own id is passed on, if it is at most 128 visible characters; otherwise,
-    /// and when there is none, a new one is made. Default: true.
+    /// Whether a client's own id is passed on, if it is at most 128 visible characters, none of
+    /// `[]"\`; otherwise, and when there is none, a new one is made. Default: true.
     pub accept: bool,
 }
 

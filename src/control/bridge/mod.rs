@@ -21,7 +21,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use log::debug;
+use log::{debug, trace};
 use pingora_core::server::ShutdownWatch;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
@@ -157,9 +157,10 @@ impl Bridge {
 fn stream(mut pieces: mpsc::Receiver<Piece>, asks: oneshot::Sender<()>) -> Body {
     let mut asks = Some(asks);
     let pieces = futures_util::stream::poll_fn(move |context| {
-        if let Some(asks) = asks.take() {
-            // Nobody listens if the client waits for no word.
-            drop(asks.send(()));
+        if let Some(asks) = asks.take()
+            && asks.send(()).is_err()
+        {
+            trace!("the client of a control request waits for no word");
         }
         pieces.poll_recv(context)
     });

@@ -67,6 +67,10 @@ impl Fault {
             return Self::Client(bad_chunk());
         }
         match error.esource() {
+            // What the upstream itself has ended is no malformed response.
+            ErrorSource::Upstream if is_ended_by_upstream(error) => {
+                Self::Upstream(ProxyError::Broken)
+            }
             ErrorSource::Upstream => Self::Upstream(of_upstream(error.etype())),
             ErrorSource::Downstream => of_client(error.etype()),
             ErrorSource::Internal | ErrorSource::Unset => Self::Proxy,
@@ -109,6 +113,12 @@ fn is_within_head(error: &Error) -> bool {
         .as_ref()
         .and_then(|context| context.as_str().rsplit_once("bytes already read: "))
         .is_some_and(|(_, count)| count != "0")
+}
+
+/// Whether the upstream has ended its stream, or its connection, by a reset or a farewell.
+fn is_ended_by_upstream(error: &Error) -> bool {
+    let error = error.root_cause().downcast_ref::<h2::Error>();
+    error.is_some_and(h2::Error::is_remote)
 }
 
 /// The error code by which the upstream has reset its stream (RFC 9113, 7).

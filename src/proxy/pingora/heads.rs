@@ -25,7 +25,7 @@ pub(in crate::proxy) fn to_upstream(
     let host = asked.authority();
     if is_http2 {
         // Pingora makes `:authority` of it, and sends no request without one.
-        let host = host.unwrap_or(name.as_bytes());
+        let host = upstream.host().unwrap_or(name.as_bytes());
         if let Ok(host) = HeaderValue::from_bytes(host) {
             fields.insert(HOST, host);
         }

@@ -147,6 +147,7 @@ impl<'h> ResponseHead<'h> {
             let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
             let is_own = match name.len() {
                 7 => is("trailer") || (is("upgrade") && !keeps_upgrade),
+                2 => is("te"),
                 10 => (is("connection") && !is_switch) || is("keep-alive"),
                 14 => is("content-length"),
                 16 => is("proxy-connection"),

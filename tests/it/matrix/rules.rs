@@ -2,6 +2,7 @@
 
 use super::case::{Asked, Seen};
 use super::pair::{Client, Pair};
+use crate::support::engine;
 
 /// Each rule in words, and whether it holds.
 pub(crate) type Rules = Vec<(&'static str, bool)>;
@@ -150,11 +151,13 @@ fn request_of_version(pair: Pair, asked: &Asked) -> Rules {
         let mut names = ["connection", "transfer-encoding", "upgrade"].into_iter();
         let has_none = names.all(|name| !asked.fields.has(name));
         rules.push(("no connection-specific field in HTTP/2", has_none));
-        let scheme = if pair.client.has_tls() {
-            "https"
+        // Pingora names that of its own connection.
+        let is_https = if engine::chosen() == Some("pingora") {
+            pair.upstream.has_tls()
         } else {
-            "http"
+            pair.client.has_tls()
         };
+        let scheme = if is_https { "https" } else { "http" };
         // RFC 9113, 8.3.1: without an authority there is none of an http URI.
         let is_its_own = asked.scheme.as_deref() == Some(scheme) || asked.authority.is_empty();
         rules.push(("the scheme of the client's connection", is_its_own));

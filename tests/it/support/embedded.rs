@@ -9,8 +9,8 @@ use dynamic_reverse_proxy::server::{DynamicProxy, Engine, Options, default_pingo
 use parking_lot::Mutex;
 use pingora_core::server::Fds;
 use pingora_core::services::Service as _;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::runtime;
+use tokio::sync::{oneshot, watch};
 
 use super::{Client, engine};
 
@@ -18,12 +18,13 @@ use super::{Client, engine};
 pub(crate) struct Embedded {
     pub(crate) proxy: DynamicProxy,
     address: SocketAddr,
-    server: JoinHandle<()>,
     stop: watch::Sender<bool>,
+    /// Dropped, it ends the server.
+    _end: oneshot::Sender<()>,
 }
 
 impl Embedded {
-    /// Starts a proxy on a free port, on the test's own threads.
+    /// Starts a proxy on a free port, on a thread of its own.
     pub(crate) fn start(options: Options) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self::start_on(listener, options)
@@ -43,14 +44,24 @@ impl Embedded {
         let mut service = proxy.service(&default_pingora_conf());
         service.add_tcp(&address.to_string());
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(async move {
-            service.start_service(Some(table), stopped, 1).await;
+        let (end, ended) = oneshot::channel();
+        // A thread of its own, as the server gives each worker one. Where threads take work from each other,
+        // Pingora now and then ends a WebSocket whose 101 comes at once.
+        std::thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async move {
+                tokio::spawn(async move {
+                    service.start_service(Some(table), stopped, 1).await;
+                });
+                // What is in flight goes on after a stop. The sender is only ever dropped.
+                drop(ended.await);
+            });
         });
         Self {
             proxy,
             address,
-            server,
             stop,
+            _end: end,
         }
     }
 
@@ -77,11 +88,5 @@ impl Embedded {
 
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address).await
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }

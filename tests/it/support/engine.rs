@@ -11,6 +11,26 @@ pub(crate) struct Exception {
 /// cell by cell, in `matrix/exceptions.rs`.
 pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception {
+        test: "cutting::a_request_that_waits_for_its_connection_is_cut",
+        reason: "Pingora does not look up while it connects: the client's connection is dropped after two seconds, without a reply.",
+    },
+    Exception {
+        test: "cutting::nothing_else_is_touched",
+        reason: "Each instance of a route has its own idle connections; routes do not share them.",
+    },
+    Exception {
+        test: "grpc_connections::a_connection_on_which_an_app_is_silent_takes_no_other_call",
+        reason: "Pingora uses a connection of HTTP/2 again on which an app did not answer in time.",
+    },
+    Exception {
+        test: "grpc_connections::small_messages_wait_for_a_client_that_pauses",
+        reason: "Pingora's HTTP/2 client ends a connection that brings more small messages than are taken; the call gets its status.",
+    },
+    Exception {
+        test: "http2_streams::an_answer_has_one_date_and_that_of_its_origin",
+        reason: "Pingora writes its own Date over that of the app.",
+    },
+    Exception {
         test: "proxying_pool::routes_to_one_app_share_its_connections",
         reason: "Each instance of a route has its own idle connections; routes do not share them.",
     },

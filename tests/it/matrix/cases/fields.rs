@@ -57,11 +57,12 @@ fn kept() -> Vec<Case> {
 /// RFC 9110, 7.6.1.
 fn of_one_connection() -> Vec<Case> {
     let fields = "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
-                  Proxy-Connection: keep-alive\r\n";
+                  Proxy-Connection: keep-alive\r\nTE: gzip\r\n";
     vec![
         Case::new("connection_fields", passes(200, "ok", true))
             .sending(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"))
             .sees(no_field("x-hop"))
+            .sees(no_field("te"))
             .sees(connection_is_the_proxys()),
         Case::new("upgrade_offered", passes(200, "ok", true))
             .sending(
