@@ -29,6 +29,12 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<Box<Connection>> {
         let is_control = self.proxy.is_control(&request);
+        if let (Some(refusal), Err(_)) = (request.fault(), RequestTarget::parse(request.target())) {
+            // Pingora would refuse it in its own words.
+            let refusal = refusal.clone();
+            self.refuse(&mut connection, &refusal).await;
+            return None;
+        }
         let is_upgrade = request.framing() == Framing::Upgrade;
         let mut bytes = head_of(*request);
         if is_upgrade {

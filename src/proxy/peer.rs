@@ -172,11 +172,10 @@ impl Timeouts {
             Kind::Upload => return (self.first_byte, self.between_bytes),
             Kind::Upgrade => return (self.first_byte, self.websocket_idle),
         }
+        // Of a head that comes in pieces Pingora would give each the time anew.
         let longest = self.longest_silence();
-        (
-            self.first_byte.filter(|limit| Some(*limit) != longest),
-            self.between_bytes.filter(|limit| Some(*limit) != longest),
-        )
+        let between_bytes = self.between_bytes.filter(|limit| Some(*limit) != longest);
+        (self.first_byte, between_bytes)
     }
 }
 
@@ -195,9 +194,14 @@ mod tests {
     #[test]
     fn the_front_keeps_only_what_pingora_cannot() {
         let cases = [
-            (timeouts(Some(60), Some(60)), Some(60), None, None),
+            (timeouts(Some(60), Some(60)), Some(60), Some(60), None),
             (timeouts(Some(5), Some(60)), Some(60), Some(5), None),
-            (timeouts(Some(300), Some(60)), Some(300), None, Some(60)),
+            (
+                timeouts(Some(300), Some(60)),
+                Some(300),
+                Some(300),
+                Some(60),
+            ),
             (timeouts(None, Some(60)), None, None, Some(60)),
             (timeouts(None, None), None, None, None),
         ];

@@ -263,6 +263,11 @@ impl ProxyHttp for Gateway {
         is_end: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if is_end && body.as_ref().is_some_and(Bytes::is_empty) {
+            // Pingora would write it as a chunk, which is the last one, and another last one behind it: the
+            // upstream would take that for its next request.
+            *body = None;
+        }
         if let (Some(record), Some(body)) = (&mut exchange.record, body) {
             record.receive(body.len());
             let limit = self.policy.options.limits.body;
@@ -328,6 +333,7 @@ impl ProxyHttp for Gateway {
             return exchange.count_interim();
         }
         begin_response(session, exchange, is_switch);
+        exchange.is_bodiless = passed.is_bodiless;
         session::settle(session, response, passed.is_unbounded);
         let record = exchange.record.as_mut().ok_or_else(no_address)?;
         if let Some(in_flight) = record.in_flight.as_ref()
@@ -346,6 +352,10 @@ impl ProxyHttp for Gateway {
         _is_end: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<Duration>> {
+        if exchange.is_bodiless {
+            // RFC 9110, 6.4.1: whatever an upstream of HTTP/2 sends behind such a head.
+            *body = None;
+        }
         if let (Some(record), Some(body)) = (&mut exchange.record, body) {
             record.send(body.len());
         }
@@ -403,6 +413,7 @@ impl ProxyHttp for Gateway {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
+        let has_begun = session::has_begun(session);
         // Pingora closes the connection after a failed exchange, so the reply has to say so.
         session.set_keepalive(None);
         let told = if let Some(own) = exchange.own.take() {
@@ -415,7 +426,8 @@ impl ProxyHttp for Gateway {
         };
         FailToProxy {
             error_code: session::finish(session, told).await,
-            can_reuse_downstream: false,
+            // Pingora would reset a stream of HTTP/2, and with it what is not on its way of the reply.
+            can_reuse_downstream: session.is_http2() && !has_begun,
         }
     }
 

@@ -22,24 +22,28 @@ pub(in super::super) struct Incoming {
     pub(crate) body: RequestBody,
     /// The answer; a request whose reply is dropped is reset.
     pub(crate) reply: Reply,
+    /// Why it is refused, if it is malformed and its end can be told all the same.
+    pub(super) malformed: Option<Malformed>,
 }
 
 impl Incoming {
-    /// Takes a stream, unless its request is malformed: then it is ended as it deserves.
+    /// Takes a stream, unless the end of its request cannot be told: then it is reset.
     pub(super) fn take(
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
         client: &Arc<Client>,
     ) -> Result<Self, Malformed> {
         let (head, body) = request.into_parts();
-        if let Err(malformed) = malformed::check(&head) {
-            malformed.end(respond);
+        let malformed = malformed::check(&head).err();
+        if let Some(malformed) = malformed.filter(|malformed| malformed.is_of_framing()) {
+            malformed.reset(respond);
             return Err(malformed);
         }
         Ok(Self {
             head,
             body: RequestBody::new(body),
             reply: Reply::new(respond, Arc::clone(client)),
+            malformed,
         })
     }
 }

@@ -9,12 +9,13 @@ use h2::Reason;
 use h2::server::SendResponse;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use log::debug;
 use thiserror::Error;
 
 use super::super::fields::decimal;
 use super::request::target;
+use crate::answer::Refusal;
 
 /// What is wrong with a request.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub(super) enum Malformed {
 impl Malformed {
     /// Whether the request's end cannot be told, or that of its target: such a stream is reset. Of
     /// the others a status says more.
-    fn is_of_framing(self) -> bool {
+    pub(super) fn is_of_framing(self) -> bool {
         match self {
             Self::ForbiddenByte | Self::TransferEncoding | Self::ContentLength => true,
             Self::HostRepeated
@@ -54,17 +55,28 @@ impl Malformed {
         }
     }
 
-    /// Ends the stream of such a request: reset, or answered with 400.
-    pub(super) fn end(self, mut respond: SendResponse<Bytes>) {
-        debug!("a request of HTTP/2 is malformed: {self}");
-        if self.is_of_framing() {
-            return respond.send_reset(Reason::PROTOCOL_ERROR);
+    /// Resets the stream of such a request.
+    pub(super) fn reset(self, mut respond: SendResponse<Bytes>) {
+        debug!("a request of HTTP/2 is malformed, and its stream is reset: {self}");
+        respond.send_reset(Reason::PROTOCOL_ERROR);
+    }
+
+    /// What the client of such a request is told.
+    pub(super) fn refusal(self) -> Refusal {
+        let code = match self {
+            Self::HostRepeated
+            | Self::UserInfo
+            | Self::HostDiffers
+            | Self::HostMissing
+            | Self::HostAmbiguous => "BAD_HOST",
+            Self::Scheme => "BAD_TARGET",
+            Self::ForbiddenByte | Self::TransferEncoding | Self::ContentLength => "BAD_REQUEST",
+        };
+        let mut text = self.to_string();
+        if let Some(first) = text.get_mut(..1) {
+            first.make_ascii_uppercase();
         }
-        let mut head = Response::new(());
-        *head.status_mut() = StatusCode::BAD_REQUEST;
-        if let Err(error) = respond.send_response(head, true) {
-            debug!("its client has reset it: {error}");
-        }
+        Refusal::new(StatusCode::BAD_REQUEST, code, text + ".")
     }
 }
 

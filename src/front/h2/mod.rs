@@ -34,8 +34,8 @@ use super::intake::{IntakeError, Manner};
 use super::reply::Reply as OwnReply;
 use super::request::Request;
 use super::service::{ControlService, Decision, Service};
-use crate::answer::Refusal;
 use super::{Engine, Front, Http2Client, LINGER, intake, leash, stopping};
+use crate::answer::Refusal;
 pub(crate) use body::RequestBody;
 pub(super) use client::Client;
 use client::InUse;
@@ -149,9 +149,10 @@ where
         let framing = framing(&incoming);
         let caller = client.caller.clone();
         let request = Box::new(Request::http2(incoming.head, framing, caller));
-        let refusal = match checked {
-            Err(fault) => Some(fault.refusal()),
-            Ok(()) => self.refusal_of(&request, &client.ticket),
+        let refusal = match (incoming.malformed, checked) {
+            (Some(malformed), _) => Some(malformed.refusal()),
+            (None, Err(fault)) => Some(fault.refusal()),
+            (None, Ok(())) => self.refusal_of(&request, &client.ticket),
         };
         RequestStream {
             request,

@@ -108,7 +108,8 @@ impl Streams {
     ) -> Option<Result<Incoming, End>> {
         self.idle_since = None;
         let taken = Incoming::take(request, respond, &self.client);
-        self.rejected += usize::from(taken.is_err());
+        let is_malformed = |incoming: &Incoming| incoming.malformed.is_some();
+        self.rejected += usize::from(taken.as_ref().map_or(true, is_malformed));
         if self.rejected >= MOST_REJECTED || self.client.resets.are_too_many() {
             info!("a connection of HTTP/2 is closed: too many malformed or reset streams");
             return Some(Err(End::Enough(Reason::ENHANCE_YOUR_CALM)));

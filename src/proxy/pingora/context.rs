@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 use pingora_core::{Error, ErrorType, Result};
 
+use super::error::ONLY_INTERIM;
 use crate::proxy::admission::OwnReply;
 use crate::proxy::options::Timeouts;
 use crate::proxy::peer::Kind;
@@ -41,6 +42,8 @@ pub struct Exchange {
     pub(in crate::proxy) unreachable: Option<Failure>,
     /// Whether the app has begun its response.
     pub(in crate::proxy) has_begun: bool,
+    /// Whether the response has no body.
+    pub(in crate::proxy) is_bodiless: bool,
     /// The limits of this exchange.
     pub(in crate::proxy) timeouts: Timeouts,
     /// Whether the limits are those of a call of gRPC with a deadline.
@@ -77,7 +80,7 @@ impl Exchange {
         let error = if self.interim > MOST_INTERIM {
             Error::explain(ErrorType::InvalidHTTPHeader, "too many interim responses")
         } else if is_waiting && is_late {
-            Error::explain(ErrorType::ReadTimedout, "only interim responses")
+            Error::explain(ErrorType::ReadTimedout, ONLY_INTERIM)
         } else {
             return Ok(());
         };

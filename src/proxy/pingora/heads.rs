@@ -69,6 +69,8 @@ pub(in crate::proxy) struct Passed {
     pub(in crate::proxy) has_id: bool,
     /// Whether its body has no length. Clients of HTTP/1.0 get it until their connection ends.
     pub(in crate::proxy) is_unbounded: bool,
+    /// Whether it has no body.
+    pub(in crate::proxy) is_bodiless: bool,
     /// Whether it announces a body that it cannot have, which may then follow.
     pub(in crate::proxy) announces_absent_body: bool,
 }
@@ -89,8 +91,14 @@ pub(in crate::proxy) fn to_client(
         // Pingora has dropped the length that may stand beside it.
         return Err(invalid("a transfer coding other than chunked"));
     }
+    let coding = response.headers.get(TRANSFER_ENCODING);
+    if framing == Framing::Chunked && coding.is_some_and(|coding| !ends_in_chunked(coding)) {
+        // Pingora would pass its chunks on as data.
+        return Err(invalid("a list of transfer codings with an empty end"));
+    }
     let passed = Passed {
         has_id,
+        is_bodiless: framing == Framing::None,
         is_unbounded: matches!(framing, Framing::Chunked | Framing::UntilClose),
         announces_absent_body: announces_absent_body(response),
     };
@@ -99,6 +107,15 @@ pub(in crate::proxy) fn to_client(
     }
     set_framing(response, framing, announced)?;
     Ok(passed)
+}
+
+/// Whether a value is read as chunked coding by Pingora, which looks at its end.
+fn ends_in_chunked(coding: &HeaderValue) -> bool {
+    let value = coding.as_bytes();
+    let end = value.len().saturating_sub(b"chunked".len());
+    value
+        .get(end..)
+        .is_some_and(|end| end.eq_ignore_ascii_case(b"chunked"))
 }
 
 fn set_framing(response: &mut ResponseHeader, framing: Framing, announced: Framing) -> Result<()> {

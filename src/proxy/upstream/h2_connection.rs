@@ -12,6 +12,7 @@ use log::debug;
 
 use super::key::Origin;
 use super::pool::Poolable;
+use super::read_on::ReadOn;
 use super::socket::Socket;
 
 /// What a upstream may send ahead of what its client takes.
@@ -43,7 +44,7 @@ impl H2Connection {
     /// Begins to speak HTTP/2; it must be called within a runtime.
     pub(in crate::proxy) async fn open(socket: Socket) -> Result<Self, h2::Error> {
         let origin = socket.origin().clone();
-        let (sender, connection) = options().handshake(socket).await?;
+        let (sender, connection) = options().handshake(ReadOn::new(socket)).await?;
         let is_over = Arc::<AtomicBool>::default();
         tokio::spawn(drive(connection, Arc::clone(&is_over)));
         Ok(Self {
@@ -87,7 +88,7 @@ fn options() -> Builder {
 }
 
 /// Moves the frames of a connection until it ends, which it does when its sender is dropped.
-async fn drive(connection: Connection<Socket, Bytes>, is_over: Arc<AtomicBool>) {
+async fn drive(connection: Connection<ReadOn, Bytes>, is_over: Arc<AtomicBool>) {
     if let Err(error) = connection.await {
         debug!("a connection to a upstream broke off: {error}");
     }

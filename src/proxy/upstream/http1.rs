@@ -187,7 +187,8 @@ impl Upstream for Http1 {
     }
 
     fn is_sending(&self) -> bool {
-        !self.upload.is_refused && !self.upload.waiting().is_empty()
+        let upload = &self.upload;
+        !upload.is_refused && (upload.is_unflushed || !upload.waiting().is_empty())
     }
 
     fn sent(&self) -> u64 {

@@ -16,7 +16,6 @@ use crate::front::{CHUNK_HEAD, Fields, poll_room};
 use crate::proxy::rules::failure::{Expected, Failure, Fault};
 use crate::proxy::rules::response::{ResponseHead, StatusLine};
 use crate::proxy::rules::retry::Loss;
-use crate::registry::ProxyError;
 
 /// How far the response is.
 enum Stage {
@@ -217,9 +216,12 @@ impl Upstream for Http2 {
 
     /// Gives the stream up, if it is not over, and leaves the connection.
     fn leave(mut self, failure: Option<&Failure>) -> Leftover {
-        // One that hangs would keep the next request waiting as well.
-        let late = Fault::Upstream(ProxyError::Timeout);
-        if failure.is_some_and(|failure| failure.fault == late) || !self.connection.is_usable() {
+        // One that hangs, or is about to end, would keep the next request from its response as well. A stream
+        // that was reset says nothing about the connection.
+        let is_at_fault = failure.is_some_and(|failure| {
+            matches!(failure.fault, Fault::Upstream(_)) && failure.reset.is_none()
+        });
+        if is_at_fault || !self.connection.is_usable() {
             return Leftover::Nothing;
         }
         Leftover::Http2(self.connection)

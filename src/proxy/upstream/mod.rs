@@ -5,6 +5,7 @@ pub(super) mod http1;
 pub(super) mod http2;
 mod key;
 pub(super) mod pool;
+mod read_on;
 pub(super) mod response_reader;
 pub(super) mod socket;
 pub(super) mod tls;

@@ -146,6 +146,10 @@ impl ResponseReader {
         sink: &mut impl ResponseSink,
     ) -> Result<Option<usize>, Failure> {
         match self.parse_head(bytes, sink) {
+            // Where the body ends is not to be guessed (RFC 9112, 6.3).
+            Err(Malformed::Value) if bytes.split(|byte| *byte == b'\n').any(is_odd_framing) => {
+                Err(Failure::invalid(ResponseError::NotHttp))
+            }
             Err(Malformed::Value) => {
                 // RFC 9110, 5.5: a control character in a value may be replaced by a space.
                 let cleaned: Vec<u8> = bytes.iter().map(|byte| without_control(*byte)).collect();
@@ -234,6 +238,19 @@ enum Malformed {
     /// A value has a character that it may not have.
     Value,
     Syntax,
+}
+
+/// Whether a line of a head says where the body ends, with a control character in it.
+fn is_odd_framing(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_framing = ["content-length", "transfer-encoding"].iter().any(|name| {
+        let start = line.get(..name.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+    });
+    is_framing
+        && line
+            .iter()
+            .any(|byte| byte.is_ascii_control() && *byte != b'\t')
 }
 
 /// A byte, or a space in place of a control character. NUL stays, and is refused; so do line ends and tabs.

@@ -74,6 +74,18 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         reason: "An app that closes its connection while it is sent an upload may lose its response: Pingora reads it only after the write has failed.",
     },
     Exception {
+        case: "empty_host",
+        client: None,
+        upstream: Some(Upstream::H2c),
+        reason: "Pingora sends no request of HTTP/2 without an authority: it is the name of the app.",
+    },
+    Exception {
+        case: "empty_host",
+        client: None,
+        upstream: Some(Upstream::H2Tls),
+        reason: "Pingora sends no request of HTTP/2 without an authority: it is the name of the app.",
+    },
+    Exception {
         case: "without_host",
         client: Some(Client::Http10),
         upstream: Some(Upstream::H2c),

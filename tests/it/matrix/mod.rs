@@ -177,6 +177,13 @@ async fn run(client: Client, upstream: Upstream) {
                 .await,
         );
     }
+    for asked in stage.server.shared.asked("next").await {
+        // What has come behind a request, and is none.
+        let fault = asked
+            .fault
+            .map(|fault| format!("{pair}: the upstream was asked {fault:?}"));
+        found.push(fault.into_iter().collect());
+    }
     let left_out = excepted.len();
     eprintln!("{pair}: {count} cells, {left_out} left out");
     let failed = found.iter().filter(|found| !found.is_empty()).count();
