@@ -17,8 +17,8 @@ use crate::front::{Connections, Engine, Front, FrontOptions, HeadLimits, Intake,
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
-    AllowedTarget, ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered,
-    Registration, Registry, Rules, TargetPolicy, UnknownFields,
+    AllowedTarget, ChangeError, Event, OwnSocket, ProxyFailure, RegisterError, RegisterFailure,
+    Registered, Registration, Registry, Rules, TargetPolicy, UnknownFields,
 };
 use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
 use crate::tls::Certificates;
@@ -44,6 +44,8 @@ pub struct Options {
     pub allowed_targets: Vec<AllowedTarget>,
     /// The addresses that the proxy itself listens on, which are no targets.
     pub own_listeners: Vec<SocketAddr>,
+    /// The Unix sockets that the proxy itself listens on, which are none either.
+    pub own_sockets: Vec<OwnSocket>,
     /// The tokens of those who may use the control API over TCP; none by default, and whoever is on
     /// this machine may.
     pub tokens: Option<Arc<Tokens>>,
@@ -98,6 +100,7 @@ impl Default for Options {
             case: CaseSensitivity::Insensitive,
             allowed_targets: Vec::new(),
             own_listeners: Vec::new(),
+            own_sockets: Vec::new(),
             tokens: None,
             certificates: Arc::default(),
             acme: None,
@@ -403,6 +406,7 @@ fn rules(options: &Options) -> Rules {
         targets: TargetPolicy {
             allow: options.allowed_targets.clone(),
             own: options.own_listeners.clone(),
+            own_sockets: options.own_sockets.clone(),
             profiles: options.gateway.target_tls.keys().cloned().collect(),
         },
         reserved: options.registration_path.iter().cloned().collect(),

@@ -192,6 +192,8 @@ impl Server {
         // With -u this waits until the running server has given its sockets, and its store.
         let mut pingora = pingora(conf(config), switches);
         pingora.bootstrap();
+        // Now they are there, whoever has bound them.
+        options.own_sockets = settings::own_sockets(config);
         if let Some(folder) = settings::certificates_folder(config) {
             options.certificates.open(&folder)?;
         }

@@ -20,7 +20,7 @@ use crate::front::RequestIds;
 use crate::front::{Engine, HttpsRedirect, Intake};
 use crate::proxy::{ErrorStatuses, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts};
 use crate::registry::store::{Embedded, Store, StoreError};
-use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
+use crate::registry::{AllowedTarget, OwnSocket, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix, Security, SecurityError};
 use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
 
@@ -45,6 +45,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         },
         allowed_targets: config.targets.allow.iter().map(allowed).collect(),
         own_listeners: own_listeners(config),
+        own_sockets: own_sockets(config),
         tokens: tokens(config)?,
         certificates: Arc::new(certificates(config)?),
         acme: super::acme::options(config)?,
@@ -196,6 +197,18 @@ fn own_listeners(config: &Config) -> Vec<SocketAddr> {
     let traffic = config.listen.iter().map(|listen| listen.address);
     let secured = config.tls.listen.iter().map(|listen| listen.address);
     traffic.chain(secured).chain(control).collect()
+}
+
+/// The Unix sockets of the proxy itself, as they are at this moment; none is a target.
+pub(super) fn own_sockets(config: &Config) -> Vec<OwnSocket> {
+    let listeners = config.control.listen.iter();
+    let listeners = listeners.filter_map(|listen| match listen {
+        ControlListen::Tcp(_) => None,
+        ControlListen::Unix(path) => Some(OwnSocket::bound_at(path)),
+    });
+    // It is bound for moments only, at an upgrade.
+    let upgrade = OwnSocket::at(Path::new(&config.server.upgrade_sock));
+    listeners.chain([upgrade]).collect()
 }
 
 fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {

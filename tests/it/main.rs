@@ -83,6 +83,7 @@ mod stopping;
 mod store;
 mod streaming;
 mod support;
+mod target_identity;
 mod targets;
 mod tls;
 mod tls_clients;
