@@ -123,6 +123,7 @@ impl Tokens {
             name: Some(token.name.clone()),
             rights: Rights::clone(&token.rights),
             from: from.into(),
+            user: None,
             request: None,
         })
     }

@@ -12,7 +12,9 @@ use tokio::sync::broadcast;
 
 use super::{ControlService, TrafficService};
 use crate::acme::{self, Acme};
-use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
+use crate::control::{
+    self, AllowedUser, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens,
+};
 use crate::front::{Connections, Engine, Front, FrontOptions, HeadLimits, Intake, Intakes};
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
@@ -30,8 +32,14 @@ use crate::tls::Certificates;
 pub struct Options {
     /// The data path.
     pub gateway: GatewayOptions,
-    /// Where apps register; `None` turns registration over the traffic listener off.
+    /// Where apps register; `None` turns registration off, but for the control API's.
     pub registration_path: Option<PathPrefix>,
+    /// Whether apps register at the listeners of [`DynamicProxy::registration_service`] alone, and the path
+    /// is one like any other at those of the traffic; by default they register there.
+    pub registration_apart: bool,
+    /// The users of this machine whose processes may register, or change anything over TCP, without a
+    /// token; any by default.
+    pub allow_users: Option<Vec<AllowedUser>>,
     /// What becomes of unknown fields in a registration.
     pub unknown_fields: UnknownFields,
     /// The most bytes of a registration's body; 64 KiB by default.
@@ -94,6 +102,8 @@ impl Default for Options {
         Self {
             gateway: GatewayOptions::default(),
             registration_path: PathPrefix::parse("/register").ok(),
+            registration_apart: false,
+            allow_users: None,
             unknown_fields: UnknownFields::Refuse,
             registration_limit: 64 * 1024,
             registration_timeout: Duration::from_secs(10),
@@ -173,6 +183,7 @@ impl DynamicProxy {
             options.tokens.clone(),
             options.control_hosts.clone(),
             options.require_token,
+            options.allow_users.clone(),
         );
         let connections = Arc::<Connections>::default();
         let cut = Arc::clone(&connections);
@@ -280,14 +291,25 @@ impl DynamicProxy {
     /// not on this machine needs one of [`Options::tokens`].
     #[must_use]
     pub fn control_service(&self) -> ControlService {
+        self.control_only("control", self.control_handler())
+    }
+
+    /// Registration alone as a Pingora service, for [`Options::registration_apart`]: add listeners to it
+    /// that only this machine reaches, and it to a server.
+    #[must_use]
+    pub fn registration_service(&self) -> ControlService {
+        self.control_only("registration", self.register_handler())
+    }
+
+    fn control_only(&self, name: &str, handler: Bridge) -> ControlService {
         let options = FrontOptions {
             intakes: Intakes::default(),
             // What is not proxied needs no other engine.
             engine: Engine::Direct,
             ..self.front_options()
         };
-        let front = Front::of_control(self.control_handler(), options, self.connections());
-        Service::new("control".to_owned(), front)
+        let front = Front::of_control(handler, options, self.connections());
+        Service::new(name.to_owned(), front)
     }
 
     fn front_options(&self) -> FrontOptions {
@@ -324,7 +346,7 @@ impl DynamicProxy {
         Gateway::new(
             Arc::clone(&self.registry),
             self.options.gateway.clone(),
-            self.options.registration_path.clone(),
+            traffic_registration(&self.options).cloned(),
             self.on_proxy_error.clone(),
         )
     }
@@ -401,6 +423,12 @@ impl DynamicProxy {
     }
 }
 
+/// The path that takes registrations at the listeners of the traffic.
+fn traffic_registration(options: &Options) -> Option<&PathPrefix> {
+    let path = options.registration_path.as_ref();
+    path.filter(|_| !options.registration_apart)
+}
+
 fn rules(options: &Options) -> Rules {
     Rules {
         targets: TargetPolicy {
@@ -409,7 +437,7 @@ fn rules(options: &Options) -> Rules {
             own_sockets: options.own_sockets.clone(),
             profiles: options.gateway.target_tls.keys().cloned().collect(),
         },
-        reserved: options.registration_path.iter().cloned().collect(),
+        reserved: traffic_registration(options).into_iter().cloned().collect(),
         case: options.case,
     }
 }

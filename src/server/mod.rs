@@ -37,7 +37,9 @@ use signals::Signals;
 use traffic::Traffic;
 
 use crate::config::{Config, ConfigError};
-pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
+pub use crate::control::{
+    AllowedUser, NewToken, NewTokenError, TokenFileError, Tokens, TokensError,
+};
 use crate::front::FAREWELL;
 pub use crate::front::{Engine, HttpsRedirect, Intake, RequestIds, TlsClient};
 use crate::registry::store::StoreError;
@@ -119,7 +121,7 @@ pub struct Switches {
 pub struct Server {
     proxy: DynamicProxy,
     workers: Vec<TrafficWorker>,
-    control: Option<ControlWorker>,
+    control: Vec<ControlWorker>,
     files: SocketFiles,
     stop: watch::Sender<bool>,
     armed: watch::Sender<bool>,
@@ -178,15 +180,13 @@ impl Server {
         let (addresses, listeners) = (traffic.addresses, traffic.bound);
         options.intake_of = traffic.intakes;
         options.gateway.https_port = traffic.https_port;
-        let control = ControlListeners::of(config);
-        let control_bound = if switches.upgrade {
-            Vec::new()
-        } else {
-            control.bind()?
-        };
+        let control = BoundControl::open(ControlListeners::of(config), switches.upgrade)?;
+        let registration = ControlListeners::of_registration(config);
+        let registration = BoundControl::open(registration, switches.upgrade)?;
         if !switches.upgrade {
             options.own_listeners.clone_from(&addresses);
-            let bound = control_bound.iter().filter_map(|bound| bound.address);
+            let bound = control.bound.iter().chain(&registration.bound);
+            let bound = bound.filter_map(|bound| bound.address);
             options.own_listeners.extend(bound);
         }
         // With -u this waits until the running server has given its sockets, and its store.
@@ -223,12 +223,18 @@ impl Server {
             }));
         }
         let files = SocketFiles::default();
-        let control = control_worker(&proxy, control, control_bound, &stop, &files);
+        let services = [
+            (control, proxy.control_service()),
+            (registration, proxy.registration_service()),
+        ];
+        let control = services
+            .into_iter()
+            .filter_map(|(listeners, service)| control_worker(service, listeners, &stop, &files));
         let upgrade_grace = upgrade_grace(config);
         Ok(Self {
             proxy,
             workers,
-            control,
+            control: control.collect(),
             files,
             stop,
             armed,
@@ -260,7 +266,7 @@ impl Server {
         for worker in self.workers {
             self.pingora.add_service(worker);
         }
-        if let Some(control) = self.control {
+        for control in self.control {
             self.pingora.add_service(control);
         }
         self.pingora.run(RunArgs {
@@ -327,18 +333,30 @@ fn workers(
         .collect()
 }
 
-/// The worker of the control API, on one thread; none if it is off.
-fn control_worker(
-    proxy: &DynamicProxy,
+/// Control listeners, and their sockets; none if the running server has them.
+struct BoundControl {
     wanted: ControlListeners,
     bound: Vec<ControlListener>,
+}
+
+impl BoundControl {
+    /// Binds the listeners, unless the running server has the sockets.
+    fn open(wanted: ControlListeners, inherit: bool) -> Result<Self, BindError> {
+        let bound = if inherit { Vec::new() } else { wanted.bind()? };
+        Ok(Self { wanted, bound })
+    }
+}
+
+/// The worker of the control API, or of registrations, on one thread; none if there are no listeners.
+fn control_worker(
+    mut service: ControlService,
+    BoundControl { wanted, bound }: BoundControl,
     stop: &watch::Sender<bool>,
     files: &SocketFiles,
 ) -> Option<ControlWorker> {
     if wanted.listen.is_empty() {
         return None;
     }
-    let mut service = proxy.control_service();
     service.threads = Some(1);
     let names: Vec<String> = if bound.is_empty() {
         wanted.listen.iter().map(control_listener::name).collect()
@@ -347,7 +365,8 @@ fn control_worker(
     };
     for name in &names {
         let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
-        service.add_listener(control_listener::endpoint(name).l4_buffer(buffers));
+        let endpoint = control_listener::endpoint(name, wanted.access());
+        service.add_listener(endpoint.l4_buffer(buffers));
     }
     if bound.is_empty() {
         return Some(Worker {
@@ -362,13 +381,14 @@ fn control_worker(
         .extend(bound.iter().filter_map(|bound| bound.file.clone()));
     let shown: Vec<String> = bound.iter().map(|bound| bound.shown.clone()).collect();
     let sockets = bound.into_iter().map(|bound| (bound.name, bound.socket));
+    let title = wanted.title();
     Some(Worker {
         service,
         sockets: Sockets::Known(sockets.collect()),
         stop: stop.clone(),
         on_started: Some(Box::pin(async move {
             for shown in shown {
-                info!("control API on {shown}");
+                info!("{title} on {shown}");
             }
         })),
     })

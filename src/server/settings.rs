@@ -15,7 +15,7 @@ use crate::config::{
     self, Config, ConfigError, ControlListen, Located, StaticRoute, TlsClientAuth, TlsListen,
     TlsVersion,
 };
-use crate::control::{Tokens, TokensError};
+use crate::control::{AllowedUser, Tokens, TokensError};
 use crate::front::RequestIds;
 use crate::front::{Engine, HttpsRedirect, Intake};
 use crate::proxy::{ErrorStatuses, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts};
@@ -44,6 +44,8 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
             CaseSensitivity::Insensitive
         },
         allowed_targets: config.targets.allow.iter().map(allowed).collect(),
+        registration_apart: !registration.listen.is_empty(),
+        allow_users: registration.allow_users.as_deref().map(users),
         own_listeners: own_listeners(config),
         own_sockets: own_sockets(config),
         tokens: tokens(config)?,
@@ -184,16 +186,20 @@ pub(super) fn store(config: &Config) -> Result<Option<Box<dyn Store>>, StoreErro
     }
 }
 
-/// The addresses of the traffic and of the control API; neither is a target.
+fn users(users: &[config::User]) -> Vec<AllowedUser> {
+    let user = |user: &config::User| AllowedUser {
+        uid: user.uid,
+        name: user.name.clone(),
+    };
+    users.iter().map(user).collect()
+}
+
+/// The addresses of the traffic, of the control API and of registrations; none is a target.
 fn own_listeners(config: &Config) -> Vec<SocketAddr> {
-    let control = config
-        .control
-        .listen
-        .iter()
-        .filter_map(|listen| match listen {
-            ControlListen::Tcp(address) => Some(*address),
-            ControlListen::Unix(_) => None,
-        });
+    let control = control_listeners(config).filter_map(|listen| match listen {
+        ControlListen::Tcp(address) => Some(*address),
+        ControlListen::Unix(_) => None,
+    });
     let traffic = config.listen.iter().map(|listen| listen.address);
     let secured = config.tls.listen.iter().map(|listen| listen.address);
     traffic.chain(secured).chain(control).collect()
@@ -201,14 +207,18 @@ fn own_listeners(config: &Config) -> Vec<SocketAddr> {
 
 /// The Unix sockets of the proxy itself, as they are at this moment; none is a target.
 pub(super) fn own_sockets(config: &Config) -> Vec<OwnSocket> {
-    let listeners = config.control.listen.iter();
-    let listeners = listeners.filter_map(|listen| match listen {
+    let listeners = control_listeners(config).filter_map(|listen| match listen {
         ControlListen::Tcp(_) => None,
         ControlListen::Unix(path) => Some(OwnSocket::bound_at(path)),
     });
     // It is bound for moments only, at an upgrade.
     let upgrade = OwnSocket::at(Path::new(&config.server.upgrade_sock));
     listeners.chain([upgrade]).collect()
+}
+
+fn control_listeners(config: &Config) -> impl Iterator<Item = &ControlListen> {
+    let control = config.control.listen.iter();
+    control.chain(&config.registration.listen)
 }
 
 fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
