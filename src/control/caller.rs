@@ -15,7 +15,7 @@ use super::Control;
 use super::input;
 use super::peer::{self, Asker, Peer};
 use super::problem::Problem;
-use super::tokens::Tokens;
+use super::tokens::{Pass, Tokens};
 use super::users::{AllowedUser, Users};
 use crate::registry::{Action, Actor, RegisterError, Rights, Scope};
 use crate::route::RequestHost;
@@ -83,6 +83,15 @@ impl Callers {
     /// Whether a registration needs one.
     pub(super) fn need_token_to_register(&self) -> bool {
         self.require_token
+    }
+
+    /// The token of a request that has been let in, if it has one: it can be revoked meanwhile.
+    pub(super) fn pass(&self, fields: &HeaderMap) -> Option<Pass> {
+        let tokens = self.tokens.as_ref()?;
+        match credentials(fields) {
+            Credentials::Token(token) => Some(Pass::new(Arc::clone(tokens), token)),
+            Credentials::None | Credentials::Other => None,
+        }
     }
 
     /// Who asks on a control listener, by which method.
