@@ -177,6 +177,23 @@ async fn a_relay_that_adds_no_field_is_known_by_its_user() {
     assert_eq!(get(relay.address(), "/x").await.text(), "app");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_has_closed_is_nobody() {
+    let proxy = TestProxy::start(&format!("registration:\n  allow_users: [{}]\n", own())).await;
+    // So that it has closed before the kernel is asked.
+    proxy.signal("STOP");
+    let mut client = proxy.client().await;
+    client.send(registration(body(4321))).await;
+    drop(client);
+    proxy.signal("CONT");
+    eventually("it is refused", async || {
+        proxy.log().contains("nobody holds the other end")
+    })
+    .await;
+    assert_eq!(proxy.client().await.get("/x").await.status, 501);
+    assert!(audit(&proxy).is_empty());
+}
+
 /// nginx as most people write it, as a user of its own.
 struct Nginx {
     port: ReservedPort,
