@@ -170,6 +170,7 @@ impl Server {
             tokens.warn_of_mode();
         }
         options.certificates.describe();
+        settings::warn_of_links(&options.allowed_targets);
         // With -u the running server has the sockets; Pingora fetches them.
         let traffic = Traffic::open(
             config,

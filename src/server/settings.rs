@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use http::StatusCode;
+use log::warn;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -313,6 +314,21 @@ fn allowed(target: &config::AllowedTarget) -> AllowedTarget {
         config::AllowedTarget::Host(name) => AllowedTarget::Host(name.clone()),
         config::AllowedTarget::Unix(path) => AllowedTarget::Unix(path.clone()),
         config::AllowedTarget::HostSuffix(domain) => AllowedTarget::HostSuffix(domain.clone()),
+    }
+}
+
+/// Warns of a Unix socket, or folder, that is allowed by a link to it: nothing is allowed by that.
+pub(super) fn warn_of_links(targets: &[AllowedTarget]) {
+    for target in targets {
+        let AllowedTarget::Unix(path) = target else {
+            continue;
+        };
+        if let Ok(real) = std::fs::read_link(path.trim_end_matches('/')) {
+            warn!(
+                "targets.allow: unix:{path} is a link, which allows nothing; write what it leads to: {}",
+                real.display()
+            );
+        }
     }
 }
 

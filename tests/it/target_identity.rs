@@ -211,6 +211,10 @@ async fn an_allowed_socket_is_not_a_link_that_somebody_has_put_there() {
     let body = json!({ "prefix": "/x", "unix": path("one.sock/other.sock") });
     let response = proxy.register_json(body.to_string()).await;
     assert_eq!(response.error(), "TARGET_NOT_ALLOWED");
+    // An operator who writes one is told so.
+    let log = TestProxy::start(&allow).await.log();
+    let is_told = log.contains("targets.allow") && log.contains("is a link");
+    assert!(is_told, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
