@@ -14,9 +14,9 @@ use super::control::ControlKeys;
 use super::listen::{Entry, ListenKeys};
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
+use super::registration::RegistrationKeys;
 use super::section::{
-    Engine, Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets,
-    Timeouts, networks,
+    Engine, Errors, Http2, Limits, ProxyProtocol, RequestId, Routing, Targets, Timeouts, networks,
 };
 use super::store::{StoreKeys, given_path};
 use super::tls::TlsKeys;
@@ -85,7 +85,7 @@ pub(super) struct File {
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) routing: Routing,
     #[serde(deserialize_with = "text::or_blank")]
-    pub(super) registration: Registration,
+    pub(super) registration: RegistrationKeys,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) targets: Targets,
     #[serde(deserialize_with = "text::or_blank")]
@@ -126,7 +126,7 @@ impl Default for File {
             log: "info".to_owned(),
             shutdown_grace: Duration::from_secs(30),
             routing: Routing::default(),
-            registration: Registration::default(),
+            registration: RegistrationKeys::default(),
             targets: Targets::default(),
             control: ControlKeys::default(),
             tls: TlsKeys::default(),

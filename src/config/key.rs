@@ -9,9 +9,8 @@ use super::acme::{AcmeEab, AcmeKeys};
 use super::control::ControlKeys;
 use super::file::{File, Route};
 use super::listen::ListenKeys;
-use super::section::{
-    Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets, Timeouts,
-};
+use super::registration::RegistrationKeys;
+use super::section::{Errors, Http2, Limits, ProxyProtocol, RequestId, Routing, Targets, Timeouts};
 use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};
 
@@ -20,7 +19,7 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 22] {
     [
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
-        ("registration", keys::<Registration>()),
+        ("registration", keys::<RegistrationKeys>()),
         ("control", keys::<ControlKeys>()),
         ("store", &["embedded"]),
         ("store.embedded", keys::<EmbeddedKeys>()),

@@ -20,51 +20,6 @@ pub struct Routing {
     pub case_sensitive: bool,
 }
 
-/// `registration`: how apps register.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Registration {
-    /// Whether apps can register at all. Default: true.
-    pub enabled: bool,
-    /// The path that takes registrations: whole segments, without a trailing slash. Default:
-    /// `/register`.
-    #[serde(deserialize_with = "path")]
-    pub path: String,
-    /// Whether a registration needs a token of `control.tokens`. Default: false.
-    pub require_token: bool,
-    /// What becomes of a field that the contract does not know. Default: refuse.
-    pub unknown_fields: UnknownFields,
-    /// The longest body, in bytes. Default: 64 KiB.
-    #[serde(deserialize_with = "size::positive")]
-    pub body_limit: usize,
-    /// How long the whole body may take to arrive. Default: 10 s.
-    #[serde(deserialize_with = "duration::positive")]
-    pub body_timeout: Duration,
-}
-
-impl Default for Registration {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            path: "/register".to_owned(),
-            require_token: false,
-            unknown_fields: UnknownFields::Refuse,
-            body_limit: 64 * 1024,
-            body_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// What becomes of an unknown field in a registration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UnknownFields {
-    /// The registration is refused.
-    Refuse,
-    /// The field is ignored, as the original does.
-    Ignore,
-}
-
 /// `engine`: what carries proxied requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -344,25 +299,6 @@ pub struct StaticRoute {
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let networks: Vec<Network> = text::or_blank(deserializer)?;
     Ok(networks.into_iter().map(|network| network.0).collect())
-}
-
-fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    text::parse_with(deserializer, |text| {
-        let path = text.trim_end_matches('/');
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-        let segment = |segment: &str| !matches!(segment, "" | "." | "..");
-        let valid = path.strip_prefix('/').is_some_and(|segments| {
-            segments.bytes().all(plain) && segments.split('/').all(segment)
-        });
-        if valid {
-            return Ok(path.to_owned());
-        }
-        Err(format!(
-            "is not a path for registrations: {}; write segments of letters, digits and -._~, \
-             such as /register or /_proxy/register",
-            text::shown(text)
-        ))
-    })
 }
 
 fn field_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {

@@ -17,11 +17,14 @@ mod peer;
 mod place;
 mod problem;
 mod register;
+mod relay;
 mod routes;
 mod set;
+mod socket_owner;
 mod status;
 mod token_file;
 mod tokens;
+mod users;
 mod view;
 
 use std::sync::Arc;
@@ -40,6 +43,7 @@ pub(crate) use caller::Callers;
 pub(crate) use register::BodyLimits;
 pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
+pub use users::AllowedUser;
 
 use crate::front::LimitCounts;
 use crate::registry::{RegisterFailure, Registry, UnknownFields};
@@ -70,7 +74,7 @@ pub(crate) struct Control {
     pub(crate) limits: Arc<LimitCounts>,
 }
 
-/// The part of the API that stands behind the traffic listener: registration alone.
+/// The part of the API that stands behind the traffic listener, or one of its own: registration alone.
 pub(crate) fn registration(control: Arc<Control>) -> Router {
     Router::new()
         .route(REGISTER, any(register::register))

@@ -302,8 +302,16 @@ mod tests {
         let (text, more, last, ping) = (0x01, 0x00, 0x80, 0x89);
         assert!(!long(&[frame(0x81, 100, true), frame(0x82, 100, true)]));
         assert!(long(&[frame(0x81, 101, true)]));
-        assert!(!long(&[frame(text, 100, true), frame(ping, 125, true), frame(last, 50, true)]));
-        assert!(long(&[frame(text, 100, true), frame(more, 50, true), frame(last, 1, true)]));
+        assert!(!long(&[
+            frame(text, 100, true),
+            frame(ping, 125, true),
+            frame(last, 50, true)
+        ]));
+        assert!(long(&[
+            frame(text, 100, true),
+            frame(more, 50, true),
+            frame(last, 1, true)
+        ]));
         // The head is enough.
         assert!(long(&[frame(0x81, 70_000, true)[..14].to_vec()]));
     }

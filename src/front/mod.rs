@@ -62,9 +62,11 @@ use pingora_core::server::ShutdownWatch;
 use crate::answer::{Body, Refusal};
 
 pub use caller::Caller;
-pub use clients::{ClientLimit, ClientLimits, Clients, LimitCounts};
-use clients::Ticket;
 pub(crate) use chunked::BadChunk;
+use clients::Ticket;
+#[cfg(test)]
+use clients::test_ticket;
+pub use clients::{ClientLimit, ClientLimits, Clients, LimitCounts};
 pub use connection::Connection;
 pub use connections::Connections;
 pub use control_only::ControlOnly;
@@ -350,7 +352,9 @@ where
         ticket: &mut Ticket,
     ) -> Next {
         if !ticket.is_silent() {
-            return self.head_within(connection, timer, self.options.idle_timeout).await;
+            return self
+                .head_within(connection, timer, self.options.idle_timeout)
+                .await;
         }
         // Boxed: once in a connection's life.
         let limit = Some(self.options.handshake_timeout);

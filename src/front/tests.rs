@@ -25,9 +25,15 @@ async fn what_waits_for_a_request_is_small() {
         engine: Engine::Direct,
     };
     let (handler, control) = (proxy.proxy(&conf), proxy.register_handler());
-    let front = Arc::new(Front::new(handler, control, options, proxy.connections(), proxy.clients()));
+    let front = Arc::new(Front::new(
+        handler,
+        control,
+        options,
+        proxy.connections(),
+        proxy.clients(),
+    ));
     let (transport, _client) = tokio::io::duplex(64);
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
-    let size = size_of::<Connection>() + size_of_val(&front.attend(Box::new(transport), shutdown));
+    let size = size_of::<Connection>() + size_of_val(&front.attend(Box::new(transport), shutdown, test_ticket()));
     assert!(size <= 1536, "{size} bytes");
 }

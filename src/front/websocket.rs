@@ -115,7 +115,10 @@ impl WebSocket {
     /// Notes what is about to be handed out to the app; how much of it, if not all may be.
     pub(super) fn note_read(&mut self, bytes: &[u8]) -> Option<usize> {
         let (is_begun, mut at) = (self.to_origin.is_within_head(), 0);
-        while let Some(end) = self.to_origin.frame_end(bytes.get(at..).unwrap_or_default()) {
+        while let Some(end) = self
+            .to_origin
+            .frame_end(bytes.get(at..).unwrap_or_default())
+        {
             at += end;
         }
         self.to_origin.is_too_long().then(|| {

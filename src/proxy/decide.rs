@@ -4,7 +4,9 @@ use futures_util::future::BoxFuture;
 
 use super::admission::{Admission, OwnReply, Verdict};
 use super::policy::Policy;
-use super::stages::{body_limit, challenge, https_listener, registration, route, tls_policy, well_formed};
+use super::stages::{
+    body_limit, challenge, https_listener, registration, route, tls_policy, well_formed,
+};
 
 /// The stages. A new one is a file in `stages` and a line here.
 static STAGES: [Stage; 7] = [

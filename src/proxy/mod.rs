@@ -16,6 +16,7 @@ mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
 mod grpc;
+mod guard;
 mod https;
 mod in_flight;
 mod options;

@@ -28,6 +28,7 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 use super::admission::{Admission, OwnReply};
 use super::decide::Outcome;
 use super::grpc;
+use super::guard::Guard;
 use super::options::{GatewayOptions, Timeouts};
 use super::peer::{self, Kind};
 use super::policy::{Policy, ProxyErrorHandler};
@@ -49,6 +50,7 @@ pub struct Gateway {
     policy: Arc<Policy>,
     profiles: Profiles,
     pools: Pools,
+    guard: Guard,
 }
 
 impl Gateway {
@@ -61,6 +63,7 @@ impl Gateway {
         Self {
             profiles: Profiles::new(&options.target_tls),
             pools: Pools::default(),
+            guard: Guard::new(Arc::clone(&registry)),
             policy: Arc::new(Policy::new(registry, options, registration, on_proxy_error)),
         }
     }
@@ -185,6 +188,7 @@ impl Gateway {
             &timeouts,
             exchange.kind,
             group,
+            &self.guard,
         );
         peer.map(Box::new).ok_or_else(no_address)
     }

@@ -112,11 +112,18 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         let (limits, record) = (&self.limits, &self.responder.record);
         let is_awaited = progress.is_body_due && !progress.is_sending && !progress.has_begun;
         let received = record.received();
-        if !record.is_grpc && self.upload.note(is_awaited, received, limits.upload_rate, now) {
+        if !record.is_grpc
+            && self
+                .upload
+                .note(is_awaited, received, limits.upload_rate, now)
+        {
             self.count(ClientLimit::UploadRate);
             return Err(Failure::slow_upload());
         }
-        if self.download.note(progress.is_taking, self.taken, limits.download_rate, now) {
+        if self
+            .download
+            .note(progress.is_taking, self.taken, limits.download_rate, now)
+        {
             self.count(ClientLimit::DownloadRate);
             return Err(Failure::slow_download());
         }

@@ -25,10 +25,12 @@ pub mod store;
 mod tests;
 mod timers;
 mod ttl;
+mod unix_socket;
 mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
@@ -52,6 +54,7 @@ pub use state::State;
 use store::{Memory, Store, StoreError};
 use timers::Timers;
 pub use ttl::{TtlError, parse_drain, parse_ttl};
+pub use unix_socket::{OwnSocket, UnixSocket, UnixSocketError};
 pub(crate) use writer::Cut;
 use writer::Writer;
 
@@ -283,6 +286,21 @@ impl Registry {
                 host,
                 reason: error.to_string(),
             })?
+    }
+
+    /// Opens the Unix socket of a target that is to be connected to: what its path leads to may have changed
+    /// since it was registered.
+    ///
+    /// # Errors
+    /// [`UnixSocketError`]: it is not there, or no longer allowed.
+    pub fn open_unix(&self, path: &str) -> Result<UnixSocket, UnixSocketError> {
+        self.rules.targets.open_unix(path)
+    }
+
+    /// Whether a connection to this address comes to one of the proxy's own listeners.
+    #[must_use]
+    pub fn is_own_listener(&self, address: SocketAddr) -> bool {
+        self.rules.targets.is_own(address)
     }
 
     /// A prefix in the table's spelling, unless it is the proxy's own.

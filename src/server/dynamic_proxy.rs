@@ -12,13 +12,18 @@ use tokio::sync::broadcast;
 
 use super::{ControlService, TrafficService};
 use crate::acme::{self, Acme};
-use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
-use crate::front::{ClientLimits, Clients, Connections, FrameLimits, Engine, Front, FrontOptions, HeadLimits, Intake, Intakes};
+use crate::control::{
+    self, AllowedUser, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens,
+};
+use crate::front::{
+    ClientLimits, Clients, Connections, Engine, FrameLimits, Front, FrontOptions, HeadLimits,
+    Intake, Intakes,
+};
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
-    AllowedTarget, ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered,
-    Registration, Registry, Rules, TargetPolicy, UnknownFields,
+    AllowedTarget, ChangeError, Event, OwnSocket, ProxyFailure, RegisterError, RegisterFailure,
+    Registered, Registration, Registry, Rules, TargetPolicy, UnknownFields,
 };
 use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
 use crate::tls::Certificates;
@@ -30,8 +35,14 @@ use crate::tls::Certificates;
 pub struct Options {
     /// The data path.
     pub gateway: GatewayOptions,
-    /// Where apps register; `None` turns registration over the traffic listener off.
+    /// Where apps register; `None` turns registration off, but for the control API's.
     pub registration_path: Option<PathPrefix>,
+    /// Whether apps register at the listeners of [`DynamicProxy::registration_service`] alone, and the path
+    /// is one like any other at those of the traffic; by default they register there.
+    pub registration_apart: bool,
+    /// The users of this machine whose processes may register, or change anything over TCP, without a
+    /// token; any by default.
+    pub allow_users: Option<Vec<AllowedUser>>,
     /// What becomes of unknown fields in a registration.
     pub unknown_fields: UnknownFields,
     /// The most bytes of a registration's body; 64 KiB by default.
@@ -44,6 +55,8 @@ pub struct Options {
     pub allowed_targets: Vec<AllowedTarget>,
     /// The addresses that the proxy itself listens on, which are no targets.
     pub own_listeners: Vec<SocketAddr>,
+    /// The Unix sockets that the proxy itself listens on, which are none either.
+    pub own_sockets: Vec<OwnSocket>,
     /// The tokens of those who may use the control API over TCP; none by default, and whoever is on
     /// this machine may.
     pub tokens: Option<Arc<Tokens>>,
@@ -98,12 +111,15 @@ impl Default for Options {
         Self {
             gateway: GatewayOptions::default(),
             registration_path: PathPrefix::parse("/register").ok(),
+            registration_apart: false,
+            allow_users: None,
             unknown_fields: UnknownFields::Refuse,
             registration_limit: 64 * 1024,
             registration_timeout: Duration::from_secs(10),
             case: CaseSensitivity::Insensitive,
             allowed_targets: Vec::new(),
             own_listeners: Vec::new(),
+            own_sockets: Vec::new(),
             tokens: None,
             certificates: Arc::default(),
             acme: None,
@@ -180,6 +196,7 @@ impl DynamicProxy {
             options.tokens.clone(),
             options.control_hosts.clone(),
             options.require_token,
+            options.allow_users.clone(),
         );
         let connections = Arc::<Connections>::default();
         let limit_counts = Arc::clone(&options.gateway.limit_counts);
@@ -296,6 +313,17 @@ impl DynamicProxy {
     /// not on this machine needs one of [`Options::tokens`].
     #[must_use]
     pub fn control_service(&self) -> ControlService {
+        self.control_only("control", self.control_handler())
+    }
+
+    /// Registration alone as a Pingora service, for [`Options::registration_apart`]: add listeners to it
+    /// that only this machine reaches, and it to a server.
+    #[must_use]
+    pub fn registration_service(&self) -> ControlService {
+        self.control_only("registration", self.register_handler())
+    }
+
+    fn control_only(&self, name: &str, handler: Bridge) -> ControlService {
         let options = FrontOptions {
             intakes: Intakes::default(),
             // What is not proxied needs no other engine.
@@ -304,13 +332,8 @@ impl DynamicProxy {
         };
         let limits = self.clients.limits().for_control();
         let clients = Arc::new(Clients::new(limits, Arc::clone(self.clients.counts())));
-        let front = Front::of_control(
-            self.control_handler(),
-            options,
-            self.connections(),
-            clients,
-        );
-        Service::new("control".to_owned(), front)
+        let front = Front::of_control(handler, options, self.connections(), clients);
+        Service::new(name.to_owned(), front)
     }
 
     fn front_options(&self) -> FrontOptions {
@@ -362,7 +385,7 @@ impl DynamicProxy {
         Gateway::new(
             Arc::clone(&self.registry),
             self.options.gateway.clone(),
-            self.options.registration_path.clone(),
+            traffic_registration(&self.options).cloned(),
             self.on_proxy_error.clone(),
         )
     }
@@ -440,14 +463,21 @@ impl DynamicProxy {
     }
 }
 
+/// The path that takes registrations at the listeners of the traffic.
+fn traffic_registration(options: &Options) -> Option<&PathPrefix> {
+    let path = options.registration_path.as_ref();
+    path.filter(|_| !options.registration_apart)
+}
+
 fn rules(options: &Options) -> Rules {
     Rules {
         targets: TargetPolicy {
             allow: options.allowed_targets.clone(),
             own: options.own_listeners.clone(),
+            own_sockets: options.own_sockets.clone(),
             profiles: options.gateway.target_tls.keys().cloned().collect(),
         },
-        reserved: options.registration_path.iter().cloned().collect(),
+        reserved: traffic_registration(options).into_iter().cloned().collect(),
         case: options.case,
     }
 }

@@ -26,13 +26,15 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// What a TCP listener is for, which decides the key that a remedy names.
+/// What a listener is for, which decides the key that a remedy names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Traffic,
     Control,
     /// The control API where nothing says another place.
     DefaultControl,
+    /// Registrations alone.
+    Registration,
 }
 
 /// A socket that listens.
@@ -109,6 +111,9 @@ fn remedy(address: SocketAddr, purpose: Purpose, error: &io::Error) -> String {
                     "choose another by `port:` in the configuration or PORT in the environment"
                 }
                 Purpose::Control => "choose another by `control.listen` in the configuration",
+                Purpose::Registration => {
+                    "choose another by `registration.listen` in the configuration"
+                }
                 Purpose::DefaultControl => {
                     "write `control.listen` in the configuration: the control API's port is the \
                      one after the traffic's unless it says another, or off"

@@ -37,7 +37,9 @@ use signals::Signals;
 use traffic::Traffic;
 
 use crate::config::{Config, ConfigError};
-pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
+pub use crate::control::{
+    AllowedUser, NewToken, NewTokenError, TokenFileError, Tokens, TokensError,
+};
 use crate::front::FAREWELL;
 pub use crate::front::{ClientLimit, ClientLimits, Clients, LimitCounts};
 pub use crate::front::{Engine, HttpsRedirect, Intake, RequestIds, TlsClient};
@@ -120,7 +122,7 @@ pub struct Switches {
 pub struct Server {
     proxy: DynamicProxy,
     workers: Vec<TrafficWorker>,
-    control: Option<ControlWorker>,
+    control: Vec<ControlWorker>,
     files: SocketFiles,
     stop: watch::Sender<bool>,
     armed: watch::Sender<bool>,
@@ -169,6 +171,7 @@ impl Server {
             tokens.warn_of_mode();
         }
         options.certificates.describe();
+        settings::warn_of_links(&options.allowed_targets);
         // With -u the running server has the sockets; Pingora fetches them.
         let traffic = Traffic::open(
             config,
@@ -179,20 +182,20 @@ impl Server {
         let (addresses, listeners) = (traffic.addresses, traffic.bound);
         options.intake_of = traffic.intakes;
         options.gateway.https_port = traffic.https_port;
-        let control = ControlListeners::of(config);
-        let control_bound = if switches.upgrade {
-            Vec::new()
-        } else {
-            control.bind()?
-        };
+        let control = BoundControl::open(ControlListeners::of(config), switches.upgrade)?;
+        let registration = ControlListeners::of_registration(config);
+        let registration = BoundControl::open(registration, switches.upgrade)?;
         if !switches.upgrade {
             options.own_listeners.clone_from(&addresses);
-            let bound = control_bound.iter().filter_map(|bound| bound.address);
+            let bound = control.bound.iter().chain(&registration.bound);
+            let bound = bound.filter_map(|bound| bound.address);
             options.own_listeners.extend(bound);
         }
         // With -u this waits until the running server has given its sockets, and its store.
         let mut pingora = pingora(conf(config), switches);
         pingora.bootstrap();
+        // Now they are there, whoever has bound them.
+        options.own_sockets = settings::own_sockets(config);
         if let Some(folder) = settings::certificates_folder(config) {
             options.certificates.open(&folder)?;
         }
@@ -222,12 +225,18 @@ impl Server {
             }));
         }
         let files = SocketFiles::default();
-        let control = control_worker(&proxy, control, control_bound, &stop, &files);
+        let services = [
+            (control, proxy.control_service()),
+            (registration, proxy.registration_service()),
+        ];
+        let control = services
+            .into_iter()
+            .filter_map(|(listeners, service)| control_worker(service, listeners, &stop, &files));
         let upgrade_grace = upgrade_grace(config);
         Ok(Self {
             proxy,
             workers,
-            control,
+            control: control.collect(),
             files,
             stop,
             armed,
@@ -259,7 +268,7 @@ impl Server {
         for worker in self.workers {
             self.pingora.add_service(worker);
         }
-        if let Some(control) = self.control {
+        for control in self.control {
             self.pingora.add_service(control);
         }
         self.pingora.run(RunArgs {
@@ -326,18 +335,30 @@ fn workers(
         .collect()
 }
 
-/// The worker of the control API, on one thread; none if it is off.
-fn control_worker(
-    proxy: &DynamicProxy,
+/// Control listeners, and their sockets; none if the running server has them.
+struct BoundControl {
     wanted: ControlListeners,
     bound: Vec<ControlListener>,
+}
+
+impl BoundControl {
+    /// Binds the listeners, unless the running server has the sockets.
+    fn open(wanted: ControlListeners, inherit: bool) -> Result<Self, BindError> {
+        let bound = if inherit { Vec::new() } else { wanted.bind()? };
+        Ok(Self { wanted, bound })
+    }
+}
+
+/// The worker of the control API, or of registrations, on one thread; none if there are no listeners.
+fn control_worker(
+    mut service: ControlService,
+    BoundControl { wanted, bound }: BoundControl,
     stop: &watch::Sender<bool>,
     files: &SocketFiles,
 ) -> Option<ControlWorker> {
     if wanted.listen.is_empty() {
         return None;
     }
-    let mut service = proxy.control_service();
     service.threads = Some(1);
     let names: Vec<String> = if bound.is_empty() {
         wanted.listen.iter().map(control_listener::name).collect()
@@ -346,7 +367,8 @@ fn control_worker(
     };
     for name in &names {
         let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
-        service.add_listener(control_listener::endpoint(name).l4_buffer(buffers));
+        let endpoint = control_listener::endpoint(name, wanted.access());
+        service.add_listener(endpoint.l4_buffer(buffers));
     }
     if bound.is_empty() {
         return Some(Worker {
@@ -361,13 +383,14 @@ fn control_worker(
         .extend(bound.iter().filter_map(|bound| bound.file.clone()));
     let shown: Vec<String> = bound.iter().map(|bound| bound.shown.clone()).collect();
     let sockets = bound.into_iter().map(|bound| (bound.name, bound.socket));
+    let title = wanted.title();
     Some(Worker {
         service,
         sockets: Sockets::Known(sockets.collect()),
         stop: stop.clone(),
         on_started: Some(Box::pin(async move {
             for shown in shown {
-                info!("control API on {shown}");
+                info!("{title} on {shown}");
             }
         })),
     })

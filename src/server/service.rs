@@ -27,7 +27,7 @@ use crate::proxy::Proxy;
 pub type TrafficService = Service<Front<Proxy, Bridge>>;
 
 /// The service that Pingora runs behind the control listeners: the front, with the whole control
-/// API behind it.
+/// API behind it, or registration alone.
 pub type ControlService = Service<Front<ControlOnly, Bridge>>;
 
 /// A worker of the traffic.
@@ -63,8 +63,8 @@ pub(super) enum Sockets {
     Copies(Vec<(String, OwnedFd)>),
     /// Copies, to be made of those that have come from the process before.
     CopiesOfKnown,
-    /// Those of the control API that have come from the process before; what that one did not
-    /// have is bound now.
+    /// Those of the control API, or of registrations, that have come from the process before; what that one
+    /// did not have is bound now.
     Inherited(ControlListeners, SocketFiles),
     /// None are left: the service has been started.
     Taken,
@@ -126,7 +126,7 @@ fn inherit(
         if let ControlListen::Unix(path) = listen {
             files.lock().push(SocketFile::at(path));
         }
-        info!("control API on {shown}");
+        info!("{} on {shown}", wanted.title());
     }
     Ok(())
 }

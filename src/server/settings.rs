@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use http::StatusCode;
+use log::warn;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -17,11 +18,13 @@ use crate::config::{
     self, Config, ConfigError, ControlListen, Located, StaticRoute, TlsClientAuth, TlsListen,
     TlsVersion,
 };
-use crate::control::{Tokens, TokensError};
+use crate::control::{AllowedUser, Tokens, TokensError};
 use crate::front::{ClientLimits, Engine, HttpsRedirect, Intake, RequestIds};
-use crate::proxy::{ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts};
+use crate::proxy::{
+    ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts,
+};
 use crate::registry::store::{Embedded, Store, StoreError};
-use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
+use crate::registry::{AllowedTarget, OwnSocket, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix, Security, SecurityError};
 use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
 
@@ -45,7 +48,10 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
             CaseSensitivity::Insensitive
         },
         allowed_targets: config.targets.allow.iter().map(allowed).collect(),
+        registration_apart: !registration.listen.is_empty(),
+        allow_users: registration.allow_users.as_deref().map(users),
         own_listeners: own_listeners(config),
+        own_sockets: own_sockets(config),
         tokens: tokens(config)?,
         certificates: Arc::new(certificates(config)?),
         acme: super::acme::options(config)?,
@@ -207,19 +213,39 @@ pub(super) fn store(config: &Config) -> Result<Option<Box<dyn Store>>, StoreErro
     }
 }
 
-/// The addresses of the traffic and of the control API; neither is a target.
+fn users(users: &[config::User]) -> Vec<AllowedUser> {
+    let user = |user: &config::User| AllowedUser {
+        uid: user.uid,
+        name: user.name.clone(),
+    };
+    users.iter().map(user).collect()
+}
+
+/// The addresses of the traffic, of the control API and of registrations; none is a target.
 fn own_listeners(config: &Config) -> Vec<SocketAddr> {
-    let control = config
-        .control
-        .listen
-        .iter()
-        .filter_map(|listen| match listen {
-            ControlListen::Tcp(address) => Some(*address),
-            ControlListen::Unix(_) => None,
-        });
+    let control = control_listeners(config).filter_map(|listen| match listen {
+        ControlListen::Tcp(address) => Some(*address),
+        ControlListen::Unix(_) => None,
+    });
     let traffic = config.listen.iter().map(|listen| listen.address);
     let secured = config.tls.listen.iter().map(|listen| listen.address);
     traffic.chain(secured).chain(control).collect()
+}
+
+/// The Unix sockets of the proxy itself, as they are at this moment; none is a target.
+pub(super) fn own_sockets(config: &Config) -> Vec<OwnSocket> {
+    let listeners = control_listeners(config).filter_map(|listen| match listen {
+        ControlListen::Tcp(_) => None,
+        ControlListen::Unix(path) => Some(OwnSocket::bound_at(path)),
+    });
+    // It is bound for moments only, at an upgrade.
+    let upgrade = OwnSocket::at(Path::new(&config.server.upgrade_sock));
+    listeners.chain([upgrade]).collect()
+}
+
+fn control_listeners(config: &Config) -> impl Iterator<Item = &ControlListen> {
+    let control = config.control.listen.iter();
+    control.chain(&config.registration.listen)
 }
 
 fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
@@ -320,6 +346,21 @@ fn allowed(target: &config::AllowedTarget) -> AllowedTarget {
         config::AllowedTarget::Host(name) => AllowedTarget::Host(name.clone()),
         config::AllowedTarget::Unix(path) => AllowedTarget::Unix(path.clone()),
         config::AllowedTarget::HostSuffix(domain) => AllowedTarget::HostSuffix(domain.clone()),
+    }
+}
+
+/// Warns of a Unix socket, or folder, that is allowed by a link to it: nothing is allowed by that.
+pub(super) fn warn_of_links(targets: &[AllowedTarget]) {
+    for target in targets {
+        let AllowedTarget::Unix(path) = target else {
+            continue;
+        };
+        if let Ok(real) = std::fs::read_link(path.trim_end_matches('/')) {
+            warn!(
+                "targets.allow: unix:{path} is a link, which allows nothing; write what it leads to: {}",
+                real.display()
+            );
+        }
     }
 }
 

@@ -8,14 +8,15 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::support::http2::{GOAWAY, Frames, Http2, get as get2, request as request2};
+use crate::support::http2::{Frames, GOAWAY, Http2, get as get2, request as request2};
 use crate::support::{Client, Origin, Socket, TestProxy, eventually, registration};
 
 /// A proxy with an app behind every path. Its clients are those that a balancer on this machine announces.
 async fn announced(limits: &str) -> (TestProxy, Origin) {
     let origin = Origin::saying("app").await;
-    let configuration =
-        format!("{limits}\nproxy_protocol:\n  trusted: [127.0.0.9]\ntimeouts: {{handshake: 15s}}\n");
+    let configuration = format!(
+        "{limits}\nproxy_protocol:\n  trusted: [127.0.0.9]\ntimeouts: {{handshake: 15s}}\n"
+    );
     let proxy = TestProxy::start(&configuration).await;
     proxy.register("/", origin.port()).await;
     (proxy, origin)
@@ -23,8 +24,16 @@ async fn announced(limits: &str) -> (TestProxy, Origin) {
 
 /// A connection of the balancer's for this client, which has said nothing of its own.
 async fn client(proxy: &TestProxy, address: &str) -> Client {
-    let family = if address.contains(':') { "TCP6" } else { "TCP4" };
-    let own = if address.contains(':') { "::1" } else { "127.0.0.1" };
+    let family = if address.contains(':') {
+        "TCP6"
+    } else {
+        "TCP4"
+    };
+    let own = if address.contains(':') {
+        "::1"
+    } else {
+        "127.0.0.1"
+    };
     let source = "127.0.0.9".parse().expect("an address");
     let client = Client::connect_from(source, proxy.address()).await;
     let mut client = client.expect("a connection");
@@ -72,7 +81,8 @@ async fn a_client_has_so_many_connections_and_others_notice_nothing() {
     held.truncate(2);
     eventually("a free place", async || {
         let mut one = client(&proxy, "192.0.2.1").await;
-        one.offer("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.is_ok() && one.read(false).await.is_some()
+        one.offer("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.is_ok()
+            && one.read(false).await.is_some()
     })
     .await;
 }
@@ -91,10 +101,7 @@ async fn beyond_its_limits_this_machine_may_still_register_and_do_nothing_else()
     let mut beyond = proxy.client().await;
     assert_eq!(beyond.exchange(registration(&body)).await.status, 200);
     let response = beyond.get("/").await;
-    assert_eq!(
-        response.verdict(),
-        (503, "TOO_MANY_CONNECTIONS".to_owned())
-    );
+    assert_eq!(response.verdict(), (503, "TOO_MANY_CONNECTIONS".to_owned()));
     beyond.is_closed().await;
     is_served(&mut held[0]).await;
     assert!(met(&proxy, "connections_per_client").await >= 1);
@@ -166,7 +173,8 @@ async fn a_client_opens_so_many_connections_a_second() {
     assert_eq!(met(&proxy, "new_connections_per_second").await, 1);
     eventually("the next second", async || {
         let mut one = client(&proxy, "192.0.2.1").await;
-        one.offer("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.is_ok() && one.read(false).await.is_some()
+        one.offer("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.is_ok()
+            && one.read(false).await.is_some()
     })
     .await;
 }
@@ -184,7 +192,12 @@ async fn a_connection_serves_so_many_requests_and_is_closed_in_order() {
     }
     client.is_closed().await;
     let mut frames = Frames::connect(proxy.address()).await;
-    let fields = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/"),
+    ];
     frames.headers(1, &fields).await;
     frames.headers(3, &fields).await;
     assert!(frames.next_of(&[GOAWAY]).await.is_some());
@@ -208,7 +221,10 @@ async fn a_client_has_so_many_requests_of_http2_in_progress_on_all_its_connectio
         visits.push(visit);
     }
     let answer = second.get("/").await;
-    assert_eq!((answer.status.as_u16(), answer.code()), (429, "TOO_MANY_STREAMS".to_owned()));
+    assert_eq!(
+        (answer.status.as_u16(), answer.code()),
+        (429, "TOO_MANY_STREAMS".to_owned())
+    );
     visits[0].answer(200, "done").await;
     assert_eq!(waiting.remove(0).answer().await.text(), "done");
     let next = second.begin(get2("/"), false).await;
@@ -229,12 +245,22 @@ async fn a_body_of_one_byte_more_is_413_however_it_comes() {
         ("Content-Length: 10", "0123456789", true),
         ("Content-Length: 11", "01234567890", false),
         ("Content-Length: 11\r\nExpect: 100-continue", "", false),
-        ("Transfer-Encoding: chunked", "a\r\n0123456789\r\n0\r\n\r\n", true),
-        ("Transfer-Encoding: chunked", "5\r\n01234\r\n6\r\n567890\r\n0\r\n\r\n", false),
+        (
+            "Transfer-Encoding: chunked",
+            "a\r\n0123456789\r\n0\r\n\r\n",
+            true,
+        ),
+        (
+            "Transfer-Encoding: chunked",
+            "5\r\n01234\r\n6\r\n567890\r\n0\r\n\r\n",
+            false,
+        ),
     ] {
         let mut client = proxy.client().await;
         client
-            .send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}"))
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}"
+            ))
             .await;
         let response = client.response().await;
         if passes {
@@ -245,8 +271,13 @@ async fn a_body_of_one_byte_more_is_413_however_it_comes() {
     }
     for (length, status) in [(10, 200), (11, 413)] {
         let mut connection = Http2::connect(proxy.address()).await;
-        let mut pending = connection.begin(request2(http::Method::POST, "/"), true).await;
-        pending.body.send_data(vec![b'x'; length].into(), true).expect("a body");
+        let mut pending = connection
+            .begin(request2(http::Method::POST, "/"), true)
+            .await;
+        pending
+            .body
+            .send_data(vec![b'x'; length].into(), true)
+            .expect("a body");
         assert_eq!(pending.answer().await.status, status, "{length}");
     }
     assert_eq!(met(&proxy, "body").await, 4);
@@ -278,7 +309,9 @@ async fn a_message_that_is_too_long_closes_its_websocket_with_1009_on_both_sides
 async fn a_reader_of_a_few_bytes_a_second_is_cut_and_said_to_be() {
     let origin = Origin::start(|mut visit| async move {
         visit.request().await.expect("a request");
-        visit.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n").await;
+        visit
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+            .await;
         while visit.offer([b'x'; 8192]).await.is_ok() {}
     })
     .await;

@@ -64,6 +64,7 @@ fn head(request: &Request, id: RequestId) -> Head {
         asker: Asker {
             peer: peer(request.caller()),
             local: local(request.caller()),
+            cookie: super::session::cookie(request.caller().socket.as_deref()),
             id,
         },
         is_http2: request.version() == Version::HTTP_2,

@@ -93,9 +93,7 @@ mod tests {
         let rate = NonZeroU32::new(10).unwrap();
         let start = Instant::now();
         let passed = |at: Instant, count: usize| -> usize {
-            (0..count)
-                .filter(|_| entry.is_in_time(rate, at))
-                .count()
+            (0..count).filter(|_| entry.is_in_time(rate, at)).count()
         };
         assert_eq!(passed(start, 30), 10);
         assert!(entry.is_needed(start));

@@ -137,6 +137,15 @@ impl ClientLimit {
 #[derive(Debug, Default)]
 pub struct LimitCounts([AtomicU64; ClientLimit::ALL.len()]);
 
+/// Two are the same that have counted the same.
+impl PartialEq for LimitCounts {
+    fn eq(&self, other: &Self) -> bool {
+        self.all().eq(other.all())
+    }
+}
+
+impl Eq for LimitCounts {}
+
 impl LimitCounts {
     /// Counts one; how often that was before.
     pub(crate) fn count(&self, limit: ClientLimit) -> u64 {

@@ -120,10 +120,7 @@ impl Clients {
     /// # Errors
     /// The limit that it meets. When all connections are too many, the oldest on which no request has
     /// begun makes room.
-    pub(crate) fn admit(
-        self: &Arc<Self>,
-        address: Option<IpAddr>,
-    ) -> Result<Ticket, ClientLimit> {
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Ticket, ClientLimit> {
         let admitted = self.enter(address).and_then(|entry| {
             if self.take_place() {
                 return Ok(entry);
@@ -233,7 +230,10 @@ impl Clients {
         let hash = self.hasher.hash_one(network);
         let [first, ..] = &self.shards;
         let index = usize::try_from(hash % SHARDS as u64);
-        index.ok().and_then(|index| self.shards.get(index)).unwrap_or(first)
+        index
+            .ok()
+            .and_then(|index| self.shards.get(index))
+            .unwrap_or(first)
     }
 }
 
@@ -341,6 +341,13 @@ fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
+/// What a connection of nobody takes.
+#[cfg(test)]
+pub(crate) fn test_ticket() -> Ticket {
+    let clients = Clients::new(ClientLimits::of_descriptors(1024), Arc::default());
+    Arc::new(clients).admit(None).expect("a place")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,23 +391,35 @@ mod tests {
         drop(held);
         assert!(admit(&clients, "2001:db8:0:1::3").is_ok());
         assert_eq!(clients.open(), 0);
-        let counts: Vec<_> = clients.counts().all().filter(|(_, count)| *count > 0).collect();
+        let counts: Vec<_> = clients
+            .counts()
+            .all()
+            .filter(|(_, count)| *count > 0)
+            .collect();
         assert_eq!(counts, [("connections_per_client", 1)]);
     }
 
     #[test]
     fn ipv4_in_ipv6_is_the_same_client() {
         let clients = clients(few());
-        let _held = [admit(&clients, "192.0.2.1"), admit(&clients, "::ffff:192.0.2.1")];
+        let _held = [
+            admit(&clients, "192.0.2.1"),
+            admit(&clients, "::ffff:192.0.2.1"),
+        ];
         assert!(admit(&clients, "192.0.2.1").is_err());
     }
 
     #[test]
     fn proxies_in_front_are_exempt_but_not_from_the_sum() {
         let clients = clients(few());
-        let mut held: Vec<_> = (0..4).map(|_| admit(&clients, "203.0.113.7").unwrap()).collect();
+        let mut held: Vec<_> = (0..4)
+            .map(|_| admit(&clients, "203.0.113.7").unwrap())
+            .collect();
         held.iter_mut().for_each(Ticket::speak);
-        assert_eq!(admit(&clients, "192.0.2.1").unwrap_err(), ClientLimit::Connections);
+        assert_eq!(
+            admit(&clients, "192.0.2.1").unwrap_err(),
+            ClientLimit::Connections
+        );
     }
 
     #[test]
@@ -417,13 +436,18 @@ mod tests {
         let evicted: Vec<_> = held.iter().map(|ticket| ticket.is_evicted(waker)).collect();
         assert_eq!(evicted, [false, true, false, false]);
         held.iter_mut().for_each(Ticket::speak);
-        assert_eq!(admit(&clients, "192.0.2.4").unwrap_err(), ClientLimit::Connections);
+        assert_eq!(
+            admit(&clients, "192.0.2.4").unwrap_err(),
+            ClientLimit::Connections
+        );
     }
 
     #[test]
     fn this_machine_may_register_when_all_is_taken() {
         let clients = clients(few());
-        let mut held: Vec<_> = (0..2).map(|_| admit(&clients, "127.0.0.1").unwrap()).collect();
+        let mut held: Vec<_> = (0..2)
+            .map(|_| admit(&clients, "127.0.0.1").unwrap())
+            .collect();
         held.iter_mut().for_each(Ticket::speak);
         let first = admit(&clients, "127.0.0.1").unwrap();
         assert!(first.is_reserved() && !held[0].is_reserved());
@@ -441,8 +465,14 @@ mod tests {
             let announced = ticket.announce(Some(address.parse().unwrap()));
             announced.map(|()| ticket)
         };
-        let _held = [announced("192.0.2.1").unwrap(), announced("192.0.2.1").unwrap()];
-        assert_eq!(announced("192.0.2.1").unwrap_err(), ClientLimit::ConnectionsPerClient);
+        let _held = [
+            announced("192.0.2.1").unwrap(),
+            announced("192.0.2.1").unwrap(),
+        ];
+        assert_eq!(
+            announced("192.0.2.1").unwrap_err(),
+            ClientLimit::ConnectionsPerClient
+        );
         assert!(announced("192.0.2.2").is_ok());
     }
 }

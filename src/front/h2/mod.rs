@@ -24,9 +24,9 @@ use log::debug;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
-use super::downstream::http2::Http2;
 use super::accept::too_many_streams;
 use super::clients::Ticket;
+use super::downstream::http2::Http2;
 use super::fields::decimal;
 use super::framing::Framing;
 use super::idle::Deadline;
