@@ -250,7 +250,9 @@ fn compare(head: &RequestHead, fields: &[OwnedField], is_trusted: bool, is_upgra
     // Claims, and other spellings of what the proxy says.
     let is_special = |name: &[u8]| {
         let lower = name.to_ascii_lowercase();
-        name.contains(&b'_')
+        // Another spelling may be of any other.
+        name.iter()
+            .any(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-')
             || is_among(&["x-real-ip", "x-original-url", "x-rewrite-url"], name)
             || [&b"x-forwarded-"[..], b"client", b"x-client"]
                 .iter()
@@ -260,7 +262,7 @@ fn compare(head: &RequestHead, fields: &[OwnedField], is_trusted: bool, is_upgra
         for (name, _) in &foreign {
             // CGI makes one variable of both spellings.
             let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-            let name = name.replace('_', "-");
+            let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
             assert!(!name.starts_with("x-forwarded-") && name != "x-real-ip");
         }
     }
