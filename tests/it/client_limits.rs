@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -222,7 +221,7 @@ async fn a_client_has_so_many_requests_of_http2_in_progress_on_all_its_connectio
     }
     let answer = second.get("/").await;
     assert_eq!(
-        (answer.status.as_u16(), answer.code()),
+        (answer.status, answer.code()),
         (429, "TOO_MANY_STREAMS".to_owned())
     );
     visits[0].answer(200, "done").await;

@@ -316,11 +316,6 @@ impl Ticket {
         }
         Ok(guard)
     }
-
-    /// The clients among which this one is.
-    pub(crate) fn clients(&self) -> &Arc<Clients> {
-        &self.clients
-    }
 }
 
 impl Drop for Ticket {
