@@ -346,7 +346,7 @@ where
             return next;
         }
         let rest = self.rest_of_head(connection, &mut scan, &mut buffer);
-        match pingora_timeout::timeout(self.options.head_timeout, rest).await {
+        match pingora_timeout::tokio_timeout(self.options.head_timeout, rest).await {
             Ok(next) => next,
             Err(_elapsed) => Next::Refuse(head_too_slow(self.options.head_timeout)),
         }

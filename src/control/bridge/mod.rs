@@ -157,9 +157,10 @@ impl Bridge {
 fn stream(mut pieces: mpsc::Receiver<Piece>, asks: oneshot::Sender<()>) -> Body {
     let mut asks = Some(asks);
     let pieces = futures_util::stream::poll_fn(move |context| {
-        if let Some(asks) = asks.take() {
-            // Nobody listens if the client waits for no word.
-            drop(asks.send(()));
+        if let Some(asks) = asks.take()
+            && asks.send(()).is_err()
+        {
+            log::trace!("the client waits for no word before it sends its body");
         }
         pieces.poll_recv(context)
     });
@@ -213,7 +214,10 @@ async fn take_rest<C: Channel>(channel: &mut C, id: &RequestId) {
             count += piece.len();
         }
     };
-    if pingora_timeout::timeout(REST_TIME, rest).await.is_err() {
+    if pingora_timeout::tokio_timeout(REST_TIME, rest)
+        .await
+        .is_err()
+    {
         debug!("a control request's body is not waited for [{id}]");
     }
 }
