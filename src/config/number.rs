@@ -42,6 +42,13 @@ pub(super) fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize
     })
 }
 
+/// A limit on what there may be.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    text::parse_with(deserializer, |text| {
+        within(text, "a limit", 1..=1_000_000_000)
+    })
+}
+
 /// How many streams of HTTP/2 may be open at a time.
 pub(super) fn streams<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     text::parse_with(deserializer, |text| {

@@ -163,7 +163,7 @@ impl Default for Timeouts {
     }
 }
 
-/// `limits`: how large a request's head may be.
+/// `limits`: how large a request's head may be, and how much the table may hold.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -176,6 +176,24 @@ pub struct Limits {
     /// The number of header fields, 1 to 200. Default: 100.
     #[serde(deserialize_with = "number::fields")]
     pub fields: usize,
+    /// The most routes. Default: 131072.
+    #[serde(deserialize_with = "number::count")]
+    pub routes: usize,
+    /// The most routes of one owner; those without one are together one owner's. Default: 114688.
+    #[serde(deserialize_with = "number::count")]
+    pub routes_per_owner: usize,
+    /// The most instances of all routes. Default: 196608.
+    #[serde(deserialize_with = "number::count")]
+    pub instances: usize,
+    /// The most instances of one owner. Default: 163840.
+    #[serde(deserialize_with = "number::count")]
+    pub instances_per_owner: usize,
+    /// The most request hosts that one registration names. Default: 1000.
+    #[serde(deserialize_with = "number::count")]
+    pub hosts_per_registration: usize,
+    /// The memory that routes may take, in bytes, by an estimate from above. Default: 160 MiB.
+    #[serde(deserialize_with = "size::positive")]
+    pub route_memory: usize,
 }
 
 impl Default for Limits {
@@ -184,6 +202,12 @@ impl Default for Limits {
             head: 64 * 1024,
             target: 16 * 1024,
             fields: 100,
+            routes: 131_072,
+            routes_per_owner: 114_688,
+            instances: 196_608,
+            instances_per_owner: 163_840,
+            hosts_per_registration: 1000,
+            route_memory: 160 * 1024 * 1024,
         }
     }
 }

@@ -7,6 +7,7 @@ mod bridge;
 mod caller;
 mod certificates;
 mod condition;
+mod entries;
 mod error;
 mod events;
 mod input;

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::Control;
 use super::openapi::refusals::Refused;
+use crate::registry::Meter;
 
 /// What is running.
 #[derive(Debug, Serialize, ToSchema)]
@@ -21,11 +22,39 @@ pub(super) struct Status {
     routes: usize,
     /// How many routes have instances that drain.
     draining: usize,
+    /// The limits on the table.
+    limits: Vec<LimitStatus>,
     /// Where routes are kept: `memory`, `embedded`.
     store: &'static str,
     /// Since the proxy started.
     #[schema(value_type = super::openapi::texts::Duration)]
     uptime: String,
+}
+
+/// One limit on the table.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LimitStatus {
+    /// The key of the configuration that sets it.
+    #[schema(example = "limits.routes")]
+    key: &'static str,
+    /// What it allows.
+    most: usize,
+    /// What there is in all; null for a limit on each owner or each registration.
+    #[schema(required)]
+    used: Option<usize>,
+    /// How many changes it has refused since the proxy started.
+    refused: u64,
+}
+
+impl From<Meter> for LimitStatus {
+    fn from(meter: Meter) -> Self {
+        Self {
+            key: meter.limit.key(),
+            most: meter.most,
+            used: meter.used,
+            refused: meter.refused,
+        }
+    }
 }
 
 /// Says what is running.
@@ -41,6 +70,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
         generation: state.generation().0,
         routes: state.routes.len(),
         draining: state.draining.len(),
+        limits: control.registry.meters().map(LimitStatus::from).collect(),
         store: control.registry.store_name(),
         uptime: humantime::format_duration(uptime).to_string(),
     })

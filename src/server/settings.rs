@@ -20,7 +20,7 @@ use crate::front::RequestIds;
 use crate::front::{Engine, HttpsRedirect, Intake};
 use crate::proxy::{ErrorStatuses, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts};
 use crate::registry::store::{Embedded, Store, StoreError};
-use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
+use crate::registry::{AllowedTarget, Limits, RegisterError, Registration, UnknownFields};
 use crate::route::{CaseSensitivity, PathPrefix, Security, SecurityError};
 use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
 
@@ -55,6 +55,14 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         head_limit: config.limits.head,
         target_limit: config.limits.target,
         field_limit: config.limits.fields,
+        table_limits: Limits {
+            routes: config.limits.routes,
+            routes_per_owner: config.limits.routes_per_owner,
+            instances: config.limits.instances,
+            instances_per_owner: config.limits.instances_per_owner,
+            hosts_per_registration: config.limits.hosts_per_registration,
+            route_memory: config.limits.route_memory,
+        },
         head_timeout: config.timeouts.head,
         handshake_timeout: config.timeouts.handshake,
         idle_timeout: config.timeouts.idle,
