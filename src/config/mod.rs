@@ -61,8 +61,8 @@ pub use self::network::AllowedTarget;
 pub use self::pingora::PingoraConf;
 pub use self::registration::{Registration, UnknownFields};
 pub use self::section::{
-    Count, Engine, Errors, Http2, Limits, ProxyProtocol, RequestId, Routing, StaticRoute, TargetTls,
-    Targets, Timeouts,
+    Count, Engine, Errors, Http2, Limits, ProxyProtocol, RequestId, Routing, StaticRoute,
+    TargetTls, Targets, Timeouts,
 };
 pub use self::store::Store;
 pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsListen, TlsVersion};

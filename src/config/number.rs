@@ -43,6 +43,13 @@ pub(super) fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize
     })
 }
 
+/// A limit on what there may be.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    text::parse_with(deserializer, |text| {
+        within(text, "a limit", 1..=1_000_000_000)
+    })
+}
+
 /// How many streams of HTTP/2 may be open at a time.
 pub(super) fn streams<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     text::parse_with(deserializer, |text| {
@@ -57,7 +64,7 @@ where
 {
     text::parse_with(deserializer, |text| match text {
         "off" => Ok(None),
-        text => count(text, "off for no limit").map(Some),
+        text => above_zero(text, "off for no limit").map(Some),
     })
 }
 
@@ -69,11 +76,11 @@ where
     text::parse_with(deserializer, |text| match text {
         "auto" => Ok(Count::Auto),
         "off" => Ok(Count::Off),
-        text => count(text, "auto, or off for no limit").map(Count::Most),
+        text => above_zero(text, "auto, or off for no limit").map(Count::Most),
     })
 }
 
-fn count(text: &str, others: &str) -> Result<NonZeroU32, String> {
+fn above_zero(text: &str, others: &str) -> Result<NonZeroU32, String> {
     let range = NonZeroU32::MIN..=NonZeroU32::MAX;
     within(text, "a number", range).map_err(|problem| format!("{problem}, {others}"))
 }

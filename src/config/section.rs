@@ -120,8 +120,8 @@ impl Default for Timeouts {
     }
 }
 
-/// `limits`: how large a request may be, and what one client may take. A client is an IPv4 address, or a
-/// network of IPv6 (/64).
+/// `limits`: how large a request may be, what one client may take, and how much the table may hold. A client is
+/// an IPv4 address, or a network of IPv6 (/64).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -165,6 +165,24 @@ pub struct Limits {
     /// A message of a WebSocket from a client, in bytes. Default: off.
     #[serde(deserialize_with = "size::or_off")]
     pub websocket_message: Option<u64>,
+    /// The most routes. Default: 131072.
+    #[serde(deserialize_with = "number::count")]
+    pub routes: usize,
+    /// The most routes of one owner; those without one are together one owner's. Default: 114688.
+    #[serde(deserialize_with = "number::count")]
+    pub routes_per_owner: usize,
+    /// The most instances of all routes. Default: 196608.
+    #[serde(deserialize_with = "number::count")]
+    pub instances: usize,
+    /// The most instances of one owner. Default: 163840.
+    #[serde(deserialize_with = "number::count")]
+    pub instances_per_owner: usize,
+    /// The most request hosts that one registration names. Default: 1000.
+    #[serde(deserialize_with = "number::count")]
+    pub hosts_per_registration: usize,
+    /// The memory that routes may take, in bytes, by an estimate from above. Default: 160 MiB.
+    #[serde(deserialize_with = "size::positive")]
+    pub route_memory: usize,
 }
 
 /// A number that follows from how many descriptors the process may have, unless it is given.
@@ -195,6 +213,12 @@ impl Default for Limits {
             download_rate: slowest,
             websocket_frame: None,
             websocket_message: None,
+            routes: 131_072,
+            routes_per_owner: 114_688,
+            instances: 196_608,
+            instances_per_owner: 163_840,
+            hosts_per_registration: 1000,
+            route_memory: 160 * 1024 * 1024,
         }
     }
 }

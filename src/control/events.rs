@@ -21,7 +21,7 @@ use super::tokens::Pass;
 use crate::registry::{
     Action, Actor, Event, History, ProxyFailure, RegisterFailure, Registry, RouteEvent, RoutesEvent,
 };
-use crate::route::{HostPattern, Instance, PathPrefix, Route, RouteKey};
+use crate::route::{HostPattern, Instance, PathPrefix, Route, RouteKey, clip_message};
 
 /// How often a reader is shown that the connection lives, at least.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -273,7 +273,7 @@ fn after(history: &History, id: &str) -> Option<u64> {
 fn register_error(failure: &RegisterFailure) -> Value {
     json!({
         "error": failure.error.code(),
-        "message": failure.error.to_string(),
+        "message": clip_message(failure.error.to_string()),
         "peer": failure.peer.map(|peer| peer.to_string()),
     })
 }

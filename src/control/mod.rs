@@ -7,6 +7,7 @@ mod bridge;
 mod caller;
 mod certificates;
 mod condition;
+mod entries;
 mod error;
 mod events;
 mod input;
@@ -45,7 +46,7 @@ pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
 pub use users::AllowedUser;
 
-use crate::front::LimitCounts;
+use crate::front::Clients;
 use crate::registry::{RegisterFailure, Registry, UnknownFields};
 use crate::tls::Certificates;
 
@@ -70,8 +71,8 @@ pub(crate) struct Control {
     pub(crate) api_body: BodyLimits,
     pub(crate) on_register_error: Option<RegisterErrorHandler>,
     pub(crate) started: Instant,
-    /// How often clients have met a limit.
-    pub(crate) limits: Arc<LimitCounts>,
+    /// The clients of the traffic.
+    pub(crate) clients: Arc<Clients>,
 }
 
 /// The part of the API that stands behind the traffic listener, or one of its own: registration alone.

@@ -253,7 +253,7 @@ pub(super) async fn admit(
     intake: &Intake,
     limit: Duration,
 ) -> Result<Arrival, IntakeError> {
-    match pingora_timeout::timeout(limit, take_in(stream, intake)).await {
+    match pingora_timeout::tokio_timeout(limit, take_in(stream, intake)).await {
         Ok(arrival) => arrival,
         Err(_elapsed) => Err(IntakeError::TooSlow(limit)),
     }

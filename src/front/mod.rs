@@ -63,6 +63,7 @@ use crate::answer::{Body, Refusal};
 
 pub use caller::Caller;
 pub(crate) use chunked::BadChunk;
+pub(crate) use clients::ClientMeter;
 use clients::Ticket;
 #[cfg(test)]
 use clients::test_ticket;
@@ -388,7 +389,7 @@ where
             return next;
         }
         let rest = self.rest_of_head(connection, &mut scan, &mut buffer);
-        match pingora_timeout::timeout(self.options.head_timeout, rest).await {
+        match pingora_timeout::tokio_timeout(self.options.head_timeout, rest).await {
             Ok(next) => next,
             Err(_elapsed) => Next::Refuse(head_too_slow(self.options.head_timeout)),
         }

@@ -110,7 +110,7 @@ impl Reply {
         let Some(limit) = limit else {
             return sent.await;
         };
-        match pingora_timeout::timeout(limit, sent).await {
+        match pingora_timeout::tokio_timeout(limit, sent).await {
             Ok(sent) => sent,
             Err(_elapsed) => Err(DownstreamError::Stuck),
         }
@@ -162,7 +162,7 @@ pub(crate) async fn drain<D: Downstream>(downstream: &mut D, request: &(dyn Disp
             }
         }
     };
-    match pingora_timeout::timeout(DRAIN, rest).await {
+    match pingora_timeout::tokio_timeout(DRAIN, rest).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("the client broke off within its body: {error} [{request}]"),
         Err(_elapsed) => debug!("the client goes on sending; its connection is closed [{request}]"),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use pingora_core::server::configuration::ServerConf;
-use pingora_timeout::timeout;
+use pingora_timeout::tokio_timeout as timeout;
 
 use super::guard::Guard;
 use super::peer::Address;

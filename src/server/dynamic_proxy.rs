@@ -22,8 +22,8 @@ use crate::front::{
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
-    AllowedTarget, ChangeError, Event, OwnSocket, ProxyFailure, RegisterError, RegisterFailure,
-    Registered, Registration, Registry, Rules, TargetPolicy, UnknownFields,
+    AllowedTarget, ChangeError, Event, Limits, OwnSocket, ProxyFailure, RegisterError,
+    RegisterFailure, Registered, Registration, Registry, Rules, TargetPolicy, UnknownFields,
 };
 use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
 use crate::tls::Certificates;
@@ -81,6 +81,8 @@ pub struct Options {
     pub target_limit: usize,
     /// The most fields of a request; 100 by default, at most 200.
     pub field_limit: usize,
+    /// How much the table may hold.
+    pub table_limits: Limits,
     /// The total time for a request's head, from its first byte on; 10 s by default.
     pub head_timeout: Duration,
     /// The total time for what comes before a connection's first request, TLS above all, and then the time
@@ -130,6 +132,7 @@ impl Default for Options {
             head_limit: 64 * 1024,
             target_limit: 16 * 1024,
             field_limit: 100,
+            table_limits: Limits::default(),
             head_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Some(Duration::from_secs(75)),
@@ -421,7 +424,7 @@ impl DynamicProxy {
             },
             on_register_error: self.on_register_error.clone(),
             started: self.started,
-            limits: Arc::clone(self.clients.counts()),
+            clients: self.clients(),
         })
     }
 
@@ -479,5 +482,6 @@ fn rules(options: &Options) -> Rules {
         },
         reserved: traffic_registration(options).into_iter().cloned().collect(),
         case: options.case,
+        limits: options.table_limits,
     }
 }

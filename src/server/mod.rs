@@ -7,6 +7,7 @@ mod acme;
 mod control_listener;
 mod dynamic_proxy;
 mod listener;
+mod memory;
 mod service;
 mod settings;
 mod signals;
@@ -166,6 +167,9 @@ impl Server {
         tls::install();
         Self::check(config)?;
         raise_file_limit();
+        if let Err(error) = signals::outlive_file_limits() {
+            warn!("a file that reaches its largest size will end the process: {error}");
+        }
         let mut options = settings::options(config)?;
         if let Some(tokens) = &options.tokens {
             tokens.warn_of_mode();

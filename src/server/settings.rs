@@ -24,7 +24,9 @@ use crate::proxy::{
     ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts,
 };
 use crate::registry::store::{Embedded, Store, StoreError};
-use crate::registry::{AllowedTarget, OwnSocket, RegisterError, Registration, UnknownFields};
+use crate::registry::{
+    AllowedTarget, Limits, OwnSocket, RegisterError, Registration, UnknownFields,
+};
 use crate::route::{CaseSensitivity, PathPrefix, Security, SecurityError};
 use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
 
@@ -62,6 +64,14 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         head_limit: config.limits.head,
         target_limit: config.limits.target,
         field_limit: config.limits.fields,
+        table_limits: Limits {
+            routes: config.limits.routes,
+            routes_per_owner: config.limits.routes_per_owner,
+            instances: config.limits.instances,
+            instances_per_owner: config.limits.instances_per_owner,
+            hosts_per_registration: config.limits.hosts_per_registration,
+            route_memory: config.limits.route_memory,
+        },
         head_timeout: config.timeouts.head,
         handshake_timeout: config.timeouts.handshake,
         idle_timeout: config.timeouts.idle,

@@ -110,7 +110,7 @@ impl<D: Downstream> Front<'_, D> {
     /// Waits until everything that was written is on its way.
     async fn flush(&mut self) -> Result<(), Broken> {
         let flushed = std::future::poll_fn(|context| self.0.poll_flush(context));
-        match pingora_timeout::timeout(SEND_TIMEOUT, flushed).await {
+        match pingora_timeout::tokio_timeout(SEND_TIMEOUT, flushed).await {
             Ok(flushed) => Ok(flushed?),
             Err(_elapsed) => Err(Broken("the client does not take its response".to_owned())),
         }

@@ -115,22 +115,34 @@ impl ClientLimit {
         Self::WebSocketMessage,
     ];
 
-    /// The key of the configuration below `limits`, and the name in `GET /v1/status`.
+    /// The key of the configuration, and the name in `GET /v1/status`.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
-            Self::Connections => "connections",
-            Self::ConnectionsPerClient => "connections_per_client",
-            Self::NewConnections => "new_connections_per_second",
-            Self::StreamsPerClient => "streams_per_client",
-            Self::Silent => "silent_connections",
-            Self::RequestsPerConnection => "requests_per_connection",
-            Self::Body => "body",
-            Self::UploadRate => "upload_rate",
-            Self::DownloadRate => "download_rate",
-            Self::WebSocketMessage => "websocket_message",
+            Self::Connections => "limits.connections",
+            Self::ConnectionsPerClient => "limits.connections_per_client",
+            Self::NewConnections => "limits.new_connections_per_second",
+            Self::StreamsPerClient => "limits.streams_per_client",
+            Self::Silent => "limits.silent_connections",
+            Self::RequestsPerConnection => "limits.requests_per_connection",
+            Self::Body => "limits.body",
+            Self::UploadRate => "limits.upload_rate",
+            Self::DownloadRate => "limits.download_rate",
+            Self::WebSocketMessage => "limits.websocket_message",
         }
     }
+}
+
+/// A limit, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientMeter {
+    pub(crate) limit: ClientLimit,
+    /// What it allows; none if it is off, or no number of things.
+    pub(crate) most: Option<u64>,
+    /// What there is of it in all, if that is counted.
+    pub(crate) used: Option<usize>,
+    /// How often it was met.
+    pub(crate) met: u64,
 }
 
 /// How often each limit was met since the start.
@@ -154,9 +166,9 @@ impl LimitCounts {
             .map_or(0, |count| count.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Each limit's name, and how often it was met.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    /// Each limit, and how often it was met.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (ClientLimit, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        ClientLimit::ALL.iter().map(|limit| limit.key()).zip(counts)
+        ClientLimit::ALL.into_iter().zip(counts)
     }
 }

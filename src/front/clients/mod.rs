@@ -10,6 +10,7 @@ mod silent;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 
 pub(crate) use entry::StreamGuard;
 use entry::{Entry, take};
+pub(crate) use limits::ClientMeter;
 pub use limits::{ClientLimit, ClientLimits, LimitCounts};
 use silent::{Silent, SilentConnections};
 
@@ -109,6 +111,33 @@ impl Clients {
         &self.counts
     }
 
+    /// What is known of each limit.
+    pub(crate) fn meters(&self) -> impl Iterator<Item = ClientMeter> {
+        let limits = &self.limits;
+        let number = |most: usize| (most != usize::MAX).then_some(most as u64);
+        self.counts.all().map(move |(limit, met)| ClientMeter {
+            limit,
+            most: match limit {
+                ClientLimit::Connections => number(limits.connections),
+                ClientLimit::ConnectionsPerClient => number(limits.connections_per_client),
+                ClientLimit::NewConnections => limits
+                    .new_connections_per_second
+                    .map(|rate| rate.get().into()),
+                ClientLimit::StreamsPerClient => number(limits.streams_per_client),
+                ClientLimit::RequestsPerConnection => {
+                    limits.requests_per_connection.map(NonZeroU64::get)
+                }
+                ClientLimit::Silent
+                | ClientLimit::Body
+                | ClientLimit::UploadRate
+                | ClientLimit::DownloadRate
+                | ClientLimit::WebSocketMessage => None,
+            },
+            used: (limit == ClientLimit::Connections).then(|| self.open()),
+            met,
+        })
+    }
+
     /// How many connections are open now, those beyond the limits not among them.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -187,7 +216,7 @@ impl Clients {
     /// Counts that a limit was met, and says so in the log now and then.
     pub(crate) fn note(&self, limit: ClientLimit, address: Option<IpAddr>) {
         self.counts.count(limit);
-        let reason = format_args!("limits.{} is reached", limit.key());
+        let reason = format_args!("{} is reached", limit.key());
         self.met.note(address, &reason);
     }
 
@@ -391,7 +420,7 @@ mod tests {
             .all()
             .filter(|(_, count)| *count > 0)
             .collect();
-        assert_eq!(counts, [("connections_per_client", 1)]);
+        assert_eq!(counts, [(ClientLimit::ConnectionsPerClient, 1)]);
     }
 
     #[test]

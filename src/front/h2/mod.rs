@@ -74,7 +74,7 @@ where
         let limit = self.options.handshake_timeout;
         let handshake = tokio::select! {
             biased;
-            handshake = pingora_timeout::timeout(limit, handshake) => handshake,
+            handshake = pingora_timeout::tokio_timeout(limit, handshake) => handshake,
             () = stopping(&mut shutdown) => return,
             () = ticket.evicted() => return,
         };

@@ -225,7 +225,7 @@ where
 async fn close(mut connection: Connection, reason: Reason) {
     connection.abrupt_shutdown(reason);
     let closed = std::future::poll_fn(|context| connection.poll_closed(context));
-    if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, closed).await {
+    if let Ok(Err(error)) = pingora_timeout::tokio_timeout(LINGER, closed).await {
         debug!("a connection of HTTP/2 was closed by both sides: {error}");
     }
 }

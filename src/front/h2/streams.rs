@@ -153,7 +153,7 @@ impl Streams {
     pub(super) async fn close(mut self, reason: Reason) {
         self.connection.abrupt_shutdown(reason);
         let closed = std::future::poll_fn(|context| self.connection.poll_closed(context));
-        if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, closed).await {
+        if let Ok(Err(error)) = pingora_timeout::tokio_timeout(LINGER, closed).await {
             debug!("a connection of HTTP/2 was closed by both sides: {error}");
         }
     }
