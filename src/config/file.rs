@@ -15,8 +15,8 @@ use super::listen::{Entry, ListenKeys};
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::section::{
-    Engine, Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets,
-    Timeouts, networks,
+    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, Registration, RequestId, Routing,
+    Targets, Timeouts, networks,
 };
 use super::store::{StoreKeys, given_path};
 use super::tls::TlsKeys;
@@ -110,6 +110,8 @@ pub(super) struct File {
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) limits: Limits,
     #[serde(deserialize_with = "text::or_blank")]
+    pub(super) overload: Overload,
+    #[serde(deserialize_with = "text::or_blank")]
     pub(super) errors: Errors,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) request_id: RequestId,
@@ -139,6 +141,7 @@ impl Default for File {
             routes: Vec::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            overload: Overload::default(),
             errors: Errors::default(),
             request_id: RequestId::default(),
         })

@@ -58,8 +58,8 @@ pub use self::listen::{HttpsRedirect, Listen};
 pub use self::network::AllowedTarget;
 pub use self::pingora::PingoraConf;
 pub use self::section::{
-    Engine, Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, StaticRoute,
-    TargetTls, Targets, Timeouts, UnknownFields,
+    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, Registration, RequestId, Routing,
+    StaticRoute, TargetTls, Targets, Timeouts, UnknownFields,
 };
 pub use self::store::Store;
 pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsListen, TlsVersion};
@@ -119,6 +119,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `limits`: how large a request's head may be.
     pub limits: Limits,
+    /// `overload`: when requests are shed.
+    pub overload: Overload,
     /// `errors`: the statuses of the proxy's own answers.
     pub errors: Errors,
     /// `request_id`: the field that names a request.
@@ -232,6 +234,7 @@ impl Config {
                 .collect(),
             timeouts: file.timeouts,
             limits: file.limits,
+            overload: file.overload,
             errors: file.errors,
             request_id: file.request_id,
         }

@@ -41,6 +41,7 @@ pub(crate) use register::BodyLimits;
 pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
 
+use crate::front::Shed;
 use crate::registry::{RegisterFailure, Registry, UnknownFields};
 use crate::tls::Certificates;
 
@@ -65,6 +66,8 @@ pub(crate) struct Control {
     pub(crate) api_body: BodyLimits,
     pub(crate) on_register_error: Option<RegisterErrorHandler>,
     pub(crate) started: Instant,
+    /// The requests that were shed.
+    pub(crate) shed: Arc<Shed>,
 }
 
 /// The part of the API that stands behind the traffic listener: registration alone.

@@ -23,6 +23,8 @@ pub(super) struct Status {
     draining: usize,
     /// Where routes are kept: `memory`, `embedded`.
     store: &'static str,
+    /// How many requests were answered with 503 because the proxy was overloaded, since it started.
+    shed: u64,
     /// Since the proxy started.
     #[schema(value_type = super::openapi::texts::Duration)]
     uptime: String,
@@ -42,6 +44,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
         routes: state.routes.len(),
         draining: state.draining.len(),
         store: control.registry.store_name(),
+        shed: control.shed.requests(),
         uptime: humantime::format_duration(uptime).to_string(),
     })
 }

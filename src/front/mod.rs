@@ -9,6 +9,7 @@
 //! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
 //! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
 
+mod balance;
 mod caller;
 mod chunked;
 mod connection;
@@ -32,6 +33,7 @@ mod hold;
 mod idle;
 mod intake;
 mod leash;
+mod overload;
 mod patience;
 mod pingora;
 mod pingora_io;
@@ -59,6 +61,8 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::answer::{Body, Refusal};
 
+use balance::Counted;
+pub(crate) use balance::{Balance, Seat};
 pub use caller::Caller;
 pub(crate) use chunked::BadChunk;
 pub use connection::Connection;
@@ -84,6 +88,9 @@ use intake::{Arrival, Manner};
 pub use intake::{HttpsRedirect, Intake};
 pub use leash::Leash;
 pub(crate) use leash::{Drained, FAREWELL};
+use overload::Overload;
+pub(crate) use overload::OverloadLimits;
+pub use overload::Shed;
 pub(crate) use patience::OriginSilent;
 pub(crate) use reply::{DRAIN, Reply, drain};
 pub use request::Request;
@@ -111,6 +118,8 @@ pub(crate) struct FrontOptions {
     pub(crate) engine: Engine,
     /// How requests get their ids.
     pub(crate) request_ids: RequestIds,
+    /// When requests are shed; `None` for never.
+    pub(crate) overload: Option<OverloadLimits>,
 }
 
 /// The body of a refusal, as the clients of the services know it; by the request's `Accept` field,
@@ -126,6 +135,7 @@ pub struct Front<P, C> {
     control: Arc<C>,
     options: FrontOptions,
     connections: Arc<Connections>,
+    overload: Overload,
     failures: Failures,
     refused: Failures,
     body: BodyOf,
@@ -133,6 +143,8 @@ pub struct Front<P, C> {
     stop_watch: Once,
     /// Whether the server has begun to stop: read by all connections, and written once.
     is_stopping: AtomicBool,
+    /// The place among other workers, if there are any.
+    seat: Option<Seat<Self>>,
 }
 
 impl<P, C> Front<P, C> {
@@ -141,10 +153,12 @@ impl<P, C> Front<P, C> {
         control: C,
         options: FrontOptions,
         connections: Arc<Connections>,
+        shed: Arc<Shed>,
     ) -> Self {
         Self {
             proxy: Arc::new(proxy),
             control: Arc::new(control),
+            overload: Overload::new(options.overload, shed),
             options,
             connections,
             failures: Failures::new("no connection"),
@@ -152,6 +166,20 @@ impl<P, C> Front<P, C> {
             body: Refusal::body,
             stop_watch: Once::new(),
             is_stopping: AtomicBool::new(false),
+            seat: None,
+        }
+    }
+
+    /// The same as one of several workers.
+    pub(crate) fn seated(mut self, seat: Seat<Self>) -> Self {
+        self.seat = Some(seat);
+        self
+    }
+
+    /// Takes connections from the other workers too, from now on and in this runtime.
+    pub(crate) fn settle(self: &Arc<Self>, shutdown: ShutdownWatch) {
+        if let Some(seat) = &self.seat {
+            seat.settle(self, shutdown);
         }
     }
 }
@@ -165,7 +193,7 @@ impl<C> Front<ControlOnly, C> {
     ) -> Self {
         Self {
             body: |refusal, _accept| refusal.problem(),
-            ..Self::new(ControlOnly, control, options, connections)
+            ..Self::new(ControlOnly, control, options, connections, Arc::default())
         }
     }
 }
@@ -199,24 +227,10 @@ where
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let counted = self.connections.enter();
-        self.stop_watch.call_once(|| {
-            let (front, mut shutdown) = (Arc::clone(self), shutdown.clone());
-            tokio::spawn(async move {
-                stopping(&mut shutdown).await;
-                front.is_stopping.store(true, Ordering::SeqCst);
-                // A connection that comes behind its turn sees the mark.
-                front.connections.wake();
-            });
-        });
-        // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
-        // the connection lives.
-        let front = Arc::clone(self);
-        let shutdown = shutdown.clone();
-        tokio::spawn(async move {
-            front.attend(stream, shutdown).await;
-            drop(counted);
-        });
+        if let Some(stream) = self.hand_on(stream) {
+            let counted = self.seat.as_ref().and_then(Seat::enter);
+            self.take_in(stream, shutdown.clone(), counted);
+        }
         None
     }
 
@@ -231,6 +245,32 @@ where
     P: Service,
     C: ControlService,
 {
+    /// Serves a connection from now on, as one of this worker.
+    fn take_in(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: ShutdownWatch,
+        seated: Option<Counted<Self>>,
+    ) {
+        let counted = (self.connections.enter(), seated);
+        self.stop_watch.call_once(|| {
+            let (front, mut shutdown) = (Arc::clone(self), shutdown.clone());
+            tokio::spawn(async move {
+                stopping(&mut shutdown).await;
+                front.is_stopping.store(true, Ordering::SeqCst);
+                // A connection that comes behind its turn sees the mark.
+                front.connections.wake();
+            });
+        });
+        // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
+        // the connection lives.
+        let front = Arc::clone(self);
+        tokio::spawn(async move {
+            front.attend(stream, shutdown).await;
+            drop(counted);
+        });
+    }
+
     /// Takes a connection in and serves it until its end.
     async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
         let intake = self.options.intakes.of(&stream);
@@ -415,6 +455,10 @@ where
             Box::pin(self.refuse(&mut connection, &refusal)).await;
             return None;
         }
+        if self.sheds(&request, None) {
+            let ended = Box::pin(self.shed_http1(&mut connection, &request, early)).await;
+            return keep(connection, ended).await;
+        }
         if self.options.engine == Engine::Pingora {
             let session = self.serve_session(connection, request, early, shutdown);
             return Box::pin(session).await;
@@ -425,17 +469,7 @@ where
             Outcome::Ended(ended) => ended,
             Outcome::Switched(tunnel) => tunnel.await,
         };
-        match ended {
-            Ended::Kept => {
-                connection.close();
-                Some(connection)
-            }
-            Ended::Closed => {
-                Shutdown::shutdown(&mut *connection).await;
-                None
-            }
-            Ended::Broken => None,
-        }
+        keep(connection, ended).await
     }
 
     /// Answers one request over HTTP/1.
@@ -460,6 +494,21 @@ where
                 Outcome::Ended(answered.await)
             }
         }
+    }
+}
+
+/// The connection, if another request may follow; else it is closed.
+async fn keep(mut connection: Box<Connection>, ended: Ended) -> Option<Box<Connection>> {
+    match ended {
+        Ended::Kept => {
+            connection.close();
+            Some(connection)
+        }
+        Ended::Closed => {
+            Shutdown::shutdown(&mut *connection).await;
+            None
+        }
+        Ended::Broken => None,
     }
 }
 

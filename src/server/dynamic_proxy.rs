@@ -13,7 +13,9 @@ use tokio::sync::broadcast;
 use super::{ControlService, TrafficService};
 use crate::acme::{self, Acme};
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
-use crate::front::{Connections, Engine, Front, FrontOptions, HeadLimits, Intake, Intakes};
+use crate::front::{
+    Connections, Engine, Front, FrontOptions, HeadLimits, Intake, Intakes, OverloadLimits, Shed,
+};
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
@@ -83,6 +85,12 @@ pub struct Options {
     pub intake_of: Vec<(SocketAddr, Intake)>,
     /// How many streams a client may have open at a time on one connection of HTTP/2; 100 by default.
     pub http2_streams: u32,
+    /// How long a request may wait until the proxy looks at it, before it counts as overloaded; 200 ms by
+    /// default. `None` sheds no requests.
+    pub overload_target: Option<Duration>,
+    /// For how long requests have to have waited for longer before the first is answered with 503; 100 ms
+    /// by default.
+    pub overload_interval: Duration,
     /// What carries proxied requests; by default the proxy's own exchange.
     pub engine: Engine,
 }
@@ -114,6 +122,8 @@ impl Default for Options {
             intake: Intake::default(),
             intake_of: Vec::new(),
             http2_streams: 100,
+            overload_target: Some(Duration::from_millis(200)),
+            overload_interval: Duration::from_millis(100),
             engine: Engine::Direct,
         }
     }
@@ -126,6 +136,7 @@ impl Default for Options {
 pub struct DynamicProxy {
     registry: Arc<Registry>,
     connections: Arc<Connections>,
+    shed: Arc<Shed>,
     acme: Option<Arc<Acme>>,
     options: Arc<Options>,
     callers: Arc<Callers>,
@@ -179,6 +190,7 @@ impl DynamicProxy {
             registry,
             acme,
             connections,
+            shed: Arc::default(),
             options: Arc::new(options),
             started: Instant::now(),
             on_proxy_error: None,
@@ -264,13 +276,18 @@ impl DynamicProxy {
     /// The whole proxy as a Pingora service: add listeners to it (`add_tcp`) and it to a server.
     #[must_use]
     pub fn service(&self, conf: &Arc<ServerConf>) -> TrafficService {
-        let front = Front::new(
+        Service::new("traffic".to_owned(), self.front(conf))
+    }
+
+    /// The front of the traffic.
+    pub(super) fn front(&self, conf: &Arc<ServerConf>) -> Front<Proxy, Bridge> {
+        Front::new(
             self.proxy(conf),
             self.register_handler(),
             self.front_options(),
             self.connections(),
-        );
-        Service::new("traffic".to_owned(), front)
+            Arc::clone(&self.shed),
+        )
     }
 
     /// The whole control API as a Pingora service: add listeners to it and it to a server. Who is
@@ -281,6 +298,8 @@ impl DynamicProxy {
             intakes: Intakes::default(),
             // What is not proxied needs no other engine.
             engine: Engine::Direct,
+            // An operator always gets in.
+            overload: None,
             ..self.front_options()
         };
         let front = Front::of_control(self.control_handler(), options, self.connections());
@@ -302,6 +321,10 @@ impl DynamicProxy {
             http2_streams: options.http2_streams,
             engine: options.engine,
             request_ids: options.gateway.request_ids.clone(),
+            overload: options.overload_target.map(|target| OverloadLimits {
+                target,
+                interval: options.overload_interval,
+            }),
         }
     }
 
@@ -357,6 +380,7 @@ impl DynamicProxy {
             },
             on_register_error: self.on_register_error.clone(),
             started: self.started,
+            shed: Arc::clone(&self.shed),
         })
     }
 

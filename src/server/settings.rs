@@ -66,6 +66,8 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         },
         intake_of: Vec::new(),
         http2_streams: config.http2.streams,
+        overload_target: config.overload.target,
+        overload_interval: config.overload.interval,
         engine: match config.engine {
             config::Engine::Direct => Engine::Direct,
             config::Engine::Pingora => Engine::Pingora,

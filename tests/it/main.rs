@@ -62,6 +62,7 @@ mod listeners;
 mod load;
 mod matrix;
 mod openapi;
+mod overload;
 mod persistence;
 mod persistence_faults;
 mod proxy_header;

@@ -52,6 +52,7 @@ async fn listening(pipe: usize, kind: &'static str) -> Fixture {
         engine: crate::front::Engine::Direct,
         http2_streams: 100,
         request_ids: RequestIds::default(),
+        overload: None,
     };
     let connections = Arc::<Connections>::default();
     let front = Front::of_control(

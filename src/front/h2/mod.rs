@@ -18,6 +18,7 @@ mod streams;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use log::debug;
@@ -145,6 +146,7 @@ where
             request: Box::new(Request::http2(incoming.head, framing, caller)),
             downstream: Http2::new(incoming.body, incoming.reply, self.proxy.id_field()),
             fault: checked.err(),
+            read: Instant::now(),
         }
     }
 
@@ -152,6 +154,9 @@ where
     async fn answer_stream(self: Arc<Self>, stream: RequestStream, in_use: InUse) {
         if stream.fault.is_some() {
             return Box::pin(self.refuse_stream(stream)).await;
+        }
+        if self.sheds(&stream.request, Some(stream.read)) {
+            return Box::pin(self.shed_stream(stream)).await;
         }
         let RequestStream {
             request,
@@ -177,12 +182,18 @@ where
         }
     }
 
+    /// Answers a request that is shed.
+    async fn shed_stream(&self, mut stream: RequestStream) {
+        self.shed(&stream.request, &mut stream.downstream).await;
+    }
+
     /// Refuses a request whose head is not one to serve.
     async fn refuse_stream(&self, stream: RequestStream) {
         let RequestStream {
             request,
             mut downstream,
             fault: Some(fault),
+            ..
         } = stream
         else {
             return;
@@ -208,6 +219,8 @@ struct RequestStream {
     downstream: Http2,
     /// Why it is refused, if it is.
     fault: Option<HeadError>,
+    /// When it was read.
+    read: Instant,
 }
 
 /// Where the body of a request ends: with the stream, of which the length may be known.

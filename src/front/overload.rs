@@ -1,0 +1,420 @@
+//! Load shedding: a request that has waited too long for its turn is answered with 503 at once, so that the
+//! thread has time for those that have not.
+//!
+//! How long a request has waited is asked of the kernel: the time since the connection's last bytes came
+//! in (`TCP_INFO`) covers the queue of connections to be accepted, the sockets that nobody has read yet and the
+//! tasks of the thread, and the time for which the process was not allowed to run. A stream of HTTP/2 has
+//! also waited since its connection's task has read it.
+//!
+//! The rule is CoDel's (RFC 8289): some waiting is no overload, only waiting that lasts. While nothing is shed,
+//! one request in 10 ms is looked at. Once requests have waited for longer than the target throughout
+//! an interval, each is looked at, and those above the target are shed, until none has been for a second.
+//! There is a timer only meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use log::{debug, info, warn};
+use parking_lot::Mutex;
+
+use super::connection::Connection;
+use super::downstream::http1::Http1;
+use super::downstream::{Downstream, Ended};
+use super::farewell::LINGER;
+use super::reply::{Reply, drain};
+use super::request::Request;
+use super::{Front, Service};
+use crate::answer::grpc::Status;
+use crate::answer::{Refusal, prefers_html};
+
+/// How often a request is looked at while nothing is shed.
+const EVERY: Duration = Duration::from_millis(10);
+
+/// A longer time without a request that was looked at interrupts an interval.
+const GAP: Duration = Duration::from_millis(100);
+
+/// How long no request has waited for longer than the target when an overload is over.
+const CALM: Duration = Duration::from_secs(1);
+
+/// How many pieces of 4 KiB of a body are read before its request is shed.
+const SKIPPED: usize = 16;
+
+/// When requests are shed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OverloadLimits {
+    /// How long a request may wait for its turn.
+    pub(crate) target: Duration,
+    /// For how long requests have waited for longer when the first is shed.
+    pub(crate) interval: Duration,
+}
+
+/// The requests that a proxy has shed, on all of its threads.
+#[derive(Debug, Default)]
+pub struct Shed {
+    requests: AtomicU64,
+    overload: Mutex<Overloaded>,
+}
+
+/// The overload that there is.
+#[derive(Debug, Default)]
+struct Overloaded {
+    /// How many services shed.
+    services: usize,
+    since: Option<Instant>,
+    /// How many requests were shed before.
+    before: u64,
+}
+
+impl Shed {
+    /// How many requests have been shed since the start.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// A service begins to shed. The first has a line in the log.
+    fn begin(&self, waited: Duration, target: Duration) {
+        let mut overload = self.overload.lock();
+        overload.services += 1;
+        if overload.services == 1 {
+            overload.since = Some(Instant::now());
+            overload.before = self.requests();
+            warn!(
+                "overload: a request has waited {waited:?} for its turn, longer than \
+                 overload.target ({target:?}); such requests are answered with 503 until it is over"
+            );
+        }
+    }
+
+    /// A service sheds no more. The last has a line in the log.
+    fn end(&self) {
+        let mut overload = self.overload.lock();
+        overload.services = overload.services.saturating_sub(1);
+        if overload.services == 0 {
+            let since = overload.since.take();
+            let after = since.map(|since| since.elapsed()).unwrap_or_default();
+            let count = self.requests() - overload.before;
+            info!(
+                "the overload is over after {:.1} s: {count} requests were answered with 503",
+                after.as_secs_f64()
+            );
+        }
+    }
+}
+
+/// Decides which requests of a service are shed.
+#[derive(Debug)]
+pub(super) struct Overload {
+    limits: Option<OverloadLimits>,
+    shed: Arc<Shed>,
+    replies: Replies,
+    state: Arc<State>,
+}
+
+/// What has been seen. Times are microseconds since `epoch`.
+#[derive(Debug)]
+struct State {
+    epoch: Instant,
+    /// When the next request is looked at; 0 while requests are shed.
+    next_look: AtomicU64,
+    /// Since when every request that was looked at had waited for too long.
+    above_since: AtomicU64,
+    /// When the last one had.
+    last_above: AtomicU64,
+    is_shedding: AtomicBool,
+}
+
+/// In place of a time: never.
+const NEVER: u64 = u64::MAX;
+
+impl Overload {
+    pub(super) fn new(limits: Option<OverloadLimits>, shed: Arc<Shed>) -> Self {
+        Self {
+            limits,
+            shed,
+            replies: Replies::new(),
+            state: Arc::new(State::new()),
+        }
+    }
+
+    /// Whether the request that begins now is to be shed: one that was read at `read`, and whose last bytes
+    /// came in before `age`.
+    pub(super) fn sheds(&self, read: Option<Instant>, age: impl FnOnce() -> Duration) -> bool {
+        let Some(limits) = self.limits else {
+            return false;
+        };
+        let now = Instant::now();
+        if self.state.micros(now) < self.state.next_look.load(Ordering::Relaxed) {
+            return false;
+        }
+        let since_read = read.map_or(Duration::ZERO, |read| now.saturating_duration_since(read));
+        let waited = age().max(since_read);
+        match self.state.look(now, waited, limits) {
+            Look::Serve => false,
+            Look::Shed => true,
+            Look::Begin => {
+                self.shed.begin(waited, limits.target);
+                tokio::spawn(watch(Arc::clone(&self.state), Arc::clone(&self.shed)));
+                true
+            }
+        }
+    }
+
+    /// The reply to a request that is shed, which is counted.
+    pub(super) fn reply(&self, request: &Request) -> &Reply {
+        self.shed.requests.fetch_add(1, Ordering::Relaxed);
+        self.replies.of(request)
+    }
+}
+
+/// What follows from how long a request has waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Serve,
+    Shed,
+    /// It is the first that is shed.
+    Begin,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            next_look: AtomicU64::new(0),
+            above_since: AtomicU64::new(NEVER),
+            last_above: AtomicU64::new(0),
+            is_shedding: AtomicBool::new(false),
+        }
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        micros(at.saturating_duration_since(self.epoch))
+    }
+
+    #[cold]
+    fn look(&self, now: Instant, waited: Duration, limits: OverloadLimits) -> Look {
+        let now = self.micros(now);
+        let is_shedding = self.is_shedding.load(Ordering::Relaxed);
+        if !is_shedding {
+            let next = now.saturating_add(micros(EVERY));
+            self.next_look.store(next, Ordering::Relaxed);
+        }
+        if waited <= limits.target {
+            self.above_since.store(NEVER, Ordering::Relaxed);
+            return Look::Serve;
+        }
+        let last = self.last_above.swap(now, Ordering::Relaxed);
+        if is_shedding {
+            return Look::Shed;
+        }
+        let mut since = self.above_since.load(Ordering::Relaxed);
+        if since == NEVER || now.saturating_sub(last) > micros(GAP) {
+            self.above_since.store(now, Ordering::Relaxed);
+            since = now;
+        }
+        if now.saturating_sub(since) < micros(limits.interval) {
+            return Look::Serve;
+        }
+        if self.is_shedding.swap(true, Ordering::Relaxed) {
+            return Look::Shed;
+        }
+        self.next_look.store(0, Ordering::Relaxed);
+        Look::Begin
+    }
+
+    /// Sheds no more if no request has waited for too long in the last second; whether that is so.
+    fn calm_down(&self, now: Instant) -> bool {
+        let now = self.micros(now);
+        let last = self.last_above.load(Ordering::Relaxed);
+        let is_calm = now.saturating_sub(last) >= micros(CALM);
+        if is_calm {
+            self.above_since.store(NEVER, Ordering::Relaxed);
+            self.is_shedding.store(false, Ordering::Relaxed);
+        }
+        is_calm
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(NEVER)
+}
+
+/// Waits for the end of an overload.
+async fn watch(state: Arc<State>, shed: Arc<Shed>) {
+    loop {
+        tokio::time::sleep(CALM / 4).await;
+        if state.calm_down(Instant::now()) {
+            return shed.end();
+        }
+    }
+}
+
+/// The replies to requests that are shed, made once.
+#[derive(Debug)]
+struct Replies {
+    json: Reply,
+    html: Reply,
+    grpc: Reply,
+}
+
+impl Replies {
+    fn new() -> Self {
+        let refusal = Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "OVERLOADED",
+            "The proxy has more requests than it can serve now; try again in a second.",
+        );
+        let later = |mut reply: Reply| {
+            let fields = reply.fields_mut();
+            fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            reply
+        };
+        Self {
+            json: later(Reply::with_body(&refusal, refusal.json())),
+            html: later(Reply::with_body(&refusal, refusal.html())),
+            grpc: later(Reply::of_call(&refusal, Status::of(&refusal))),
+        }
+    }
+
+    fn of(&self, request: &Request) -> &Reply {
+        if request.is_grpc() {
+            return &self.grpc;
+        }
+        match request.fields().get("accept") {
+            Some(accept) if prefers_html(accept) => &self.html,
+            _ => &self.json,
+        }
+    }
+}
+
+/// How long ago the client's last bytes came in; zero where the kernel does not say.
+fn age(request: &Request) -> Duration {
+    let socket = request.caller().socket.as_ref();
+    let info = socket.and_then(|socket| socket.tcp_info());
+    info.map_or(Duration::ZERO, |info| {
+        Duration::from_millis(info.tcpi_last_data_recv.into())
+    })
+}
+
+/// Reads what has come of a body, as far as that is not much: behind the whole of it another request may
+/// follow.
+async fn skip_body<D: Downstream>(downstream: &mut D) {
+    let mut room = [0; 4096];
+    std::future::poll_fn(|context| {
+        for _ in 0..SKIPPED {
+            match downstream.poll_body(context, &mut room) {
+                Poll::Ready(Ok(1..)) => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+impl<P: Service, C> Front<P, C> {
+    /// Whether a request is shed that was read at `read`. What is for the control service never is.
+    pub(super) fn sheds(&self, request: &Request, read: Option<Instant>) -> bool {
+        self.overload.sheds(read, || age(request)) && !self.proxy.is_control(request)
+    }
+
+    /// Answers a request that is shed.
+    pub(super) async fn shed<D: Downstream>(&self, request: &Request, downstream: &mut D) {
+        let id = self.options.request_ids.of(request);
+        let field = self.options.request_ids.field.as_str();
+        let reply = self.overload.reply(request);
+        let named = Some((field.as_bytes(), id.as_bytes()));
+        if !downstream.is_body_over() {
+            Box::pin(skip_body(downstream)).await;
+        }
+        let sent = reply.send_named(named, downstream, request.method(), Some(LINGER));
+        if let Err(error) = sent.await {
+            debug!("a client left before it read that its request is shed: {error} [{id}]");
+            return downstream.abandon();
+        }
+        if downstream.wants_drain() {
+            drain(downstream, &id).await;
+        }
+    }
+
+    /// Answers a request of HTTP/1 that is shed.
+    pub(super) async fn shed_http1(
+        &self,
+        connection: &mut Connection,
+        request: &Request,
+        early: BytesMut,
+    ) -> Ended {
+        let mut downstream = Http1::new(connection, request, early, &self.is_stopping);
+        self.shed(request, &mut downstream).await;
+        downstream.after()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: OverloadLimits = OverloadLimits {
+        target: Duration::from_millis(200),
+        interval: Duration::from_millis(100),
+    };
+
+    fn after(state: &State, millis: u64) -> Instant {
+        state.epoch + Duration::from_millis(millis)
+    }
+
+    /// What follows from waits in milliseconds, each seen at a time in milliseconds.
+    fn looks(state: &State, waits: impl IntoIterator<Item = (u64, u64)>) -> Vec<Look> {
+        let look = |(at, waited)| {
+            let waited = Duration::from_millis(waited);
+            state.look(after(state, at), waited, LIMITS)
+        };
+        waits.into_iter().map(look).collect()
+    }
+
+    #[test]
+    fn a_wait_that_lasts_is_an_overload() {
+        let state = State::new();
+        let seen = looks(&state, [(10, 250), (60, 300), (109, 300), (110, 300)]);
+        assert_eq!(seen, [Look::Serve, Look::Serve, Look::Serve, Look::Begin]);
+        // From now on each counts for itself.
+        let seen = looks(&state, [(111, 201), (112, 200), (113, 201)]);
+        assert_eq!(seen, [Look::Shed, Look::Serve, Look::Shed]);
+    }
+
+    #[test]
+    fn a_hiccup_is_none() {
+        let state = State::new();
+        // Everything has waited for a pause of the process, and is served within the interval.
+        let seen = looks(&state, (0..9).map(|step| (500 + step * 10, 500)));
+        assert!(seen.iter().all(|look| *look == Look::Serve), "{seen:?}");
+        // One that has not waited, then another pause.
+        let seen = looks(&state, [(590, 10), (600, 300), (699, 300)]);
+        assert!(seen.iter().all(|look| *look == Look::Serve), "{seen:?}");
+    }
+
+    #[test]
+    fn pauses_with_nothing_between_them_are_not_one_overload() {
+        let state = State::new();
+        let seen = looks(&state, (1..50).map(|step| (step * 1000, 300)));
+        assert!(seen.iter().all(|look| *look == Look::Serve), "{seen:?}");
+    }
+
+    #[test]
+    fn an_overload_is_over_when_nothing_has_waited_for_a_second() {
+        let state = State::new();
+        let begun = looks(&state, [(10, 300), (60, 300), (110, 300)]);
+        assert_eq!(begun.last(), Some(&Look::Begin));
+        assert!(!state.calm_down(after(&state, 1109)));
+        assert_eq!(looks(&state, [(1109, 300)]), [Look::Shed]);
+        assert!(!state.calm_down(after(&state, 2108)));
+        assert!(state.calm_down(after(&state, 2109)));
+        // It takes an interval again.
+        assert_eq!(looks(&state, [(2110, 300)]), [Look::Serve]);
+    }
+}
