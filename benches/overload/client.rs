@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
 use crate::Result;
 use crate::server::Proxy;
@@ -89,45 +89,54 @@ pub(crate) struct Seen {
     pub(crate) errors: Vec<String>,
 }
 
-/// Asks the control API ten times a second, and registers as often over the traffic's port.
+/// Asks the control API ten times a second, and registers as often over the traffic's port: on a thread of
+/// its own, which has not the load to do.
 pub(crate) struct Beside {
     done: Arc<AtomicBool>,
-    task: JoinHandle<Seen>,
+    thread: JoinHandle<Result<Seen>>,
 }
 
 impl Beside {
     pub(crate) fn start(proxy: &Proxy) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let (port, control, origin) = (proxy.port(), proxy.control(), proxy.origin);
-        let task = tokio::spawn({
+        let thread = thread::spawn({
             let done = Arc::clone(&done);
-            async move {
-                let mut seen = Seen::default();
-                let body = format!("{{\"prefix\": \"/beside\", \"port\": {origin}}}");
-                let registration = format!(
-                    "POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-                     Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
-                    body.len()
-                );
-                while !done.load(Ordering::Relaxed) {
-                    let begin = Instant::now();
-                    let answer = get(control, "/v1/status").await;
-                    note(answer, begin, &mut seen.control, &mut seen.errors);
-                    let begin = Instant::now();
-                    let answer = ask(port, registration.clone()).await;
-                    note(answer, begin, &mut seen.registrations, &mut seen.errors);
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                seen
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                Ok(runtime.block_on(ask_beside(&done, port, control, origin)))
             }
         });
-        Self { done, task }
+        Self { done, thread }
     }
 
-    pub(crate) async fn stop(self) -> Seen {
+    pub(crate) fn stop(self) -> Result<Seen> {
         self.done.store(true, Ordering::Relaxed);
-        self.task.await.unwrap_or_default()
+        let seen = self.thread.join();
+        seen.map_err(|_panic| "who asked beside the load has panicked")?
     }
+}
+
+async fn ask_beside(done: &AtomicBool, port: u16, control: u16, origin: u16) -> Seen {
+    let mut seen = Seen::default();
+    let body = format!("{{\"prefix\": \"/beside\", \"port\": {origin}}}");
+    let registration = format!(
+        "POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    while !done.load(Ordering::Relaxed) {
+        let begin = Instant::now();
+        let answer = get(control, "/v1/status").await;
+        note(answer, begin, &mut seen.control, &mut seen.errors);
+        let begin = Instant::now();
+        let answer = ask(port, registration.clone()).await;
+        note(answer, begin, &mut seen.registrations, &mut seen.errors);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    seen
 }
 
 fn note(

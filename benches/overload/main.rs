@@ -57,7 +57,7 @@ async fn run(load: &Load, proxy: &Proxy, args: &Args) -> Result<report::Outcome>
     let rate = sustained * args.factor;
     let beside = client::Beside::start(proxy);
     let offered = load.offer(rate, args.time).await;
-    let beside = beside.stop().await;
+    let beside = beside.stop()?;
     let recovery = client::recovery(proxy).await?;
     Ok(report::Outcome {
         sustained,

@@ -10,7 +10,8 @@ use super::control::ControlKeys;
 use super::file::{File, Route};
 use super::listen::ListenKeys;
 use super::section::{
-    Errors, Http2, Limits, Overload, ProxyProtocol, Registration, RequestId, Routing, Targets, Timeouts,
+    Errors, Http2, Limits, Overload, ProxyProtocol, Registration, RequestId, Routing, Targets,
+    Timeouts,
 };
 use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};

@@ -9,6 +9,7 @@
 //! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
 //! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
 
+mod accepted;
 mod balance;
 mod caller;
 mod chunked;
@@ -47,21 +48,18 @@ mod tls_client;
 mod wait;
 mod websocket;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
 use http::StatusCode;
 use log::debug;
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::{Shutdown, Stream};
+use pingora_core::protocols::Shutdown;
 use pingora_core::server::ShutdownWatch;
 
 use crate::answer::{Body, Refusal};
 
-use balance::Counted;
 pub(crate) use balance::{Balance, Seat};
 pub use caller::Caller;
 pub(crate) use chunked::BadChunk;
@@ -72,19 +70,18 @@ use downstream::http1::Http1;
 pub use downstream::{Downstream, DownstreamError, Ended, ResponseStart};
 pub use engine::Engine;
 use failures::Failures;
-use farewell::{LINGER, dismiss, head_too_slow, tls_required};
+use farewell::{LINGER, dismiss, head_too_slow};
 pub(crate) use fields::{Field, Fields, decimal, list};
 pub(crate) use framing::{
     Body as BodyScan, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head,
 };
-use greeting::{Greeting, Speech};
+use greeting::Speech;
 pub(crate) use h2::poll_room;
 pub(crate) use head::HeadLimits;
 use head::HeadScan;
 pub(crate) use hold::Hold;
 pub use idle::Deadline;
 pub(crate) use intake::Intakes;
-use intake::{Arrival, Manner};
 pub use intake::{HttpsRedirect, Intake};
 pub use leash::Leash;
 pub(crate) use leash::{Drained, FAREWELL};
@@ -216,126 +213,11 @@ struct Http2Client {
     read: BytesMut,
 }
 
-#[async_trait]
-impl<P, C> ServerApp for Front<P, C>
-where
-    P: Service,
-    C: ControlService,
-{
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        if let Some(stream) = self.hand_on(stream) {
-            let counted = self.seat.as_ref().and_then(Seat::enter);
-            self.take_in(stream, shutdown.clone(), counted);
-        }
-        None
-    }
-
-    async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
-        self.control.http_cleanup().await;
-    }
-}
-
 impl<P, C> Front<P, C>
 where
     P: Service,
     C: ControlService,
 {
-    /// Serves a connection from now on, as one of this worker.
-    fn take_in(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: ShutdownWatch,
-        seated: Option<Counted<Self>>,
-    ) {
-        let counted = (self.connections.enter(), seated);
-        self.stop_watch.call_once(|| {
-            let (front, mut shutdown) = (Arc::clone(self), shutdown.clone());
-            tokio::spawn(async move {
-                stopping(&mut shutdown).await;
-                front.is_stopping.store(true, Ordering::SeqCst);
-                // A connection that comes behind its turn sees the mark.
-                front.connections.wake();
-            });
-        });
-        // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
-        // the connection lives.
-        let front = Arc::clone(self);
-        tokio::spawn(async move {
-            front.attend(stream, shutdown).await;
-            drop(counted);
-        });
-    }
-
-    /// Takes a connection in and serves it until its end.
-    async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
-        let intake = self.options.intakes.of(&stream);
-        let arrival = if intake.is_direct() {
-            Arrival::Plain(stream, BytesMut::new())
-        } else {
-            // Boxed, here and below: its room is free again when it is over.
-            Box::pin(self.admit(stream, intake, shutdown.clone())).await
-        };
-        let greeting = if intake.http2_cleartext {
-            Greeting::AnyHttp
-        } else {
-            Greeting::Http1
-        };
-        let redirect = intake.redirect_to_https;
-        let manner = match &arrival {
-            Arrival::Plain(stream, _) | Arrival::Encrypted(stream) | Arrival::Http2(stream) => {
-                Manner::of(redirect, stream)
-            }
-            Arrival::NotEncrypted(_) | Arrival::Unknown(_) | Arrival::Nothing => Manner::SERVING,
-        };
-        let leash = self.connections.leash(leash::task_waker().await);
-        let connection = match arrival {
-            Arrival::Plain(stream, read) => {
-                Connection::new(stream, Arc::clone(&leash)).greeted(greeting, read)
-            }
-            Arrival::Encrypted(stream) => Connection::new(stream, Arc::clone(&leash)),
-            Arrival::NotEncrypted(stream) => {
-                let mut connection = Connection::new(stream, Arc::clone(&leash));
-                return Box::pin(self.refuse(&mut connection, &tls_required())).await;
-            }
-            Arrival::Unknown(stream) => {
-                let peer = intake::peer(&stream);
-                self.failures
-                    .note(peer, &"no certificate for the name that it asks for");
-                let mut connection = Connection::new(stream, Arc::clone(&leash));
-                let alert = dismiss(&mut connection, hello::UNRECOGNIZED_NAME);
-                return Box::pin(alert).await;
-            }
-            Arrival::Http2(stream) => {
-                return Box::pin(self.serve_http2(stream, manner, shutdown)).await;
-            }
-            Arrival::Nothing => return,
-        };
-        let connection = Box::new(connection.treated(manner));
-        let client = self.converse(connection, shutdown.clone()).await;
-        if let Some(client) = client {
-            Box::pin(self.serve_http2_after(client, shutdown)).await;
-        }
-    }
-
-    /// Lets what comes before the first request pass, unless the server stops meanwhile.
-    async fn admit(&self, stream: Stream, intake: &Intake, mut shutdown: ShutdownWatch) -> Arrival {
-        let peer = intake::peer(&stream);
-        let admitted = tokio::select! {
-            biased;
-            admitted = intake::admit(stream, intake, self.options.handshake_timeout) => admitted,
-            () = stopping(&mut shutdown) => return Arrival::Nothing,
-        };
-        admitted.unwrap_or_else(|error| {
-            self.failures.note(peer, &error);
-            Arrival::Nothing
-        })
-    }
-
     /// Serves one request after the other until either side has enough, or the client turns out to
     /// speak HTTP/2.
     async fn converse(

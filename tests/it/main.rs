@@ -94,3 +94,4 @@ mod upstream_tls;
 mod websocket;
 mod websocket_bytes;
 mod websocket_silence;
+mod workers;
