@@ -36,6 +36,8 @@ pub(crate) struct Args {
     /// The most connections of the load.
     pub(crate) connections: usize,
     pub(crate) threads: usize,
+    /// The share of a core that the proxy has.
+    pub(crate) share: f64,
 }
 
 impl Args {
@@ -49,6 +51,7 @@ impl Args {
             factor: 4.0,
             connections: 8000,
             threads: 2,
+            share: 0.25,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -66,13 +69,14 @@ impl Args {
                 ),
                 "--factor" => set(&mut args.factor, value.parse().ok()),
                 "--connections" => set(&mut args.connections, value.parse().ok()),
+                "--share" => set(&mut args.share, value.parse().ok()),
                 "--threads" => set(&mut args.threads, value.parse().ok()),
                 _ => false,
             };
             if !is_known {
                 eprintln!(
                     "overload [--proxy FILE] [--engine direct|pingora] [--mode kept,new,h2] \
-                     [--seconds 60] [--factor 4] [--connections 8000] [--threads 2]"
+                     [--seconds 60] [--factor 4] [--connections 8000] [--threads 2] [--share 0.25]"
                 );
                 std::process::exit(2);
             }

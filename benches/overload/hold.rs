@@ -1,5 +1,5 @@
-//! A process that has a quarter of a core: by a control group where there is one, else by stopping it for
-//! three quarters of the time.
+//! A process that has a share of a core: by a control group where there is one, else by stopping it for the
+//! rest of the time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::Result;
-
-/// How long a process may run of each [`PERIOD`], in microseconds.
-const QUOTA: u32 = 25_000;
+/// How long a period is of which a process may run for its share, in microseconds.
 const PERIOD: u32 = 100_000;
 
 /// Holds a process until it is dropped.
@@ -22,33 +19,34 @@ pub(crate) enum Hold {
 }
 
 impl Hold {
-    pub(crate) fn quarter(pid: u32) -> Result<Self> {
+    pub(crate) fn to(share: f64, pid: u32) -> Self {
+        let quota = (f64::from(PERIOD) * share) as u32;
         let name = format!("overload-{pid}");
         let version2 = Path::new("/sys/fs/cgroup").join(&name);
         let version1 = Path::new("/sys/fs/cgroup/cpu").join(&name);
-        let quota2 = [("cpu.max", format!("{QUOTA} {PERIOD}"))];
+        let quota2 = [("cpu.max", format!("{quota} {PERIOD}"))];
         let quota1 = [
             ("cpu.cfs_period_us", PERIOD.to_string()),
-            ("cpu.cfs_quota_us", QUOTA.to_string()),
+            ("cpu.cfs_quota_us", quota.to_string()),
         ];
         if group(&version2, &quota2, pid) {
-            return Ok(Self::Group(version2, pid));
+            return Self::Group(version2, pid);
         }
         if group(&version1, &quota1, pid) {
-            return Ok(Self::Group(version1, pid));
+            return Self::Group(version1, pid);
         }
         let done = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
             let done = Arc::clone(&done);
-            move || stop_and_go(pid, &done)
+            move || stop_and_go(pid, quota, &done)
         });
-        Ok(Self::Signals(done, Some(thread)))
+        Self::Signals(done, Some(thread))
     }
 
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Group(..) => "held to a quarter of a core by a control group",
-            Self::Signals(..) => "stopped for 75 of each 100 ms",
+            Self::Group(..) => "held by a control group",
+            Self::Signals(..) => "stopped for a part of each 100 ms",
         }
     }
 }
@@ -94,14 +92,14 @@ fn group(folder: &Path, settings: &[(&str, String)], pid: u32) -> bool {
     false
 }
 
-fn stop_and_go(pid: u32, done: &AtomicBool) {
+fn stop_and_go(pid: u32, quota: u32, done: &AtomicBool) {
     let signal = |name: &str| {
         let sent = Command::new("kill").args([name, &pid.to_string()]).status();
         sent.is_ok_and(|status| status.success())
     };
     while !done.load(Ordering::Relaxed) && signal("-STOP") {
-        thread::sleep(Duration::from_micros((PERIOD - QUOTA).into()));
+        thread::sleep(Duration::from_micros((PERIOD - quota).into()));
         signal("-CONT");
-        thread::sleep(Duration::from_micros(QUOTA.into()));
+        thread::sleep(Duration::from_micros(quota.into()));
     }
 }

@@ -41,8 +41,9 @@ fn main() -> Result<()> {
     let origin = origin::start()?;
     for mode in &args.modes {
         let proxy = Proxy::start(&args, origin)?;
-        let hold = Hold::quarter(proxy.pid())?;
-        println!("{}: {}", mode.name(), hold.name());
+        let hold = Hold::to(args.share, proxy.pid());
+        let (mode_name, hold_name) = (mode.name(), hold.name());
+        println!("{mode_name}: {hold_name} to {:.2} cores", args.share);
         let load = Load::new(*mode, args.connections, proxy.port());
         let outcome = runtime.block_on(run(&load, &proxy, &args));
         drop(hold);

@@ -20,6 +20,7 @@ use bytes::BytesMut;
 use log::debug;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::caller::Caller;
 use super::chunked::{BadChunk, ChunkScan};
@@ -56,6 +57,8 @@ pub struct Connection {
     chunks: ChunkScan,
     patience: Patience,
     wait: Wait,
+    /// When the connection was last left alone, since its request was shed, until now.
+    pub(super) rested: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
     unflushed: bool,
     /// Whether a byte of the answer has gone to the client; interim ones do not count.
@@ -79,6 +82,7 @@ impl Connection {
             chunks: ChunkScan::default(),
             patience: Patience::default(),
             wait: Wait::default(),
+            rested: None,
             unflushed: false,
             begun: false,
             leash,
@@ -235,8 +239,13 @@ impl Connection {
         read_scratch(&mut self.transport, context, buffer)
     }
 
+    /// Whether bytes wait for their turn.
+    pub(super) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// Reads what the client sends ahead of its turn; ready only at the end of the stream.
-    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < MOST_AHEAD {
             match read_scratch(&mut self.transport, context, &mut self.ahead) {
                 Poll::Pending => return Poll::Pending,

@@ -337,9 +337,8 @@ where
             Box::pin(self.refuse(&mut connection, &refusal)).await;
             return None;
         }
-        if self.sheds(&request, None) {
-            let ended = Box::pin(self.shed_http1(&mut connection, &request, early)).await;
-            return keep(connection, ended).await;
+        if self.sheds(&request, connection.rested) {
+            return Box::pin(self.shed_http1(connection, &request, early, timer)).await;
         }
         if self.options.engine == Engine::Pingora {
             let session = self.serve_session(connection, request, early, shutdown);

@@ -10,6 +10,9 @@
 //! one request in 10 ms is looked at. Once requests have waited for longer than the target throughout
 //! an interval, each is looked at, and those above the target are shed, until none has been for a second.
 //! There is a timer only meanwhile.
+//!
+//! To shed a request costs about half of what it costs to serve it. Where that is still too much, since
+//! clients ask again at once, their connections are left alone for the time that they were asked to wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,12 +26,13 @@ use log::{debug, info, warn};
 use parking_lot::Mutex;
 
 use super::connection::Connection;
+use super::downstream::Downstream;
 use super::downstream::http1::Http1;
-use super::downstream::{Downstream, Ended};
 use super::farewell::LINGER;
+use super::idle::Deadline;
 use super::reply::{Reply, drain};
 use super::request::Request;
-use super::{Front, Service};
+use super::{Front, Service, keep};
 use crate::answer::grpc::Status;
 use crate::answer::{Refusal, prefers_html};
 
@@ -40,6 +44,9 @@ const GAP: Duration = Duration::from_millis(100);
 
 /// How long no request has waited for longer than the target when an overload is over.
 const CALM: Duration = Duration::from_secs(1);
+
+/// What clients are told to wait before they try again, and connections are left alone.
+const RETRY_AFTER_TIME: Duration = Duration::from_secs(1);
 
 /// How many pieces of 4 KiB of a body are read before its request is shed.
 const SKIPPED: usize = 16;
@@ -126,6 +133,8 @@ struct State {
     above_since: AtomicU64,
     /// When the last one had.
     last_above: AtomicU64,
+    /// Whether it had waited for more than twice as long: the thread does not even come to shed in time.
+    is_far_above: AtomicBool,
     is_shedding: AtomicBool,
 }
 
@@ -142,9 +151,8 @@ impl Overload {
         }
     }
 
-    /// Whether the request that begins now is to be shed: one that was read at `read`, and whose last bytes
-    /// came in before `age`.
-    pub(super) fn sheds(&self, read: Option<Instant>, age: impl FnOnce() -> Duration) -> bool {
+    /// Whether the request that begins now is to be shed.
+    fn sheds(&self, wait: impl FnOnce(Instant) -> Wait) -> bool {
         let Some(limits) = self.limits else {
             return false;
         };
@@ -152,13 +160,12 @@ impl Overload {
         if self.state.micros(now) < self.state.next_look.load(Ordering::Relaxed) {
             return false;
         }
-        let since_read = read.map_or(Duration::ZERO, |read| now.saturating_duration_since(read));
-        let waited = age().max(since_read);
-        match self.state.look(now, waited, limits) {
+        let wait = wait(now);
+        match self.state.look(now, wait, limits) {
             Look::Serve => false,
             Look::Shed => true,
             Look::Begin => {
-                self.shed.begin(waited, limits.target);
+                self.shed.begin(wait.for_us, limits.target);
                 tokio::spawn(watch(Arc::clone(&self.state), Arc::clone(&self.shed)));
                 true
             }
@@ -170,6 +177,16 @@ impl Overload {
         self.shed.requests.fetch_add(1, Ordering::Relaxed);
         self.replies.of(request)
     }
+}
+
+/// How long a request has waited.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    /// Since it came in.
+    in_all: Duration,
+    /// The part of it for which the thread had others to serve: not that for which its connection was left
+    /// alone.
+    for_us: Duration,
 }
 
 /// What follows from how long a request has waited.
@@ -188,6 +205,7 @@ impl State {
             next_look: AtomicU64::new(0),
             above_since: AtomicU64::new(NEVER),
             last_above: AtomicU64::new(0),
+            is_far_above: AtomicBool::new(false),
             is_shedding: AtomicBool::new(false),
         }
     }
@@ -197,18 +215,21 @@ impl State {
     }
 
     #[cold]
-    fn look(&self, now: Instant, waited: Duration, limits: OverloadLimits) -> Look {
+    fn look(&self, now: Instant, wait: Wait, limits: OverloadLimits) -> Look {
         let now = self.micros(now);
         let is_shedding = self.is_shedding.load(Ordering::Relaxed);
         if !is_shedding {
             let next = now.saturating_add(micros(EVERY));
             self.next_look.store(next, Ordering::Relaxed);
         }
-        if waited <= limits.target {
+        if wait.for_us <= limits.target {
             self.above_since.store(NEVER, Ordering::Relaxed);
-            return Look::Serve;
+            let is_late = is_shedding && wait.in_all > limits.target;
+            return if is_late { Look::Shed } else { Look::Serve };
         }
         let last = self.last_above.swap(now, Ordering::Relaxed);
+        let is_far = wait.for_us > 2 * limits.target;
+        self.is_far_above.store(is_far, Ordering::Relaxed);
         if is_shedding {
             return Look::Shed;
         }
@@ -317,10 +338,51 @@ async fn skip_body<D: Downstream>(downstream: &mut D) {
     .await;
 }
 
+/// Leaves a connection alone for as long as `Retry-After` says; none if the client leaves meanwhile. Whoever
+/// asks again at once has no more of the thread's time than one who waits.
+async fn leave_alone(
+    mut connection: Box<Connection>,
+    timer: &mut Deadline,
+) -> Option<Box<Connection>> {
+    let end = tokio::time::Instant::now() + RETRY_AFTER_TIME;
+    let stays = std::future::poll_fn(|context| {
+        if connection.poll_ahead(context).is_ready() && !connection.has_ahead() {
+            return Poll::Ready(false);
+        }
+        timer.poll(end, context).map(|()| true)
+    });
+    if !stays.await {
+        return None;
+    }
+    connection.rested = Some(end);
+    Some(connection)
+}
+
 impl<P: Service, C> Front<P, C> {
-    /// Whether a request is shed that was read at `read`. What is for the control service never is.
-    pub(super) fn sheds(&self, request: &Request, read: Option<Instant>) -> bool {
-        self.overload.sheds(read, || age(request)) && !self.proxy.is_control(request)
+    /// Whether a request of HTTP/1 is shed, on a connection that was left alone until `rested`. What is for
+    /// the control service never is.
+    pub(super) fn sheds(&self, request: &Request, rested: Option<tokio::time::Instant>) -> bool {
+        let wait = |now: Instant| {
+            let in_all = age(request);
+            let rested = rested.map(|rested| now.saturating_duration_since(rested.into_std()));
+            Wait {
+                in_all,
+                for_us: rested.map_or(in_all, |rested| rested.min(in_all)),
+            }
+        };
+        self.overload.sheds(wait) && !self.proxy.is_control(request)
+    }
+
+    /// Whether a request of HTTP/2 is shed that its connection's task has read at `read`.
+    pub(super) fn sheds_stream(&self, request: &Request, read: Instant) -> bool {
+        let wait = |now: Instant| {
+            let in_all = age(request).max(now.saturating_duration_since(read));
+            Wait {
+                in_all,
+                for_us: in_all,
+            }
+        };
+        self.overload.sheds(wait) && !self.proxy.is_control(request)
     }
 
     /// Answers a request that is shed.
@@ -342,16 +404,24 @@ impl<P: Service, C> Front<P, C> {
         }
     }
 
-    /// Answers a request of HTTP/1 that is shed.
+    /// Answers a request of HTTP/1 that is shed. While shedding alone does not help, its connection is left
+    /// alone for a while.
     pub(super) async fn shed_http1(
         &self,
-        connection: &mut Connection,
+        mut connection: Box<Connection>,
         request: &Request,
         early: BytesMut,
-    ) -> Ended {
-        let mut downstream = Http1::new(connection, request, early, &self.is_stopping);
+        timer: &mut Deadline,
+    ) -> Option<Box<Connection>> {
+        let mut downstream = Http1::new(&mut connection, request, early, &self.is_stopping);
         self.shed(request, &mut downstream).await;
-        downstream.after()
+        let ended = downstream.after();
+        let connection = keep(connection, ended).await?;
+        if self.overload.state.is_far_above.load(Ordering::Relaxed) {
+            leave_alone(connection, timer).await
+        } else {
+            Some(connection)
+        }
     }
 }
 
@@ -372,7 +442,11 @@ mod tests {
     fn looks(state: &State, waits: impl IntoIterator<Item = (u64, u64)>) -> Vec<Look> {
         let look = |(at, waited)| {
             let waited = Duration::from_millis(waited);
-            state.look(after(state, at), waited, LIMITS)
+            let wait = Wait {
+                in_all: waited,
+                for_us: waited,
+            };
+            state.look(after(state, at), wait, LIMITS)
         };
         waits.into_iter().map(look).collect()
     }
@@ -385,6 +459,19 @@ mod tests {
         // From now on each counts for itself.
         let seen = looks(&state, [(111, 201), (112, 200), (113, 201)]);
         assert_eq!(seen, [Look::Shed, Look::Serve, Look::Shed]);
+    }
+
+    #[test]
+    fn who_comes_back_too_soon_is_shed_and_does_not_prolong_the_overload() {
+        let state = State::new();
+        looks(&state, [(10, 300), (60, 300), (110, 300)]);
+        let wait = Wait {
+            in_all: Duration::from_millis(900),
+            for_us: Duration::from_millis(5),
+        };
+        assert_eq!(state.look(after(&state, 900), wait, LIMITS), Look::Shed);
+        assert!(state.calm_down(after(&state, 1110)));
+        assert_eq!(state.look(after(&state, 1111), wait, LIMITS), Look::Serve);
     }
 
     #[test]

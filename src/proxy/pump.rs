@@ -204,3 +204,6 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,7 +155,7 @@ where
         if stream.fault.is_some() {
             return Box::pin(self.refuse_stream(stream)).await;
         }
-        if self.sheds(&stream.request, Some(stream.read)) {
+        if self.sheds_stream(&stream.request, stream.read) {
             return Box::pin(self.shed_stream(stream)).await;
         }
         let RequestStream {

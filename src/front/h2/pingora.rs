@@ -150,7 +150,7 @@ where
         }
         let parts = head.as_owned_parts();
         let request = Request::of_parts(parts, Framing::None, client.caller.clone());
-        if self.sheds(&request, Some(read)) {
+        if self.sheds_stream(&request, read) {
             return self.shed_session(&mut session, &request).await;
         }
         let is_control = self.proxy.is_control(&request);
