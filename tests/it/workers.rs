@@ -45,12 +45,8 @@ fn connections(port: u16) -> HashSet<String> {
         .filter_map(|line| {
             let words: Vec<_> = line.split_whitespace().collect();
             let is_one = words.get(1)?.ends_with(&local) && *words.get(3)? == "01";
-            is_one.then(|| {
-                (
-                    format!("socket:[{}]", words.get(9).copied().unwrap_or("")),
-                    (),
-                )
-            })
+            let inode = words.get(9)?;
+            is_one.then(|| format!("socket:[{inode}]"))
         })
         .collect()
 }
