@@ -11,8 +11,9 @@
 //! an interval, each is looked at, and those above the target are shed, until none has been for a second.
 //! There is a timer only meanwhile.
 //!
-//! To shed a request costs about half of what it costs to serve it. Where that is still too much, since
-//! clients ask again at once, their connections are left alone for the time that they were asked to wait.
+//! To shed a request costs about half of what it costs to serve it, so clients that ask again at once could
+//! take all of the thread's time. Therefore a connection of HTTP/1 is left alone after that for the time that
+//! `Retry-After` says, or longer if there are too many of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,8 +46,9 @@ const GAP: Duration = Duration::from_millis(100);
 /// How long no request has waited for longer than the target when an overload is over.
 const CALM: Duration = Duration::from_secs(1);
 
-/// What clients are told to wait before they try again, and connections are left alone.
-const RETRY_AFTER_TIME: Duration = Duration::from_secs(1);
+/// The shortest time for which a connection is left alone, which is what `Retry-After` says, and the longest.
+const SHORTEST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// How many pieces of 4 KiB of a body are read before its request is shed.
 const SKIPPED: usize = 16;
@@ -133,8 +135,8 @@ struct State {
     above_since: AtomicU64,
     /// When the last one had.
     last_above: AtomicU64,
-    /// Whether it had waited for more than twice as long: the thread does not even come to shed in time.
-    is_far_above: AtomicBool,
+    /// For how long it had.
+    last_wait: AtomicU64,
     is_shedding: AtomicBool,
 }
 
@@ -205,7 +207,7 @@ impl State {
             next_look: AtomicU64::new(0),
             above_since: AtomicU64::new(NEVER),
             last_above: AtomicU64::new(0),
-            is_far_above: AtomicBool::new(false),
+            last_wait: AtomicU64::new(0),
             is_shedding: AtomicBool::new(false),
         }
     }
@@ -228,8 +230,8 @@ impl State {
             return if is_late { Look::Shed } else { Look::Serve };
         }
         let last = self.last_above.swap(now, Ordering::Relaxed);
-        let is_far = wait.for_us > 2 * limits.target;
-        self.is_far_above.store(is_far, Ordering::Relaxed);
+        let last_wait = micros(wait.for_us);
+        self.last_wait.store(last_wait, Ordering::Relaxed);
         if is_shedding {
             return Look::Shed;
         }
@@ -246,6 +248,13 @@ impl State {
         }
         self.next_look.store(0, Ordering::Relaxed);
         Look::Begin
+    }
+
+    /// For how long the connection of a request that is shed is left alone. All clients together are looked at
+    /// once in this time, which takes as long as the last request has waited: a quarter of the thread's time.
+    fn rest(&self) -> Duration {
+        let last_wait = Duration::from_micros(self.last_wait.load(Ordering::Relaxed));
+        (4 * last_wait).clamp(SHORTEST_REST, LONGEST_REST)
     }
 
     /// Sheds no more if no request has waited for too long in the last second; whether that is so.
@@ -338,13 +347,14 @@ async fn skip_body<D: Downstream>(downstream: &mut D) {
     .await;
 }
 
-/// Leaves a connection alone for as long as `Retry-After` says; none if the client leaves meanwhile. Whoever
-/// asks again at once has no more of the thread's time than one who waits.
+/// Leaves a connection alone for a while; none if the client leaves meanwhile. Whoever asks again at once has
+/// no more of the thread's time than one who waits.
 async fn leave_alone(
     mut connection: Box<Connection>,
+    time: Duration,
     timer: &mut Deadline,
 ) -> Option<Box<Connection>> {
-    let end = tokio::time::Instant::now() + RETRY_AFTER_TIME;
+    let end = tokio::time::Instant::now() + time;
     let stays = std::future::poll_fn(|context| {
         if connection.poll_ahead(context).is_ready() && !connection.has_ahead() {
             return Poll::Ready(false);
@@ -404,8 +414,7 @@ impl<P: Service, C> Front<P, C> {
         }
     }
 
-    /// Answers a request of HTTP/1 that is shed. While shedding alone does not help, its connection is left
-    /// alone for a while.
+    /// Answers a request of HTTP/1 that is shed, and leaves its connection alone for a while.
     pub(super) async fn shed_http1(
         &self,
         mut connection: Box<Connection>,
@@ -417,11 +426,7 @@ impl<P: Service, C> Front<P, C> {
         self.shed(request, &mut downstream).await;
         let ended = downstream.after();
         let connection = keep(connection, ended).await?;
-        if self.overload.state.is_far_above.load(Ordering::Relaxed) {
-            leave_alone(connection, timer).await
-        } else {
-            Some(connection)
-        }
+        leave_alone(connection, self.overload.state.rest(), timer).await
     }
 }
 
