@@ -57,7 +57,7 @@ pub struct Connection {
     chunks: ChunkScan,
     patience: Patience,
     wait: Wait,
-    /// When the connection was last left alone, since its request was shed, until now.
+    /// Until when the connection was left alone, if its last request was shed.
     pub(super) rested: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
     unflushed: bool,

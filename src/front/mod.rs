@@ -337,7 +337,8 @@ where
             Box::pin(self.refuse(&mut connection, &refusal)).await;
             return None;
         }
-        if self.sheds(&request, connection.rested) {
+        let rested = connection.rested.take();
+        if self.sheds(&request, rested) {
             return Box::pin(self.shed_http1(connection, &request, early, timer)).await;
         }
         if self.options.engine == Engine::Pingora {

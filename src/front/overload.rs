@@ -8,7 +8,7 @@
 //!
 //! The rule is CoDel's (RFC 8289): some waiting is no overload, only waiting that lasts. While nothing is shed,
 //! one request in 10 ms is looked at. Once requests have waited for longer than the target throughout
-//! an interval, each is looked at, and those above the target are shed, until none has been for a second.
+//! an interval, each is looked at, and those above the target are shed, until none has been for a while.
 //! There is a timer only meanwhile.
 //!
 //! To shed a request costs about half of what it costs to serve it, so clients that ask again at once could
@@ -43,7 +43,8 @@ const EVERY: Duration = Duration::from_millis(10);
 /// A longer time without a request that was looked at interrupts an interval.
 const GAP: Duration = Duration::from_millis(100);
 
-/// How long no request has waited for longer than the target when an overload is over.
+/// How long no request has waited for longer than the target when an overload is over, beside the time for
+/// which connections are left alone.
 const CALM: Duration = Duration::from_secs(1);
 
 /// The shortest time for which a connection is left alone, which is what `Retry-After` says, and the longest.
@@ -153,13 +154,14 @@ impl Overload {
         }
     }
 
-    /// Whether the request that begins now is to be shed.
-    fn sheds(&self, wait: impl FnOnce(Instant) -> Wait) -> bool {
+    /// Whether the request that begins now is to be shed; one in 10 ms is looked at unless this one is to be.
+    fn sheds(&self, is_looked_at: bool, wait: impl FnOnce(Instant) -> Wait) -> bool {
         let Some(limits) = self.limits else {
             return false;
         };
         let now = Instant::now();
-        if self.state.micros(now) < self.state.next_look.load(Ordering::Relaxed) {
+        let next_look = self.state.next_look.load(Ordering::Relaxed);
+        if !is_looked_at && self.state.micros(now) < next_look {
             return false;
         }
         let wait = wait(now);
@@ -226,7 +228,8 @@ impl State {
         }
         if wait.for_us <= limits.target {
             self.above_since.store(NEVER, Ordering::Relaxed);
-            let is_late = is_shedding && wait.in_all > limits.target;
+            // It was sent before the time was over that its client was asked to wait.
+            let is_late = wait.in_all > limits.target;
             return if is_late { Look::Shed } else { Look::Serve };
         }
         let last = self.last_above.swap(now, Ordering::Relaxed);
@@ -257,11 +260,12 @@ impl State {
         (4 * last_wait).clamp(SHORTEST_REST, LONGEST_REST)
     }
 
-    /// Sheds no more if no request has waited for too long in the last second; whether that is so.
+    /// Sheds no more if no request has waited for too long for a second, nor since those came back whose
+    /// connections were left alone; whether that is so.
     fn calm_down(&self, now: Instant) -> bool {
         let now = self.micros(now);
         let last = self.last_above.load(Ordering::Relaxed);
-        let is_calm = now.saturating_sub(last) >= micros(CALM);
+        let is_calm = now.saturating_sub(last) >= micros(CALM + self.rest());
         if is_calm {
             self.above_since.store(NEVER, Ordering::Relaxed);
             self.is_shedding.store(false, Ordering::Relaxed);
@@ -380,7 +384,7 @@ impl<P: Service, C> Front<P, C> {
                 for_us: rested.map_or(in_all, |rested| rested.min(in_all)),
             }
         };
-        self.overload.sheds(wait) && !self.proxy.is_control(request)
+        self.overload.sheds(rested.is_some(), wait) && !self.proxy.is_control(request)
     }
 
     /// Whether a request of HTTP/2 is shed that its connection's task has read at `read`.
@@ -392,7 +396,7 @@ impl<P: Service, C> Front<P, C> {
                 for_us: in_all,
             }
         };
-        self.overload.sheds(wait) && !self.proxy.is_control(request)
+        self.overload.sheds(false, wait) && !self.proxy.is_control(request)
     }
 
     /// Answers a request that is shed.
@@ -426,7 +430,11 @@ impl<P: Service, C> Front<P, C> {
         self.shed(request, &mut downstream).await;
         let ended = downstream.after();
         let connection = keep(connection, ended).await?;
-        leave_alone(connection, self.overload.state.rest(), timer).await
+        if self.overload.state.is_shedding.load(Ordering::Relaxed) {
+            leave_alone(connection, self.overload.state.rest(), timer).await
+        } else {
+            Some(connection)
+        }
     }
 }
 
@@ -475,8 +483,8 @@ mod tests {
             for_us: Duration::from_millis(5),
         };
         assert_eq!(state.look(after(&state, 900), wait, LIMITS), Look::Shed);
-        assert!(state.calm_down(after(&state, 1110)));
-        assert_eq!(state.look(after(&state, 1111), wait, LIMITS), Look::Serve);
+        assert!(state.calm_down(after(&state, 2310)));
+        assert_eq!(state.look(after(&state, 2311), wait, LIMITS), Look::Shed);
     }
 
     #[test]
@@ -498,15 +506,16 @@ mod tests {
     }
 
     #[test]
-    fn an_overload_is_over_when_nothing_has_waited_for_a_second() {
+    fn an_overload_is_over_a_second_after_everybody_has_come_back() {
         let state = State::new();
         let begun = looks(&state, [(10, 300), (60, 300), (110, 300)]);
         assert_eq!(begun.last(), Some(&Look::Begin));
-        assert!(!state.calm_down(after(&state, 1109)));
-        assert_eq!(looks(&state, [(1109, 300)]), [Look::Shed]);
-        assert!(!state.calm_down(after(&state, 2108)));
-        assert!(state.calm_down(after(&state, 2109)));
+        // Connections are left alone for four times 300 ms.
+        assert!(!state.calm_down(after(&state, 2309)));
+        assert_eq!(looks(&state, [(2309, 300)]), [Look::Shed]);
+        assert!(!state.calm_down(after(&state, 4508)));
+        assert!(state.calm_down(after(&state, 4509)));
         // It takes an interval again.
-        assert_eq!(looks(&state, [(2110, 300)]), [Look::Serve]);
+        assert_eq!(looks(&state, [(4510, 300)]), [Look::Serve]);
     }
 }
