@@ -47,7 +47,7 @@ impl Args {
             proxy: PathBuf::from("target/release/dynamic-reverse-proxy"),
             engine: "direct".to_owned(),
             modes: vec![Mode::Kept, Mode::New, Mode::Http2],
-            time: Duration::from_secs(60),
+            time: Duration::from_mins(1),
             factor: 4.0,
             connections: 8000,
             threads: 2,

@@ -199,12 +199,11 @@ thread_local! {
 /// what no safe function duplicates: it is sent to ourselves.
 fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     PAIR.with(|pair| {
-        let (sender, receiver) = match pair.get() {
-            Some(pair) => pair,
-            None => {
-                let new = UnixStream::pair()?;
-                pair.get_or_init(|| new)
-            }
+        let (sender, receiver) = if let Some(pair) = pair.get() {
+            pair
+        } else {
+            let new = UnixStream::pair()?;
+            pair.get_or_init(|| new)
         };
         let rights = [number];
         let message = [ControlMessage::ScmRights(&rights)];
@@ -226,11 +225,11 @@ fn receive(receiver: &UnixStream) -> io::Result<OwnedFd> {
     let mut pieces = [IoSliceMut::new(&mut byte)];
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     recvmsg(receiver, &mut pieces, &mut control, flags)?;
-    let received = control.drain().find_map(|message| match message {
+    let descriptor = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
     });
-    received.ok_or_else(|| io::Error::other("too many descriptors are open"))
+    descriptor.ok_or_else(|| io::Error::other("too many descriptors are open"))
 }
 
 #[cfg(test)]

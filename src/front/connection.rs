@@ -51,7 +51,7 @@ pub struct Connection {
     /// What its requests are met with.
     pub(super) manner: Manner,
     /// Bytes that came before their turn.
-    ahead: BytesMut,
+    pub(super) ahead: BytesMut,
     gate: Gate,
     /// How far a chunked body has come.
     chunks: ChunkScan,
@@ -237,11 +237,6 @@ impl Connection {
             return Poll::Ready(Ok(count));
         }
         read_scratch(&mut self.transport, context, buffer)
-    }
-
-    /// Whether bytes wait for their turn.
-    pub(super) fn has_ahead(&self) -> bool {
-        !self.ahead.is_empty()
     }
 
     /// Reads what the client sends ahead of its turn; ready only at the end of the stream.
