@@ -16,7 +16,8 @@ use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::registration::RegistrationKeys;
 use super::section::{
-    Engine, Errors, Http2, Limits, ProxyProtocol, RequestId, Routing, Targets, Timeouts, networks,
+    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
+    networks,
 };
 use super::store::{StoreKeys, given_path};
 use super::tls::TlsKeys;
@@ -110,6 +111,8 @@ pub(super) struct File {
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) limits: Limits,
     #[serde(deserialize_with = "text::or_blank")]
+    pub(super) overload: Overload,
+    #[serde(deserialize_with = "text::or_blank")]
     pub(super) errors: Errors,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) request_id: RequestId,
@@ -139,6 +142,7 @@ impl Default for File {
             routes: Vec::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            overload: Overload::default(),
             errors: Errors::default(),
             request_id: RequestId::default(),
         })

@@ -61,7 +61,7 @@ pub use self::network::AllowedTarget;
 pub use self::pingora::PingoraConf;
 pub use self::registration::{Registration, UnknownFields};
 pub use self::section::{
-    Count, Engine, Errors, Http2, Limits, ProxyProtocol, RequestId, Routing, StaticRoute,
+    Count, Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, StaticRoute,
     TargetTls, Targets, Timeouts,
 };
 pub use self::store::Store;
@@ -123,6 +123,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `limits`: how large a request's head may be.
     pub limits: Limits,
+    /// `overload`: when requests are shed.
+    pub overload: Overload,
     /// `errors`: the statuses of the proxy's own answers.
     pub errors: Errors,
     /// `request_id`: the field that names a request.
@@ -237,6 +239,7 @@ impl Config {
                 .collect(),
             timeouts: file.timeouts,
             limits: file.limits,
+            overload: file.overload,
             errors: file.errors,
             request_id: file.request_id,
         }

@@ -223,6 +223,28 @@ impl Default for Limits {
     }
 }
 
+/// `overload`: when a request is answered with 503 because the proxy has too many.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overload {
+    /// How long a request may wait until the proxy looks at it. Default: 200 ms.
+    #[serde(deserialize_with = "duration::or_off")]
+    pub target: Option<Duration>,
+    /// For how long requests have to have waited for longer than `target` before the first is
+    /// answered with 503. Default: 100 ms.
+    #[serde(deserialize_with = "duration::any")]
+    pub interval: Duration,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Self {
+            target: Some(Duration::from_millis(200)),
+            interval: Duration::from_millis(100),
+        }
+    }
+}
+
 /// `http2`: HTTP/2 with clients. Over TLS it is always offered.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

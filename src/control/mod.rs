@@ -46,7 +46,7 @@ pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
 pub use users::AllowedUser;
 
-use crate::front::Clients;
+use crate::front::{Clients, Shed};
 use crate::registry::{RegisterFailure, Registry, UnknownFields};
 use crate::tls::Certificates;
 
@@ -73,6 +73,8 @@ pub(crate) struct Control {
     pub(crate) started: Instant,
     /// The clients of the traffic.
     pub(crate) clients: Arc<Clients>,
+    /// The requests that were shed.
+    pub(crate) shed: Arc<Shed>,
 }
 
 /// The part of the API that stands behind the traffic listener, or one of its own: registration alone.

@@ -27,6 +27,8 @@ pub(super) struct Status {
     limits: Vec<LimitStatus>,
     /// Where routes are kept: `memory`, `embedded`.
     store: &'static str,
+    /// How many requests were answered with 503 because the proxy was overloaded, since it started.
+    shed: u64,
     /// Since the proxy started.
     #[schema(value_type = super::openapi::texts::Duration)]
     uptime: String,
@@ -88,6 +90,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
         draining: state.draining.len(),
         limits: table.chain(clients).collect(),
         store: control.registry.store_name(),
+        shed: control.shed.requests(),
         uptime: humantime::format_duration(uptime).to_string(),
     })
 }

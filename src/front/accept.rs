@@ -22,7 +22,7 @@ impl<P: Service, C> Front<P, C> {
 
     /// Lets what comes before the first request pass, unless the server stops meanwhile, or another
     /// connection needs the place.
-    pub(super) async fn take_in(
+    pub(super) async fn arrive(
         &self,
         stream: Stream,
         intake: &Intake,

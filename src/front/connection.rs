@@ -20,6 +20,7 @@ use bytes::BytesMut;
 use log::debug;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::caller::Caller;
 use super::chunked::{BadChunk, ChunkScan};
@@ -52,12 +53,14 @@ pub struct Connection {
     /// Whether the request in progress is the last that it serves.
     pub(super) is_last: bool,
     /// Bytes that came before their turn.
-    ahead: BytesMut,
+    pub(super) ahead: BytesMut,
     gate: Gate,
     /// How far a chunked body has come.
     chunks: ChunkScan,
     patience: Patience,
     wait: Wait,
+    /// Until when the connection was left alone, if its last request was shed.
+    pub(super) rested: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
     unflushed: bool,
     /// Whether a byte of the answer has gone to the client; interim ones do not count.
@@ -83,6 +86,7 @@ impl Connection {
             chunks: ChunkScan::default(),
             patience: Patience::default(),
             wait: Wait::default(),
+            rested: None,
             unflushed: false,
             begun: false,
             leash,
@@ -243,7 +247,7 @@ impl Connection {
     }
 
     /// Reads what the client sends ahead of its turn; ready only at the end of the stream.
-    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < MOST_AHEAD {
             match read_scratch(&mut self.transport, context, &mut self.ahead) {
                 Poll::Pending => return Poll::Pending,

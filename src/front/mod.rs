@@ -10,6 +10,8 @@
 //! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
 
 mod accept;
+mod accepted;
+mod balance;
 mod caller;
 mod chunked;
 mod clients;
@@ -34,6 +36,7 @@ mod hold;
 mod idle;
 mod intake;
 mod leash;
+mod overload;
 mod patience;
 mod pingora;
 mod pingora_io;
@@ -47,20 +50,19 @@ mod tls_client;
 mod wait;
 mod websocket;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
 use http::StatusCode;
 use log::debug;
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::{Shutdown, Stream};
+use pingora_core::protocols::Shutdown;
 use pingora_core::server::ShutdownWatch;
 
 use crate::answer::{Body, Refusal};
 
+pub(crate) use balance::{Balance, Seat};
 pub use caller::Caller;
 pub(crate) use chunked::BadChunk;
 pub(crate) use clients::ClientMeter;
@@ -75,22 +77,24 @@ use downstream::http1::Http1;
 pub use downstream::{Downstream, DownstreamError, Ended, ResponseStart};
 pub use engine::Engine;
 use failures::Failures;
-use farewell::{LINGER, dismiss, head_too_slow, tls_required};
+use farewell::{LINGER, dismiss, head_too_slow};
 pub(crate) use fields::{Field, Fields, decimal, list};
 pub(crate) use framing::{
     Body as BodyScan, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head,
 };
-use greeting::{Greeting, Speech};
+use greeting::Speech;
 pub(crate) use h2::poll_room;
 pub(crate) use head::HeadLimits;
 use head::HeadScan;
 pub(crate) use hold::Hold;
 pub use idle::Deadline;
 pub(crate) use intake::Intakes;
-use intake::{Arrival, Manner};
 pub use intake::{HttpsRedirect, Intake};
 pub use leash::Leash;
 pub(crate) use leash::{Drained, FAREWELL};
+use overload::Overload;
+pub(crate) use overload::OverloadLimits;
+pub use overload::Shed;
 pub(crate) use patience::OriginSilent;
 pub(crate) use reply::{DRAIN, Reply, drain};
 pub use request::Request;
@@ -121,6 +125,8 @@ pub(crate) struct FrontOptions {
     pub(crate) request_ids: RequestIds,
     /// What a client may send over a WebSocket at a time.
     pub(crate) frames: Option<Arc<FrameLimits>>,
+    /// When requests are shed; `None` for never.
+    pub(crate) overload: Option<OverloadLimits>,
 }
 
 /// The body of a refusal, as the clients of the services know it; by the request's `Accept` field,
@@ -137,6 +143,7 @@ pub struct Front<P, C> {
     options: FrontOptions,
     connections: Arc<Connections>,
     clients: Arc<Clients>,
+    overload: Overload,
     failures: Failures,
     refused: Failures,
     body: BodyOf,
@@ -144,6 +151,8 @@ pub struct Front<P, C> {
     stop_watch: Once,
     /// Whether the server has begun to stop: read by all connections, and written once.
     is_stopping: AtomicBool,
+    /// The place among other workers, if there are any.
+    seat: Option<Seat<Self>>,
 }
 
 impl<P, C> Front<P, C> {
@@ -152,11 +161,12 @@ impl<P, C> Front<P, C> {
         control: C,
         options: FrontOptions,
         connections: Arc<Connections>,
-        clients: Arc<Clients>,
+        (clients, shed): (Arc<Clients>, Arc<Shed>),
     ) -> Self {
         Self {
             proxy: Arc::new(proxy),
             control: Arc::new(control),
+            overload: Overload::new(options.overload, shed),
             options,
             connections,
             clients,
@@ -165,6 +175,20 @@ impl<P, C> Front<P, C> {
             body: Refusal::body,
             stop_watch: Once::new(),
             is_stopping: AtomicBool::new(false),
+            seat: None,
+        }
+    }
+
+    /// The same as one of several workers.
+    pub(crate) fn seated(mut self, seat: Seat<Self>) -> Self {
+        self.seat = Some(seat);
+        self
+    }
+
+    /// Takes connections from the other workers too, from now on and in this runtime.
+    pub(crate) fn settle(self: &Arc<Self>, shutdown: ShutdownWatch) {
+        if let Some(seat) = &self.seat {
+            seat.settle(self, shutdown);
         }
     }
 }
@@ -179,7 +203,13 @@ impl<C> Front<ControlOnly, C> {
     ) -> Self {
         Self {
             body: |refusal, _accept| refusal.problem(),
-            ..Self::new(ControlOnly, control, options, connections, clients)
+            ..Self::new(
+                ControlOnly,
+                control,
+                options,
+                connections,
+                (clients, Arc::default()),
+            )
         }
     }
 }
@@ -202,107 +232,11 @@ struct Http2Client {
     read: BytesMut,
 }
 
-#[async_trait]
-impl<P, C> ServerApp for Front<P, C>
-where
-    P: Service,
-    C: ControlService,
-{
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let counted = self.connections.enter();
-        let Ok(ticket) = self.admit(&stream) else {
-            // Dropped, it is closed.
-            return None;
-        };
-        self.stop_watch.call_once(|| {
-            let (front, mut shutdown) = (Arc::clone(self), shutdown.clone());
-            tokio::spawn(async move {
-                stopping(&mut shutdown).await;
-                front.is_stopping.store(true, Ordering::SeqCst);
-                // A connection that comes behind its turn sees the mark.
-                front.connections.wake();
-            });
-        });
-        // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
-        // the connection lives.
-        let front = Arc::clone(self);
-        let shutdown = shutdown.clone();
-        tokio::spawn(async move {
-            front.attend(stream, shutdown, ticket).await;
-            drop(counted);
-        });
-        None
-    }
-
-    async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
-        self.control.http_cleanup().await;
-    }
-}
-
 impl<P, C> Front<P, C>
 where
     P: Service,
     C: ControlService,
 {
-    /// Takes a connection in and serves it until its end.
-    async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch, mut ticket: Ticket) {
-        let intake = self.options.intakes.of(&stream);
-        let arrival = if intake.is_direct() {
-            Arrival::Plain(stream, BytesMut::new())
-        } else {
-            // Boxed, here and below: its room is free again when it is over.
-            Box::pin(self.take_in(stream, intake, shutdown.clone(), &mut ticket)).await
-        };
-        let greeting = if intake.http2_cleartext {
-            Greeting::AnyHttp
-        } else {
-            Greeting::Http1
-        };
-        let redirect = intake.redirect_to_https;
-        let manner = match &arrival {
-            Arrival::Plain(stream, _) | Arrival::Encrypted(stream) | Arrival::Http2(stream) => {
-                Manner::of(redirect, stream)
-            }
-            Arrival::NotEncrypted(_) | Arrival::Unknown(_) | Arrival::Nothing => Manner::SERVING,
-        };
-        let leash = self.connections.leash(leash::task_waker().await);
-        let connection = match arrival {
-            Arrival::Plain(stream, read) => {
-                Connection::new(stream, Arc::clone(&leash)).greeted(greeting, read)
-            }
-            Arrival::Encrypted(stream) => Connection::new(stream, Arc::clone(&leash)),
-            Arrival::NotEncrypted(stream) => {
-                let mut connection = Connection::new(stream, Arc::clone(&leash));
-                return Box::pin(self.refuse(&mut connection, &tls_required())).await;
-            }
-            Arrival::Unknown(stream) => {
-                let peer = intake::peer(&stream);
-                self.failures
-                    .note(peer, &"no certificate for the name that it asks for");
-                let mut connection = Connection::new(stream, Arc::clone(&leash));
-                let alert = dismiss(&mut connection, hello::UNRECOGNIZED_NAME);
-                return Box::pin(alert).await;
-            }
-            Arrival::Http2(stream) => {
-                return Box::pin(self.serve_http2(stream, manner, shutdown, ticket)).await;
-            }
-            Arrival::Nothing => return,
-        };
-        let frames = self.options.frames.clone();
-        let connection = Box::new(connection.treated(manner, frames));
-        let client = self
-            .converse(connection, shutdown.clone(), &mut ticket)
-            .await;
-        if let Some(client) = client {
-            Box::pin(self.serve_http2_after(client, shutdown, ticket)).await;
-        }
-    }
-
     /// Serves one request after the other until either side has enough, or the client turns out to
     /// speak HTTP/2.
     async fn converse(
@@ -458,6 +392,10 @@ where
             Box::pin(self.refuse(&mut connection, &refusal)).await;
             return None;
         }
+        let rested = connection.rested.take();
+        if self.sheds(&request, rested) {
+            return Box::pin(self.shed_http1(connection, &request, early, timer)).await;
+        }
         if self.options.engine == Engine::Pingora {
             let session = self.serve_session(connection, request, early, shutdown);
             return Box::pin(session).await;
@@ -468,17 +406,7 @@ where
             Outcome::Ended(ended) => ended,
             Outcome::Switched(tunnel) => tunnel.await,
         };
-        match ended {
-            Ended::Kept => {
-                connection.close();
-                Some(connection)
-            }
-            Ended::Closed => {
-                Shutdown::shutdown(&mut *connection).await;
-                None
-            }
-            Ended::Broken => None,
-        }
+        keep(connection, ended).await
     }
 
     /// Answers one request over HTTP/1.
@@ -503,6 +431,21 @@ where
                 Outcome::Ended(answered.await)
             }
         }
+    }
+}
+
+/// The connection, if another request may follow; else it is closed.
+async fn keep(mut connection: Box<Connection>, ended: Ended) -> Option<Box<Connection>> {
+    match ended {
+        Ended::Kept => {
+            connection.close();
+            Some(connection)
+        }
+        Ended::Closed => {
+            Shutdown::shutdown(&mut *connection).await;
+            None
+        }
+        Ended::Broken => None,
     }
 }
 

@@ -22,6 +22,7 @@ async fn what_waits_for_a_request_is_small() {
         http2_streams: 100,
         request_ids: RequestIds::default(),
         frames: None,
+        overload: None,
         engine: Engine::Direct,
     };
     let (handler, control) = (proxy.proxy(&conf), proxy.register_handler());
@@ -30,7 +31,7 @@ async fn what_waits_for_a_request_is_small() {
         control,
         options,
         proxy.connections(),
-        proxy.clients(),
+        (proxy.clients(), Arc::default()),
     ));
     let (transport, _client) = tokio::io::duplex(64);
     let (_stop, shutdown) = tokio::sync::watch::channel(false);

@@ -2,6 +2,8 @@
 //!
 //! Whatever is read passes through one buffer of the thread, and is written from there. What the other
 //! side does not take at once is kept, and nothing more is read for it until it has.
+//!
+//! A turn of the task moves 256 KiB at most: then the others of its thread are served.
 
 use std::cell::RefCell;
 use std::task::{Context, Poll, ready};
@@ -14,6 +16,12 @@ use super::rules::pace::Pace;
 use super::rules::timeouts::{Now, Phase, PhaseTimers, Progress};
 use super::upstream::{BUFFER, PIECE, Upstream};
 use crate::front::{CHUNK_HEAD, ClientLimit, Deadline, Downstream, Leash};
+
+/// How many bytes a turn of a task moves before it gives way to the others of its thread.
+pub(super) const TURN: u64 = 256 * 1024;
+
+/// How many of them may be the request's: the response has the rest for itself.
+const UPLOAD_TURN: u64 = TURN / 2;
 
 thread_local! {
     static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
@@ -38,6 +46,8 @@ pub(super) struct Pump<'x, D, U> {
     limits: ExchangeLimits,
     upload: Pace,
     download: Pace,
+    /// How many bytes had been moved when the turn began.
+    turn: u64,
 }
 
 impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
@@ -61,6 +71,7 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
             has_begun: false,
             timers: PhaseTimers::default(),
             taken: 0,
+            turn: 0,
         }
     }
 
@@ -73,6 +84,7 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         if self.abort.is_cut() {
             return Poll::Ready(Err(Failure::drained()));
         }
+        self.turn = self.responder.record.moved();
         let body = self.poll_upload(context)?;
         if self.poll_response(context)?.is_ready() {
             return Poll::Ready(Ok(()));
@@ -134,6 +146,15 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         self.responder.policy.options.limit_counts.count(limit);
     }
 
+    /// Whether so many bytes have been moved in this turn; if so, there will be another.
+    fn is_turn_over(&self, limit: u64, context: &Context<'_>) -> bool {
+        let is_over = self.responder.record.moved() - self.turn >= limit;
+        if is_over {
+            context.waker().wake_by_ref();
+        }
+        is_over
+    }
+
     /// Moves the request's body.
     fn poll_upload(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, Failure> {
         loop {
@@ -153,6 +174,9 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
             }
             if self.upstream.is_ended() || self.upstream.is_refused() {
                 return Ok(Poll::Ready(()));
+            }
+            if self.is_turn_over(UPLOAD_TURN, context) {
+                return Ok(Poll::Pending);
             }
             match with_buffer(|buffer| self.poll_piece(context, buffer)) {
                 Poll::Ready(read) => read?,
@@ -204,6 +228,9 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
                 Poll::Ready(taken) => taken?,
                 Poll::Pending => return Ok(Poll::Pending),
             }
+            if self.is_turn_over(TURN, context) {
+                return Ok(Poll::Pending);
+            }
             let (upstream, responder) = (&mut self.upstream, &mut self.responder);
             let read = with_buffer(|buffer| upstream.poll_receive(context, buffer, responder));
             match read {
@@ -222,3 +249,6 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

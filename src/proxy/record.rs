@@ -125,6 +125,11 @@ impl Record {
         }
     }
 
+    /// How many bytes of bodies, or of another protocol, have come from either side.
+    pub(super) fn moved(&self) -> u64 {
+        self.received + self.sent
+    }
+
     /// The client is answered with this status.
     pub(super) fn respond(&mut self, status: StatusCode) {
         self.status = Some(status);

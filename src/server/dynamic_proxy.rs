@@ -17,7 +17,7 @@ use crate::control::{
 };
 use crate::front::{
     ClientLimits, Clients, Connections, Engine, FrameLimits, Front, FrontOptions, HeadLimits,
-    Intake, Intakes,
+    Intake, Intakes, OverloadLimits, Shed,
 };
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
@@ -98,6 +98,12 @@ pub struct Options {
     pub intake_of: Vec<(SocketAddr, Intake)>,
     /// How many streams a client may have open at a time on one connection of HTTP/2; 100 by default.
     pub http2_streams: u32,
+    /// How long a request may wait until the proxy looks at it, before it counts as overloaded; 200 ms by
+    /// default. `None` sheds no requests.
+    pub overload_target: Option<Duration>,
+    /// For how long requests have to have waited for longer before the first is answered with 503; 100 ms
+    /// by default.
+    pub overload_interval: Duration,
     /// What carries proxied requests; by default the proxy's own exchange.
     pub engine: Engine,
     /// What clients of the traffic may take.
@@ -139,6 +145,8 @@ impl Default for Options {
             intake: Intake::default(),
             intake_of: Vec::new(),
             http2_streams: 100,
+            overload_target: Some(Duration::from_millis(200)),
+            overload_interval: Duration::from_millis(100),
             engine: Engine::Direct,
             clients: ClientLimits::default(),
             websocket_frame_limit: None,
@@ -155,6 +163,7 @@ pub struct DynamicProxy {
     registry: Arc<Registry>,
     connections: Arc<Connections>,
     clients: Arc<Clients>,
+    shed: Arc<Shed>,
     acme: Option<Arc<Acme>>,
     options: Arc<Options>,
     callers: Arc<Callers>,
@@ -211,6 +220,7 @@ impl DynamicProxy {
             acme,
             connections,
             clients: Arc::new(Clients::new(options.clients.clone(), limit_counts)),
+            shed: Arc::default(),
             options: Arc::new(options),
             started: Instant::now(),
             on_proxy_error: None,
@@ -302,14 +312,18 @@ impl DynamicProxy {
     /// The whole proxy as a Pingora service: add listeners to it (`add_tcp`) and it to a server.
     #[must_use]
     pub fn service(&self, conf: &Arc<ServerConf>) -> TrafficService {
-        let front = Front::new(
+        Service::new("traffic".to_owned(), self.front(conf))
+    }
+
+    /// The front of the traffic.
+    pub(super) fn front(&self, conf: &Arc<ServerConf>) -> Front<Proxy, Bridge> {
+        Front::new(
             self.proxy(conf),
             self.register_handler(),
             self.front_options(),
             self.connections(),
-            self.clients(),
-        );
-        Service::new("traffic".to_owned(), front)
+            (self.clients(), Arc::clone(&self.shed)),
+        )
     }
 
     /// The whole control API as a Pingora service: add listeners to it and it to a server. Who is
@@ -331,6 +345,8 @@ impl DynamicProxy {
             intakes: Intakes::default(),
             // What is not proxied needs no other engine.
             engine: Engine::Direct,
+            // An operator always gets in.
+            overload: None,
             ..self.front_options()
         };
         let limits = self.clients.limits().for_control();
@@ -355,6 +371,10 @@ impl DynamicProxy {
             engine: options.engine,
             request_ids: options.gateway.request_ids.clone(),
             frames: self.frame_limits(),
+            overload: options.overload_target.map(|target| OverloadLimits {
+                target,
+                interval: options.overload_interval,
+            }),
         }
     }
 
@@ -425,6 +445,7 @@ impl DynamicProxy {
             on_register_error: self.on_register_error.clone(),
             started: self.started,
             clients: self.clients(),
+            shed: Arc::clone(&self.shed),
         })
     }
 

@@ -10,9 +10,10 @@ use std::os::fd::OwnedFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-/// How many connections may wait to be accepted, as Pingora has it; the kernel caps it at
-/// `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
+/// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`. With more, an
+/// overloaded proxy would come to each of them only seconds after its request; a client whose connection
+/// finds no place tries again after a second by itself.
+const BACKLOG: i32 = 1024;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, Error)]

@@ -25,6 +25,7 @@ use pingora_core::listeners::ListenerConfig;
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server as PingoraServer};
+use pingora_core::services::listening::Service;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -33,7 +34,7 @@ pub use dynamic_proxy::{DynamicProxy, Options};
 pub use listener::BindError;
 use listener::BoundListener;
 pub use service::{ControlService, TrafficService};
-use service::{ControlWorker, SocketFiles, Sockets, TrafficWorker, Worker};
+use service::{ControlWorker, Entrance, SocketFiles, Sockets, TrafficWorker, Worker};
 use signals::Signals;
 use traffic::Traffic;
 
@@ -41,7 +42,7 @@ use crate::config::{Config, ConfigError};
 pub use crate::control::{
     AllowedUser, NewToken, NewTokenError, TokenFileError, Tokens, TokensError,
 };
-use crate::front::FAREWELL;
+use crate::front::{Balance, FAREWELL};
 pub use crate::front::{ClientLimit, ClientLimits, Clients, LimitCounts};
 pub use crate::front::{Engine, HttpsRedirect, Intake, RequestIds, TlsClient};
 use crate::registry::store::StoreError;
@@ -315,9 +316,16 @@ fn workers(
     }
     conf.upstream_keepalive_pool_size = pool_size(conf.upstream_keepalive_pool_size, count);
     let conf = Arc::new(conf);
+    let balance = Balance::new(count);
     (0..count)
-        .map(|_index| {
-            let mut service = proxy.service(&conf);
+        .map(|index| {
+            let mut front = proxy.front(&conf);
+            if count > 1 {
+                front = front.seated(balance.seat(index));
+            }
+            let front = Arc::new(front);
+            let entrance = Entrance(Arc::clone(&front));
+            let mut service = Service::new("traffic".to_owned(), entrance);
             service.threads = Some(conf.threads);
             for address in addresses {
                 let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
@@ -334,6 +342,7 @@ fn workers(
                 sockets,
                 stop: stop.clone(),
                 on_started: None,
+                settle: Some(Box::new(move |shutdown| front.settle(shutdown))),
             })
         })
         .collect()
@@ -380,6 +389,7 @@ fn control_worker(
             sockets: Sockets::Inherited(wanted, Arc::clone(files)),
             stop: stop.clone(),
             on_started: None,
+            settle: None,
         });
     }
     files
@@ -397,6 +407,7 @@ fn control_worker(
                 info!("{title} on {shown}");
             }
         })),
+        settle: None,
     })
 }
 

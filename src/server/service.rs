@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use log::{debug, error, info};
 use parking_lot::Mutex;
 use pingora_core::apps::ServerApp;
+use pingora_core::protocols::Stream;
 use pingora_core::server::{Fds, ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use pingora_core::services::{Service as Serve, ServiceReadyNotifier, ServiceWithDependents};
@@ -31,7 +32,25 @@ pub type TrafficService = Service<Front<Proxy, Bridge>>;
 pub type ControlService = Service<Front<ControlOnly, Bridge>>;
 
 /// A worker of the traffic.
-pub(super) type TrafficWorker = Worker<Front<Proxy, Bridge>>;
+pub(super) type TrafficWorker = Worker<Entrance>;
+
+/// The front of a worker, which other workers know as well.
+pub(super) struct Entrance(pub(super) Arc<Front<Proxy, Bridge>>);
+
+#[async_trait]
+impl ServerApp for Entrance {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        self.0.process_new(stream, shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.0.cleanup().await;
+    }
+}
 
 /// The worker of the control API.
 pub(super) type ControlWorker = Worker<Front<ControlOnly, Bridge>>;
@@ -49,7 +68,12 @@ pub(super) struct Worker<A> {
     pub(super) stop: watch::Sender<bool>,
     /// Run once, when connections are accepted.
     pub(super) on_started: Option<Started>,
+    /// Called once in the worker's runtime, before connections are accepted.
+    pub(super) settle: Option<Settle>,
 }
+
+/// Makes a worker known to the others; it is told when the server stops.
+pub(super) type Settle = Box<dyn FnOnce(ShutdownWatch) + Send + Sync>;
 
 /// What is left to do when the first worker accepts connections.
 pub(super) type Started = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
@@ -175,6 +199,9 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Worker<A> {
         let own = watch::Sender::new(false);
         let stop = own.subscribe();
         tokio::spawn(pass_on(self.stop.subscribe(), own));
+        if let Some(settle) = self.settle.take() {
+            settle(stop.clone());
+        }
         Serve::start_service(&mut self.service, table, stop, listeners_per_fd).await;
     }
 

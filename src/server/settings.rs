@@ -86,6 +86,8 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         clients: client_limits(config),
         websocket_frame_limit: config.limits.websocket_frame,
         websocket_message_limit: config.limits.websocket_message,
+        overload_target: config.overload.target,
+        overload_interval: config.overload.interval,
         engine: match config.engine {
             config::Engine::Direct => Engine::Direct,
             config::Engine::Pingora => Engine::Pingora,

@@ -53,6 +53,7 @@ async fn listening(pipe: usize, kind: &'static str) -> Fixture {
         http2_streams: 100,
         request_ids: RequestIds::default(),
         frames: None,
+        overload: None,
     };
     let connections = Arc::<Connections>::default();
     let front = Front::of_control(

@@ -18,6 +18,7 @@ mod streams;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use log::debug;
@@ -158,6 +159,7 @@ where
             request,
             downstream: Http2::new(incoming.body, incoming.reply, self.proxy.id_field()),
             refusal,
+            read: Instant::now(),
         }
     }
 
@@ -165,6 +167,9 @@ where
     async fn answer_stream(self: Arc<Self>, stream: RequestStream, in_use: InUse) {
         if stream.refusal.is_some() {
             return Box::pin(self.refuse_stream(stream)).await;
+        }
+        if self.sheds_stream(&stream.request, stream.read) {
+            return Box::pin(self.shed_stream(stream)).await;
         }
         let RequestStream {
             request,
@@ -190,12 +195,18 @@ where
         }
     }
 
+    /// Answers a request that is shed.
+    async fn shed_stream(&self, mut stream: RequestStream) {
+        self.shed(&stream.request, &mut stream.downstream).await;
+    }
+
     /// Refuses a request whose head is not one to serve.
     async fn refuse_stream(&self, stream: RequestStream) {
         let RequestStream {
             request,
             mut downstream,
             refusal: Some(refusal),
+            ..
         } = stream
         else {
             return;
@@ -220,6 +231,8 @@ struct RequestStream {
     downstream: Http2,
     /// Why it is refused, if it is.
     refusal: Option<Refusal>,
+    /// When it was read.
+    read: Instant,
 }
 
 impl RequestStream {

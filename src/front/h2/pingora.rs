@@ -69,8 +69,11 @@ where
                     let front = Arc::clone(self);
                     let (in_use, counted) = client.begin();
                     let refusal = counted.err().map(|_limit| too_many_streams());
+                    let read = Instant::now().into_std();
                     tokio::spawn(Box::pin(async move {
-                        front.answer_session(*session, &in_use, refusal).await;
+                        front
+                            .answer_session(*session, &in_use, (refusal, read))
+                            .await;
                     }));
                     if client.ticket.is_at_limit() {
                         // This one is still served, and nothing more is to come.
@@ -143,7 +146,7 @@ where
         &self,
         mut session: HttpSession,
         in_use: &InUse,
-        refusal: Option<Refusal>,
+        (refusal, read): (Option<Refusal>, std::time::Instant),
     ) {
         let client = in_use.client();
         let head = session.req_header();
@@ -160,6 +163,9 @@ where
                 debug!("a refused client left before it read why: {error}");
             }
             return;
+        }
+        if self.sheds_stream(&request, read) {
+            return self.shed_session(&mut session, &request).await;
         }
         let is_control = self.proxy.is_control(&request);
         let leash = self.connections.leash(leash::task_waker().await);
@@ -203,22 +209,42 @@ where
         } else {
             Reply::with_body(refusal, (self.body)(refusal, value(ACCEPT)))
         };
-        let (status, fields, body) = self.named(reply, refusal, peer).into_parts();
-        let mut head = ResponseHeader::build(status, Some(fields.len() + 1))?;
-        for (name, value) in &fields {
-            head.append_header(name.clone(), value.clone())?;
-        }
-        let Some(body) = body else {
-            return session.write_response_header(Box::new(head), true);
-        };
-        head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
-        session.write_response_header(Box::new(head), is_head)?;
-        if !is_head {
-            session.write_timeout = Some(LINGER);
-            session.write_body(body, true).await?;
-        }
-        Ok(())
+        let reply = self.named(reply, refusal, peer);
+        send(session, reply, is_head).await
     }
+
+    /// Answers a request that is shed.
+    async fn shed_session(&self, session: &mut HttpSession, request: &Request) {
+        let ids = &self.options.request_ids;
+        let id = ids.of(request);
+        let mut reply = self.overload.reply(request).clone();
+        if let Ok(value) = HeaderValue::from_bytes(id.as_bytes()) {
+            reply.fields_mut().insert(ids.field.clone(), value);
+        }
+        let is_head = *request.method() == Method::HEAD;
+        if let Err(error) = send(session, reply, is_head).await {
+            debug!("a client left before it read that its request is shed: {error} [{id}]");
+        }
+    }
+}
+
+/// Writes a reply of the proxy's own.
+async fn send(session: &mut HttpSession, reply: Reply, is_head: bool) -> Result<()> {
+    let (status, fields, body) = reply.into_parts();
+    let mut head = ResponseHeader::build(status, Some(fields.len() + 1))?;
+    for (name, value) in &fields {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    let Some(body) = body else {
+        return session.write_response_header(Box::new(head), true);
+    };
+    head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+    session.write_response_header(Box::new(head), is_head)?;
+    if !is_head {
+        session.write_timeout = Some(LINGER);
+        session.write_body(body, true).await?;
+    }
+    Ok(())
 }
 
 /// Says farewell, and waits for a moment until it is sent.
