@@ -54,7 +54,7 @@ impl ClientLimits {
         let connections = (self.connections_per_client / 8).max(64);
         Self {
             connections,
-            connections_per_client: connections,
+            connections_per_client: usize::MAX,
             reserved: 0,
             new_connections_per_second: None,
             requests_per_connection: None,
