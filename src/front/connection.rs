@@ -9,6 +9,8 @@
 //! for its first byte, and how long it may pause between two.
 
 use std::cell::RefCell;
+mod cut;
+
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -17,7 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use log::debug;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -28,7 +29,7 @@ use super::framing::Framing;
 use super::gate::Gate;
 use super::greeting::Greeting;
 use super::intake::Manner;
-use super::leash::{Drained, Leash};
+use super::leash::Leash;
 use super::patience::Patience;
 use super::wait::Wait;
 use super::websocket::{FrameLimits, WebSocket};
@@ -340,22 +341,6 @@ impl Connection {
         self.websocket.as_mut()?.note_read(bytes)
     }
 
-    /// Ends a WebSocket whose client has sent too much at a time: what came before is still handed out.
-    #[cold]
-    fn cut_at(
-        &mut self,
-        (start, end): (usize, usize),
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.leash.cut_any();
-        buffer.set_filled(end);
-        if end == start {
-            return self.poll_cut_read(context, buffer);
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// Remembers what went to the client.
     fn note_write<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>, written: usize) {
         self.unflushed = true;
@@ -371,63 +356,6 @@ impl Connection {
                 websocket.note_write(own);
                 left -= own.len();
             }
-        }
-    }
-
-    /// What a read or a write meets once the exchange is cut, unless it is a WebSocket that can part
-    /// in good order.
-    ///
-    /// Before the answer has begun, this is said once: the proxy's own answer comes then.
-    #[cold]
-    fn drained(&mut self) -> io::Error {
-        if !self.begun {
-            self.leash.release();
-        }
-        Drained.into()
-    }
-
-    /// The WebSocket with its transport, if it can part in good order.
-    fn parting(&mut self) -> Option<(&mut WebSocket, &mut Stream)> {
-        let websocket = self.websocket.as_deref_mut()?;
-        // What the client has sent ahead may end within a frame.
-        let can_part = websocket.can_part() && self.ahead.is_empty();
-        (can_part || websocket.is_parting()).then_some((websocket, &mut self.transport))
-    }
-
-    /// Waits for the last words of a WebSocket whose origin has closed before its client.
-    pub(super) async fn part(&mut self) {
-        let Some(websocket) = &mut self.websocket else {
-            return;
-        };
-        let transport = &mut self.transport;
-        let parted =
-            std::future::poll_fn(|context| websocket.poll_last_words(transport, context)).await;
-        if let Err(error) = parted {
-            debug!("a client left before it said its farewell: {error}");
-        }
-    }
-
-    #[cold]
-    fn poll_cut_read(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.parting() {
-            Some((websocket, transport)) => websocket.poll_read(transport, context, buffer),
-            None => Poll::Ready(Err(self.drained())),
-        }
-    }
-
-    #[cold]
-    fn poll_cut_write(
-        &mut self,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.parting() {
-            Some((websocket, transport)) => websocket.poll_write(transport, context, bytes),
-            None => Poll::Ready(Err(self.drained())),
         }
     }
 }

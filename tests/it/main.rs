@@ -83,6 +83,7 @@ mod request_ids;
 mod response_heads;
 mod routing;
 mod run_command;
+mod security_policy;
 mod smoke;
 mod starting;
 mod stopping;

@@ -12,7 +12,7 @@ use crate::support::{Client, Origin, Response, TestProxy, eventually, in_time, r
 
 /// The target, and how long requests wait that have waited for too long.
 const TARGET: Duration = Duration::from_millis(500);
-const TOO_LONG: Duration = Duration::from_millis(1000);
+const TOO_LONG: Duration = Duration::from_secs(1);
 
 /// The first request that has waited is shed.
 const AT_ONCE: &str = "http2:\n  cleartext: true\noverload:\n  target: 500ms\n  interval: 0s";

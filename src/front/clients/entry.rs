@@ -49,7 +49,7 @@ impl Entry {
         let (second, step) = (Duration::from_secs(1), Duration::from_secs(1) / rate.get());
         let mut next = self.next.lock();
         let due = next.map_or(now, |next| next.max(now));
-        if due > now + (second - step) {
+        if due + step > now + second {
             return false;
         }
         *next = Some(due + step);
@@ -99,8 +99,8 @@ mod tests {
         assert!(entry.is_needed(start));
         assert_eq!(passed(start + Duration::from_millis(100), 5), 1);
         assert_eq!(passed(start + Duration::from_millis(600), 30), 5);
-        assert_eq!(passed(start + Duration::from_secs(60), 30), 10);
-        assert!(!entry.is_needed(start + Duration::from_secs(120)));
+        assert_eq!(passed(start + Duration::from_mins(1), 30), 10);
+        assert!(!entry.is_needed(start + Duration::from_mins(2)));
     }
 
     #[test]

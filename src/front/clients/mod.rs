@@ -316,9 +316,12 @@ impl Ticket {
 
     /// Returns once the connection is to make room for another, before its first request.
     pub(crate) async fn evicted(&self) {
-        std::future::poll_fn(|context| match self.is_evicted(context.waker()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        std::future::poll_fn(|context| {
+            if self.is_evicted(context.waker()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
