@@ -19,7 +19,7 @@ fn every_test_that_the_threat_model_names_exists() {
             let is_case = crate::matrix::names().contains(&name);
             let module = format!("{name}::");
             let is_test = |test: &&str| **test == *name || test.starts_with(&module);
-            assert!(is_case || tests.iter().any(|test| is_test(test)), "{name}");
+            assert!(is_case || tests.iter().any(is_test), "{name}");
             count += 1;
         }
     }

@@ -147,7 +147,7 @@ impl ResponseReader {
     ) -> Result<Option<usize>, Failure> {
         match self.parse_head(bytes, sink) {
             // Where the body ends is not to be guessed (RFC 9112, 6.3).
-            Err(Malformed::Value) if bytes.split(|byte| *byte == b'\n').any(is_odd_framing) => {
+            Err(Malformed::Value) if lines_of_head(bytes).any(is_odd_framing) => {
                 Err(Failure::invalid(ResponseError::NotHttp))
             }
             Err(Malformed::Value) => {
@@ -238,6 +238,15 @@ enum Malformed {
     /// A value has a character that it may not have.
     Value,
     Syntax,
+}
+
+/// The lines of the head at the beginning of `bytes`, behind which more may have come.
+fn lines_of_head(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_empty = |line: &&[u8]| matches!(*line, b"" | b"\r");
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines
+        .skip_while(is_empty)
+        .take_while(move |line| !is_empty(line))
 }
 
 /// Whether a line of a head says where the body ends, with a control character in it.
