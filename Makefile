@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz fuzz-api bench bench-quick bench-parts bench-ready bench-cores guard guard-accept check
+.PHONY: help build run test fuzz fuzz-api bench bench-quick bench-parts bench-ready bench-cores overload guard guard-accept check
 
 CARGO ?= cargo
 # The folder that cargo builds into.
@@ -82,6 +82,12 @@ bench-cores: ## Measure what a second core brings, beside nginx
 	@scripts/prerequisites build bench
 	$(CARGO) build --release --locked
 	@PATH="$$PATH:/usr/sbin" scripts/two-cores $(TARGET)/release/dynamic-reverse-proxy
+
+overload: ## Offer four times what a quarter of a core sustains (ARGS='--mode kept --seconds 20')
+	@scripts/prerequisites build
+	$(CARGO) build --release --locked
+	@install -D $(TARGET)/release/dynamic-reverse-proxy $(BENCH)/dynamic-reverse-proxy
+	$(CARGO) bench --locked --bench overload -- --proxy $(BENCH)/dynamic-reverse-proxy $(ARGS)
 
 guard: GUARD := --check
 guard: ## Count the instructions of requests, and fail where they differ from benches/guard/figures.yaml

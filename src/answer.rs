@@ -85,7 +85,9 @@ impl Refusal {
         }
     }
 
-    fn html(&self) -> Body {
+    /// The body as HTML.
+    #[must_use]
+    pub(crate) fn html(&self) -> Body {
         let reason = self.status.canonical_reason().unwrap_or("Error");
         let text = format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -127,6 +129,11 @@ pub struct Body {
     pub content_type: &'static str,
     /// The text.
     pub bytes: Bytes,
+}
+
+/// Whether a client that sends this `Accept` field prefers HTML to JSON.
+pub(crate) fn prefers_html(accept: &[u8]) -> bool {
+    Format::preferred(accept) == Format::Html
 }
 
 /// The two formats, of which JSON is the one for whoever does not say.

@@ -45,7 +45,9 @@ impl Proxy {
         };
         let conf = format!(
             "listen: ['127.0.0.1:0']\nthreads: 2\nstore: {store}\n\
-             control: {{listen: 'unix:{path}/control'}}\n"
+             control: {{listen: 'unix:{path}/control'}}\n\
+             limits: {{routes: 2000000, routes_per_owner: 2000000, instances: 2000000,\n\
+             \x20 instances_per_owner: 2000000, route_memory: 8GiB}}\n"
         );
         fs::write(folder.path().join("conf.yaml"), conf)?;
         let (child, port) = launch(&folder)?;

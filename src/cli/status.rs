@@ -32,6 +32,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), CliError> {
         ("routes", status.routes.to_string()),
         ("draining", status.draining.to_string()),
         ("store", status.store),
+        ("shed", status.shed.to_string()),
     ];
     output::table(
         &[("", Align::Left), ("", Align::Left)],

@@ -114,6 +114,9 @@ pub(super) struct Status {
     /// Routes with instances that drain.
     pub(super) draining: u64,
     pub(super) store: String,
+    /// Requests that were shed; an older proxy does not say.
+    #[serde(default)]
+    pub(super) shed: u64,
     pub(super) uptime: String,
 }
 

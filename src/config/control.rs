@@ -19,13 +19,23 @@ use super::{duration, size, text};
 /// The longest path of a Unix socket (`sun_path` of Linux, less its closing zero).
 const LONGEST_PATH: usize = 107;
 
-/// An address of the control API.
+/// An address of the control API, or of registrations alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ControlListen {
     /// A TCP address; port 0 is any free port.
     Tcp(SocketAddr),
     /// A Unix socket, by its absolute path.
     Unix(PathBuf),
+}
+
+impl ControlListen {
+    /// Its address, if it is TCP.
+    pub(super) fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// `control`: the control API.
@@ -213,7 +223,7 @@ fn is_any_port(address: &ControlListen) -> bool {
 }
 
 /// An address, a list of them, or `off`.
-fn addresses<'de, D>(
+pub(super) fn addresses<'de, D>(
     deserializer: D,
 ) -> Result<Option<Result<Vec<ControlListen>, String>>, D::Error>
 where

@@ -14,9 +14,10 @@ use super::control::ControlKeys;
 use super::listen::{Entry, ListenKeys};
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
+use super::registration::RegistrationKeys;
 use super::section::{
-    Engine, Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets,
-    Timeouts, networks,
+    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
+    networks,
 };
 use super::store::{StoreKeys, given_path};
 use super::tls::TlsKeys;
@@ -85,7 +86,7 @@ pub(super) struct File {
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) routing: Routing,
     #[serde(deserialize_with = "text::or_blank")]
-    pub(super) registration: Registration,
+    pub(super) registration: RegistrationKeys,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) targets: Targets,
     #[serde(deserialize_with = "text::or_blank")]
@@ -110,6 +111,8 @@ pub(super) struct File {
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) limits: Limits,
     #[serde(deserialize_with = "text::or_blank")]
+    pub(super) overload: Overload,
+    #[serde(deserialize_with = "text::or_blank")]
     pub(super) errors: Errors,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) request_id: RequestId,
@@ -126,7 +129,7 @@ impl Default for File {
             log: "info".to_owned(),
             shutdown_grace: Duration::from_secs(30),
             routing: Routing::default(),
-            registration: Registration::default(),
+            registration: RegistrationKeys::default(),
             targets: Targets::default(),
             control: ControlKeys::default(),
             tls: TlsKeys::default(),
@@ -139,6 +142,7 @@ impl Default for File {
             routes: Vec::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            overload: Overload::default(),
             errors: Errors::default(),
             request_id: RequestId::default(),
         })

@@ -9,18 +9,19 @@ use super::acme::{AcmeEab, AcmeKeys};
 use super::control::ControlKeys;
 use super::file::{File, Route};
 use super::listen::ListenKeys;
+use super::registration::RegistrationKeys;
 use super::section::{
-    Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, Targets, Timeouts,
+    Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
 };
 use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};
 
 /// Every map of the file: its path (empty for the top level) and its keys.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 22] {
+pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 23] {
     [
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
-        ("registration", keys::<Registration>()),
+        ("registration", keys::<RegistrationKeys>()),
         ("control", keys::<ControlKeys>()),
         ("store", &["embedded"]),
         ("store.embedded", keys::<EmbeddedKeys>()),
@@ -30,6 +31,7 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 22] {
         ("proxy_protocol", keys::<ProxyProtocol>()),
         ("http2", keys::<Http2>()),
         ("limits", keys::<Limits>()),
+        ("overload", keys::<Overload>()),
         ("errors", keys::<Errors>()),
         ("request_id", keys::<RequestId>()),
         ("tls", keys::<TlsKeys>()),

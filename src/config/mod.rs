@@ -31,6 +31,7 @@ mod network;
 mod number;
 mod outline;
 mod pingora;
+mod registration;
 mod rules;
 mod section;
 mod size;
@@ -39,6 +40,7 @@ mod store;
 mod tests;
 mod text;
 mod tls;
+mod user;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -57,12 +59,14 @@ pub use self::error::{ConfigError, Hint, Located, Place};
 pub use self::listen::{HttpsRedirect, Listen};
 pub use self::network::AllowedTarget;
 pub use self::pingora::PingoraConf;
+pub use self::registration::{Registration, UnknownFields};
 pub use self::section::{
-    Engine, Errors, Http2, Limits, ProxyProtocol, Registration, RequestId, Routing, StaticRoute,
-    TargetTls, Targets, Timeouts, UnknownFields,
+    Count, Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, StaticRoute,
+    TargetTls, Targets, Timeouts,
 };
 pub use self::store::Store;
 pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsListen, TlsVersion};
+pub use self::user::User;
 
 use self::file::File;
 use self::listen::{Entry, General};
@@ -119,6 +123,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `limits`: how large a request's head may be.
     pub limits: Limits,
+    /// `overload`: when requests are shed.
+    pub overload: Overload,
     /// `errors`: the statuses of the proxy's own answers.
     pub errors: Errors,
     /// `request_id`: the field that names a request.
@@ -186,6 +192,7 @@ impl Config {
         let user = config.server.user.as_deref();
         control::check(&config.control, &config.listen, user, variable, &source)?;
         tls::check(&config.tls, &config.listen, &config.control, &source)?;
+        registration::check(&config, &source)?;
         acme::check(&config, &source)?;
         rules::check_tokens(&config, &source)?;
         rules::check_pingora(config.server.clone(), &source)?;
@@ -220,7 +227,7 @@ impl Config {
             log: file.log,
             shutdown_grace: file.shutdown_grace,
             routing: file.routing,
-            registration: file.registration,
+            registration: file.registration.resolve(),
             targets: file.targets,
             trusted_proxies: file.trusted_proxies,
             proxy_protocol: file.proxy_protocol,
@@ -232,6 +239,7 @@ impl Config {
                 .collect(),
             timeouts: file.timeouts,
             limits: file.limits,
+            overload: file.overload,
             errors: file.errors,
             request_id: file.request_id,
         }

@@ -1,12 +1,13 @@
 //! Whole numbers within bounds: ports, statuses, counts.
 
 use std::fmt::Display;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
+use super::section::Count;
 use super::text;
 
 /// A port to listen on; 0 is any free one.
@@ -42,11 +43,46 @@ pub(super) fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize
     })
 }
 
+/// A limit on what there may be.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    text::parse_with(deserializer, |text| {
+        within(text, "a limit", 1..=1_000_000_000)
+    })
+}
+
 /// How many streams of HTTP/2 may be open at a time.
 pub(super) fn streams<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     text::parse_with(deserializer, |text| {
         within(text, "a number of streams", 1..=10_000)
     })
+}
+
+/// A number above zero, or none, written `off`.
+pub(super) fn or_off<'de, D>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    text::parse_with(deserializer, |text| match text {
+        "off" => Ok(None),
+        text => above_zero(text, "off for no limit").map(Some),
+    })
+}
+
+/// The same, or `auto`.
+pub(super) fn auto_or_off<'de, D>(deserializer: D) -> Result<Count, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    text::parse_with(deserializer, |text| match text {
+        "auto" => Ok(Count::Auto),
+        "off" => Ok(Count::Off),
+        text => above_zero(text, "auto, or off for no limit").map(Count::Most),
+    })
+}
+
+fn above_zero(text: &str, others: &str) -> Result<NonZeroU32, String> {
+    let range = NonZeroU32::MIN..=NonZeroU32::MAX;
+    within(text, "a number", range).map_err(|problem| format!("{problem}, {others}"))
 }
 
 /// A number of seconds above zero, or none.

@@ -62,14 +62,17 @@ pub(super) use with_pingora_keys;
 pub struct PingoraConf(pub ServerConf);
 
 impl Default for PingoraConf {
-    /// Pingora's defaults but for three: a thread for each core; no work stealing, which costs more CPU
-    /// for each request than it saves; and room for the idle connections of many routes, since a request
-    /// whose route has none has to wait for a new one, and to pay for it (benches/README.md).
+    /// Pingora's defaults but for four: a thread for each core; no work stealing, which costs more CPU
+    /// for each request than it saves; room for the idle connections of many routes, since a request
+    /// whose route has none has to wait for a new one, and to pay for it (benches/README.md); and Tokio's
+    /// timers for timeouts of a second or more, since Pingora's are a thread that wakes every 10 ms for
+    /// good once it has been used.
     fn default() -> Self {
         Self(ServerConf {
             threads: thread::available_parallelism().map_or(1, usize::from),
             work_stealing: false,
             upstream_keepalive_pool_size: 1024,
+            fast_timeout_to_tokio_threshold_seconds: Some(0),
             ..ServerConf::default()
         })
     }

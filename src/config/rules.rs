@@ -9,7 +9,7 @@ use super::file::File;
 use super::number;
 use super::outline::Source;
 use super::pingora::PingoraConf;
-use super::{Config, control, listen, store, tls};
+use super::{Config, control, listen, registration, store, tls};
 
 /// The largest head that Pingora reads.
 const LARGEST_HEAD: usize = 1024 * 1024;
@@ -43,6 +43,7 @@ pub(super) fn check(file: &File, source: &Source<'_>) -> Result<(), ConfigError>
     )?;
     check_limits(file, source)?;
     check_listen(file, source)?;
+    registration::check_keys(&file.registration, source)?;
     control::check_keys(&file.control, source)?;
     store::check_keys(&file.store, source)?;
     tls::check_keys(&file.tls, source)?;

@@ -1,5 +1,6 @@
 //! The sections of the configuration. Each is checked while it is read: once it exists, it holds.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,51 +18,6 @@ use super::{Located, duration, number, size, text};
 pub struct Routing {
     /// Whether prefixes are compared with regard to ASCII case. Default: false.
     pub case_sensitive: bool,
-}
-
-/// `registration`: how apps register.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Registration {
-    /// Whether apps can register at all. Default: true.
-    pub enabled: bool,
-    /// The path that takes registrations: whole segments, without a trailing slash. Default:
-    /// `/register`.
-    #[serde(deserialize_with = "path")]
-    pub path: String,
-    /// Whether a registration needs a token of `control.tokens`. Default: false.
-    pub require_token: bool,
-    /// What becomes of a field that the contract does not know. Default: refuse.
-    pub unknown_fields: UnknownFields,
-    /// The longest body, in bytes. Default: 64 KiB.
-    #[serde(deserialize_with = "size::positive")]
-    pub body_limit: usize,
-    /// How long the whole body may take to arrive. Default: 10 s.
-    #[serde(deserialize_with = "duration::positive")]
-    pub body_timeout: Duration,
-}
-
-impl Default for Registration {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            path: "/register".to_owned(),
-            require_token: false,
-            unknown_fields: UnknownFields::Refuse,
-            body_limit: 64 * 1024,
-            body_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// What becomes of an unknown field in a registration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UnknownFields {
-    /// The registration is refused.
-    Refuse,
-    /// The field is ignored, as the original does.
-    Ignore,
 }
 
 /// `engine`: what carries proxied requests.
@@ -123,11 +79,12 @@ pub struct Timeouts {
     /// For a client to send the whole head of a request. Default: 10 s.
     #[serde(deserialize_with = "duration::positive")]
     pub head: Duration,
-    /// For what comes before a connection's first request: PROXY protocol, TLS, the preface of
-    /// HTTP/2. Default: 10 s.
+    /// For what comes before a connection's first request (PROXY protocol, TLS, the preface of HTTP/2), and
+    /// then for that request to begin. Default: 10 s.
     #[serde(deserialize_with = "duration::positive")]
     pub handshake: Duration,
-    /// Between two requests on a client's connection. Default: 60 s.
+    /// Between two requests on a client's connection. Default: 75 s, more than the 60 s for which load
+    /// balancers keep theirs, so that it is the balancer that ends them.
     #[serde(deserialize_with = "duration::or_off")]
     pub idle: Option<Duration>,
     /// For which a target's connection is kept for reuse. Default: 60 s.
@@ -154,7 +111,7 @@ impl Default for Timeouts {
             websocket_idle: None,
             head: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
-            idle: minute,
+            idle: Some(Duration::from_secs(75)),
             upstream_idle: minute,
             grpc_deadline: Duration::from_hours(1),
             client_body: minute,
@@ -163,7 +120,8 @@ impl Default for Timeouts {
     }
 }
 
-/// `limits`: how large a request's head may be.
+/// `limits`: how large a request may be, what one client may take, and how much the table may hold. A client is
+/// an IPv4 address, or a network of IPv6 (/64).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -176,14 +134,113 @@ pub struct Limits {
     /// The number of header fields, 1 to 200. Default: 100.
     #[serde(deserialize_with = "number::fields")]
     pub fields: usize,
+    /// The body, in bytes. Default: off.
+    #[serde(deserialize_with = "size::or_off")]
+    pub body: Option<u64>,
+    /// How many connections may be open in all. Default: three quarters of the descriptors.
+    #[serde(deserialize_with = "number::auto_or_off")]
+    pub connections: Count,
+    /// How many of one client may be. Default: half of the descriptors.
+    #[serde(deserialize_with = "number::auto_or_off")]
+    pub connections_per_client: Count,
+    /// How many new connections one client may open in a second, on average and at once. Default: off.
+    #[serde(deserialize_with = "number::or_off")]
+    pub new_connections_per_second: Option<NonZeroU32>,
+    /// How many requests a connection serves before it is closed in order. Default: off.
+    #[serde(deserialize_with = "number::or_off")]
+    pub requests_per_connection: Option<NonZeroU32>,
+    /// How many requests of HTTP/2 one client may have in progress at a time, on all of its connections.
+    /// Default: an eighth of the descriptors.
+    #[serde(deserialize_with = "number::auto_or_off")]
+    pub streams_per_client: Count,
+    /// How many bytes of a body a client has to send in a second, while it is waited for. Default: 128.
+    #[serde(deserialize_with = "number::or_off")]
+    pub upload_rate: Option<NonZeroU32>,
+    /// How many bytes of a response a client has to take in a second, while it is waited for. Default: 128.
+    #[serde(deserialize_with = "number::or_off")]
+    pub download_rate: Option<NonZeroU32>,
+    /// A frame of a WebSocket from a client, in bytes. Default: off.
+    #[serde(deserialize_with = "size::or_off")]
+    pub websocket_frame: Option<u64>,
+    /// A message of a WebSocket from a client, in bytes. Default: off.
+    #[serde(deserialize_with = "size::or_off")]
+    pub websocket_message: Option<u64>,
+    /// The most routes. Default: 131072.
+    #[serde(deserialize_with = "number::count")]
+    pub routes: usize,
+    /// The most routes of one owner; those without one are together one owner's. Default: 114688.
+    #[serde(deserialize_with = "number::count")]
+    pub routes_per_owner: usize,
+    /// The most instances of all routes. Default: 196608.
+    #[serde(deserialize_with = "number::count")]
+    pub instances: usize,
+    /// The most instances of one owner. Default: 163840.
+    #[serde(deserialize_with = "number::count")]
+    pub instances_per_owner: usize,
+    /// The most request hosts that one registration names. Default: 1000.
+    #[serde(deserialize_with = "number::count")]
+    pub hosts_per_registration: usize,
+    /// The memory that routes may take, in bytes, by an estimate from above. Default: 160 MiB.
+    #[serde(deserialize_with = "size::positive")]
+    pub route_memory: usize,
+}
+
+/// A number that follows from how many descriptors the process may have, unless it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// By the descriptors.
+    Auto,
+    /// No limit.
+    Off,
+    /// So many.
+    Most(NonZeroU32),
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        let slowest = NonZeroU32::new(128);
         Self {
             head: 64 * 1024,
             target: 16 * 1024,
             fields: 100,
+            body: None,
+            connections: Count::Auto,
+            connections_per_client: Count::Auto,
+            new_connections_per_second: None,
+            requests_per_connection: None,
+            streams_per_client: Count::Auto,
+            upload_rate: slowest,
+            download_rate: slowest,
+            websocket_frame: None,
+            websocket_message: None,
+            routes: 131_072,
+            routes_per_owner: 114_688,
+            instances: 196_608,
+            instances_per_owner: 163_840,
+            hosts_per_registration: 1000,
+            route_memory: 160 * 1024 * 1024,
+        }
+    }
+}
+
+/// `overload`: when a request is answered with 503 because the proxy has too many.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overload {
+    /// How long a request may wait until the proxy looks at it. Default: 200 ms.
+    #[serde(deserialize_with = "duration::or_off")]
+    pub target: Option<Duration>,
+    /// For how long requests have to have waited for longer than `target` before the first is
+    /// answered with 503. Default: 100 ms.
+    #[serde(deserialize_with = "duration::any")]
+    pub interval: Duration,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Self {
+            target: Some(Duration::from_millis(200)),
+            interval: Duration::from_millis(100),
         }
     }
 }
@@ -288,25 +345,6 @@ pub struct StaticRoute {
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let networks: Vec<Network> = text::or_blank(deserializer)?;
     Ok(networks.into_iter().map(|network| network.0).collect())
-}
-
-fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    text::parse_with(deserializer, |text| {
-        let path = text.trim_end_matches('/');
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-        let segment = |segment: &str| !matches!(segment, "" | "." | "..");
-        let valid = path.strip_prefix('/').is_some_and(|segments| {
-            segments.bytes().all(plain) && segments.split('/').all(segment)
-        });
-        if valid {
-            return Ok(path.to_owned());
-        }
-        Err(format!(
-            "is not a path for registrations: {}; write segments of letters, digits and -._~, \
-             such as /register or /_proxy/register",
-            text::shown(text)
-        ))
-    })
 }
 
 fn field_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {

@@ -10,6 +10,17 @@ pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usi
     text::parse_with(deserializer, parse)
 }
 
+/// A size of at least a byte, or none, written `off`.
+pub(super) fn or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    text::parse_with(deserializer, |text| match text {
+        "off" => Ok(None),
+        text => {
+            let size = parse(text).map_err(|problem| format!("{problem}, or off for no limit"))?;
+            Ok(Some(size as u64))
+        }
+    })
+}
+
 fn parse(text: &str) -> Result<usize, String> {
     let shown = text::shown(text);
     let size: ByteSize = text.parse().map_err(|error| {

@@ -8,14 +8,15 @@ use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::Control;
 use super::input;
 use super::peer::{self, Asker, Peer};
 use super::problem::Problem;
-use super::tokens::Tokens;
+use super::tokens::{Pass, Tokens};
+use super::users::{AllowedUser, Users};
 use crate::registry::{Action, Actor, RegisterError, Rights, Scope};
 use crate::route::RequestHost;
 
@@ -37,6 +38,9 @@ pub(crate) struct Callers {
     hosts: Vec<String>,
     /// Whether a registration needs a token.
     require_token: bool,
+    /// The users whose processes may register, and change things, without a token; any if there is no
+    /// list.
+    users: Option<Users>,
     waiting: Semaphore,
 }
 
@@ -60,11 +64,13 @@ impl Callers {
         tokens: Option<Arc<Tokens>>,
         hosts: Vec<String>,
         require_token: bool,
+        users: Option<Vec<AllowedUser>>,
     ) -> Self {
         Self {
             tokens,
             hosts,
             require_token,
+            users: users.map(Users::new),
             waiting: Semaphore::new(WAITING),
         }
     }
@@ -79,15 +85,31 @@ impl Callers {
         self.require_token
     }
 
-    /// Who asks on a control listener.
-    async fn on_control(&self, asker: &Asker, fields: &HeaderMap) -> Result<Actor, Problem> {
+    /// The token of a request that has been let in, if it has one: it can be revoked meanwhile.
+    pub(super) fn pass(&self, fields: &HeaderMap) -> Option<Pass> {
+        let tokens = self.tokens.as_ref()?;
+        match credentials(fields) {
+            Credentials::Token(token) => Some(Pass::new(Arc::clone(tokens), token)),
+            Credentials::None | Credentials::Other => None,
+        }
+    }
+
+    /// Who asks on a control listener, by which method.
+    async fn on_control(
+        &self,
+        asker: &Asker,
+        method: &Method,
+        fields: &HeaderMap,
+    ) -> Result<Actor, Problem> {
         let peer = asker.peer;
         if let Some(actor) = self.by_token(asker, fields).await {
             return actor.map_err(|wrong| wrong.problem());
         }
+        let refused = |error: RegisterError| input::invalid(&error, "");
         if peer == Peer::Unix {
-            // Its mode is the guard, and no web page reaches it.
-            return Ok(asker.as_local());
+            // Its mode is the guard, and no web page reaches it; another proxy may be made to.
+            peer::check_relay(fields).map_err(refused)?;
+            return Ok(self.as_owner(asker, method).await);
         }
         if self.tokens.is_some() {
             return Err(missing());
@@ -97,11 +119,32 @@ impl Callers {
             return Err(forbidden(detail.to_owned()));
         }
         self.check_host(asker.local, fields)?;
-        peer::check(peer, fields).map_err(|error| input::invalid(&error, ""))?;
-        Ok(asker.as_local())
+        peer::check(peer, fields).map_err(refused)?;
+        let mut actor = asker.as_local();
+        if !method.is_safe() {
+            actor.user = self.check_user(asker).await.map_err(refused)?;
+        }
+        Ok(actor)
     }
 
-    /// Who registers at the traffic listener; always somebody on this machine.
+    /// The owner of a Unix socket, or root.
+    async fn as_owner(&self, asker: &Asker, method: &Method) -> Actor {
+        let mut actor = asker.as_local();
+        if let Some(users) = self.users.as_ref().filter(|_| !method.is_safe()) {
+            actor.user = users.name(asker).await;
+        }
+        actor
+    }
+
+    /// The user behind a request without a token, if there are users who alone may change things.
+    async fn check_user(&self, asker: &Asker) -> Result<Option<Arc<str>>, RegisterError> {
+        match &self.users {
+            Some(users) => users.check(asker).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Who registers; always somebody on this machine.
     ///
     /// # Errors
     /// [`RegisterError::Forbidden`], [`RegisterError::Unauthenticated`].
@@ -126,14 +169,10 @@ impl Callers {
         }
         peer::check(peer, fields)?;
         let mut actor = asker.as_local();
+        actor.user = self.check_user(asker).await?;
         if self.tokens.is_some() {
             // Who may do more has a token.
-            actor.rights = Rights::scoped([Scope {
-                actions: vec![Action::Register],
-                hosts: None,
-                prefixes: None,
-                ports: None,
-            }]);
+            actor.rights = registering();
         }
         Ok(actor)
     }
@@ -191,6 +230,16 @@ impl Callers {
     }
 }
 
+/// What may be done without a token where there are some.
+fn registering() -> Rights {
+    Rights::scoped([Scope {
+        actions: vec![Action::Register],
+        hosts: None,
+        prefixes: None,
+        ports: None,
+    }])
+}
+
 impl Wrong {
     fn reason(&self) -> &'static str {
         match self {
@@ -224,7 +273,8 @@ pub(super) async fn identify(
     next: Next,
 ) -> Response {
     let callers = &control.callers;
-    match callers.on_control(&asker, request.headers()).await {
+    let identified = callers.on_control(&asker, request.method(), request.headers());
+    match identified.await {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await
@@ -299,7 +349,7 @@ mod tests {
     #[test]
     fn a_host_is_own_by_loopback_address_or_configuration() {
         let hosts = vec!["proxy.internal".to_owned(), "10.0.0.9".to_owned()];
-        let callers = Callers::new(None, hosts, false);
+        let callers = Callers::new(None, hosts, false, None);
         let local = Some("192.0.2.1:3001".parse().unwrap());
         for (host, expected) in [
             ("localhost", true),

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::answer::Refusal;
 use crate::registry::store::StoreError;
 use crate::registry::{ChangeError, RegisterError};
+use crate::route::clip_message;
 
 /// The answer to a registration that is refused.
 pub(super) fn refusal(error: &RegisterError) -> Refusal {
@@ -42,7 +43,7 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         | E::TargetIsProxy { .. }
         | E::Truncated => StatusCode::BAD_REQUEST,
     };
-    let refusal = Refusal::new(status, error.code(), error.to_string());
+    let refusal = Refusal::new(status, error.code(), clip_message(error.to_string()));
     if matches!(error, E::MethodNotAllowed) {
         refusal.allowing("POST")
     } else {
@@ -57,6 +58,7 @@ pub(super) fn of_change(error: &ChangeError) -> StatusCode {
         E::NoSuchRoute { .. } | E::NoSuchInstance { .. } => StatusCode::NOT_FOUND,
         E::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
         E::Owned { .. } | E::ForeignOwner { .. } | E::Scope { .. } => StatusCode::FORBIDDEN,
+        E::Limit(_) => StatusCode::TOO_MANY_REQUESTS,
         E::Store(StoreError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
         E::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,

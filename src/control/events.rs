@@ -10,25 +10,31 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 
 use super::Control;
 use super::openapi::refusals::Refused;
 use super::openapi::requests::LastEventId;
 use super::problem::Problem;
 use super::set::not_allowed;
+use super::tokens::Pass;
 use crate::registry::{
     Action, Actor, Event, History, ProxyFailure, RegisterFailure, Registry, RouteEvent, RoutesEvent,
 };
-use crate::route::{HostPattern, Instance, PathPrefix, Route, RouteKey};
+use crate::route::{HostPattern, Instance, PathPrefix, Route, RouteKey, clip_message};
 
 /// How often a reader is shown that the connection lives, at least.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How often the token of a reader is looked at, at least: it may have been revoked.
+const TOKEN_CHECK: Duration = Duration::from_secs(1);
 
 /// How many events are written at a time.
 const MOST: usize = 256;
 
 /// Follows what happens. A reader that comes back with `Last-Event-ID` gets what it missed; one that
-/// is too slow is told how much it missed, by an event `missed`.
+/// is too slow is told how much it missed, by an event `missed`. The stream of a token that is revoked ends
+/// within two seconds.
 #[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "followEvents",
     params(LastEventId), responses(
         (status = 200, description = "The events, without end: each has an `id`, a name in `event`, \
@@ -43,7 +49,8 @@ pub(super) async fn follow(
     if !actor.rights.may(Action::Events) {
         return Err(not_allowed(Action::Events));
     }
-    let reader = Reader::new(&control.registry, actor, fields.get("last-event-id"));
+    let mut reader = Reader::new(&control.registry, actor, fields.get("last-event-id"));
+    reader.pass = control.callers.pass(&fields);
     let fields = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -54,6 +61,8 @@ pub(super) async fn follow(
 /// One reader: where it is, and nothing else. What it does not take stays where it is.
 struct Reader {
     actor: Actor,
+    /// The token by which it reads, if by one.
+    pass: Option<Pass>,
     history: Arc<History>,
     from: u64,
     /// What is to be sent before the next event.
@@ -78,6 +87,7 @@ impl Reader {
         };
         Self {
             actor,
+            pass: None,
             history,
             from,
             first,
@@ -86,20 +96,64 @@ impl Reader {
 
     fn stream(self) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
         futures_util::stream::unfold(self, |mut reader| async move {
-            let piece = reader.piece().await;
+            let piece = reader.piece().await?;
             Some((Ok(Bytes::from(piece)), reader))
         })
     }
 
-    async fn piece(&mut self) -> String {
+    /// Whether it may still read: its token may have been revoked, or allow less by now.
+    fn may_read(&mut self) -> bool {
+        let Some(pass) = &self.pass else {
+            return true;
+        };
+        match pass.rights() {
+            Some(rights) if rights.may(Action::Events) => {
+                self.actor.rights = rights;
+                true
+            }
+            _ => {
+                let (name, id) = (&self.actor.name, &self.actor.request);
+                log::info!(
+                    "the events for {} end: the token is no longer valid [{}]",
+                    name.as_deref().unwrap_or_default(),
+                    id.as_deref().unwrap_or_default()
+                );
+                false
+            }
+        }
+    }
+
+    /// Waits for the next event, at most until `end`; whether there is one. None if the reader may no longer
+    /// read.
+    async fn wait_until(&mut self, end: Instant) -> Option<bool> {
+        loop {
+            if !self.may_read() {
+                return None;
+            }
+            let now = Instant::now();
+            if now >= end {
+                return Some(false);
+            }
+            let look = match self.pass {
+                Some(_) => end.min(now + TOKEN_CHECK),
+                None => end,
+            };
+            let waiting = self.history.wait_for(self.from);
+            if timeout_at(look, waiting).await.is_ok() {
+                return Some(true);
+            }
+        }
+    }
+
+    /// What is to be sent next; none at the end.
+    async fn piece(&mut self) -> Option<String> {
         let first = std::mem::take(&mut self.first);
         if !first.is_empty() {
-            return first;
+            return Some(first);
         }
         loop {
-            let waiting = self.history.wait_for(self.from);
-            if tokio::time::timeout(HEARTBEAT, waiting).await.is_err() {
-                return ":\n\n".to_owned();
+            if !self.wait_until(Instant::now() + HEARTBEAT).await? {
+                return Some(":\n\n".to_owned());
             }
             let reading = self.history.read(self.from, MOST);
             self.from = reading.next;
@@ -121,7 +175,7 @@ impl Reader {
                 }
             }
             if !text.is_empty() {
-                return text;
+                return Some(text);
             }
         }
     }
@@ -219,7 +273,7 @@ fn after(history: &History, id: &str) -> Option<u64> {
 fn register_error(failure: &RegisterFailure) -> Value {
     json!({
         "error": failure.error.code(),
-        "message": failure.error.to_string(),
+        "message": clip_message(failure.error.to_string()),
         "peer": failure.peer.map(|peer| peer.to_string()),
     })
 }

@@ -1,30 +1,32 @@
 //! What clients of the API send, field by field, and its way to what the registry understands. What is
 //! wrong is said with a pointer to the field (RFC 6901).
 
+use std::marker::PhantomData;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde::de::{DeserializeOwned, IgnoredAny, IntoDeserializer};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
 use utoipa::ToSchema;
 
 use super::Control;
 use super::error::refusal;
 use super::object::Object;
-use super::openapi::{requests, texts};
+use super::openapi::texts;
 use super::problem::Problem;
 use super::register::{BodyLimits, collect};
 use crate::registry::{
-    Destination, Edit, HttpsInput, Place, RegisterError, Registry, Spec, instance_id, owner,
-    parse_drain, parse_ttl, protocol, target_host, unix_path,
+    Destination, HttpsInput, Place, RegisterError, Registry, Spec, instance_id, owner, parse_drain,
+    parse_ttl, protocol, target_host, unix_path,
 };
 use crate::route::{
     ClientCertificate, HostPattern, Hsts, InstanceId, PathPrefix, Protocol, RouteKey, Security,
-    TlsPolicy,
+    Target, TlsPolicy,
 };
 
 /// An instance as it is asked for.
@@ -84,99 +86,6 @@ pub(super) struct RouteInput {
     client_certificate: Option<ClientCertificate>,
 }
 
-/// The whole set of routes.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(example = json!({"routes": [{"host": "*", "prefix": "/shop", "instances": [{"port": 4321}]}]}))]
-#[serde(deny_unknown_fields)]
-pub(super) struct SetInput {
-    /// The routes; all others are removed.
-    #[schema(value_type = Vec<EntryInput>)]
-    pub(super) routes: Vec<Object<EntryInput>>,
-}
-
-/// A route of a set.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct EntryInput {
-    /// The request hosts: `*`, `example.com` or `*.example.com`.
-    #[schema(value_type = texts::HostPattern)]
-    host: String,
-    /// The path prefix.
-    #[schema(value_type = texts::AskedPrefix)]
-    prefix: String,
-    /// The instances, each with a name of its own.
-    #[schema(value_type = Vec<InstanceInput>, min_items = 1, max_items = 1000)]
-    instances: Vec<Object<InstanceInput>>,
-    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
-    #[schema(value_type = Option<texts::TlsPolicy>)]
-    tls: Option<TlsPolicy>,
-    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
-    #[schema(value_type = Option<texts::Hsts>)]
-    hsts: Option<Hsts>,
-    /// Whether clients have to show a certificate.
-    #[schema(value_type = Option<texts::ClientCertificate>)]
-    client_certificate: Option<ClientCertificate>,
-}
-
-/// A list of changes.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(example = json!({"changes": [
-    {"op": "join", "host": "*", "prefix": "/shop", "instance": {"id": "a", "port": 4321, "ttl": "30s"}},
-    {"op": "leave", "host": "*", "prefix": "/shop", "id": "a", "drain": "30s"}
-]}))]
-#[serde(deny_unknown_fields)]
-pub(super) struct BatchInput {
-    /// The changes, made in their order, all or none.
-    #[schema(value_type = Vec<requests::Change>)]
-    pub(super) changes: Vec<Object<ChangeInput>>,
-}
-
-/// One change of a list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ChangeInput {
-    #[serde(deserialize_with = "word")]
-    op: Op,
-    /// The request hosts: `*`, `example.com` or `*.example.com`.
-    host: String,
-    /// The path prefix.
-    prefix: String,
-    /// With `put`: the instances.
-    instances: Option<Vec<Object<InstanceInput>>>,
-    /// With `join`: the instance.
-    instance: Option<Object<InstanceInput>>,
-    /// With `leave`: the instance's name.
-    id: Option<String>,
-    /// With `remove` and `leave`: how long requests in flight may go on.
-    drain: Option<String>,
-    /// With `put`: what becomes of requests in cleartext.
-    tls: Option<TlsPolicy>,
-    /// With `put`: what browsers are told about later requests.
-    hsts: Option<Hsts>,
-    /// With `put`: whether clients have to show a certificate.
-    client_certificate: Option<ClientCertificate>,
-}
-
-/// What a change of a list does.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Op {
-    /// The route has these instances and no others.
-    Put,
-    /// The route is gone.
-    Remove,
-    /// The route has this instance too.
-    Join,
-    /// The route does not have this instance any more.
-    Leave,
-}
-
-/// Reads one of some words, and nothing that only stands for one (`{"put": null}`).
-fn word<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Op, D::Error> {
-    let word = String::deserialize(deserializer)?;
-    Op::deserialize(word.into_deserializer())
-}
-
 type Result<T> = std::result::Result<T, Problem>;
 
 /// Reads a body as JSON of one shape.
@@ -185,20 +94,32 @@ pub(super) async fn json<T: DeserializeOwned>(
     fields: &HeaderMap,
     body: Body,
 ) -> Result<T> {
+    let bytes = text(fields, body, control.api_body).await?;
+    let Object(value) = parse(&bytes, PhantomData)?;
+    Ok(value)
+}
+
+/// The body's text, which says that it is JSON.
+pub(super) async fn text(fields: &HeaderMap, body: Body, limits: BodyLimits) -> Result<Bytes> {
     is_json(fields)?;
-    let bytes = body_of(fields, body, control.api_body).await?;
-    let mut text = serde_json::Deserializer::from_slice(&bytes);
-    let Object(value) = serde_path_to_error::deserialize(&mut text).map_err(|error| {
-        let pointer = pointer(error.path());
-        let inner = error.into_inner();
+    let body = collect(fields, body, limits).await;
+    body.map_err(|error| invalid(&error, ""))
+}
+
+/// Reads a text as what the seed is for.
+pub(super) fn parse<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> Result<S::Value> {
+    let mut text = serde_json::Deserializer::from_slice(bytes);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut text, &mut track);
+    let value = seed.deserialize(tracked).map_err(|inner| {
         // A word in the wrong place is a fault of the syntax to the parser.
-        let is_json = inner.is_data() || serde_json::from_slice::<IgnoredAny>(&bytes).is_ok();
+        let is_json = inner.is_data() || serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
         let problem = |code| {
             let detail = format!("The body: {inner}.");
             Problem::new(StatusCode::BAD_REQUEST, code, detail)
         };
         if is_json {
-            problem("INVALID_BODY").at(pointer)
+            problem("INVALID_BODY").at(pointer(&track.path()))
         } else {
             problem("NOT_JSON")
         }
@@ -208,11 +129,6 @@ pub(super) async fn json<T: DeserializeOwned>(
         Problem::new(StatusCode::BAD_REQUEST, "NOT_JSON", detail)
     })?;
     Ok(value)
-}
-
-async fn body_of(fields: &HeaderMap, body: Body, limits: BodyLimits) -> Result<bytes::Bytes> {
-    let body = collect(fields, body, limits).await;
-    body.map_err(|error| invalid(&error, ""))
 }
 
 fn is_json(fields: &HeaderMap) -> Result<()> {
@@ -304,6 +220,24 @@ impl InstanceInput {
 
     /// Checks it and resolves its target; `at` is where it stands in the body.
     pub(super) async fn spec(&self, registry: &Registry, at: &str) -> Result<Spec> {
+        let (destination, spec) = self.checked(at)?;
+        let target = registry.resolve(&destination).await;
+        target
+            .map(spec)
+            .map_err(|error| self.unresolved(&error, at))
+    }
+
+    /// As [`spec`](Self::spec), on this thread: blocks while a name is looked up.
+    pub(super) fn spec_blocking(&self, registry: &Registry, at: &str) -> Result<Spec> {
+        let (destination, spec) = self.checked(at)?;
+        let target = registry.resolve_blocking(&destination);
+        target
+            .map(spec)
+            .map_err(|error| self.unresolved(&error, at))
+    }
+
+    /// Where it is, and what it is once that is resolved.
+    fn checked(&self, at: &str) -> Result<(Destination, impl FnOnce(Target) -> Spec + use<>)> {
         let place = |field: &str| format!("{at}/{field}");
         let id = match &self.id {
             None => InstanceId::default(),
@@ -318,20 +252,22 @@ impl InstanceInput {
             None => None,
             Some(ttl) => Some(parse_ttl(ttl).map_err(|e| invalid(&e.into(), &place("ttl")))?),
         };
-        let target = registry.resolve(&destination).await.map_err(|error| {
-            let field = match error {
-                _ if self.unix.is_some() => "unix",
-                RegisterError::TargetIsProxy { .. } => "port",
-                _ => "host",
-            };
-            invalid(&error, &place(field))
-        })?;
-        Ok(Spec {
+        let spec = move |target| Spec {
             id,
             owner,
             target,
             ttl,
-        })
+        };
+        Ok((destination, spec))
+    }
+
+    fn unresolved(&self, error: &RegisterError, at: &str) -> Problem {
+        let field = match error {
+            _ if self.unix.is_some() => "unix",
+            RegisterError::TargetIsProxy { .. } => "port",
+            _ => "host",
+        };
+        invalid(error, &format!("{at}/{field}"))
     }
 }
 
@@ -448,108 +384,5 @@ impl RouteInput {
                 "/port",
             ),
         }
-    }
-}
-
-impl SetInput {
-    /// The routes of the set.
-    pub(super) async fn routes(
-        self,
-        registry: &Registry,
-    ) -> Result<Vec<(RouteKey, Vec<Spec>, Security)>> {
-        let mut routes = Vec::with_capacity(self.routes.len());
-        for (index, Object(entry)) in self.routes.iter().enumerate() {
-            let at = format!("/routes/{index}");
-            let key = key(registry, &entry.host, &entry.prefix, &at)?;
-            let specs = specs(&entry.instances, registry, &format!("{at}/instances")).await?;
-            let security = Security {
-                tls: entry.tls,
-                hsts: entry.hsts.clone(),
-                client_certificate: entry.client_certificate,
-            };
-            routes.push((key, specs, security));
-        }
-        Ok(routes)
-    }
-}
-
-impl BatchInput {
-    /// The edits of the list.
-    pub(super) async fn edits(self, registry: &Registry) -> Result<Vec<Edit>> {
-        let mut edits = Vec::with_capacity(self.changes.len());
-        for (index, Object(change)) in self.changes.iter().enumerate() {
-            edits.push(change.edit(registry, &format!("/changes/{index}")).await?);
-        }
-        Ok(edits)
-    }
-}
-
-impl ChangeInput {
-    async fn edit(&self, registry: &Registry, at: &str) -> Result<Edit> {
-        self.check(at)?;
-        let key = key(registry, &self.host, &self.prefix, at)?;
-        let drain = drain(self.drain.as_deref())
-            .map_err(|error| invalid(&error, &format!("{at}/drain")))?;
-        let missing = |field: &str| self.refuse("lacks", field, at);
-        Ok(match self.op {
-            Op::Put => {
-                let instances = self
-                    .instances
-                    .as_ref()
-                    .ok_or_else(|| missing("instances"))?;
-                let specs = specs(instances, registry, &format!("{at}/instances")).await?;
-                let security = Security {
-                    tls: self.tls,
-                    hsts: self.hsts.clone(),
-                    client_certificate: self.client_certificate,
-                };
-                Edit::Put(key, specs, security)
-            }
-            Op::Join => {
-                let Object(instance) = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
-                let spec = instance.spec(registry, &format!("{at}/instance")).await?;
-                Edit::Join(key, spec, Security::default(), false)
-            }
-            Op::Remove => Edit::Leave(key, None, drain),
-            Op::Leave => {
-                let id = self.id.as_ref().ok_or_else(|| missing("id"))?;
-                let id = instance_id(id).map_err(|error| invalid(&error, &format!("{at}/id")))?;
-                Edit::Leave(key, Some(id), drain)
-            }
-        })
-    }
-
-    /// Each operation has fields of its own, and no others.
-    fn check(&self, at: &str) -> Result<()> {
-        let has = [
-            ("instances", self.instances.is_some()),
-            ("instance", self.instance.is_some()),
-            ("id", self.id.is_some()),
-            ("drain", self.drain.is_some()),
-            ("tls", self.tls.is_some()),
-            ("hsts", self.hsts.is_some()),
-            ("client_certificate", self.client_certificate.is_some()),
-        ];
-        let own: &[&str] = match self.op {
-            Op::Put => &["instances", "tls", "hsts", "client_certificate"],
-            Op::Join => &["instance"],
-            Op::Remove => &["drain"],
-            Op::Leave => &["id", "drain"],
-        };
-        match has.iter().find(|(name, is)| *is && !own.contains(name)) {
-            None => Ok(()),
-            Some((name, _)) => Err(self.refuse("does not have", name, at)),
-        }
-    }
-
-    fn refuse(&self, verb: &str, field: &str, at: &str) -> Problem {
-        let op = match self.op {
-            Op::Put => "put",
-            Op::Remove => "remove",
-            Op::Join => "join",
-            Op::Leave => "leave",
-        };
-        let detail = format!("A change with the op `{op}` {verb} `{field}`.");
-        Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(format!("{at}/{field}"))
     }
 }

@@ -7,6 +7,7 @@ mod bridge;
 mod caller;
 mod certificates;
 mod condition;
+mod entries;
 mod error;
 mod events;
 mod input;
@@ -17,11 +18,14 @@ mod peer;
 mod place;
 mod problem;
 mod register;
+mod relay;
 mod routes;
 mod set;
+mod socket_owner;
 mod status;
 mod token_file;
 mod tokens;
+mod users;
 mod view;
 
 use std::sync::Arc;
@@ -40,7 +44,9 @@ pub(crate) use caller::Callers;
 pub(crate) use register::BodyLimits;
 pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
+pub use users::AllowedUser;
 
+use crate::front::{Clients, Shed};
 use crate::registry::{RegisterFailure, Registry, UnknownFields};
 use crate::tls::Certificates;
 
@@ -65,9 +71,13 @@ pub(crate) struct Control {
     pub(crate) api_body: BodyLimits,
     pub(crate) on_register_error: Option<RegisterErrorHandler>,
     pub(crate) started: Instant,
+    /// The clients of the traffic.
+    pub(crate) clients: Arc<Clients>,
+    /// The requests that were shed.
+    pub(crate) shed: Arc<Shed>,
 }
 
-/// The part of the API that stands behind the traffic listener: registration alone.
+/// The part of the API that stands behind the traffic listener, or one of its own: registration alone.
 pub(crate) fn registration(control: Arc<Control>) -> Router {
     Router::new()
         .route(REGISTER, any(register::register))

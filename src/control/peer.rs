@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue};
 
+use super::relay;
 use crate::front::RequestId;
 use crate::registry::{Actor, RegisterError};
 
@@ -51,6 +52,8 @@ pub(super) struct Asker {
     pub(super) peer: Peer,
     /// The address that was connected to, if it is TCP.
     pub(super) local: Option<SocketAddr>,
+    /// The kernel's cookie of this end of the connection, if it is a Unix socket.
+    pub(super) cookie: Option<u64>,
     /// The id of the request.
     pub(super) id: RequestId,
 }
@@ -79,12 +82,6 @@ impl Asker {
     }
 }
 
-/// Fields that a relay adds, besides everything that begins with [`FORWARDED`].
-const RELAYED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
-
-/// How the names of a relay's other fields begin.
-const FORWARDED: &str = "x-forwarded-";
-
 /// Content types that a page's form can send across sites without asking (Fetch, 2.2.2).
 const FORMS: [&str; 3] = [
     "application/x-www-form-urlencoded",
@@ -103,17 +100,18 @@ pub(crate) fn check(peer: Peer, fields: &HeaderMap) -> Result<(), RegisterError>
              or with a token",
         );
     }
-    let mut names = fields.keys().map(http::HeaderName::as_str);
-    if let Some(name) = names.find(|name| is_relayed(name)) {
-        return refuse(&format!(
-            "the request was relayed (it has {name}); register directly from this machine"
-        ));
-    }
+    check_relay(fields)?;
     check_browser(fields)
 }
 
-fn is_relayed(name: &str) -> bool {
-    RELAYED.contains(&name) || name.starts_with(FORWARDED)
+/// Refuses what another proxy passes on: whoever has sent it may be anybody.
+pub(super) fn check_relay(fields: &HeaderMap) -> Result<(), RegisterError> {
+    match relay::field(fields) {
+        Some(name) => refuse(&format!(
+            "the request was relayed (it has {name}); ask directly from this machine, or with a token"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Refuses what a web page in a browser on this machine could make it send. Every field of a name
@@ -223,10 +221,13 @@ mod tests {
 
     #[test]
     fn relayed_requests_are_not_local() {
-        for name in RELAYED
-            .into_iter()
-            .chain(["x-forwarded-for", "x-forwarded-whatever"])
-        {
+        for name in [
+            "forwarded",
+            "via",
+            "x-real-ip",
+            "x-forwarded-for",
+            "x_client_ip",
+        ] {
             assert!(!allowed("127.0.0.1:1", &[(name, "127.0.0.1")]), "{name}");
         }
     }

@@ -10,6 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::openapi::texts;
+use crate::route::clip_message;
+
+/// The longest pointer, in bytes.
+const MAX_POINTER: usize = 512;
 
 /// The media type of a problem document.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -66,7 +70,7 @@ impl Problem {
         Self {
             status,
             code,
-            detail: detail.into(),
+            detail: clip_message(detail),
             pointer: None,
             parameter: None,
             challenge: None,
@@ -76,14 +80,19 @@ impl Problem {
     /// The same problem, at a field of the body (RFC 6901: `/changes/3/prefix`).
     #[must_use]
     pub(crate) fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.pointer = Some(pointer.into());
+        let mut pointer: String = pointer.into();
+        // To the field around one whose name is too long: a part of a name is no pointer.
+        while pointer.len() > MAX_POINTER {
+            pointer.truncate(pointer.rfind('/').unwrap_or(0));
+        }
+        self.pointer = Some(pointer);
         self
     }
 
     /// The same problem, in a query parameter.
     #[must_use]
     pub(crate) fn in_parameter(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.parameter = Some(name.into());
+        self.parameter = Some(clip_message(name));
         self
     }
 

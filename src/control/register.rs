@@ -172,9 +172,10 @@ pub(super) async fn collect(
     if length.is_some_and(|length| length > limits.size as u64) {
         return Err(RegisterError::TooLarge { limit: limits.size });
     }
-    let whole = Limited::new(body, limits.size).collect();
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    let whole = whole(Limited::new(body, limits.size), length.unwrap_or(0));
     match tokio::time::timeout(limits.time, whole).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(RegisterError::TooLarge { limit: limits.size })
         }
@@ -182,6 +183,18 @@ pub(super) async fn collect(
         Ok(Err(_broken)) => Err(RegisterError::Truncated),
         Err(_elapsed) => Err(RegisterError::TooSlow { after: limits.time }),
     }
+}
+
+/// All bytes of a body in one piece. Each frame is dropped once it is copied, so that a large body is not
+/// in memory twice.
+async fn whole(mut body: Limited<Body>, length: usize) -> Result<bytes::Bytes, axum::BoxError> {
+    let mut whole = Vec::with_capacity(length);
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole.into())
 }
 
 fn answer(registered: &Registered) -> Response {

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Control;
 use super::condition::{conditions, tag};
-use super::input::{self, BatchInput, SetInput};
+use super::entries::{self, BatchInput, ChangeInput, EntryInput, SetInput};
 use super::openapi::refusals::{BadBody, NotMade, NotThere, Refused};
 use super::openapi::requests::IfMatch;
 use super::openapi::texts;
@@ -151,9 +151,9 @@ pub(super) async fn put(
 ) -> Result<Response> {
     let dry_run = query(asked)?.dry_run;
     let registry = &control.registry;
-    let input: SetInput = input::json(&control, &fields, body).await?;
+    let routes = entries::list::<EntryInput>(&control, &fields, body).await?;
     let change = Change {
-        edits: Edits::All(input.routes(registry).await?),
+        edits: Edits::All(routes),
         conditions: conditions(registry, &fields, None)?,
         dry_run,
         actor,
@@ -181,8 +181,7 @@ pub(super) async fn patch(
 ) -> Result<Response> {
     let dry_run = query(asked)?.dry_run;
     let registry = &control.registry;
-    let input: BatchInput = input::json(&control, &fields, body).await?;
-    let edits = input.edits(registry).await?;
+    let edits = entries::list::<ChangeInput>(&control, &fields, body).await?;
     let is_one = edits.len() == 1;
     let conditions = conditions(registry, &fields, None)?;
     let outcome = make(registry, edits, conditions, dry_run, actor)

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{error, info, warn};
@@ -106,25 +107,31 @@ impl Tokens {
     }
 
     fn actor_at(&self, token: &str, from: &str, now: Instant) -> Option<Actor> {
+        let found = self.find(&hash(token), now)?;
+        Some(Actor {
+            name: Some(found.name),
+            rights: found.rights,
+            from: from.into(),
+            user: None,
+            request: None,
+        })
+    }
+
+    /// The token with this hash. Looks at the file first, at most once a second.
+    fn find(&self, presented: &TokenHash, now: Instant) -> Option<Token> {
         let mut state = self.state.lock();
         if now.saturating_duration_since(state.looked) >= INTERVAL {
             state.looked = now;
             self.refresh(&mut state);
         }
-        let presented = hash(token);
         // Against every token, in a time that does not depend on how much of one is right.
         let mut found: Option<&Token> = None;
         for token in &state.tokens {
-            if bool::from(token.hash.ct_eq(&presented)) {
+            if bool::from(token.hash.ct_eq(presented)) {
                 found = Some(token);
             }
         }
-        found.map(|token| Actor {
-            name: Some(token.name.clone()),
-            rights: Rights::clone(&token.rights),
-            from: from.into(),
-            request: None,
-        })
+        found.cloned()
     }
 
     /// Reads the file again if it is not the one that was seen. It is small and local, so the
@@ -165,6 +172,25 @@ impl Tokens {
             }
             Err(error) => error!("{error}; the tokens stay as they were"),
         }
+    }
+}
+
+/// A token that was right when it was shown.
+pub(super) struct Pass {
+    tokens: Arc<Tokens>,
+    hash: TokenHash,
+}
+
+impl Pass {
+    pub(super) fn new(tokens: Arc<Tokens>, token: &str) -> Self {
+        let hash = hash(token);
+        Self { tokens, hash }
+    }
+
+    /// What it allows now; none if it has been revoked. A change of the file holds within a second.
+    pub(super) fn rights(&self) -> Option<Rights> {
+        let token = self.tokens.find(&self.hash, Instant::now())?;
+        Some(token.rights)
     }
 }
 

@@ -9,6 +9,8 @@
 //! for its first byte, and how long it may pause between two.
 
 use std::cell::RefCell;
+mod cut;
+
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -17,9 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use log::debug;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::caller::Caller;
 use super::chunked::{BadChunk, ChunkScan};
@@ -27,10 +29,10 @@ use super::framing::Framing;
 use super::gate::Gate;
 use super::greeting::Greeting;
 use super::intake::Manner;
-use super::leash::{Drained, Leash};
+use super::leash::Leash;
 use super::patience::Patience;
 use super::wait::Wait;
-use super::websocket::WebSocket;
+use super::websocket::{FrameLimits, WebSocket};
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
 const MOST_AHEAD: usize = 64 * 1024;
@@ -49,13 +51,17 @@ pub struct Connection {
     pub(super) greeting: Greeting,
     /// What its requests are met with.
     pub(super) manner: Manner,
+    /// Whether the request in progress is the last that it serves.
+    pub(super) is_last: bool,
     /// Bytes that came before their turn.
-    ahead: BytesMut,
+    pub(super) ahead: BytesMut,
     gate: Gate,
     /// How far a chunked body has come.
     chunks: ChunkScan,
     patience: Patience,
     wait: Wait,
+    /// Until when the connection was left alone, if its last request was shed.
+    pub(super) rested: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
     unflushed: bool,
     /// Whether a byte of the answer has gone to the client; interim ones do not count.
@@ -66,6 +72,8 @@ pub struct Connection {
     is_switching: AtomicBool,
     /// The frames, once a WebSocket is open.
     websocket: Option<Box<WebSocket>>,
+    /// What the client may send over one at a time.
+    frames: Option<Arc<FrameLimits>>,
 }
 
 impl Connection {
@@ -79,11 +87,14 @@ impl Connection {
             chunks: ChunkScan::default(),
             patience: Patience::default(),
             wait: Wait::default(),
+            rested: None,
             unflushed: false,
             begun: false,
             leash,
             is_switching: AtomicBool::new(false),
             websocket: None,
+            is_last: false,
+            frames: None,
         }
     }
 
@@ -94,9 +105,10 @@ impl Connection {
         self
     }
 
-    /// The same connection, whose requests are met otherwise.
-    pub(super) fn treated(mut self, manner: Manner) -> Self {
+    /// The same connection, whose requests, and whose frames of a WebSocket, are met otherwise.
+    pub(super) fn treated(mut self, manner: Manner, frames: Option<Arc<FrameLimits>>) -> Self {
         self.manner = manner;
+        self.frames = frames;
         self
     }
 
@@ -161,7 +173,7 @@ impl Connection {
     /// The answer that is about to be written opens a WebSocket: what the client sends is its.
     pub(crate) fn switch(&mut self) {
         self.gate = Gate::Open;
-        self.websocket = Some(Box::new(WebSocket::new(false)));
+        self.websocket = Some(Box::new(WebSocket::new(self.frames.clone())));
     }
 
     /// Opens the gate for a new request: `early` are bytes behind its head, already read.
@@ -236,7 +248,7 @@ impl Connection {
     }
 
     /// Reads what the client sends ahead of its turn; ready only at the end of the stream.
-    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < MOST_AHEAD {
             match read_scratch(&mut self.transport, context, &mut self.ahead) {
                 Poll::Pending => return Poll::Pending,
@@ -290,12 +302,14 @@ impl Connection {
             Gate::Length(_) | Gate::Chunked => self.poll_body(context, buffer),
             Gate::Open => {
                 let before = buffer.filled().len();
-                match self.poll_upgraded(context, buffer) {
-                    Poll::Pending => self.wait.poll(&self.patience, context),
-                    read @ Poll::Ready(_) => {
-                        self.note_read(buffer.filled().get(before..).unwrap_or_default());
-                        read
-                    }
+                let read = self.poll_upgraded(context, buffer);
+                if read.is_pending() {
+                    return self.wait.poll(&self.patience, context);
+                }
+                let most = self.note_read(buffer.filled().get(before..).unwrap_or_default());
+                match most {
+                    None => read,
+                    Some(most) => self.cut_at((before, before + most), context, buffer),
                 }
             }
         }
@@ -318,14 +332,13 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Remembers that an upgraded connection is in use: there the silence of both sides counts.
-    fn note_read(&mut self, bytes: &[u8]) {
-        if let Some(websocket) = &mut self.websocket {
-            websocket.note_read(bytes);
-        }
+    /// Remembers that an upgraded connection is in use: there the silence of both sides counts. How much of
+    /// what was read may be handed out, if not all.
+    fn note_read(&mut self, bytes: &[u8]) -> Option<usize> {
         if self.wait.has_activity() {
             self.wait.note_activity(&self.patience);
         }
+        self.websocket.as_mut()?.note_read(bytes)
     }
 
     /// Remembers what went to the client.
@@ -343,63 +356,6 @@ impl Connection {
                 websocket.note_write(own);
                 left -= own.len();
             }
-        }
-    }
-
-    /// What a read or a write meets once the exchange is cut, unless it is a WebSocket that can part
-    /// in good order.
-    ///
-    /// Before the answer has begun, this is said once: the proxy's own answer comes then.
-    #[cold]
-    fn drained(&mut self) -> io::Error {
-        if !self.begun {
-            self.leash.release();
-        }
-        Drained.into()
-    }
-
-    /// The WebSocket with its transport, if it can part in good order.
-    fn parting(&mut self) -> Option<(&mut WebSocket, &mut Stream)> {
-        let websocket = self.websocket.as_deref_mut()?;
-        // What the client has sent ahead may end within a frame.
-        let can_part = websocket.can_part() && self.ahead.is_empty();
-        (can_part || websocket.is_parting()).then_some((websocket, &mut self.transport))
-    }
-
-    /// Waits for the last words of a WebSocket whose origin has closed before its client.
-    pub(super) async fn part(&mut self) {
-        let Some(websocket) = &mut self.websocket else {
-            return;
-        };
-        let transport = &mut self.transport;
-        let parted =
-            std::future::poll_fn(|context| websocket.poll_last_words(transport, context)).await;
-        if let Err(error) = parted {
-            debug!("a client left before it said its farewell: {error}");
-        }
-    }
-
-    #[cold]
-    fn poll_cut_read(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.parting() {
-            Some((websocket, transport)) => websocket.poll_read(transport, context, buffer),
-            None => Poll::Ready(Err(self.drained())),
-        }
-    }
-
-    #[cold]
-    fn poll_cut_write(
-        &mut self,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.parting() {
-            Some((websocket, transport)) => websocket.poll_write(transport, context, bytes),
-            None => Poll::Ready(Err(self.drained())),
         }
     }
 }

@@ -2,7 +2,6 @@
 //! there may be thousands in a second, so they are counted, and have a line in the log now and then.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
@@ -35,7 +34,7 @@ impl Failures {
     }
 
     /// Notes one; only some get a line for all to see.
-    pub(super) fn note(&self, peer: Option<SocketAddr>, reason: &dyn Display) {
+    pub(super) fn note(&self, peer: Option<impl Display>, reason: &dyn Display) {
         let peer = peer.map_or_else(|| "a client".to_owned(), |peer| peer.to_string());
         let outcome = self.outcome;
         match self.since.lock().count(Instant::now()) {

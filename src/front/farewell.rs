@@ -83,7 +83,7 @@ pub(super) async fn dismiss(connection: &mut Connection, last: &[u8]) {
 }
 
 async fn close(sent: impl Future<Output = Result<(), DownstreamError>>) {
-    if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, sent).await {
+    if let Ok(Err(error)) = pingora_timeout::tokio_timeout(LINGER, sent).await {
         debug!("a refused client left before it read why: {error}");
     }
 }

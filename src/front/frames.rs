@@ -26,6 +26,10 @@ pub(super) struct FrameScan {
     /// The head of a frame as far as it has come.
     head: [u8; LONGEST_HEAD],
     length: usize,
+    /// The longest payload of a frame, and of a message.
+    most: [u64; 2],
+    /// How long the message in progress is so far.
+    message: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ enum State {
     Payload { left: u64, is_close: bool },
     /// Behind a Close frame, after which nothing counts.
     Closed,
+    /// Behind the head of a frame that is too long, or makes its message so.
+    TooLong,
     /// In something that is no WebSocket.
     Odd,
 }
@@ -47,7 +53,28 @@ impl FrameScan {
             state: State::Head,
             head: [0; LONGEST_HEAD],
             length: 0,
+            most: [u64::MAX; 2],
+            message: 0,
         }
+    }
+
+    /// The same, as far as no frame has a payload of more than `frame` bytes, and no message one of more than
+    /// `message`.
+    pub(super) fn bounded(sender: Sender, frame: u64, message: u64) -> Self {
+        Self {
+            most: [frame, message],
+            ..Self::new(sender)
+        }
+    }
+
+    /// Whether a frame has come that is too long, or makes its message so.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.state == State::TooLong
+    }
+
+    /// Whether a part of a head has come.
+    pub(super) fn is_within_head(&self) -> bool {
+        self.state == State::Head && self.length > 0
     }
 
     /// Gives up: frames have passed unseen.
@@ -118,6 +145,10 @@ impl FrameScan {
             return None;
         }
         self.length = 0;
+        if self.is_over_limit(&head) {
+            self.state = State::TooLong;
+            return None;
+        }
         self.state = State::Payload {
             left: head.payload,
             is_close: head.opcode == CLOSE,
@@ -126,6 +157,24 @@ impl FrameScan {
         Some(head.length.saturating_sub(before))
     }
 }
+
+impl FrameScan {
+    /// Counts a frame in; whether it is too long, or its message (RFC 6455, 5.4).
+    fn is_over_limit(&mut self, head: &Head) -> bool {
+        if head.opcode >= CLOSE {
+            return false;
+        }
+        if head.opcode != CONTINUATION {
+            self.message = 0;
+        }
+        self.message = self.message.saturating_add(head.payload);
+        let [frame, message] = self.most;
+        head.payload > frame || self.message > message
+    }
+}
+
+/// The opcode of a frame that goes on with a message.
+const CONTINUATION: u8 = 0;
 
 /// The opcode of a Close frame.
 const CLOSE: u8 = 8;
@@ -241,6 +290,30 @@ mod tests {
         }
         bytes.resize(bytes.len() + length, 0x88);
         bytes
+    }
+
+    #[test]
+    fn a_frame_or_message_that_is_too_long_is_found_at_its_head() {
+        let long = |frames: &[Vec<u8>]| {
+            let mut scan = FrameScan::bounded(Sender::Client, 100, 150);
+            scan.pass(&frames.concat());
+            scan.is_too_long()
+        };
+        let (text, more, last, ping) = (0x01, 0x00, 0x80, 0x89);
+        assert!(!long(&[frame(0x81, 100, true), frame(0x82, 100, true)]));
+        assert!(long(&[frame(0x81, 101, true)]));
+        assert!(!long(&[
+            frame(text, 100, true),
+            frame(ping, 125, true),
+            frame(last, 50, true)
+        ]));
+        assert!(long(&[
+            frame(text, 100, true),
+            frame(more, 50, true),
+            frame(last, 1, true)
+        ]));
+        // The head is enough.
+        assert!(long(&[frame(0x81, 70_000, true)[..14].to_vec()]));
     }
 
     #[test]

@@ -72,7 +72,8 @@ impl Intake {
         self.tls.is_none() && self.proxy_protocol.is_empty()
     }
 
-    fn trusts(&self, peer: Option<SocketAddr>) -> bool {
+    /// Whether this peer announces its clients.
+    pub(super) fn trusts(&self, peer: Option<SocketAddr>) -> bool {
         peer.is_some_and(|peer| {
             let address = peer.ip().to_canonical();
             self.proxy_protocol
@@ -152,6 +153,20 @@ pub(super) enum Arrival {
     Unknown(Stream),
     /// It has been dropped.
     Nothing,
+}
+
+impl Arrival {
+    /// The connection, unless it has been dropped.
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        match self {
+            Self::Plain(stream, _)
+            | Self::Encrypted(stream)
+            | Self::Http2(stream)
+            | Self::NotEncrypted(stream)
+            | Self::Unknown(stream) => Some(stream),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// Why a connection came to nothing.
@@ -238,7 +253,7 @@ pub(super) async fn admit(
     intake: &Intake,
     limit: Duration,
 ) -> Result<Arrival, IntakeError> {
-    match pingora_timeout::timeout(limit, take_in(stream, intake)).await {
+    match pingora_timeout::tokio_timeout(limit, take_in(stream, intake)).await {
         Ok(arrival) => arrival,
         Err(_elapsed) => Err(IntakeError::TooSlow(limit)),
     }

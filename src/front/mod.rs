@@ -9,8 +9,12 @@
 //! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
 //! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
 
+mod accept;
+mod accepted;
+mod balance;
 mod caller;
 mod chunked;
+mod clients;
 mod connection;
 mod connections;
 mod control_only;
@@ -32,6 +36,7 @@ mod hold;
 mod idle;
 mod intake;
 mod leash;
+mod overload;
 mod patience;
 mod pingora;
 mod pingora_io;
@@ -45,22 +50,26 @@ mod tls_client;
 mod wait;
 mod websocket;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
 use http::StatusCode;
 use log::debug;
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::{Shutdown, Stream};
+use pingora_core::protocols::Shutdown;
 use pingora_core::server::ShutdownWatch;
 
 use crate::answer::{Body, Refusal};
 
+pub(crate) use balance::{Balance, Seat};
 pub use caller::Caller;
 pub(crate) use chunked::BadChunk;
+pub(crate) use clients::ClientMeter;
+use clients::Ticket;
+#[cfg(test)]
+use clients::test_ticket;
+pub use clients::{ClientLimit, ClientLimits, Clients, LimitCounts};
 pub use connection::Connection;
 pub use connections::Connections;
 pub use control_only::ControlOnly;
@@ -68,22 +77,24 @@ use downstream::http1::Http1;
 pub use downstream::{Downstream, DownstreamError, Ended, ResponseStart};
 pub use engine::Engine;
 use failures::Failures;
-use farewell::{LINGER, dismiss, head_too_slow, tls_required};
+use farewell::{LINGER, dismiss, head_too_slow};
 pub(crate) use fields::{Field, Fields, decimal, list};
 pub(crate) use framing::{
     Body as BodyScan, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head,
 };
-use greeting::{Greeting, Speech};
+use greeting::Speech;
 pub(crate) use h2::poll_room;
 pub(crate) use head::HeadLimits;
 use head::HeadScan;
 pub(crate) use hold::Hold;
 pub use idle::Deadline;
 pub(crate) use intake::Intakes;
-use intake::{Arrival, Manner};
 pub use intake::{HttpsRedirect, Intake};
 pub use leash::Leash;
 pub(crate) use leash::{Drained, FAREWELL};
+use overload::Overload;
+pub(crate) use overload::OverloadLimits;
+pub use overload::Shed;
 pub(crate) use patience::OriginSilent;
 pub(crate) use reply::{DRAIN, Reply, drain};
 pub use request::Request;
@@ -92,6 +103,7 @@ pub(crate) use request::tests::request as test_request;
 pub use request_id::{RequestId, RequestIds};
 pub use service::{ControlService, Decision, Outcome, Service};
 pub use tls_client::TlsClient;
+pub(crate) use websocket::FrameLimits;
 
 /// What the front needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -111,6 +123,10 @@ pub(crate) struct FrontOptions {
     pub(crate) engine: Engine,
     /// How requests get their ids.
     pub(crate) request_ids: RequestIds,
+    /// What a client may send over a WebSocket at a time.
+    pub(crate) frames: Option<Arc<FrameLimits>>,
+    /// When requests are shed; `None` for never.
+    pub(crate) overload: Option<OverloadLimits>,
 }
 
 /// The body of a refusal, as the clients of the services know it; by the request's `Accept` field,
@@ -126,6 +142,8 @@ pub struct Front<P, C> {
     control: Arc<C>,
     options: FrontOptions,
     connections: Arc<Connections>,
+    clients: Arc<Clients>,
+    overload: Overload,
     failures: Failures,
     refused: Failures,
     body: BodyOf,
@@ -133,6 +151,8 @@ pub struct Front<P, C> {
     stop_watch: Once,
     /// Whether the server has begun to stop: read by all connections, and written once.
     is_stopping: AtomicBool,
+    /// The place among other workers, if there are any.
+    seat: Option<Seat<Self>>,
 }
 
 impl<P, C> Front<P, C> {
@@ -141,17 +161,34 @@ impl<P, C> Front<P, C> {
         control: C,
         options: FrontOptions,
         connections: Arc<Connections>,
+        (clients, shed): (Arc<Clients>, Arc<Shed>),
     ) -> Self {
         Self {
             proxy: Arc::new(proxy),
             control: Arc::new(control),
+            overload: Overload::new(options.overload, shed),
             options,
             connections,
+            clients,
             failures: Failures::new("no connection"),
             refused: Failures::new("refused"),
             body: Refusal::body,
             stop_watch: Once::new(),
             is_stopping: AtomicBool::new(false),
+            seat: None,
+        }
+    }
+
+    /// The same as one of several workers.
+    pub(crate) fn seated(mut self, seat: Seat<Self>) -> Self {
+        self.seat = Some(seat);
+        self
+    }
+
+    /// Takes connections from the other workers too, from now on and in this runtime.
+    pub(crate) fn settle(self: &Arc<Self>, shutdown: ShutdownWatch) {
+        if let Some(seat) = &self.seat {
+            seat.settle(self, shutdown);
         }
     }
 }
@@ -162,10 +199,17 @@ impl<C> Front<ControlOnly, C> {
         control: C,
         options: FrontOptions,
         connections: Arc<Connections>,
+        clients: Arc<Clients>,
     ) -> Self {
         Self {
             body: |refusal, _accept| refusal.problem(),
-            ..Self::new(ControlOnly, control, options, connections)
+            ..Self::new(
+                ControlOnly,
+                control,
+                options,
+                connections,
+                (clients, Arc::default()),
+            )
         }
     }
 }
@@ -188,125 +232,28 @@ struct Http2Client {
     read: BytesMut,
 }
 
-#[async_trait]
-impl<P, C> ServerApp for Front<P, C>
-where
-    P: Service,
-    C: ControlService,
-{
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let counted = self.connections.enter();
-        self.stop_watch.call_once(|| {
-            let (front, mut shutdown) = (Arc::clone(self), shutdown.clone());
-            tokio::spawn(async move {
-                stopping(&mut shutdown).await;
-                front.is_stopping.store(true, Ordering::SeqCst);
-                // A connection that comes behind its turn sees the mark.
-                front.connections.wake();
-            });
-        });
-        // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
-        // the connection lives.
-        let front = Arc::clone(self);
-        let shutdown = shutdown.clone();
-        tokio::spawn(async move {
-            front.attend(stream, shutdown).await;
-            drop(counted);
-        });
-        None
-    }
-
-    async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
-        self.control.http_cleanup().await;
-    }
-}
-
 impl<P, C> Front<P, C>
 where
     P: Service,
     C: ControlService,
 {
-    /// Takes a connection in and serves it until its end.
-    async fn attend(self: &Arc<Self>, stream: Stream, shutdown: ShutdownWatch) {
-        let intake = self.options.intakes.of(&stream);
-        let arrival = if intake.is_direct() {
-            Arrival::Plain(stream, BytesMut::new())
-        } else {
-            // Boxed, here and below: its room is free again when it is over.
-            Box::pin(self.admit(stream, intake, shutdown.clone())).await
-        };
-        let greeting = if intake.http2_cleartext {
-            Greeting::AnyHttp
-        } else {
-            Greeting::Http1
-        };
-        let redirect = intake.redirect_to_https;
-        let manner = match &arrival {
-            Arrival::Plain(stream, _) | Arrival::Encrypted(stream) | Arrival::Http2(stream) => {
-                Manner::of(redirect, stream)
-            }
-            Arrival::NotEncrypted(_) | Arrival::Unknown(_) | Arrival::Nothing => Manner::SERVING,
-        };
-        let leash = self.connections.leash(leash::task_waker().await);
-        let connection = match arrival {
-            Arrival::Plain(stream, read) => {
-                Connection::new(stream, Arc::clone(&leash)).greeted(greeting, read)
-            }
-            Arrival::Encrypted(stream) => Connection::new(stream, Arc::clone(&leash)),
-            Arrival::NotEncrypted(stream) => {
-                let mut connection = Connection::new(stream, Arc::clone(&leash));
-                return Box::pin(self.refuse(&mut connection, &tls_required())).await;
-            }
-            Arrival::Unknown(stream) => {
-                let peer = intake::peer(&stream);
-                self.failures
-                    .note(peer, &"no certificate for the name that it asks for");
-                let mut connection = Connection::new(stream, Arc::clone(&leash));
-                let alert = dismiss(&mut connection, hello::UNRECOGNIZED_NAME);
-                return Box::pin(alert).await;
-            }
-            Arrival::Http2(stream) => {
-                return Box::pin(self.serve_http2(stream, manner, shutdown)).await;
-            }
-            Arrival::Nothing => return,
-        };
-        let connection = Box::new(connection.treated(manner));
-        let client = self.converse(connection, shutdown.clone()).await;
-        if let Some(client) = client {
-            Box::pin(self.serve_http2_after(client, shutdown)).await;
-        }
-    }
-
-    /// Lets what comes before the first request pass, unless the server stops meanwhile.
-    async fn admit(&self, stream: Stream, intake: &Intake, mut shutdown: ShutdownWatch) -> Arrival {
-        let peer = intake::peer(&stream);
-        let admitted = tokio::select! {
-            biased;
-            admitted = intake::admit(stream, intake, self.options.handshake_timeout) => admitted,
-            () = stopping(&mut shutdown) => return Arrival::Nothing,
-        };
-        admitted.unwrap_or_else(|error| {
-            self.failures.note(peer, &error);
-            Arrival::Nothing
-        })
-    }
-
     /// Serves one request after the other until either side has enough, or the client turns out to
     /// speak HTTP/2.
     async fn converse(
         &self,
         mut connection: Box<Connection>,
         shutdown: ShutdownWatch,
+        ticket: &mut Ticket,
     ) -> Option<Http2Client> {
         let mut timer = Deadline::default();
         loop {
-            match self.next_head(&mut connection, &mut timer).await {
+            match self.next_head(&mut connection, &mut timer, ticket).await {
                 Next::Request(request, early) => {
+                    if let Some(refusal) = self.refusal_of(&request, ticket) {
+                        Box::pin(self.refuse(&mut connection, &refusal)).await;
+                        return None;
+                    }
+                    connection.is_last = ticket.is_at_limit();
                     connection = self
                         .serve(connection, request, early, &mut timer, &shutdown)
                         .await?;
@@ -331,11 +278,41 @@ where
         }
     }
 
-    /// Waits for the next request's head: without a buffer until its first byte, then for at most
-    /// the head's deadline.
-    async fn next_head(&self, connection: &mut Connection, timer: &mut Deadline) -> Next {
+    /// Waits for the next request's head: the first one for no longer than for what comes before it, and
+    /// unless another connection needs the place.
+    async fn next_head(
+        &self,
+        connection: &mut Connection,
+        timer: &mut Deadline,
+        ticket: &mut Ticket,
+    ) -> Next {
+        if !ticket.is_silent() {
+            return self
+                .head_within(connection, timer, self.options.idle_timeout)
+                .await;
+        }
+        // Boxed: once in a connection's life.
+        let limit = Some(self.options.handshake_timeout);
+        let mut head = Box::pin(self.head_within(connection, timer, limit));
+        let next = tokio::select! {
+            biased;
+            next = &mut head => next,
+            () = ticket.evicted() => Next::Close,
+        };
+        drop(head);
+        ticket.speak();
+        next
+    }
+
+    /// Waits for a head: without a buffer until its first byte, for which there is this time, then for at
+    /// most the head's deadline.
+    async fn head_within(
+        &self,
+        connection: &mut Connection,
+        timer: &mut Deadline,
+        idle: Option<Duration>,
+    ) -> Next {
         let mut buffer = BytesMut::new();
-        let idle = self.options.idle_timeout;
         let stop = &self.is_stopping;
         if !idle::first_bytes(connection, timer, idle, stop, &mut buffer).await {
             return Next::Close;
@@ -346,7 +323,7 @@ where
             return next;
         }
         let rest = self.rest_of_head(connection, &mut scan, &mut buffer);
-        match pingora_timeout::timeout(self.options.head_timeout, rest).await {
+        match pingora_timeout::tokio_timeout(self.options.head_timeout, rest).await {
             Ok(next) => next,
             Err(_elapsed) => Next::Refuse(head_too_slow(self.options.head_timeout)),
         }
@@ -415,6 +392,10 @@ where
             Box::pin(self.refuse(&mut connection, &refusal)).await;
             return None;
         }
+        let rested = connection.rested.take();
+        if self.sheds(&request, rested) {
+            return Box::pin(self.shed_http1(connection, &request, early, timer)).await;
+        }
         if self.options.engine == Engine::Pingora {
             let session = self.serve_session(connection, request, early, shutdown);
             return Box::pin(session).await;
@@ -425,17 +406,7 @@ where
             Outcome::Ended(ended) => ended,
             Outcome::Switched(tunnel) => tunnel.await,
         };
-        match ended {
-            Ended::Kept => {
-                connection.close();
-                Some(connection)
-            }
-            Ended::Closed => {
-                Shutdown::shutdown(&mut *connection).await;
-                None
-            }
-            Ended::Broken => None,
-        }
+        keep(connection, ended).await
     }
 
     /// Answers one request over HTTP/1.
@@ -460,6 +431,21 @@ where
                 Outcome::Ended(answered.await)
             }
         }
+    }
+}
+
+/// The connection, if another request may follow; else it is closed.
+async fn keep(mut connection: Box<Connection>, ended: Ended) -> Option<Box<Connection>> {
+    match ended {
+        Ended::Kept => {
+            connection.close();
+            Some(connection)
+        }
+        Ended::Closed => {
+            Shutdown::shutdown(&mut *connection).await;
+            None
+        }
+        Ended::Broken => None,
     }
 }
 

@@ -44,9 +44,10 @@ where
             bytes.unsplit(early);
         }
         let leash = connection.held();
+        let is_last = connection.is_last;
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
-        session.set_keepalive(self.keepalive());
+        session.set_keepalive(self.keepalive().filter(|_| !is_last));
         let exchange = if is_control {
             self.control.process_new_http(session, shutdown)
         } else {

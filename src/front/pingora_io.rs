@@ -22,7 +22,7 @@ impl Shutdown for Connection {
         self.part().await;
         // Pingora's own way logs a warning for each client that has gone, and has no end.
         let closed = AsyncWriteExt::shutdown(&mut self.transport);
-        match pingora_timeout::timeout(LINGER, closed).await {
+        match pingora_timeout::tokio_timeout(LINGER, closed).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!("a connection was closed by its client: {error}"),
             Err(_elapsed) => debug!("a client does not take the end of its connection"),

@@ -24,7 +24,7 @@ use crate::answer::{Body, Refusal};
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 
 /// A response of the proxy's own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reply {
     status: StatusCode,
     fields: HeaderMap,
@@ -98,8 +98,19 @@ impl Reply {
         method: &Method,
         limit: Option<Duration>,
     ) -> Result<(), DownstreamError> {
+        self.send_named(None, downstream, method, limit).await
+    }
+
+    /// Writes it as [`Reply::send`] does, with the field of the request's id.
+    pub(crate) async fn send_named<D: Downstream>(
+        &self,
+        id: Option<Field<'_>>,
+        downstream: &mut D,
+        method: &Method,
+        limit: Option<Duration>,
+    ) -> Result<(), DownstreamError> {
         let sent = async {
-            self.begin(downstream, method)?;
+            self.begin(id, downstream, method)?;
             if let Some(body) = &self.body {
                 std::future::poll_fn(|context| Poll::Ready(downstream.write(context, body)))
                     .await?;
@@ -110,7 +121,7 @@ impl Reply {
         let Some(limit) = limit else {
             return sent.await;
         };
-        match pingora_timeout::timeout(limit, sent).await {
+        match pingora_timeout::tokio_timeout(limit, sent).await {
             Ok(sent) => sent,
             Err(_elapsed) => Err(DownstreamError::Stuck),
         }
@@ -118,6 +129,7 @@ impl Reply {
 
     fn begin<D: Downstream>(
         &self,
+        id: Option<Field<'_>>,
         downstream: &mut D,
         method: &Method,
     ) -> Result<(), DownstreamError> {
@@ -134,7 +146,7 @@ impl Reply {
             framing: length.map_or(Framing::None, |length| Framing::Length(length as u64)),
             is_bodiless: *method == Method::HEAD || length.unwrap_or(0) == 0,
         };
-        downstream.begin(start, own.into_iter().chain(fields))
+        downstream.begin(start, own.into_iter().chain(id).chain(fields))
     }
 }
 
@@ -162,7 +174,7 @@ pub(crate) async fn drain<D: Downstream>(downstream: &mut D, request: &(dyn Disp
             }
         }
     };
-    match pingora_timeout::timeout(DRAIN, rest).await {
+    match pingora_timeout::tokio_timeout(DRAIN, rest).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("the client broke off within its body: {error} [{request}]"),
         Err(_elapsed) => debug!("the client goes on sending; its connection is closed [{request}]"),

@@ -21,12 +21,21 @@ async fn what_waits_for_a_request_is_small() {
         intakes: Intakes::default(),
         http2_streams: 100,
         request_ids: RequestIds::default(),
+        frames: None,
+        overload: None,
         engine: Engine::Direct,
     };
     let (handler, control) = (proxy.proxy(&conf), proxy.register_handler());
-    let front = Arc::new(Front::new(handler, control, options, proxy.connections()));
+    let front = Arc::new(Front::new(
+        handler,
+        control,
+        options,
+        proxy.connections(),
+        (proxy.clients(), Arc::default()),
+    ));
     let (transport, _client) = tokio::io::duplex(64);
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
-    let size = size_of::<Connection>() + size_of_val(&front.attend(Box::new(transport), shutdown));
+    let size = size_of::<Connection>()
+        + size_of_val(&front.attend(Box::new(transport), shutdown, test_ticket()));
     assert!(size <= 1536, "{size} bytes");
 }

@@ -3,19 +3,29 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::clients::{ClientLimit, LimitCounts};
 use super::frames::{FrameScan, Sender};
 use super::leash::{Drained, FAREWELL, poll_timer};
 
-/// A Close frame for the client: the status 1001, "going away".
-const CLOSE: [u8; 4] = [0x88, 0x02, 0x03, 0xE9];
+/// Why the proxy closes a WebSocket: a status of RFC 6455, 7.4.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reason {
+    /// 1001: the app, or the proxy, is taken down.
+    #[default]
+    GoingAway,
+    /// 1009: the client has sent more at a time than it may.
+    TooLong,
+}
 
-/// The same for the origin, which is told by a client: masked.
+/// The length of a Close frame for the client, and of one for the app, which is masked.
+const CLOSE: usize = 4;
 const MASKED_CLOSE: usize = 8;
 
 /// One read of what a client still sends.
@@ -28,6 +38,18 @@ pub(super) struct WebSocket {
     to_client: FrameScan,
     to_origin: FrameScan,
     farewell: Option<Farewell>,
+    limits: Option<Arc<FrameLimits>>,
+}
+
+/// What a client may send over a WebSocket at a time.
+#[derive(Debug)]
+pub(crate) struct FrameLimits {
+    /// The longest payload of a frame, in bytes.
+    pub(crate) frame: u64,
+    /// The longest payload of a message, in bytes.
+    pub(crate) message: u64,
+    /// Where it is counted that a client has sent more.
+    pub(crate) counts: Arc<LimitCounts>,
 }
 
 /// The end of a WebSocket, once it is cut.
@@ -38,8 +60,9 @@ struct Farewell {
     client: Word,
     /// What goes to the origin, as if it came from the client.
     origin: OriginsWord,
-    /// Whether the client's end of the stream has come.
+    /// Whether the client's end of the stream has come, or what it says no longer counts.
     is_client_gone: bool,
+    reason: Reason,
 }
 
 /// How far the Close frame for the client is.
@@ -69,18 +92,17 @@ enum OriginsWord {
 }
 
 impl WebSocket {
-    /// A WebSocket whose handshake is about to be answered; `is_early` if the client has already
-    /// sent something behind its request.
-    pub(super) fn new(is_early: bool) -> Self {
-        let mut to_origin = FrameScan::new(Sender::Client);
-        if is_early {
-            to_origin.lose();
-        }
+    /// A WebSocket whose handshake is about to be answered.
+    pub(super) fn new(limits: Option<Arc<FrameLimits>>) -> Self {
         Self {
             head: SwitchScan::default(),
             to_client: FrameScan::new(Sender::Server),
-            to_origin,
+            to_origin: match limits.as_deref() {
+                Some(limits) => FrameScan::bounded(Sender::Client, limits.frame, limits.message),
+                None => FrameScan::new(Sender::Client),
+            },
             farewell: None,
+            limits,
         }
     }
 
@@ -90,9 +112,34 @@ impl WebSocket {
         self.to_client.pass(frames);
     }
 
-    /// Notes what has been handed out to the origin.
-    pub(super) fn note_read(&mut self, bytes: &[u8]) {
-        self.to_origin.pass(bytes);
+    /// Notes what is about to be handed out to the app; how much of it, if not all may be.
+    pub(super) fn note_read(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (is_begun, mut at) = (self.to_origin.is_within_head(), 0);
+        while let Some(end) = self
+            .to_origin
+            .frame_end(bytes.get(at..).unwrap_or_default())
+        {
+            at += end;
+        }
+        self.to_origin.is_too_long().then(|| {
+            let has_part = is_begun && at == 0;
+            self.close_too_long(has_part);
+            at
+        })
+    }
+
+    /// Closes it for a frame of the client's that is too long; `has_part` if the app has a part of its head,
+    /// behind which no other frame can stand.
+    fn close_too_long(&mut self, has_part: bool) {
+        if let Some(limits) = &self.limits {
+            limits.counts.count(ClientLimit::WebSocketMessage);
+        }
+        let farewell = self.farewell.get_or_insert_default();
+        farewell.reason = Reason::TooLong;
+        farewell.is_client_gone = true;
+        if has_part {
+            farewell.origin = OriginsWord::Said;
+        }
     }
 
     /// Whether there is a way to say farewell: the handshake is through, and both sides speak in
@@ -142,7 +189,7 @@ impl WebSocket {
         let before = buffer.filled().len();
         while matches!(farewell.origin, OriginsWord::Due) {
             if is_at_end(&self.to_origin) {
-                farewell.origin = OriginsWord::after(&self.to_origin);
+                farewell.origin = OriginsWord::after(&self.to_origin, farewell.reason);
                 break;
             }
             match Pin::new(&mut *transport).poll_read(context, buffer) {
@@ -157,7 +204,7 @@ impl WebSocket {
             let (own, rest) = read.split_at_checked(end).unwrap_or((read, &[]));
             self.to_origin.pass(own);
             if is_at_end(&self.to_origin) {
-                farewell.origin = OriginsWord::after(&self.to_origin);
+                farewell.origin = OriginsWord::after(&self.to_origin, farewell.reason);
             }
             self.to_origin.pass(rest);
             buffer.set_filled(before + own.len());
@@ -226,10 +273,11 @@ impl Farewell {
                 Word::Due if frames.is_between() => Word::Begun(0),
                 Word::Due => return Poll::Pending,
                 Word::Begun(count) => {
-                    let left = CLOSE.get(count..).unwrap_or_default();
+                    let frame = self.reason.frame();
+                    let left = frame.get(count..).unwrap_or_default();
                     let written = ready!(Pin::new(&mut *transport).poll_write(context, left))?;
                     match count + written {
-                        CLOSE_LENGTH.. => Word::Written,
+                        CLOSE.. => Word::Written,
                         _ if written == 0 => return Poll::Ready(Err(Drained.into())),
                         count => Word::Begun(count),
                     }
@@ -264,21 +312,29 @@ impl Farewell {
     }
 }
 
-const CLOSE_LENGTH: usize = CLOSE.len();
+impl Reason {
+    /// The Close frame for the client.
+    fn frame(self) -> [u8; CLOSE] {
+        match self {
+            Self::GoingAway => [0x88, 0x02, 0x03, 0xE9],
+            Self::TooLong => [0x88, 0x02, 0x03, 0xF1],
+        }
+    }
+}
 
 /// Whether nothing of the sender's frames stands in the way of a Close frame.
 fn is_at_end(frames: &FrameScan) -> bool {
-    frames.is_between() || frames.is_closed()
+    frames.is_between() || frames.is_closed() || frames.is_too_long()
 }
 
 impl OriginsWord {
-    fn after(frames: &FrameScan) -> Self {
+    fn after(frames: &FrameScan, reason: Reason) -> Self {
         if frames.is_closed() {
             return Self::Said;
         }
         // The mask protects nothing here: what it covers is known to everybody.
         let mask = fastrand::u32(..).to_be_bytes();
-        let [first, second, high, low] = CLOSE;
+        let [first, second, high, low] = reason.frame();
         let [a, b, c, d] = mask;
         let frame = [first, second | 0x80, a, b, c, d, high ^ a, low ^ b];
         Self::Begun(frame, 0)

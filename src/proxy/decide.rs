@@ -4,14 +4,17 @@ use futures_util::future::BoxFuture;
 
 use super::admission::{Admission, OwnReply, Verdict};
 use super::policy::Policy;
-use super::stages::{challenge, https_listener, registration, route, tls_policy, well_formed};
+use super::stages::{
+    body_limit, challenge, https_listener, registration, route, tls_policy, well_formed,
+};
 
 /// The stages. A new one is a file in `stages` and a line here.
-static STAGES: [Stage; 6] = [
+static STAGES: [Stage; 7] = [
     Stage::once(registration::check),
     Stage::once(challenge::check),
     Stage::once(well_formed::check),
     Stage::once(https_listener::check),
+    Stage::once(body_limit::check),
     Stage::for_each_try(route::check),
     Stage::for_each_try(tls_policy::check),
 ];

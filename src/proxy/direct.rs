@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use pingora_core::server::configuration::ServerConf;
-use pingora_timeout::timeout;
+use pingora_timeout::tokio_timeout as timeout;
 
+use super::guard::Guard;
 use super::peer::Address;
 use super::policy::Policy;
 use super::rules::failure::{Expected, Failure};
@@ -22,6 +23,7 @@ pub(super) struct Direct {
     pub(super) http2: Arc<Pool<H2Connection>>,
     sources: Sources,
     profiles: Profiles,
+    guard: Guard,
     /// The most connections that are tried for one request.
     pub(super) most_tries: usize,
 }
@@ -57,6 +59,7 @@ impl Direct {
         };
         Self {
             profiles: Profiles::new(&policy.options, tls),
+            guard: policy.guard(),
             policy,
             http1: Arc::new(Pool::new(most_idle, idle)),
             http2: Arc::new(Pool::new(most_idle, idle)),
@@ -88,7 +91,8 @@ impl Direct {
         address: Address<'_>,
     ) -> io::Result<Socket> {
         let limit = self.policy.options.timeouts.connect;
-        let connecting = Socket::connect(target, address, &self.sources, &self.profiles);
+        let (sources, profiles) = (&self.sources, &self.profiles);
+        let connecting = Socket::connect(target, address, sources, profiles, &self.guard);
         // Boxed: most requests find a connection that is there.
         let connecting = Box::pin(connecting);
         let socket = match timeout(limit, connecting).await {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, Version};
 use log::{debug, log};
-use pingora_timeout::timeout;
+use pingora_timeout::tokio_timeout as timeout;
 
 use super::admission::{Admission, OwnReply};
 use super::decide::Outcome;

@@ -16,6 +16,7 @@ mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
 mod grpc;
+mod guard;
 mod https;
 mod in_flight;
 mod options;
@@ -42,7 +43,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
-pub use options::{ErrorStatuses, GatewayOptions, SecurityDefaults, Timeouts};
+pub use options::{ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, Timeouts};
 pub use pingora::{Exchange, Gateway};
 pub(crate) use policy::ProxyErrorHandler;
 pub use stages::challenge::Challenges;

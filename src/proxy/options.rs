@@ -1,13 +1,15 @@
 //! What can be set about the data path.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use ipnet::IpNet;
 
 use super::{Challenges, TargetTlsOptions};
-use crate::front::RequestIds;
+use crate::front::{LimitCounts, RequestIds};
 use crate::route::{Hsts, TlsPolicy};
 
 /// The statuses of the failure answers.
@@ -70,6 +72,30 @@ impl Default for Timeouts {
     }
 }
 
+/// What a client may make of one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExchangeLimits {
+    /// The most bytes of a request's body; by default no limit.
+    pub body: Option<u64>,
+    /// The fewest bytes of a body that a client has to send in a second, on average and while it is waited
+    /// for; 128 by default.
+    pub upload_rate: Option<NonZeroU32>,
+    /// The fewest bytes of a response that a client has to take in a second, in the same way; 128 by
+    /// default.
+    pub download_rate: Option<NonZeroU32>,
+}
+
+impl Default for ExchangeLimits {
+    fn default() -> Self {
+        let slowest = NonZeroU32::new(128);
+        Self {
+            body: None,
+            upload_rate: slowest,
+            download_rate: slowest,
+        }
+    }
+}
+
 /// What holds for routes that do not say what they ask of their clients' connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecurityDefaults {
@@ -86,6 +112,10 @@ pub struct GatewayOptions {
     pub errors: ErrorStatuses,
     /// The times that one exchange may take.
     pub timeouts: Timeouts,
+    /// What a client may make of one exchange.
+    pub limits: ExchangeLimits,
+    /// How often clients have met a limit.
+    pub limit_counts: Arc<LimitCounts>,
     /// How requests get their ids.
     pub request_ids: RequestIds,
     /// The proxies whose word on the client is taken.
@@ -107,6 +137,8 @@ impl Default for GatewayOptions {
         Self {
             errors: ErrorStatuses::default(),
             timeouts: Timeouts::default(),
+            limits: ExchangeLimits::default(),
+            limit_counts: Arc::default(),
             request_ids: RequestIds::default(),
             trusted_proxies: Vec::new(),
             target_tls: BTreeMap::new(),

@@ -8,6 +8,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
 use super::Timeouts;
+use super::guard::Guard;
 use super::target_tls::Profiles;
 use crate::front::{Framing, Hold};
 use crate::route::{Instance, Protocol, Route, Target};
@@ -68,6 +69,7 @@ pub(super) fn peer(
     timeouts: &Timeouts,
     kind: Kind,
     group: u64,
+    guard: &Guard,
 ) -> Option<HttpPeer> {
     let tls = instance.target.tls.as_deref();
     let name = tls.map_or_else(String::new, |tls| tls.server_name.to_string());
@@ -84,6 +86,7 @@ pub(super) fn peer(
     };
     profiles.apply(&instance.target, &mut peer)?;
     peer.group_key = group;
+    peer.options.custom_l4 = guard.connector(address);
     set_timeouts(&mut peer, timeouts, kind, instance.target.protocol);
     Some(peer)
 }

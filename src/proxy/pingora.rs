@@ -5,6 +5,7 @@ mod chunks;
 mod context;
 mod error;
 mod heads;
+mod holds;
 mod pools;
 mod replies;
 mod session;
@@ -28,6 +29,7 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 use super::admission::{Admission, OwnReply};
 use super::decide::Outcome;
 use super::grpc;
+use super::guard::Guard;
 use super::options::{GatewayOptions, Timeouts};
 use super::peer::{self, Kind};
 use super::policy::{Policy, ProxyErrorHandler};
@@ -40,15 +42,16 @@ use chunks::NoChunks;
 pub use context::Exchange;
 use pools::Pools;
 
-use crate::front::{Drained, Hold};
+use crate::front::{ClientLimit, Hold};
 use crate::registry::Registry;
-use crate::route::{Instance, PathPrefix};
+use crate::route::PathPrefix;
 
 /// The proxy itself, as Pingora's `ProxyHttp`: wrap it by `DynamicProxy::request_handler`.
 pub struct Gateway {
     policy: Arc<Policy>,
     profiles: Profiles,
     pools: Pools,
+    guard: Guard,
 }
 
 impl Gateway {
@@ -61,6 +64,7 @@ impl Gateway {
         Self {
             profiles: Profiles::new(&options.target_tls),
             pools: Pools::default(),
+            guard: Guard::new(Arc::clone(&registry)),
             policy: Arc::new(Policy::new(registry, options, registration, on_proxy_error)),
         }
     }
@@ -172,7 +176,7 @@ impl Gateway {
         let instance = in_flight.route().instance(index);
         record.tries += 1;
         exchange.aimed = index;
-        serve(session, instance)?;
+        holds::serve(session, instance)?;
         let timeouts = Timeouts {
             upstream_idle: self.upstream_idle(),
             ..exchange.timeouts
@@ -185,6 +189,7 @@ impl Gateway {
             &timeouts,
             exchange.kind,
             group,
+            &self.guard,
         );
         peer.map(Box::new).ok_or_else(no_address)
     }
@@ -270,6 +275,11 @@ impl ProxyHttp for Gateway {
         }
         if let (Some(record), Some(body)) = (&mut exchange.record, body) {
             record.receive(body.len());
+            let limit = self.policy.options.limits.body;
+            if let Some(most) = limit.filter(|most| record.received() > *most) {
+                self.policy.options.limit_counts.count(ClientLimit::Body);
+                return Err(error::body_too_large(most));
+            }
         }
         if is_end && !session.as_downstream_mut().is_body_empty() {
             tokio::task::yield_now().await;
@@ -327,7 +337,7 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && !is_switch {
             return exchange.count_interim();
         }
-        begin_response(session, exchange, is_switch);
+        holds::begin_response(session, exchange, is_switch);
         exchange.is_bodiless = passed.is_bodiless;
         session::settle(session, response, passed.is_unbounded);
         let record = exchange.record.as_mut().ok_or_else(no_address)?;
@@ -470,35 +480,4 @@ fn own_reply(outcome: Outcome) -> Option<Box<OwnReply>> {
         Outcome::Reply(own) => Some(own),
         Outcome::Forward | Outcome::Control => None,
     }
-}
-
-/// From here on the exchange goes to this instance, and ends with it.
-fn serve(session: &Session, instance: &Instance) -> Result<()> {
-    let Some(hold) = Hold::of(session.as_downstream()) else {
-        return Ok(());
-    };
-    hold.leash().serve(instance.serial);
-    if instance.is_over() {
-        // Before that call nobody could have cut it.
-        let drained = std::io::Error::from(Drained);
-        let error = Error::because(ErrorType::ConnectError, "the drain is over", drained);
-        return Err(error.into_up());
-    }
-    Ok(())
-}
-
-/// Notes for the limits that the final response begins.
-fn begin_response(session: &Session, exchange: &mut Exchange, is_switch: bool) {
-    let is_websocket = exchange.kind == Kind::Upgrade;
-    if is_websocket && !is_switch {
-        // Refused: a response like any other.
-        peer::be_patient(session, &exchange.timeouts, Kind::Upload);
-    }
-    if let Some(hold) = Hold::of(session.as_downstream()) {
-        hold.patience().begin_answer();
-        if is_websocket && is_switch {
-            hold.begin_websocket();
-        }
-    }
-    exchange.has_begun = true;
 }

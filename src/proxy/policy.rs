@@ -7,6 +7,7 @@ use http::{HeaderValue, Response};
 use log::debug;
 
 use super::admission::Admission;
+use super::guard::Guard;
 use super::in_flight::InFlight;
 use super::options::GatewayOptions;
 use super::record::{Record, RequestSummary};
@@ -51,6 +52,11 @@ impl Policy {
             on_proxy_error,
             balance: Box::new(RoundRobin),
         }
+    }
+
+    /// What looks at targets when they are connected to.
+    pub(super) fn guard(&self) -> Guard {
+        Guard::new(Arc::clone(&self.registry))
     }
 
     /// Whether a request is a registration: its path is the registration path, as whole segments and in

@@ -2,17 +2,26 @@
 //!
 //! Whatever is read passes through one buffer of the thread, and is written from there. What the other
 //! side does not take at once is kept, and nothing more is read for it until it has.
+//!
+//! A turn of the task moves 256 KiB at most: then the others of its thread are served.
 
 use std::cell::RefCell;
 use std::task::{Context, Poll, ready};
 
-use super::options::Timeouts;
+use super::options::{ExchangeLimits, Timeouts};
 use super::request_body::RequestBody;
 use super::responder::Responder;
 use super::rules::failure::Failure;
-use super::rules::timeouts::{Phase, PhaseTimers, Progress};
+use super::rules::pace::Pace;
+use super::rules::timeouts::{Now, Phase, PhaseTimers, Progress};
 use super::upstream::{BUFFER, PIECE, Upstream};
-use crate::front::{CHUNK_HEAD, Deadline, Downstream, Leash};
+use crate::front::{CHUNK_HEAD, ClientLimit, Deadline, Downstream, Leash};
+
+/// How many bytes a turn of a task moves before it gives way to the others of its thread.
+pub(super) const TURN: u64 = 256 * 1024;
+
+/// How many of them may be the request's: the response has the rest for itself.
+const UPLOAD_TURN: u64 = TURN / 2;
 
 thread_local! {
     static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
@@ -34,6 +43,11 @@ pub(super) struct Pump<'x, D, U> {
     has_begun: bool,
     timers: PhaseTimers,
     taken: u64,
+    limits: ExchangeLimits,
+    upload: Pace,
+    download: Pace,
+    /// How many bytes had been moved when the turn began.
+    turn: u64,
 }
 
 impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
@@ -44,7 +58,11 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         timeouts: Timeouts,
         abort: &'x Leash,
     ) -> Self {
+        let limits = responder.policy.options.limits;
         Self {
+            limits,
+            upload: Pace::default(),
+            download: Pace::default(),
             responder,
             body,
             upstream,
@@ -53,6 +71,7 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
             has_begun: false,
             timers: PhaseTimers::default(),
             taken: 0,
+            turn: 0,
         }
     }
 
@@ -65,6 +84,7 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         if self.abort.is_cut() {
             return Poll::Ready(Err(Failure::drained()));
         }
+        self.turn = self.responder.record.moved();
         let body = self.poll_upload(context)?;
         if self.poll_response(context)?.is_ready() {
             return Poll::Ready(Ok(()));
@@ -72,13 +92,13 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         if let Poll::Ready(gone) = self.responder.downstream.poll_gone(context) {
             return Poll::Ready(Err(gone.into()));
         }
-        self.note_progress(body);
+        self.note_progress(body)?;
         let late = ready!(self.timers.poll(&self.timeouts, timer, context));
         Poll::Ready(Err(late))
     }
 
-    /// Notes who is waited for now.
-    fn note_progress(&mut self, body: Poll<()>) {
+    /// Notes who is waited for now; an error if that is a client who is too slow.
+    fn note_progress(&mut self, body: Poll<()>) -> Result<(), Failure> {
         let downstream = &*self.responder.downstream;
         let taken = downstream.taken();
         if taken != self.taken {
@@ -86,13 +106,53 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
             self.timers.restart(Phase::Client);
         }
         let is_sending = self.upstream.is_sending();
-        self.timers.note(&Progress {
+        let progress = Progress {
             is_body_due: body.is_pending(),
             is_sending,
             is_sent: self.upstream.is_refused() || (self.upstream.is_ended() && !is_sending),
             has_begun: downstream.has_begun(),
             is_taking: downstream.is_waiting(),
-        });
+        };
+        let mut now = Now::default();
+        self.timers.note(&progress, &mut now);
+        self.check_pace(&progress, &mut now)
+    }
+
+    /// An error if the client has been too slow. Once the response has begun, a body that pauses may be half
+    /// of a conversation.
+    fn check_pace(&mut self, progress: &Progress, now: &mut Now) -> Result<(), Failure> {
+        let (limits, record) = (&self.limits, &self.responder.record);
+        let is_awaited = progress.is_body_due && !progress.is_sending && !progress.has_begun;
+        let received = record.received();
+        if !record.is_grpc
+            && self
+                .upload
+                .note(is_awaited, received, limits.upload_rate, now)
+        {
+            self.count(ClientLimit::UploadRate);
+            return Err(Failure::slow_upload());
+        }
+        if self
+            .download
+            .note(progress.is_taking, self.taken, limits.download_rate, now)
+        {
+            self.count(ClientLimit::DownloadRate);
+            return Err(Failure::slow_download());
+        }
+        Ok(())
+    }
+
+    fn count(&self, limit: ClientLimit) {
+        self.responder.policy.options.limit_counts.count(limit);
+    }
+
+    /// Whether so many bytes have been moved in this turn; if so, there will be another.
+    fn is_turn_over(&self, limit: u64, context: &Context<'_>) -> bool {
+        let is_over = self.responder.record.moved() - self.turn >= limit;
+        if is_over {
+            context.waker().wake_by_ref();
+        }
+        is_over
     }
 
     /// Moves the request's body.
@@ -115,6 +175,9 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
             if self.upstream.is_ended() || self.upstream.is_refused() {
                 return Ok(Poll::Ready(()));
             }
+            if self.is_turn_over(UPLOAD_TURN, context) {
+                return Ok(Poll::Pending);
+            }
             match with_buffer(|buffer| self.poll_piece(context, buffer)) {
                 Poll::Ready(read) => read?,
                 Poll::Pending => return Ok(Poll::Pending),
@@ -135,6 +198,12 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         let responder = &mut self.responder;
         let piece = ready!(self.body.poll_piece(responder.downstream, context, room))?;
         responder.record.receive(piece.fresh);
+        if let Some(most) = self.limits.body
+            && responder.record.received() > most
+        {
+            self.count(ClientLimit::Body);
+            return Poll::Ready(Err(Failure::body_too_large(most)));
+        }
         if piece.length > 0 {
             self.upstream.put(context, buffer, piece.length);
         }
@@ -159,6 +228,9 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
                 Poll::Ready(taken) => taken?,
                 Poll::Pending => return Ok(Poll::Pending),
             }
+            if self.is_turn_over(TURN, context) {
+                return Ok(Poll::Pending);
+            }
             let (upstream, responder) = (&mut self.upstream, &mut self.responder);
             let read = with_buffer(|buffer| upstream.poll_receive(context, buffer, responder));
             match read {
@@ -177,3 +249,6 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

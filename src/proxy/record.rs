@@ -125,6 +125,11 @@ impl Record {
         }
     }
 
+    /// How many bytes of bodies, or of another protocol, have come from either side.
+    pub(super) fn moved(&self) -> u64 {
+        self.received + self.sent
+    }
+
     /// The client is answered with this status.
     pub(super) fn respond(&mut self, status: StatusCode) {
         self.status = Some(status);
@@ -144,6 +149,11 @@ impl Record {
         {
             in_flight.received(bytes);
         }
+    }
+
+    /// How many bytes of the request's body have come.
+    pub(super) fn received(&self) -> u64 {
+        self.received
     }
 
     /// So many bytes of the response's body go to the client.

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::in_flight::InFlight;
 use super::policy::Policy;
-use super::pump::with_buffer;
+use super::pump::{TURN, with_buffer};
 use super::record::{End, Record};
 use super::rules::failure::{Failure, Fault, Reason};
 use super::rules::timeouts::{Now, Phase, PhaseTimers};
@@ -77,6 +77,7 @@ impl<'c> Tunnel<'c> {
     /// Goes on until either side has ended, and the other has what was said before.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let (mut up, mut down) = (true, true);
+        let begin = self.record.moved();
         // In turns, so that neither direction timers for the end of the other.
         while up || down {
             if up {
@@ -87,6 +88,11 @@ impl<'c> Tunnel<'c> {
             }
             if self.flow.to_upstream.is_done() || self.flow.to_client.is_done() {
                 return Poll::Ready(Ok(()));
+            }
+            if self.record.moved() - begin >= TURN {
+                // The others of the thread are served in between.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
             // What the front says at the end, when it reads, timers for the end of a frame that it writes.
             up |= down && self.client.leash().is_cut();

@@ -34,6 +34,21 @@ pub(super) enum Step {
     Gone(RouteKey, Arc<Instance>, bool),
 }
 
+impl Step {
+    /// Whether it needs no more room than there was: a route or an instance goes, or a lease goes on.
+    pub(super) fn takes_away(&self) -> bool {
+        match self {
+            Self::Move(Move { before, after, .. }) => {
+                let count = |route: &Option<Arc<Route>>| {
+                    route.as_ref().map_or(0, |route| route.instance_count())
+                };
+                count(after) < count(before)
+            }
+            Self::Renew(..) | Self::Drain(..) | Self::Gone(..) => true,
+        }
+    }
+}
+
 /// A route before and after.
 #[derive(Clone, Debug)]
 pub(super) struct Move {

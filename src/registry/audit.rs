@@ -21,6 +21,9 @@ struct Line<'a> {
     /// The name of the token; null for whoever needed none.
     who: Option<&'a str>,
     from: &'a str,
+    /// The user of this machine who asked, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
     /// The id of the request; null for what no request has asked for.
     request: Option<&'a str>,
     host: String,
@@ -88,6 +91,7 @@ fn write(
         action,
         who: actor.name.as_deref(),
         from: &actor.from,
+        user: actor.user.as_deref(),
         request: actor.request.as_deref(),
         host: key.host.to_string(),
         prefix: key.prefix.as_str(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::store::StoreError;
-use super::{Action, Actor};
+use super::{Action, Actor, Exceeded};
 use crate::route::{Generation, Instance, InstanceId, Route, RouteKey, Security, Target};
 
 /// The most instances that a route has.
@@ -259,6 +259,12 @@ pub enum ChangeError {
         /// How many were asked for.
         count: usize,
     },
+    /// The table would be larger than a limit allows.
+    #[error(
+        "this would make {} {}, and `{}` allows {}; remove what is not needed, or raise the key",
+        .0.wanted, .0.limit.unit(), .0.limit.key(), .0.most
+    )]
+    Limit(Exceeded),
     /// The store cannot keep it.
     #[error("the change cannot be kept, so it was not made: {0}")]
     Store(#[from] StoreError),
@@ -286,6 +292,7 @@ impl ChangeError {
             Self::DuplicateRoute { .. } => "DUPLICATE_ROUTE",
             Self::DuplicateInstance { .. } => "DUPLICATE_INSTANCE",
             Self::InstanceCount { .. } => "INSTANCE_COUNT",
+            Self::Limit(exceeded) => exceeded.limit.code(),
             Self::Store(StoreError::Full { .. }) => "STORE_FULL",
             Self::Store(StoreError::Closed) => "CLOSED",
             Self::Store(_) => "STORE_FAILED",

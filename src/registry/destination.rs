@@ -9,8 +9,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::RegisterError;
-use super::registration::{clipped, target_host};
-use crate::route::Protocol;
+use super::registration::target_host;
+use crate::route::{Protocol, clip_value};
 
 /// The longest path of a Unix socket, in bytes (unix(7), with the byte that ends it).
 const MAX_UNIX_PATH: usize = 107;
@@ -131,7 +131,7 @@ impl Destination {
             (Some(name), _) => target_host(name).map_err(|_not_a_host| {
                 RegisterError::Https(format!(
                     "server_name: {:?} is not a host name",
-                    clipped(name)
+                    clip_value(name)
                 ))
             })?,
             (None, Place::Tcp(host, _)) => host.clone(),
@@ -153,7 +153,7 @@ impl Destination {
 /// # Errors
 /// [`RegisterError::Unix`].
 pub fn unix_path(path: &str) -> Result<String, RegisterError> {
-    let refuse = |why: &str| RegisterError::Unix(format!("{:?} {why}", clipped(path)));
+    let refuse = |why: &str| RegisterError::Unix(format!("{:?} {why}", clip_value(path)));
     if !path.starts_with('/') {
         return Err(refuse("is not an absolute path; write it from the root"));
     }
@@ -181,7 +181,7 @@ pub fn protocol(name: &str) -> Result<Protocol, RegisterError> {
         .find(|(known, _)| *known == name)
         .map(|(_, protocol)| protocol)
         .ok_or_else(|| {
-            let name = clipped(name);
+            let name = clip_value(name);
             RegisterError::Protocol(format!("{name:?} is none of http1, h2c, h2, auto"))
         })
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{ChangeError, TtlError};
+use super::{ChangeError, TtlError, UnixSocketError};
 use crate::route::{HostError, PrefixError, SecurityError};
 
 /// Why a registration is refused. Nothing has changed when one of these comes back.
@@ -92,7 +92,7 @@ pub enum RegisterError {
         reason: String,
     },
     /// The target is the proxy.
-    #[error("the target {target} is this proxy itself; register the port that the app listens on")]
+    #[error("the target {target} is this proxy itself; register where the app listens")]
     TargetIsProxy {
         /// The target as it was registered.
         target: String,
@@ -126,12 +126,16 @@ pub enum RegisterError {
     Security(#[from] SecurityError),
     /// The Unix socket is outside what the configuration allows.
     #[error(
-        "the target unix:{path} is not allowed; to allow it, put `unix:` and its folder or itself \
-         into `targets.allow` of the proxy's configuration"
+        "the target unix:{path} is not allowed{}; to allow it, put `unix:` and its folder or itself \
+         into `targets.allow` of the proxy's configuration",
+        if *is_link { ", for it leads elsewhere: it, or a folder before it, is a link" } else { "" }
     )]
     UnixNotAllowed {
         /// The socket's path.
         path: String,
+        /// Whether it leads elsewhere than it says. Where to is not for those who register: they may not be
+        /// able to see it.
+        is_link: bool,
     },
     /// The body is larger than allowed.
     #[error("the body is larger than {limit} bytes")]
@@ -148,6 +152,21 @@ pub enum RegisterError {
     /// The body ended before its time.
     #[error("the body ended before it was complete")]
     Truncated,
+}
+
+impl From<UnixSocketError> for RegisterError {
+    fn from(error: UnixSocketError) -> Self {
+        let is_link = error.is_link();
+        match error {
+            UnixSocketError::NotAllowed { path, .. } => Self::UnixNotAllowed { path, is_link },
+            UnixSocketError::Own { path, .. } => Self::TargetIsProxy {
+                target: format!("unix:{path}"),
+            },
+            UnixSocketError::Io { path, source } => Self::Unix(format!(
+                "{path:?} cannot be looked at: {source}; let the proxy's user search its folders"
+            )),
+        }
+    }
 }
 
 impl RegisterError {

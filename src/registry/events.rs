@@ -7,7 +7,7 @@ use http::Method;
 use tokio::sync::broadcast;
 
 use super::{Counts, History, RegisterError};
-use crate::route::{Generation, Instance, Route, RouteKey};
+use crate::route::{Generation, Instance, Route, RouteKey, clip_message};
 
 /// How many events a slow reader may lag behind before it is told that it missed some.
 const CAPACITY: usize = 1024;
@@ -185,9 +185,23 @@ impl Events {
 
     /// Tells whoever listens, and keeps the event for whoever comes back.
     pub(crate) fn emit(&self, event: Event) {
+        let event = clipped(event);
         if self.live.receiver_count() > 0 && self.live.send(event.clone()).is_err() {
             log::trace!("the last subscriber left before an event reached it");
         }
         self.history.add(event);
+    }
+}
+
+/// The event, with a path of at most 1 KiB: thousands of events are kept, and a path can have as many
+/// bytes as a request's target.
+fn clipped(event: Event) -> Event {
+    match event {
+        Event::ProxyError(failure) if clip_message(&*failure.path) != *failure.path => {
+            let path = clip_message(&*failure.path).into_owned();
+            let failure = ProxyFailure::clone(&failure);
+            Event::ProxyError(Arc::new(ProxyFailure { path, ..failure }))
+        }
+        event => event,
     }
 }

@@ -15,6 +15,7 @@ mod effects;
 mod error;
 mod events;
 mod history;
+mod limits;
 mod records;
 mod registration;
 mod resolve;
@@ -25,10 +26,12 @@ pub mod store;
 mod tests;
 mod timers;
 mod ttl;
+mod unix_socket;
 mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
@@ -45,6 +48,7 @@ pub use events::{
     Event, ProxyError, ProxyFailure, RegisterFailure, RouteEvent, RouteEventKind, RoutesEvent,
 };
 pub use history::{History, Reading};
+pub use limits::{Exceeded, Limit, Limits, Meter};
 pub use registration::{Registration, UnknownFields, instance_id, owner, target_host};
 pub use resolve::{AllowedTarget, TargetPolicy};
 pub use rights::{Action, Actor, Rights, Scope};
@@ -52,6 +56,7 @@ pub use state::State;
 use store::{Memory, Store, StoreError};
 use timers::Timers;
 pub use ttl::{TtlError, parse_drain, parse_ttl};
+pub use unix_socket::{OwnSocket, UnixSocket, UnixSocketError};
 pub(crate) use writer::Cut;
 use writer::Writer;
 
@@ -66,6 +71,8 @@ pub struct Rules {
     pub reserved: Vec<PathPrefix>,
     /// Whether prefixes match with regard to ASCII case.
     pub case: CaseSensitivity,
+    /// How much the table may hold.
+    pub limits: Limits,
 }
 
 /// A registration that is live.
@@ -92,7 +99,13 @@ impl Registry {
         let clock = Clock::from(0);
         let state = State::new(rules.case);
         Self {
-            writer: Writer::new(state, Timers::default(), clock, Box::new(Memory)),
+            writer: Writer::new(
+                state,
+                Timers::default(),
+                clock,
+                Box::new(Memory),
+                rules.limits,
+            ),
             rules,
             epoch: fastrand::u32(..),
             store: "memory",
@@ -134,7 +147,7 @@ impl Registry {
             log::info!("{} routes from the store", state.routes.len());
         }
         Ok(Self {
-            writer: Writer::new(state, leases, clock, store),
+            writer: Writer::new(state, leases, clock, store, rules.limits),
             rules,
             epoch: stored.epoch,
             store: name,
@@ -285,6 +298,48 @@ impl Registry {
             })?
     }
 
+    /// Opens the Unix socket of a target that is to be connected to: what its path leads to may have changed
+    /// since it was registered.
+    ///
+    /// # Errors
+    /// [`UnixSocketError`]: it is not there, or no longer allowed.
+    pub fn open_unix(&self, path: &str) -> Result<UnixSocket, UnixSocketError> {
+        self.rules.targets.open_unix(path)
+    }
+
+    /// Whether a connection to this address comes to one of the proxy's own listeners.
+    #[must_use]
+    pub fn is_own_listener(&self, address: SocketAddr) -> bool {
+        self.rules.targets.is_own(address)
+    }
+
+    /// As [`resolve`](Self::resolve), on this thread: blocks while a name is looked up.
+    ///
+    /// # Errors
+    /// [`RegisterError`]: it does not resolve, or is not allowed.
+    pub fn resolve_blocking(&self, destination: &Destination) -> Result<Target, RegisterError> {
+        self.rules.targets.resolve(destination)
+    }
+
+    /// How much the table may hold.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.rules.limits
+    }
+
+    /// The limits on the table, what there is, and how often each has refused a change.
+    pub fn meters(&self) -> impl Iterator<Item = Meter> {
+        let meters = &self.writer.shared.meters;
+        Limit::ALL
+            .into_iter()
+            .map(|limit| meters.read(limit, &self.rules.limits))
+    }
+
+    /// Counts a change that a limit refused before it got here.
+    pub(crate) fn count_refusal(&self, limit: Limit) {
+        self.writer.shared.meters.refuse(limit);
+    }
+
     /// A prefix in the table's spelling, unless it is the proxy's own.
     ///
     /// # Errors
@@ -349,6 +404,20 @@ impl Registry {
 
     /// The registration with its prefix in the table's spelling, unless the prefix is taken.
     fn admit(&self, mut registration: Registration) -> Result<Registration, RegisterError> {
+        let (hosts, most) = (
+            registration.request_hosts.len(),
+            self.rules.limits.hosts_per_registration,
+        );
+        if hosts > most {
+            let limit = Limit::HostsPerRegistration;
+            self.count_refusal(limit);
+            let exceeded = Exceeded {
+                limit,
+                most,
+                wanted: hosts,
+            };
+            return Err(ChangeError::Limit(exceeded).into());
+        }
         registration.prefix = self.rules.admit(registration.prefix)?;
         Ok(registration)
     }

@@ -27,7 +27,7 @@ pub(super) fn writes<'s>(steps: impl Iterator<Item = &'s Step>) -> Vec<Write> {
                     writes.push(Write::RemoveRoute(key));
                     continue;
                 };
-                writes.push(Write::PutRoute(Arc::clone(&key), record(after)));
+                writes.push(Write::PutRoute(Arc::clone(&key), Box::new(record(after))));
                 let before = moved.before.as_ref();
                 for left in missing(before, Some(after)) {
                     if left.lease.is_some() {

@@ -12,6 +12,7 @@ use super::destination::{Destination, HttpsInput, Place, protocol, unix_path};
 use super::{Actor, Change, Edit, Edits, RegisterError, Spec, TtlError, parse_ttl};
 use crate::route::{
     HostPattern, InstanceId, PathPrefix, Protocol, RouteKey, Security, SecurityError, Target,
+    clip_message, clip_value,
 };
 
 /// The fields of a registration, as the contract names them.
@@ -172,7 +173,7 @@ impl Registration {
     /// [`RegisterError`], naming the field.
     pub fn from_json(body: &[u8], unknown: UnknownFields) -> Result<Self, RegisterError> {
         let value: Value = serde_json::from_slice(body)
-            .map_err(|error| RegisterError::NotJson(error.to_string()))?;
+            .map_err(|error| RegisterError::NotJson(clip_message(error.to_string()).into()))?;
         let object = match value {
             Value::Object(object) => object,
             other => {
@@ -253,7 +254,7 @@ fn destination(object: &Map<String, Value>) -> Result<Destination, RegisterError
     let tls = match object.get("https") {
         None | Some(Value::Null) => None,
         Some(value) => HttpsInput::deserialize(value)
-            .map_err(|error| RegisterError::Https(error.to_string()))?
+            .map_err(|error| RegisterError::Https(clip_message(error.to_string()).into()))?
             .wish(),
     };
     Destination::at(place).speaking(spoken, tls)
@@ -303,7 +304,7 @@ fn complete(object: &Map<String, Value>) -> Result<(), RegisterError> {
                 .filter(|near| missing.contains(near))
                 .map(|n| (name, n))
         })
-        .map(|(name, near)| format!(" (did you mean `{near}` by `{}`?)", clipped(name)))
+        .map(|(name, near)| format!(" (did you mean `{near}` by `{}`?)", clip_value(name)))
         .unwrap_or_default();
     let names = missing.join(" and ");
     Err(RegisterError::Incomplete(format!(
@@ -315,7 +316,7 @@ fn known(object: &Map<String, Value>) -> Result<(), RegisterError> {
     match object.keys().find(|name| !FIELDS.contains(&name.as_str())) {
         None => Ok(()),
         Some(field) => Err(RegisterError::UnknownField {
-            field: clipped(field),
+            field: clip_value(field),
             nearest: nearest(field),
         }),
     }
@@ -356,7 +357,7 @@ fn port(value: Option<&Value>) -> Result<NonZeroU16, RegisterError> {
 /// # Errors
 /// [`RegisterError::Host`].
 pub fn target_host(text: &str) -> Result<String, RegisterError> {
-    let refused = || RegisterError::Host(format!("{:?}", clipped(text)));
+    let refused = || RegisterError::Host(format!("{:?}", clip_value(text)));
     let host = text.trim();
     let bare = host
         .strip_prefix('[')
@@ -377,7 +378,7 @@ pub fn target_host(text: &str) -> Result<String, RegisterError> {
 /// [`RegisterError::Instance`].
 pub fn instance_id(text: &str) -> Result<InstanceId, RegisterError> {
     InstanceId::parse(text)
-        .map_err(|_known| RegisterError::Instance(format!("{:?}", clipped(text))))
+        .map_err(|_known| RegisterError::Instance(format!("{:?}", clip_value(text))))
 }
 
 /// An owner's name.
@@ -387,7 +388,7 @@ pub fn instance_id(text: &str) -> Result<InstanceId, RegisterError> {
 pub fn owner(text: &str) -> Result<Arc<str>, RegisterError> {
     let count = text.chars().count();
     if count == 0 || count > MAX_OWNER || text.chars().any(char::is_control) {
-        return Err(RegisterError::Owner(format!("{:?}", clipped(text))));
+        return Err(RegisterError::Owner(format!("{:?}", clip_value(text))));
     }
     Ok(text.into())
 }
@@ -401,7 +402,7 @@ fn request_hosts<'a>(
     names
         .map(|name| {
             HostPattern::parse(name).map_err(|source| RegisterError::RequestHost {
-                name: clipped(name),
+                name: clip_value(name),
                 source,
             })
         })
@@ -410,15 +411,10 @@ fn request_hosts<'a>(
 
 /// A value as the caller sent it, short enough for a message.
 fn shown(value: Option<&Value>) -> String {
-    value.map_or_else(|| "nothing".to_owned(), |value| clipped(&value.to_string()))
-}
-
-pub(super) fn clipped(text: &str) -> String {
-    const MOST: usize = 80;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+    value.map_or_else(
+        || "nothing".to_owned(),
+        |value| clip_value(&value.to_string()),
+    )
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -1,15 +1,19 @@
 //! From a target's host to addresses, and whether they may be reached.
 //!
-//! Targets resolve once, when they are registered. By default only loopback addresses are allowed:
-//! a registration must not open a way into the private network.
+//! Names resolve once, when they are registered. By default only loopback addresses are allowed:
+//! a registration must not open a way into the private network, nor to the proxy itself. What can change
+//! since, where a Unix socket's path leads above all, is looked at again when it is connected to.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::num::NonZeroU16;
+use std::path::Path;
 
 use ipnet::IpNet;
 
 use super::RegisterError;
 use super::destination::{Destination, Place};
+use super::unix_socket::{OwnSocket, UnixSocket, UnixSocketError, real_path, real_rule};
 use crate::route::{Endpoint, Target, TargetTls};
 
 /// What `targets.allow` opens beside loopback.
@@ -21,7 +25,8 @@ pub enum AllowedTarget {
     Host(String),
     /// All hosts below a domain (`*.internal`), whatever they resolve to.
     HostSuffix(String),
-    /// A Unix socket, or all below a folder, by its absolute path.
+    /// A Unix socket, or all below a folder, by its absolute path. It may lead through links, and must not
+    /// be one itself.
     Unix(String),
 }
 
@@ -40,12 +45,22 @@ impl AllowedTarget {
         }
     }
 
-    fn covers_unix(&self, path: &str) -> bool {
+    /// Whether a path is spelt as one of a socket that is allowed. What is not is never looked at: whoever
+    /// registers need not learn what is there.
+    fn names_unix(&self, path: &str) -> bool {
+        let path = Path::new(path);
         match self {
-            Self::Unix(own) => path
-                .strip_prefix(own.trim_end_matches('/'))
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            _ => false,
+            Self::Unix(own) => path.starts_with(own) || self.covers_unix(path),
+            Self::Network(_) | Self::Host(_) | Self::HostSuffix(_) => false,
+        }
+    }
+
+    /// Whether a socket is allowed, by its path without links.
+    fn covers_unix(&self, real: &Path) -> bool {
+        match self {
+            // A folder that is not there has nothing in it.
+            Self::Unix(own) => real_rule(own).is_ok_and(|own| real.starts_with(own)),
+            Self::Network(_) | Self::Host(_) | Self::HostSuffix(_) => false,
         }
     }
 }
@@ -57,6 +72,8 @@ pub struct TargetPolicy {
     pub allow: Vec<AllowedTarget>,
     /// The proxy's own listeners, which are no targets.
     pub own: Vec<SocketAddr>,
+    /// The proxy's own Unix sockets, which are none either.
+    pub own_sockets: Vec<OwnSocket>,
     /// The names of the configuration's settings for TLS with targets.
     pub profiles: Vec<String>,
 }
@@ -98,26 +115,79 @@ impl TargetPolicy {
                 "the profile {profile:?} is none of `targets.tls` of the proxy's configuration"
             )));
         }
-        let shown = || target.to_string();
         match target.endpoint() {
-            Endpoint::Unix(path) => {
-                if !self.allow.iter().any(|rule| rule.covers_unix(path)) {
-                    let path = path.to_string();
-                    return Err(RegisterError::UnixNotAllowed { path });
-                }
-            }
+            Endpoint::Unix(path) => self.allow_unix(path)?,
             Endpoint::Tcp {
                 host, addresses, ..
             } => {
+                let target = || target.to_string();
                 if !addresses.iter().all(|at| self.allows(host, at.ip())) {
-                    return Err(RegisterError::TargetNotAllowed { target: shown() });
+                    return Err(RegisterError::TargetNotAllowed { target: target() });
                 }
                 if addresses.iter().any(|address| self.is_own(*address)) {
-                    return Err(RegisterError::TargetIsProxy { target: shown() });
+                    return Err(RegisterError::TargetIsProxy { target: target() });
                 }
             }
         }
         Ok(())
+    }
+
+    /// Checks the Unix socket at a path. It need not be there: an app may register first, or be just
+    /// starting again.
+    fn allow_unix(&self, path: &str) -> Result<(), UnixSocketError> {
+        let failed = |source| UnixSocketError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        self.check_spelling(path)?;
+        match UnixSocket::open(path) {
+            Ok(socket) => self.allow_socket(path, &socket),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let real = real_path(Path::new(path)).map_err(failed)?;
+                let is_own = self.own_sockets.iter().any(|own| own.is_at(&real));
+                self.allow_place(path, &real, is_own)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn check_spelling(&self, path: &str) -> Result<(), UnixSocketError> {
+        if self.allow.iter().any(|rule| rule.names_unix(path)) {
+            return Ok(());
+        }
+        Err(UnixSocketError::NotAllowed {
+            path: path.to_owned(),
+            real: path.into(),
+        })
+    }
+
+    fn allow_socket(&self, path: &str, socket: &UnixSocket) -> Result<(), UnixSocketError> {
+        let is_own = self.own_sockets.iter().any(|own| own.is(socket));
+        self.allow_place(path, socket.real(), is_own)
+    }
+
+    fn allow_place(&self, path: &str, real: &Path, is_own: bool) -> Result<(), UnixSocketError> {
+        let is_allowed = self.allow.iter().any(|rule| rule.covers_unix(real));
+        let (path, real) = (path.to_owned(), real.to_owned());
+        match (is_allowed, is_own) {
+            (false, _) => Err(UnixSocketError::NotAllowed { path, real }),
+            (true, true) => Err(UnixSocketError::Own { path, real }),
+            (true, false) => Ok(()),
+        }
+    }
+
+    /// Opens the Unix socket at a path, to be connected to, and checks what it is.
+    ///
+    /// # Errors
+    /// [`UnixSocketError`].
+    pub(super) fn open_unix(&self, path: &str) -> Result<UnixSocket, UnixSocketError> {
+        self.check_spelling(path)?;
+        let socket = UnixSocket::open(path).map_err(|source| UnixSocketError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        self.allow_socket(path, &socket)?;
+        Ok(socket)
     }
 
     fn allows(&self, host: &str, address: IpAddr) -> bool {
@@ -125,28 +195,42 @@ impl TargetPolicy {
         address.is_loopback() || self.allow.iter().any(|rule| rule.covers(host, address))
     }
 
-    fn is_own(&self, address: SocketAddr) -> bool {
-        self.own.iter().any(|own| {
-            own.port() == address.port()
-                && (own.ip().to_canonical() == address.ip().to_canonical()
-                    || (own.ip().is_unspecified() && is_this_machine(address)))
+    /// Whether a connection to this address comes to one of the proxy's own listeners.
+    pub(super) fn is_own(&self, address: SocketAddr) -> bool {
+        let mut same_port = self.own.iter().filter(|own| own.port() == address.port());
+        same_port.any(|own| {
+            let (own, address) = (own.ip().to_canonical(), reached(address.ip()));
+            own == address || (own.is_unspecified() && is_this_machine(address))
         })
     }
 }
 
+/// The address that a connection arrives at: to the unspecified one, Linux connects to itself.
+fn reached(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    }
+}
+
 /// Whether an address is one of this machine's: the kernel then answers it from itself.
-fn is_this_machine(address: SocketAddr) -> bool {
-    if address.ip().to_canonical().is_loopback() || address.ip().is_unspecified() {
+fn is_this_machine(address: IpAddr) -> bool {
+    if address.is_loopback() {
         return true;
     }
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     // Connecting a datagram socket sends nothing; it only asks for the route.
-    UdpSocket::bind(any)
-        .and_then(|socket| socket.connect(address).and_then(|()| socket.local_addr()))
-        .is_ok_and(|local| local.ip() == address.ip())
+    UdpSocket::bind((any, 0))
+        .and_then(|socket| {
+            socket
+                .connect((address, 9))
+                .and_then(|()| socket.local_addr())
+        })
+        .is_ok_and(|local| local.ip() == address)
 }
 
 fn addresses(host: &str, port: NonZeroU16) -> Result<Vec<SocketAddr>, RegisterError> {
@@ -237,6 +321,9 @@ mod tests {
     #[test]
     fn the_proxy_is_no_target_of_its_own() {
         let own = |text: &str| TargetPolicy {
+            allow: ["0.0.0.0/0", "::/0"]
+                .map(|any| AllowedTarget::Network(any.parse().unwrap()))
+                .into(),
             own: vec![text.parse().unwrap()],
             ..TargetPolicy::default()
         };
@@ -246,6 +333,9 @@ mod tests {
             ("[::]:4000", "localhost"),
             ("127.0.0.1:4000", "localhost"),
             ("127.0.0.1:4000", "::ffff:127.0.0.1"),
+            ("127.0.0.1:4000", "0.0.0.0"),
+            ("127.0.0.1:4000", "::ffff:0.0.0.0"),
+            ("[::1]:4000", "::"),
         ] {
             assert_eq!(
                 resolve(&own(listener), host),
@@ -255,6 +345,7 @@ mod tests {
         }
         assert!(resolve(&own("0.0.0.0:4001"), "localhost").is_ok());
         assert!(resolve(&own("127.0.0.2:4000"), "127.0.0.1").is_ok());
+        assert!(resolve(&own("127.0.0.2:4000"), "0.0.0.0").is_ok());
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub struct Actor {
     pub rights: Rights,
     /// Where the request came from: an address, `unix`, `config`, `lease`.
     pub from: Arc<str>,
+    /// The user of this machine whose process asks, as the configuration calls them; `None` where the
+    /// kernel was not asked.
+    pub user: Option<Arc<str>>,
     /// The id of the request by which it is asked for; `None` where there was none.
     pub request: Option<Arc<str>>,
 }
@@ -137,6 +140,7 @@ impl Actor {
             name: None,
             rights: Rights::all(),
             from: from.into(),
+            user: None,
             request: None,
         }
     }

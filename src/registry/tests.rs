@@ -49,7 +49,7 @@ impl Store for Mirror {
         }
         for write in writes.iter().cloned() {
             match write {
-                Write::PutRoute(key, record) => drop(kept.routes.insert(key, record)),
+                Write::PutRoute(key, record) => drop(kept.routes.insert(key, *record)),
                 Write::RemoveRoute(key) => {
                     kept.routes.remove(&key);
                     kept.leases.retain(|(of, _), _| *of != key);

@@ -18,6 +18,7 @@ use super::attempt::{Attempt, Move, Step};
 use super::change::{Change, ChangeError, Edit, Edits, Outcome};
 use super::clock::Clock;
 use super::effects::{self, Effects};
+use super::limits::{Account, Limits, Meters, Usage};
 use super::store::{Meta, Store, StoreError, Write};
 use super::timers::Timers;
 use super::{Actor, Events, State, records};
@@ -34,7 +35,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// How often the store is told the time while there are leases, in milliseconds: what is left of a
 /// lease after a crash is right to this.
-const CLOCK_TICK: u64 = 5000;
+const CLOCK_TICK: u64 = 10_000;
 
 /// How far apart commits to a disk begin at least. A change that comes alone does not wait; of many,
 /// those that come meanwhile share a commit, whose price hardly depends on how many they are.
@@ -47,6 +48,16 @@ const LONG: Duration = Duration::from_hours(1);
 pub(crate) type Cut = Box<dyn Fn(u64) -> usize + Send + Sync>;
 
 type Answer = Result<Outcome, ChangeError>;
+
+/// Changes that were tried, and what has to be done once they are kept.
+struct Batch {
+    state: State,
+    /// The steps of those that can be made, each with its place among the changes.
+    made: Vec<(usize, Vec<Step>)>,
+    answers: Vec<Answer>,
+    /// What they add and take.
+    usage: Usage,
+}
 
 /// What the writer's thread is told.
 pub(super) enum Job {
@@ -62,6 +73,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     core: Mutex<Core>,
     pub(super) cut: Mutex<Option<Cut>>,
+    limits: Limits,
+    pub(super) meters: Meters,
 }
 
 /// What only the writer touches.
@@ -69,6 +82,8 @@ pub(super) struct Core {
     store: Option<Box<dyn Store>>,
     pub(super) leases: Timers,
     pub(super) drains: Timers,
+    /// What the table holds.
+    usage: Usage,
     /// When the store was told the time.
     told: u64,
     is_durable: bool,
@@ -82,13 +97,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(state: State, leases: Timers, clock: Clock, store: Box<dyn Store>) -> Self {
+    pub(super) fn new(
+        state: State,
+        leases: Timers,
+        clock: Clock,
+        store: Box<dyn Store>,
+        limits: Limits,
+    ) -> Self {
         let now = clock.now();
+        let (usage, meters) = (Usage::of(state.routes.iter()), Meters::default());
+        meters.show(&usage);
         let core = Core {
             is_durable: store.name() != "memory",
             store: Some(store),
             leases,
             drains: Timers::default(),
+            usage,
             told: now,
             is_failing: false,
         };
@@ -98,6 +122,8 @@ impl Writer {
             clock,
             core: Mutex::new(core),
             cut: Mutex::new(None),
+            limits,
+            meters,
         };
         Self {
             shared: Arc::new(shared),
@@ -235,40 +261,107 @@ impl Shared {
         keep: bool,
         anyway: bool,
     ) -> Vec<Answer> {
-        let now = self.clock.now();
-        let mut state = State::clone(&self.live.load());
-        let mut made: Vec<(usize, Vec<Step>)> = Vec::new();
-        let mut answers: Vec<Answer> = Vec::with_capacity(changes.len());
-        for change in changes {
-            let mut attempt = Attempt::new(state.clone(), &change.actor, now);
-            let answer = attempt.make(change);
-            if answer.is_ok() && !change.dry_run && !attempt.steps.is_empty() {
-                state = attempt.state;
-                made.push((answers.len(), attempt.steps));
-            }
-            answers.push(answer);
-        }
-        if made.is_empty() {
-            return answers;
+        let mut batch = self.attempt(core, changes);
+        if batch.made.is_empty() {
+            return batch.answers;
         }
         if keep {
-            let writes = records::writes(made.iter().flat_map(|(_, steps)| steps));
-            let kept = core.keep(&writes, &state, now);
-            if let (Err(error), false) = (&kept, anyway) {
-                for (index, steps) in &made {
-                    effects::renew_unkept(steps);
-                    if let Some(answer) = answers.get_mut(*index) {
-                        *answer = Err(error.clone().into());
-                    }
-                }
-                return answers;
+            let writes = records::writes(batch.made.iter().flat_map(|(_, steps)| steps));
+            let kept = core.keep(&writes, &batch.state, self.clock.now());
+            if let (Err(error), false) = (kept, anyway) {
+                return self.unkept(core, changes, batch, &error);
             }
         }
-        self.publish(state);
-        for (index, steps) in made {
-            if let (Some(change), Some(Ok(outcome))) = (changes.get(index), answers.get(index)) {
+        self.publish(batch.state);
+        core.usage.add(&batch.usage);
+        self.meters.show(&core.usage);
+        for (index, steps) in batch.made.drain(..) {
+            if let (Some(change), Some(Ok(outcome))) =
+                (changes.get(index), batch.answers.get(index))
+            {
                 let effects = Effects::new(self, core, &change.actor, outcome.generation);
                 effects.of(steps, outcome.counts);
+            }
+        }
+        batch.answers
+    }
+
+    /// Tries changes, one behind the other, on a copy of the state.
+    fn attempt(&self, core: &Core, changes: &[Change]) -> Batch {
+        let now = self.clock.now();
+        let mut batch = Batch {
+            state: State::clone(&self.live.load()),
+            made: Vec::new(),
+            answers: Vec::with_capacity(changes.len()),
+            usage: Usage::default(),
+        };
+        for change in changes {
+            let mut attempt = Attempt::new(batch.state.clone(), &change.actor, now);
+            let made = attempt.make(change).and_then(|outcome| {
+                let moved = Usage::change(&attempt.steps);
+                self.account(core, &batch.usage, &moved)?;
+                Ok((outcome, moved))
+            });
+            if let Ok((_, moved)) = &made
+                && !change.dry_run
+                && !attempt.steps.is_empty()
+            {
+                batch.state = attempt.state;
+                batch.usage.add(moved);
+                batch.made.push((batch.answers.len(), attempt.steps));
+            }
+            batch.answers.push(made.map(|(outcome, _)| outcome));
+        }
+        batch
+    }
+
+    /// Whether a change stays within the limits on the table.
+    fn account(&self, core: &Core, pending: &Usage, moved: &Usage) -> Result<(), ChangeError> {
+        let account = Account {
+            limits: &self.limits,
+            table: &core.usage,
+            pending,
+        };
+        account.check(moved).map_err(|exceeded| {
+            self.meters.refuse(exceeded.limit);
+            ChangeError::Limit(exceeded)
+        })
+    }
+
+    /// Answers changes that the store has not kept. On a full disk those that only take away are made
+    /// all the same, without the others: the store has room for them.
+    fn unkept(
+        &self,
+        core: &mut Core,
+        changes: &[Change],
+        batch: Batch,
+        error: &StoreError,
+    ) -> Vec<Answer> {
+        let mut answers = batch.answers;
+        let is_full = matches!(error, StoreError::Full { .. });
+        let (light, heavy): (Vec<_>, Vec<_>) = batch
+            .made
+            .into_iter()
+            .partition(|(_, steps)| is_full && steps.iter().all(Step::takes_away));
+        let fail = |answers: &mut Vec<Answer>, made: &[(usize, Vec<Step>)]| {
+            for (index, steps) in made {
+                effects::renew_unkept(steps);
+                if let Some(answer) = answers.get_mut(*index) {
+                    *answer = Err(error.clone().into());
+                }
+            }
+        };
+        fail(&mut answers, &heavy);
+        if heavy.is_empty() {
+            fail(&mut answers, &light);
+            return answers;
+        }
+        let again = light.iter().filter_map(|(index, _)| changes.get(*index));
+        let again: Vec<Change> = again.cloned().collect();
+        let outcomes = self.process(core, &again, true, false);
+        for ((index, _), outcome) in light.iter().zip(outcomes) {
+            if let Some(answer) = answers.get_mut(*index) {
+                *answer = outcome;
             }
         }
         answers

@@ -7,6 +7,7 @@
 
 mod activity;
 mod balance;
+mod clip;
 mod entry;
 mod escape;
 mod held;
@@ -27,6 +28,7 @@ mod tree;
 
 pub use activity::{Activity, OUTCOMES, Totals};
 pub use balance::{Balance, RoundRobin};
+pub use clip::{clip, clip_message, clip_value};
 pub use entry::{Generation, Route, RouteKey};
 pub use held::Held;
 pub use host::{Host, HostError, HostPattern, RequestHost, RequestHostError};

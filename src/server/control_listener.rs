@@ -1,4 +1,4 @@
-//! The listeners of the control API: loopback TCP and Unix sockets.
+//! The listeners of the control API, and of registrations alone: loopback TCP and Unix sockets.
 
 use std::fs::Permissions;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use pingora_core::listeners::ListenerConfig;
 
 use super::listener::{BindError, BoundListener, Purpose};
-use super::unix_socket::{self, SocketFile};
+use super::unix_socket::{self, Access, SocketFile};
 use crate::config::{Config, ControlListen};
 
 /// How many connections may wait to be accepted on a Unix socket.
@@ -47,6 +47,37 @@ impl ControlListeners {
         }
     }
 
+    /// Those that take registrations instead of the traffic's.
+    pub(super) fn of_registration(config: &Config) -> Self {
+        Self {
+            listen: config.registration.listen.clone(),
+            purpose: Purpose::Registration,
+        }
+    }
+
+    /// What they are for, in the log.
+    pub(super) fn title(&self) -> &'static str {
+        match self.purpose {
+            Purpose::Registration => "registration",
+            Purpose::Traffic | Purpose::Control | Purpose::DefaultControl => "control API",
+        }
+    }
+
+    fn key(&self) -> &'static str {
+        match self.purpose {
+            Purpose::Registration => "registration.listen",
+            Purpose::Traffic | Purpose::Control | Purpose::DefaultControl => "control.listen",
+        }
+    }
+
+    /// Who may connect to their Unix sockets.
+    pub(super) fn access(&self) -> Access {
+        match self.purpose {
+            Purpose::Registration => Access::Everybody,
+            Purpose::Traffic | Purpose::Control | Purpose::DefaultControl => Access::Owner,
+        }
+    }
+
     /// Binds all of them.
     pub(super) fn bind(&self) -> Result<Vec<ControlListener>, BindError> {
         self.listen
@@ -71,12 +102,12 @@ impl ControlListeners {
             }
             ControlListen::Unix(path) => {
                 let shown = shown(listen);
-                let socket = match unix_socket::listen(path, BACKLOG) {
+                let socket = match unix_socket::listen(path, self.access(), BACKLOG) {
                     Ok(socket) => socket,
                     Err(source) => {
                         return Err(BindError {
                             address: shown,
-                            remedy: unix_socket::remedy(&source),
+                            remedy: unix_socket::remedy(&source, self.key()),
                             source,
                         });
                     }
@@ -110,10 +141,10 @@ pub(super) fn shown(listen: &ControlListen) -> String {
 }
 
 /// A listener by its name, as Pingora wants it.
-pub(super) fn endpoint(name: &str) -> ListenerConfig {
+pub(super) fn endpoint(name: &str, access: Access) -> ListenerConfig {
     if name.starts_with('/') {
         // Pingora sets the mode again, to 0666 if it is not told.
-        let mode = Permissions::from_mode(unix_socket::MODE);
+        let mode = Permissions::from_mode(access.mode());
         ListenerConfig::uds(name).permissions(mode)
     } else {
         ListenerConfig::tcp(name)

@@ -12,13 +12,18 @@ use tokio::sync::broadcast;
 
 use super::{ControlService, TrafficService};
 use crate::acme::{self, Acme};
-use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens};
-use crate::front::{Connections, Engine, Front, FrontOptions, HeadLimits, Intake, Intakes};
+use crate::control::{
+    self, AllowedUser, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens,
+};
+use crate::front::{
+    ClientLimits, Clients, Connections, Engine, FrameLimits, Front, FrontOptions, HeadLimits,
+    Intake, Intakes, OverloadLimits, Shed,
+};
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
-    AllowedTarget, ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered,
-    Registration, Registry, Rules, TargetPolicy, UnknownFields,
+    AllowedTarget, ChangeError, Event, Limits, OwnSocket, ProxyFailure, RegisterError,
+    RegisterFailure, Registered, Registration, Registry, Rules, TargetPolicy, UnknownFields,
 };
 use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
 use crate::tls::Certificates;
@@ -30,8 +35,14 @@ use crate::tls::Certificates;
 pub struct Options {
     /// The data path.
     pub gateway: GatewayOptions,
-    /// Where apps register; `None` turns registration over the traffic listener off.
+    /// Where apps register; `None` turns registration off, but for the control API's.
     pub registration_path: Option<PathPrefix>,
+    /// Whether apps register at the listeners of [`DynamicProxy::registration_service`] alone, and the path
+    /// is one like any other at those of the traffic; by default they register there.
+    pub registration_apart: bool,
+    /// The users of this machine whose processes may register, or change anything over TCP, without a
+    /// token; any by default.
+    pub allow_users: Option<Vec<AllowedUser>>,
     /// What becomes of unknown fields in a registration.
     pub unknown_fields: UnknownFields,
     /// The most bytes of a registration's body; 64 KiB by default.
@@ -44,6 +55,8 @@ pub struct Options {
     pub allowed_targets: Vec<AllowedTarget>,
     /// The addresses that the proxy itself listens on, which are no targets.
     pub own_listeners: Vec<SocketAddr>,
+    /// The Unix sockets that the proxy itself listens on, which are none either.
+    pub own_sockets: Vec<OwnSocket>,
     /// The tokens of those who may use the control API over TCP; none by default, and whoever is on
     /// this machine may.
     pub tokens: Option<Arc<Tokens>>,
@@ -68,12 +81,14 @@ pub struct Options {
     pub target_limit: usize,
     /// The most fields of a request; 100 by default, at most 200.
     pub field_limit: usize,
+    /// How much the table may hold.
+    pub table_limits: Limits,
     /// The total time for a request's head, from its first byte on; 10 s by default.
     pub head_timeout: Duration,
-    /// The total time for what comes before a connection's first request, TLS above all; 10 s by
-    /// default.
+    /// The total time for what comes before a connection's first request, TLS above all, and then the time
+    /// for that request to begin; 10 s by default.
     pub handshake_timeout: Duration,
-    /// How long a connection may be idle between requests; 60 s by default.
+    /// How long a connection may be idle between requests; 75 s by default.
     pub idle_timeout: Option<Duration>,
     /// How the traffic listeners take connections in: TLS, PROXY protocol, HTTP/2 in cleartext; by
     /// default plain.
@@ -83,8 +98,20 @@ pub struct Options {
     pub intake_of: Vec<(SocketAddr, Intake)>,
     /// How many streams a client may have open at a time on one connection of HTTP/2; 100 by default.
     pub http2_streams: u32,
+    /// How long a request may wait until the proxy looks at it, before it counts as overloaded; 200 ms by
+    /// default. `None` sheds no requests.
+    pub overload_target: Option<Duration>,
+    /// For how long requests have to have waited for longer before the first is answered with 503; 100 ms
+    /// by default.
+    pub overload_interval: Duration,
     /// What carries proxied requests; by default the proxy's own exchange.
     pub engine: Engine,
+    /// What clients of the traffic may take.
+    pub clients: ClientLimits,
+    /// The most bytes of a frame of a WebSocket from a client; by default no limit.
+    pub websocket_frame_limit: Option<u64>,
+    /// The most bytes of a message of a WebSocket from a client; by default no limit.
+    pub websocket_message_limit: Option<u64>,
 }
 
 impl Default for Options {
@@ -92,12 +119,15 @@ impl Default for Options {
         Self {
             gateway: GatewayOptions::default(),
             registration_path: PathPrefix::parse("/register").ok(),
+            registration_apart: false,
+            allow_users: None,
             unknown_fields: UnknownFields::Refuse,
             registration_limit: 64 * 1024,
             registration_timeout: Duration::from_secs(10),
             case: CaseSensitivity::Insensitive,
             allowed_targets: Vec::new(),
             own_listeners: Vec::new(),
+            own_sockets: Vec::new(),
             tokens: None,
             certificates: Arc::default(),
             acme: None,
@@ -108,13 +138,19 @@ impl Default for Options {
             head_limit: 64 * 1024,
             target_limit: 16 * 1024,
             field_limit: 100,
+            table_limits: Limits::default(),
             head_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
-            idle_timeout: Some(Duration::from_mins(1)),
+            idle_timeout: Some(Duration::from_secs(75)),
             intake: Intake::default(),
             intake_of: Vec::new(),
             http2_streams: 100,
+            overload_target: Some(Duration::from_millis(200)),
+            overload_interval: Duration::from_millis(100),
             engine: Engine::Direct,
+            clients: ClientLimits::default(),
+            websocket_frame_limit: None,
+            websocket_message_limit: None,
         }
     }
 }
@@ -126,6 +162,8 @@ impl Default for Options {
 pub struct DynamicProxy {
     registry: Arc<Registry>,
     connections: Arc<Connections>,
+    clients: Arc<Clients>,
+    shed: Arc<Shed>,
     acme: Option<Arc<Acme>>,
     options: Arc<Options>,
     callers: Arc<Callers>,
@@ -170,8 +208,10 @@ impl DynamicProxy {
             options.tokens.clone(),
             options.control_hosts.clone(),
             options.require_token,
+            options.allow_users.clone(),
         );
         let connections = Arc::<Connections>::default();
+        let limit_counts = Arc::clone(&options.gateway.limit_counts);
         let cut = Arc::clone(&connections);
         registry.on_cut(Box::new(move |serial| cut.cut(serial)));
         Self {
@@ -179,6 +219,8 @@ impl DynamicProxy {
             registry,
             acme,
             connections,
+            clients: Arc::new(Clients::new(options.clients.clone(), limit_counts)),
+            shed: Arc::default(),
             options: Arc::new(options),
             started: Instant::now(),
             on_proxy_error: None,
@@ -261,30 +303,56 @@ impl DynamicProxy {
         Arc::clone(&self.connections)
     }
 
+    /// The clients of the traffic, with what they may take and how often they were refused more.
+    #[must_use]
+    pub fn clients(&self) -> Arc<Clients> {
+        Arc::clone(&self.clients)
+    }
+
     /// The whole proxy as a Pingora service: add listeners to it (`add_tcp`) and it to a server.
     #[must_use]
     pub fn service(&self, conf: &Arc<ServerConf>) -> TrafficService {
-        let front = Front::new(
+        Service::new("traffic".to_owned(), self.front(conf))
+    }
+
+    /// The front of the traffic.
+    pub(super) fn front(&self, conf: &Arc<ServerConf>) -> Front<Proxy, Bridge> {
+        Front::new(
             self.proxy(conf),
             self.register_handler(),
             self.front_options(),
             self.connections(),
-        );
-        Service::new("traffic".to_owned(), front)
+            (self.clients(), Arc::clone(&self.shed)),
+        )
     }
 
     /// The whole control API as a Pingora service: add listeners to it and it to a server. Who is
     /// not on this machine needs one of [`Options::tokens`].
     #[must_use]
     pub fn control_service(&self) -> ControlService {
+        self.control_only("control", self.control_handler())
+    }
+
+    /// Registration alone as a Pingora service, for [`Options::registration_apart`]: add listeners to it
+    /// that only this machine reaches, and it to a server.
+    #[must_use]
+    pub fn registration_service(&self) -> ControlService {
+        self.control_only("registration", self.register_handler())
+    }
+
+    fn control_only(&self, name: &str, handler: Bridge) -> ControlService {
         let options = FrontOptions {
             intakes: Intakes::default(),
             // What is not proxied needs no other engine.
             engine: Engine::Direct,
+            // An operator always gets in.
+            overload: None,
             ..self.front_options()
         };
-        let front = Front::of_control(self.control_handler(), options, self.connections());
-        Service::new("control".to_owned(), front)
+        let limits = self.clients.limits().for_control();
+        let clients = Arc::new(Clients::new(limits, Arc::clone(self.clients.counts())));
+        let front = Front::of_control(handler, options, self.connections(), clients);
+        Service::new(name.to_owned(), front)
     }
 
     fn front_options(&self) -> FrontOptions {
@@ -302,7 +370,26 @@ impl DynamicProxy {
             http2_streams: options.http2_streams,
             engine: options.engine,
             request_ids: options.gateway.request_ids.clone(),
+            frames: self.frame_limits(),
+            overload: options.overload_target.map(|target| OverloadLimits {
+                target,
+                interval: options.overload_interval,
+            }),
         }
+    }
+
+    fn frame_limits(&self) -> Option<Arc<FrameLimits>> {
+        let [frame, message] = [
+            self.options.websocket_frame_limit,
+            self.options.websocket_message_limit,
+        ];
+        (frame.is_some() || message.is_some()).then(|| {
+            Arc::new(FrameLimits {
+                frame: frame.unwrap_or(u64::MAX),
+                message: message.unwrap_or(u64::MAX),
+                counts: Arc::clone(self.clients.counts()),
+            })
+        })
     }
 
     /// The handler of proxied requests alone, a Pingora `HttpServerApp`. The limits on heads and
@@ -321,7 +408,7 @@ impl DynamicProxy {
         Gateway::new(
             Arc::clone(&self.registry),
             self.options.gateway.clone(),
-            self.options.registration_path.clone(),
+            traffic_registration(&self.options).cloned(),
             self.on_proxy_error.clone(),
         )
     }
@@ -357,6 +444,8 @@ impl DynamicProxy {
             },
             on_register_error: self.on_register_error.clone(),
             started: self.started,
+            clients: self.clients(),
+            shed: Arc::clone(&self.shed),
         })
     }
 
@@ -398,14 +487,22 @@ impl DynamicProxy {
     }
 }
 
+/// The path that takes registrations at the listeners of the traffic.
+fn traffic_registration(options: &Options) -> Option<&PathPrefix> {
+    let path = options.registration_path.as_ref();
+    path.filter(|_| !options.registration_apart)
+}
+
 fn rules(options: &Options) -> Rules {
     Rules {
         targets: TargetPolicy {
             allow: options.allowed_targets.clone(),
             own: options.own_listeners.clone(),
+            own_sockets: options.own_sockets.clone(),
             profiles: options.gateway.target_tls.keys().cloned().collect(),
         },
-        reserved: options.registration_path.iter().cloned().collect(),
+        reserved: traffic_registration(options).into_iter().cloned().collect(),
         case: options.case,
+        limits: options.table_limits,
     }
 }

@@ -10,9 +10,10 @@ use std::os::fd::OwnedFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-/// How many connections may wait to be accepted, as Pingora has it; the kernel caps it at
-/// `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
+/// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`. With more, an
+/// overloaded proxy would come to each of them only seconds after its request; a client whose connection
+/// finds no place tries again after a second by itself.
+const BACKLOG: i32 = 1024;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, Error)]
@@ -26,13 +27,15 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// What a TCP listener is for, which decides the key that a remedy names.
+/// What a listener is for, which decides the key that a remedy names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Traffic,
     Control,
     /// The control API where nothing says another place.
     DefaultControl,
+    /// Registrations alone.
+    Registration,
 }
 
 /// A socket that listens.
@@ -109,6 +112,9 @@ fn remedy(address: SocketAddr, purpose: Purpose, error: &io::Error) -> String {
                     "choose another by `port:` in the configuration or PORT in the environment"
                 }
                 Purpose::Control => "choose another by `control.listen` in the configuration",
+                Purpose::Registration => {
+                    "choose another by `registration.listen` in the configuration"
+                }
                 Purpose::DefaultControl => {
                     "write `control.listen` in the configuration: the control API's port is the \
                      one after the traffic's unless it says another, or off"

@@ -7,6 +7,7 @@ mod acme;
 mod control_listener;
 mod dynamic_proxy;
 mod listener;
+mod memory;
 mod service;
 mod settings;
 mod signals;
@@ -24,6 +25,7 @@ use pingora_core::listeners::ListenerConfig;
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server as PingoraServer};
+use pingora_core::services::listening::Service;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -32,13 +34,16 @@ pub use dynamic_proxy::{DynamicProxy, Options};
 pub use listener::BindError;
 use listener::BoundListener;
 pub use service::{ControlService, TrafficService};
-use service::{ControlWorker, SocketFiles, Sockets, TrafficWorker, Worker};
+use service::{ControlWorker, Entrance, SocketFiles, Sockets, TrafficWorker, Worker};
 use signals::Signals;
 use traffic::Traffic;
 
 use crate::config::{Config, ConfigError};
-pub use crate::control::{NewToken, NewTokenError, TokenFileError, Tokens, TokensError};
-use crate::front::FAREWELL;
+pub use crate::control::{
+    AllowedUser, NewToken, NewTokenError, TokenFileError, Tokens, TokensError,
+};
+use crate::front::{Balance, FAREWELL};
+pub use crate::front::{ClientLimit, ClientLimits, Clients, LimitCounts};
 pub use crate::front::{Engine, HttpsRedirect, Intake, RequestIds, TlsClient};
 use crate::registry::store::StoreError;
 use crate::tls;
@@ -119,7 +124,7 @@ pub struct Switches {
 pub struct Server {
     proxy: DynamicProxy,
     workers: Vec<TrafficWorker>,
-    control: Option<ControlWorker>,
+    control: Vec<ControlWorker>,
     files: SocketFiles,
     stop: watch::Sender<bool>,
     armed: watch::Sender<bool>,
@@ -163,11 +168,15 @@ impl Server {
         tls::install();
         Self::check(config)?;
         raise_file_limit();
+        if let Err(error) = signals::outlive_file_limits() {
+            warn!("a file that reaches its largest size will end the process: {error}");
+        }
         let mut options = settings::options(config)?;
         if let Some(tokens) = &options.tokens {
             tokens.warn_of_mode();
         }
         options.certificates.describe();
+        settings::warn_of_links(&options.allowed_targets);
         // With -u the running server has the sockets; Pingora fetches them.
         let traffic = Traffic::open(
             config,
@@ -178,20 +187,20 @@ impl Server {
         let (addresses, listeners) = (traffic.addresses, traffic.bound);
         options.intake_of = traffic.intakes;
         options.gateway.https_port = traffic.https_port;
-        let control = ControlListeners::of(config);
-        let control_bound = if switches.upgrade {
-            Vec::new()
-        } else {
-            control.bind()?
-        };
+        let control = BoundControl::open(ControlListeners::of(config), switches.upgrade)?;
+        let registration = ControlListeners::of_registration(config);
+        let registration = BoundControl::open(registration, switches.upgrade)?;
         if !switches.upgrade {
             options.own_listeners.clone_from(&addresses);
-            let bound = control_bound.iter().filter_map(|bound| bound.address);
+            let bound = control.bound.iter().chain(&registration.bound);
+            let bound = bound.filter_map(|bound| bound.address);
             options.own_listeners.extend(bound);
         }
         // With -u this waits until the running server has given its sockets, and its store.
         let mut pingora = pingora(conf(config), switches);
         pingora.bootstrap();
+        // Now they are there, whoever has bound them.
+        options.own_sockets = settings::own_sockets(config);
         if let Some(folder) = settings::certificates_folder(config) {
             options.certificates.open(&folder)?;
         }
@@ -221,12 +230,18 @@ impl Server {
             }));
         }
         let files = SocketFiles::default();
-        let control = control_worker(&proxy, control, control_bound, &stop, &files);
+        let services = [
+            (control, proxy.control_service()),
+            (registration, proxy.registration_service()),
+        ];
+        let control = services
+            .into_iter()
+            .filter_map(|(listeners, service)| control_worker(service, listeners, &stop, &files));
         let upgrade_grace = upgrade_grace(config);
         Ok(Self {
             proxy,
             workers,
-            control,
+            control: control.collect(),
             files,
             stop,
             armed,
@@ -258,7 +273,7 @@ impl Server {
         for worker in self.workers {
             self.pingora.add_service(worker);
         }
-        if let Some(control) = self.control {
+        for control in self.control {
             self.pingora.add_service(control);
         }
         self.pingora.run(RunArgs {
@@ -301,9 +316,16 @@ fn workers(
     }
     conf.upstream_keepalive_pool_size = pool_size(conf.upstream_keepalive_pool_size, count);
     let conf = Arc::new(conf);
+    let balance = Balance::new(count);
     (0..count)
-        .map(|_index| {
-            let mut service = proxy.service(&conf);
+        .map(|index| {
+            let mut front = proxy.front(&conf);
+            if count > 1 {
+                front = front.seated(balance.seat(index));
+            }
+            let front = Arc::new(front);
+            let entrance = Entrance(Arc::clone(&front));
+            let mut service = Service::new("traffic".to_owned(), entrance);
             service.threads = Some(conf.threads);
             for address in addresses {
                 let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
@@ -320,23 +342,36 @@ fn workers(
                 sockets,
                 stop: stop.clone(),
                 on_started: None,
+                settle: Some(Box::new(move |shutdown| front.settle(shutdown))),
             })
         })
         .collect()
 }
 
-/// The worker of the control API, on one thread; none if it is off.
-fn control_worker(
-    proxy: &DynamicProxy,
+/// Control listeners, and their sockets; none if the running server has them.
+struct BoundControl {
     wanted: ControlListeners,
     bound: Vec<ControlListener>,
+}
+
+impl BoundControl {
+    /// Binds the listeners, unless the running server has the sockets.
+    fn open(wanted: ControlListeners, inherit: bool) -> Result<Self, BindError> {
+        let bound = if inherit { Vec::new() } else { wanted.bind()? };
+        Ok(Self { wanted, bound })
+    }
+}
+
+/// The worker of the control API, or of registrations, on one thread; none if there are no listeners.
+fn control_worker(
+    mut service: ControlService,
+    BoundControl { wanted, bound }: BoundControl,
     stop: &watch::Sender<bool>,
     files: &SocketFiles,
 ) -> Option<ControlWorker> {
     if wanted.listen.is_empty() {
         return None;
     }
-    let mut service = proxy.control_service();
     service.threads = Some(1);
     let names: Vec<String> = if bound.is_empty() {
         wanted.listen.iter().map(control_listener::name).collect()
@@ -345,7 +380,8 @@ fn control_worker(
     };
     for name in &names {
         let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
-        service.add_listener(control_listener::endpoint(name).l4_buffer(buffers));
+        let endpoint = control_listener::endpoint(name, wanted.access());
+        service.add_listener(endpoint.l4_buffer(buffers));
     }
     if bound.is_empty() {
         return Some(Worker {
@@ -353,6 +389,7 @@ fn control_worker(
             sockets: Sockets::Inherited(wanted, Arc::clone(files)),
             stop: stop.clone(),
             on_started: None,
+            settle: None,
         });
     }
     files
@@ -360,15 +397,17 @@ fn control_worker(
         .extend(bound.iter().filter_map(|bound| bound.file.clone()));
     let shown: Vec<String> = bound.iter().map(|bound| bound.shown.clone()).collect();
     let sockets = bound.into_iter().map(|bound| (bound.name, bound.socket));
+    let title = wanted.title();
     Some(Worker {
         service,
         sockets: Sockets::Known(sockets.collect()),
         stop: stop.clone(),
         on_started: Some(Box::pin(async move {
             for shown in shown {
-                info!("control API on {shown}");
+                info!("{title} on {shown}");
             }
         })),
+        settle: None,
     })
 }
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use log::{debug, error, info};
 use parking_lot::Mutex;
 use pingora_core::apps::ServerApp;
+use pingora_core::protocols::Stream;
 use pingora_core::server::{Fds, ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use pingora_core::services::{Service as Serve, ServiceReadyNotifier, ServiceWithDependents};
@@ -27,11 +28,29 @@ use crate::proxy::Proxy;
 pub type TrafficService = Service<Front<Proxy, Bridge>>;
 
 /// The service that Pingora runs behind the control listeners: the front, with the whole control
-/// API behind it.
+/// API behind it, or registration alone.
 pub type ControlService = Service<Front<ControlOnly, Bridge>>;
 
 /// A worker of the traffic.
-pub(super) type TrafficWorker = Worker<Front<Proxy, Bridge>>;
+pub(super) type TrafficWorker = Worker<Entrance>;
+
+/// The front of a worker, which other workers know as well.
+pub(super) struct Entrance(pub(super) Arc<Front<Proxy, Bridge>>);
+
+#[async_trait]
+impl ServerApp for Entrance {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        self.0.process_new(stream, shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.0.cleanup().await;
+    }
+}
 
 /// The worker of the control API.
 pub(super) type ControlWorker = Worker<Front<ControlOnly, Bridge>>;
@@ -49,7 +68,12 @@ pub(super) struct Worker<A> {
     pub(super) stop: watch::Sender<bool>,
     /// Run once, when connections are accepted.
     pub(super) on_started: Option<Started>,
+    /// Called once in the worker's runtime, before connections are accepted.
+    pub(super) settle: Option<Settle>,
 }
+
+/// Makes a worker known to the others; it is told when the server stops.
+pub(super) type Settle = Box<dyn FnOnce(ShutdownWatch) + Send + Sync>;
 
 /// What is left to do when the first worker accepts connections.
 pub(super) type Started = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
@@ -63,8 +87,8 @@ pub(super) enum Sockets {
     Copies(Vec<(String, OwnedFd)>),
     /// Copies, to be made of those that have come from the process before.
     CopiesOfKnown,
-    /// Those of the control API that have come from the process before; what that one did not
-    /// have is bound now.
+    /// Those of the control API, or of registrations, that have come from the process before; what that one
+    /// did not have is bound now.
     Inherited(ControlListeners, SocketFiles),
     /// None are left: the service has been started.
     Taken,
@@ -126,7 +150,7 @@ fn inherit(
         if let ControlListen::Unix(path) = listen {
             files.lock().push(SocketFile::at(path));
         }
-        info!("control API on {shown}");
+        info!("{} on {shown}", wanted.title());
     }
     Ok(())
 }
@@ -175,6 +199,9 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Worker<A> {
         let own = watch::Sender::new(false);
         let stop = own.subscribe();
         tokio::spawn(pass_on(self.stop.subscribe(), own));
+        if let Some(settle) = self.settle.take() {
+            settle(stop.clone());
+        }
         Serve::start_service(&mut self.service, table, stop, listeners_per_fd).await;
     }
 

@@ -2,25 +2,31 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use http::StatusCode;
+use log::warn;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Options, StartError};
+use crate::config::Count;
 use crate::config::{
     self, Config, ConfigError, ControlListen, Located, StaticRoute, TlsClientAuth, TlsListen,
     TlsVersion,
 };
-use crate::control::{Tokens, TokensError};
-use crate::front::RequestIds;
-use crate::front::{Engine, HttpsRedirect, Intake};
-use crate::proxy::{ErrorStatuses, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts};
+use crate::control::{AllowedUser, Tokens, TokensError};
+use crate::front::{ClientLimits, Engine, HttpsRedirect, Intake, RequestIds};
+use crate::proxy::{
+    ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts,
+};
 use crate::registry::store::{Embedded, Store, StoreError};
-use crate::registry::{AllowedTarget, RegisterError, Registration, UnknownFields};
+use crate::registry::{
+    AllowedTarget, Limits, OwnSocket, RegisterError, Registration, UnknownFields,
+};
 use crate::route::{CaseSensitivity, PathPrefix, Security, SecurityError};
 use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
 
@@ -44,7 +50,10 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
             CaseSensitivity::Insensitive
         },
         allowed_targets: config.targets.allow.iter().map(allowed).collect(),
+        registration_apart: !registration.listen.is_empty(),
+        allow_users: registration.allow_users.as_deref().map(users),
         own_listeners: own_listeners(config),
+        own_sockets: own_sockets(config),
         tokens: tokens(config)?,
         certificates: Arc::new(certificates(config)?),
         acme: super::acme::options(config)?,
@@ -55,6 +64,14 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         head_limit: config.limits.head,
         target_limit: config.limits.target,
         field_limit: config.limits.fields,
+        table_limits: Limits {
+            routes: config.limits.routes,
+            routes_per_owner: config.limits.routes_per_owner,
+            instances: config.limits.instances,
+            instances_per_owner: config.limits.instances_per_owner,
+            hosts_per_registration: config.limits.hosts_per_registration,
+            route_memory: config.limits.route_memory,
+        },
         head_timeout: config.timeouts.head,
         handshake_timeout: config.timeouts.handshake,
         idle_timeout: config.timeouts.idle,
@@ -66,11 +83,36 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         },
         intake_of: Vec::new(),
         http2_streams: config.http2.streams,
+        clients: client_limits(config),
+        websocket_frame_limit: config.limits.websocket_frame,
+        websocket_message_limit: config.limits.websocket_message,
+        overload_target: config.overload.target,
+        overload_interval: config.overload.interval,
         engine: match config.engine {
             config::Engine::Direct => Engine::Direct,
             config::Engine::Pingora => Engine::Pingora,
         },
     })
+}
+
+/// What clients may take. Proxies in front of this one are exempt.
+fn client_limits(config: &Config) -> ClientLimits {
+    let auto = ClientLimits::default();
+    let limits = &config.limits;
+    let most = |count: Count, auto: usize| match count {
+        Count::Auto => auto,
+        Count::Off => usize::MAX,
+        Count::Most(most) => usize::try_from(most.get()).unwrap_or(usize::MAX),
+    };
+    ClientLimits {
+        connections: most(limits.connections, auto.connections),
+        connections_per_client: most(limits.connections_per_client, auto.connections_per_client),
+        new_connections_per_second: limits.new_connections_per_second,
+        requests_per_connection: limits.requests_per_connection.map(NonZeroU64::from),
+        streams_per_client: most(limits.streams_per_client, auto.streams_per_client),
+        exempt: config.trusted_proxies.clone(),
+        ..auto
+    }
 }
 
 /// The tokens of the file that the configuration names.
@@ -183,19 +225,39 @@ pub(super) fn store(config: &Config) -> Result<Option<Box<dyn Store>>, StoreErro
     }
 }
 
-/// The addresses of the traffic and of the control API; neither is a target.
+fn users(users: &[config::User]) -> Vec<AllowedUser> {
+    let user = |user: &config::User| AllowedUser {
+        uid: user.uid,
+        name: user.name.clone(),
+    };
+    users.iter().map(user).collect()
+}
+
+/// The addresses of the traffic, of the control API and of registrations; none is a target.
 fn own_listeners(config: &Config) -> Vec<SocketAddr> {
-    let control = config
-        .control
-        .listen
-        .iter()
-        .filter_map(|listen| match listen {
-            ControlListen::Tcp(address) => Some(*address),
-            ControlListen::Unix(_) => None,
-        });
+    let control = control_listeners(config).filter_map(|listen| match listen {
+        ControlListen::Tcp(address) => Some(*address),
+        ControlListen::Unix(_) => None,
+    });
     let traffic = config.listen.iter().map(|listen| listen.address);
     let secured = config.tls.listen.iter().map(|listen| listen.address);
     traffic.chain(secured).chain(control).collect()
+}
+
+/// The Unix sockets of the proxy itself, as they are at this moment; none is a target.
+pub(super) fn own_sockets(config: &Config) -> Vec<OwnSocket> {
+    let listeners = control_listeners(config).filter_map(|listen| match listen {
+        ControlListen::Tcp(_) => None,
+        ControlListen::Unix(path) => Some(OwnSocket::bound_at(path)),
+    });
+    // It is bound for moments only, at an upgrade.
+    let upgrade = OwnSocket::at(Path::new(&config.server.upgrade_sock));
+    listeners.chain([upgrade]).collect()
+}
+
+fn control_listeners(config: &Config) -> impl Iterator<Item = &ControlListen> {
+    let control = config.control.listen.iter();
+    control.chain(&config.registration.listen)
 }
 
 fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
@@ -217,6 +279,12 @@ fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
             upstream_idle: timeouts.upstream_idle,
             grpc_deadline: timeouts.grpc_deadline,
         },
+        limits: ExchangeLimits {
+            body: config.limits.body,
+            upload_rate: config.limits.upload_rate,
+            download_rate: config.limits.download_rate,
+        },
+        limit_counts: Arc::default(),
         request_ids: RequestIds {
             field: config.request_id.field.clone(),
             accept: config.request_id.accept,
@@ -290,6 +358,21 @@ fn allowed(target: &config::AllowedTarget) -> AllowedTarget {
         config::AllowedTarget::Host(name) => AllowedTarget::Host(name.clone()),
         config::AllowedTarget::Unix(path) => AllowedTarget::Unix(path.clone()),
         config::AllowedTarget::HostSuffix(domain) => AllowedTarget::HostSuffix(domain.clone()),
+    }
+}
+
+/// Warns of a Unix socket, or folder, that is allowed by a link to it: nothing is allowed by that.
+pub(super) fn warn_of_links(targets: &[AllowedTarget]) {
+    for target in targets {
+        let AllowedTarget::Unix(path) = target else {
+            continue;
+        };
+        if let Ok(real) = std::fs::read_link(path.trim_end_matches('/')) {
+            warn!(
+                "targets.allow: unix:{path} is a link, which allows nothing; write what it leads to: {}",
+                real.display()
+            );
+        }
     }
 }
 

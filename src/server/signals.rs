@@ -52,6 +52,7 @@ impl ShutdownSignalWatch for Signals {
             }
         };
         self.proxy.start();
+        super::memory::give_back();
         self.armed.send_replace(true);
         match words.next().await {
             Word::Upgrade => {
@@ -147,6 +148,16 @@ impl Word {
             Self::Upgrade => "SIGQUIT",
         }
     }
+}
+
+/// Lets a write beyond the largest size of a file (`RLIMIT_FSIZE`) fail like others. SIGXFSZ would end the
+/// process: it is taken, and nothing follows from it.
+pub(super) fn outlive_file_limits() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    // What takes the signal stays for as long as the process, whatever becomes of the runtime.
+    runtime.block_on(async { signal(SignalKind::from_raw(nix::libc::SIGXFSZ)).map(drop) })
 }
 
 /// The signals as they come. One that comes while nobody asks for the next is kept.

@@ -1,4 +1,4 @@
-//! Unix sockets of the control API: for the proxy's own user alone, from the first moment on.
+//! Unix sockets of the control API and of registrations: with their modes from the first moment on.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -8,11 +8,32 @@ use std::path::{Path, PathBuf};
 use log::{debug, warn};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The mode of the socket: its owner may connect, nobody else.
-pub(super) const MODE: u32 = 0o600;
+/// Who may connect to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// The proxy's own user, and nobody else.
+    Owner,
+    /// Every user of this machine, as with a port of loopback.
+    Everybody,
+}
 
-/// The mode of a folder that is made for it.
-const FOLDER_MODE: u32 = 0o700;
+impl Access {
+    /// The mode of the socket.
+    pub(super) fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Everybody => 0o666,
+        }
+    }
+
+    /// The mode of a folder that is made for it.
+    fn folder_mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o700,
+            Self::Everybody => 0o755,
+        }
+    }
+}
 
 /// A socket's file, which goes away at an orderly stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,17 +70,18 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 /// Listens on a path. A socket that nobody answers at, left behind by a process that was killed, is
 /// replaced.
-pub(super) fn listen(path: &Path, backlog: i32) -> io::Result<Socket> {
+pub(super) fn listen(path: &Path, access: Access, backlog: i32) -> io::Result<Socket> {
     if let Some(folder) = path.parent() {
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(FOLDER_MODE).create(folder)?;
+        let mode = access.folder_mode();
+        builder.recursive(true).mode(mode).create(folder)?;
     }
     let address = SockAddr::unix(path)?;
     remove_stale(path, &address)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&address)?;
     // Whoever connects before `listen` is refused, so nobody slips in with the first mode.
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    fs::set_permissions(path, Permissions::from_mode(access.mode()))?;
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -88,25 +110,15 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     }
 }
 
-/// What to do about a failure.
-pub(super) fn remedy(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program answers there; stop it, or choose another path by `control.listen`"
-                .to_owned()
-        }
-        io::ErrorKind::AlreadyExists => {
-            "there is a file that is no socket; remove it, or choose another path by \
-             `control.listen`"
-                .to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            "permission denied; let this user write to the folder, or choose another path by \
-             `control.listen`"
-                .to_owned()
-        }
-        _ => format!("{error}; choose another path by `control.listen`"),
-    }
+/// What to do about a failure; `key` is the one that has the path.
+pub(super) fn remedy(error: &io::Error, key: &str) -> String {
+    let problem = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program answers there; stop it",
+        io::ErrorKind::AlreadyExists => "there is a file that is no socket; remove it",
+        io::ErrorKind::PermissionDenied => "permission denied; let this user write to the folder",
+        _ => return format!("{error}; choose another path by `{key}`"),
+    };
+    format!("{problem}, or choose another path by `{key}`")
 }
 
 #[cfg(test)]
@@ -117,15 +129,15 @@ mod tests {
     fn a_socket_is_its_owners_and_replaces_a_stale_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/control.sock");
-        let first = listen(&path, 1).unwrap();
+        let first = listen(&path, Access::Owner, 1).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path), MODE);
-        assert_eq!(mode(path.parent().unwrap()), FOLDER_MODE);
-        let error = listen(&path, 1).unwrap_err();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        let error = listen(&path, Access::Owner, 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(first);
         let old = SocketFile::at(&path);
-        let second = listen(&path, 1).unwrap();
+        let second = listen(&path, Access::Owner, 1).unwrap();
         // The file of the first is gone; only the second's own is removed.
         let own = SocketFile::at(&path);
         if own != old {
@@ -142,8 +154,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes");
         fs::write(&path, "mine").unwrap();
-        let error = listen(&path, 1).unwrap_err();
-        assert!(remedy(&error).contains("no socket"), "{error}");
+        let error = listen(&path, Access::Owner, 1).unwrap_err();
+        assert!(
+            remedy(&error, "control.listen").contains("no socket"),
+            "{error}"
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
 
@@ -151,7 +166,7 @@ mod tests {
     fn a_full_queue_is_somebodys() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        let _listener = listen(&path, 0).unwrap();
+        let _listener = listen(&path, Access::Owner, 0).unwrap();
         let address = SockAddr::unix(&path).unwrap();
         let mut waiting = Vec::new();
         for _ in 0..5 {
@@ -160,7 +175,7 @@ mod tests {
             drop(client.connect(&address));
             waiting.push(client);
         }
-        let error = listen(&path, 1).unwrap_err();
+        let error = listen(&path, Access::Owner, 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -253,7 +253,8 @@ impl Certificates {
     /// # Errors
     /// The system has no thread to give.
     pub fn watch(self: &Arc<Self>) -> std::io::Result<()> {
-        watch::start(Arc::downgrade(self))
+        let has_files = self.state.lock().entries.values().any(Entry::has_files);
+        watch::start(Arc::downgrade(self), has_files)
     }
 
     pub(super) fn count_failure(&self) {

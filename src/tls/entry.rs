@@ -114,6 +114,11 @@ pub(super) enum Origin {
 }
 
 impl Entry {
+    /// Whether it is of files, which can change.
+    pub(super) fn has_files(&self) -> bool {
+        matches!(self.origin, Origin::Files(_))
+    }
+
     pub(super) fn new(origin: Origin, default: bool, pair: Option<Pair>) -> Self {
         Self {
             origin,

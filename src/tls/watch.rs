@@ -227,13 +227,15 @@ fn content([certificate, key]: &[Vec<u8>; 2]) -> Content {
     Content::Read(hash.finalize().into())
 }
 
-/// Looks at the files every second until nobody has the certificates any more.
-pub(super) fn start(certificates: Weak<Certificates>) -> io::Result<()> {
+/// Looks at the files every second until nobody has the certificates any more. Without files there are
+/// only dates to look at, once a minute.
+pub(super) fn start(certificates: Weak<Certificates>, has_files: bool) -> io::Result<()> {
+    let interval = if has_files { INTERVAL } else { 60 * INTERVAL };
     thread::Builder::new()
         .name("certificates".to_owned())
         .spawn(move || {
             loop {
-                thread::sleep(INTERVAL);
+                thread::sleep(interval);
                 let Some(certificates) = certificates.upgrade() else {
                     return;
                 };

@@ -332,3 +332,35 @@ async fn after_an_upgrade_there_is_what_the_old_process_did_not_have() {
     assert_eq!(over_unix(&path, &request).await.unwrap().0, 200);
     assert!(old.ended().await.status.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relayed_request_on_a_socket_is_not_its_owners() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let _proxy = unix_proxy(&path).await;
+    let call = async |method, target, field: (&str, &str)| {
+        let body = (method == "PUT").then(|| serde_json::json!({ "port": 1 }));
+        let fields = [field, ("Connection", "close")];
+        let request = api_request(method, target, &fields, body.as_ref());
+        over_unix(&path, &request).await.unwrap()
+    };
+    for name in [
+        "Via",
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Real-IP",
+        "CF-Connecting-IP",
+        "True-Client-IP",
+        "X_Client_IP",
+    ] {
+        for (method, target) in [("GET", "/v1/status"), ("PUT", "/v1/routes/*/x")] {
+            let (status, _, text) = call(method, target, (name, "a")).await;
+            assert_eq!(status, 403, "{method} {name}: {text}");
+            let is_told = text.contains("FORBIDDEN") && text.contains("relayed");
+            assert!(is_told, "{text}");
+        }
+    }
+    let (status, _, text) = call("PUT", "/v1/routes/*/x", ("X-Request-Id", "a")).await;
+    assert_eq!(status, 201, "{text}");
+}

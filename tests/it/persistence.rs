@@ -226,7 +226,7 @@ async fn a_hundred_thousand_come_back() {
         }],
     };
     let writes: Vec<_> = (0..COUNT)
-        .map(|n| Write::PutRoute(format!("*/app/{n}").into(), record(n)))
+        .map(|n| Write::PutRoute(format!("*/app/{n}").into(), Box::new(record(n))))
         .collect();
     let mut store = Embedded::open(&home.file()).unwrap();
     store.load().unwrap();

@@ -228,6 +228,20 @@ async fn with_a_small_disk() {
     let response = proxy.register_json(registration.to_string()).await;
     assert_eq!(response.verdict(), (507, "STORE_FULL".to_owned()));
     reader.expect("register_error").await;
+    // Routes can be removed, also beside others that cannot be made.
+    let long = "x".repeat(1000);
+    let mut other = Api::of(&proxy).await;
+    for number in 0..5 {
+        let more = Some(json!({ "port": origin.port(), "owner": "x".repeat(60) }));
+        let add = format!("/v1/routes/*/more-{number}/{long}{long}");
+        let remove = format!("/v1/routes/*/{number}/{long}");
+        let (_, removed) = tokio::join!(
+            other.call("PUT", &add, more),
+            api.call("DELETE", &remove, None)
+        );
+        assert_eq!(removed.status, 200, "{}", removed.text());
+        assert_eq!(api.get(&remove).await, None);
+    }
     // Traffic goes on, and an app that renews its lease keeps its route.
     let end = Instant::now() + Duration::from_secs(4);
     while Instant::now() < end {

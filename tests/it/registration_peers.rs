@@ -86,6 +86,15 @@ async fn a_relayed_request_is_not_local() {
         "X-Forwarded-Server: a",
         "X-Real-IP: ::1",
         "X-Forwarded-For:",
+        "X_Forwarded_For: 192.0.2.1",
+        "X.Forwarded.For: 192.0.2.1",
+        "X-Client-IP: 192.0.2.1",
+        "X_Client_IP: 192.0.2.1",
+        "X-Cluster-Client-IP: 192.0.2.1",
+        "True-Client-IP: 192.0.2.1",
+        "CF-Connecting-IP: 192.0.2.1",
+        "CF_Connecting_IP: 192.0.2.1",
+        "Fastly-Client-IP: 192.0.2.1",
     ];
     for field in fields {
         let response = request(proxy.address(), with_fields(&format!("{field}\r\n"))).await;

@@ -114,7 +114,7 @@ async fn a_client_that_does_not_read_is_said_to_be_cut_by_timeouts_send() {
     let origin = Origin::start(|mut visit| async move {
         visit.request().await.expect("a request");
         visit.send("HTTP/1.1 200 OK\r\n\r\n").await;
-        while visit.offer([0; 8192]).await.is_ok() {}
+        while visit.offer(vec![0; 8192]).await.is_ok() {}
     })
     .await;
     let proxy = TestProxy::start("timeouts: {send: 500ms}").await;

@@ -42,7 +42,7 @@ fn record(number: u64, size: usize) -> RouteRecord {
 }
 
 fn put(key: &str, number: u64, size: usize) -> Write {
-    Write::PutRoute(key.into(), record(number, size))
+    Write::PutRoute(key.into(), Box::new(record(number, size)))
 }
 
 fn meta(generation: u64) -> Meta {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Client, Response, TestProxy, api_request, command, eventually, output_of, run,
+    Client, Response, TestProxy, api_request, command, eventually, in_time, output_of, run,
 };
 
 /// A token and its entry in the tokens file, made by the program.
@@ -290,4 +290,55 @@ async fn behind_a_load_balancer_a_token_registers() {
     assert_eq!(register("").await, 403);
     assert_eq!(register("Authorization: Bearer drp_wrong\r\n").await, 401);
     assert_eq!(register(&bearer).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_ends_its_open_streams() {
+    let (first, second) = (make("first").await, make("second").await);
+    let entries = format!("{}{}", first.entry, second.entry);
+    let fixture = Fixture::start(&entries, "").await;
+    let follow = async |token: &str| {
+        let bearer = format!("Bearer {token}");
+        let fields = [("Authorization", bearer.as_str())];
+        let mut client = Client::connect(fixture.proxy.control().await).await;
+        client
+            .send(api_request("GET", "/v1/events", &fields, None))
+            .await;
+        assert_eq!(client.response_head().await.unwrap().status, 200);
+        client
+    };
+    let mut revoked = follow(&first.token).await;
+    let mut narrowed = follow(&second.token).await;
+    replace(&fixture.file(), &format!("tokens:\n{}", second.entry));
+    let begin = Instant::now();
+    in_time("the stream ends", revoked.rest()).await;
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begin.elapsed()
+    );
+    // The other one goes on, until its token may do less.
+    assert_eq!(fixture.register("/a", "").await.status, 200);
+    let mut text = String::new();
+    while !text.contains("route_registered") {
+        text.push_str(&String::from_utf8_lossy(&narrowed.chunk().await.unwrap()));
+    }
+    let less = format!(
+        "tokens:\n{}    scopes:\n      - actions: [read]\n",
+        second.entry
+    );
+    replace(&fixture.file(), &less);
+    let begin = Instant::now();
+    in_time("the stream ends", narrowed.rest()).await;
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begin.elapsed()
+    );
+    eventually("the log says why", async || {
+        let log = fixture.proxy.log();
+        let ended = |name: &str| log.contains(&format!("the events for {name} end"));
+        ended("first") && ended("second")
+    })
+    .await;
 }

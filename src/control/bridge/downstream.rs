@@ -64,6 +64,7 @@ fn head(request: &Request, id: RequestId) -> Head {
         asker: Asker {
             peer: peer(request.caller()),
             local: local(request.caller()),
+            cookie: super::session::cookie(request.caller().socket.as_deref()),
             id,
         },
         is_http2: request.version() == Version::HTTP_2,
@@ -109,7 +110,7 @@ impl<D: Downstream> Front<'_, D> {
     /// Waits until everything that was written is on its way.
     async fn flush(&mut self) -> Result<(), Broken> {
         let flushed = std::future::poll_fn(|context| self.0.poll_flush(context));
-        match pingora_timeout::timeout(SEND_TIMEOUT, flushed).await {
+        match pingora_timeout::tokio_timeout(SEND_TIMEOUT, flushed).await {
             Ok(flushed) => Ok(flushed?),
             Err(_elapsed) => Err(Broken("the client does not take its response".to_owned())),
         }

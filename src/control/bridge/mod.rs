@@ -214,7 +214,10 @@ async fn take_rest<C: Channel>(channel: &mut C, id: &RequestId) {
             count += piece.len();
         }
     };
-    if pingora_timeout::timeout(REST_TIME, rest).await.is_err() {
+    if pingora_timeout::tokio_timeout(REST_TIME, rest)
+        .await
+        .is_err()
+    {
         debug!("a control request's body is not waited for [{id}]");
     }
 }

@@ -11,6 +11,7 @@ use log::debug;
 use pingora::http::ResponseHeader;
 use pingora_core::Error;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora_core::protocols::SocketDigest;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -71,9 +72,8 @@ fn head(session: &ServerSession, ids: &RequestIds) -> Head {
         // HTTP/2 has it in place of `Host`; where both are, they say the same.
         fields.entry(HOST).or_insert(host);
     }
-    let relay = session
-        .digest()
-        .and_then(|digest| digest.proxy_digest.as_ref());
+    let digest = session.digest();
+    let relay = digest.and_then(|digest| digest.proxy_digest.as_ref());
     let local = session.server_addr();
     Head {
         method: head.method.clone(),
@@ -85,6 +85,7 @@ fn head(session: &ServerSession, ids: &RequestIds) -> Head {
                 |relay| relayed(relay),
             ),
             local: local.and_then(SocketAddr::as_inet).copied(),
+            cookie: cookie(digest.and_then(|digest| digest.socket_digest.as_deref())),
             id: ids.choose(|| head.headers.get(&ids.field).map(HeaderValue::as_bytes)),
         },
         is_http2: head.version == Version::HTTP_2,
@@ -110,6 +111,13 @@ pub(super) fn peer_of(peer: Option<&SocketAddr>, local: Option<&SocketAddr>) -> 
         (Some(SocketAddr::Unix(_)), _) | (None, Some(SocketAddr::Unix(_))) => Peer::Unix,
         (None, _) => Peer::Unknown,
     }
+}
+
+/// The kernel's cookie of a connection over a Unix socket.
+pub(super) fn cookie(socket: Option<&SocketDigest>) -> Option<u64> {
+    let socket = socket?;
+    let is_unix = matches!(socket.local_addr(), Some(SocketAddr::Unix(_)));
+    is_unix.then(|| socket.socket_cookie().ok())?
 }
 
 impl From<Box<Error>> for Broken {

@@ -13,22 +13,15 @@ pub(super) fn whole_target(target: &[u8]) -> Option<Uri> {
     path.as_str().starts_with('/').then(|| Uri::from(path))
 }
 
-/// The API's own path for the registration path; any other as it is.
-pub(super) fn registration_path(target: &[u8], registration: Option<&PathPrefix>) -> String {
+/// The API's own path for the registration path; for any other, one that is none.
+pub(super) fn registration_path(target: &[u8], registration: Option<&PathPrefix>) -> &'static str {
     let path = RequestTarget::parse(target)
         .ok()
         .and_then(|target| target.path());
     let path = path.and_then(|path| RequestPath::parse(path).ok());
-    let Some(path) = path.map(|path| path.as_str().to_owned()) else {
-        return "/".to_owned();
-    };
-    let is_registration = registration.is_some_and(|registration| {
-        path.trim_end_matches('/')
-            .eq_ignore_ascii_case(registration.as_str())
+    let is_registration = path.zip(registration).is_some_and(|(path, registration)| {
+        let path = path.as_str().trim_end_matches('/');
+        path.eq_ignore_ascii_case(registration.as_str())
     });
-    if is_registration {
-        REGISTER.to_owned()
-    } else {
-        path
-    }
+    if is_registration { REGISTER } else { "/" }
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
 use super::*;
-use crate::front::{Connections, Front, FrontOptions, HeadLimits, Intakes};
+use crate::front::{ClientLimits, Clients, Connections, Front, FrontOptions, HeadLimits, Intakes};
 use pingora_core::apps::ServerApp;
 
 /// How long anything may take.
@@ -52,12 +52,15 @@ async fn listening(pipe: usize, kind: &'static str) -> Fixture {
         engine: crate::front::Engine::Direct,
         http2_streams: 100,
         request_ids: RequestIds::default(),
+        frames: None,
+        overload: None,
     };
     let connections = Arc::<Connections>::default();
     let front = Front::of_control(
         Bridge::api(router, RequestIds::default()),
         options,
         Arc::clone(&connections),
+        Arc::new(Clients::new(ClientLimits::default(), Arc::default())),
     );
     let (transport, mut client) = tokio::io::duplex(pipe);
     let (stop, shutdown) = watch::channel(false);

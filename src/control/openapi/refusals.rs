@@ -38,7 +38,10 @@ impl IntoResponses for Refused {
             (403, "Not allowed: to this caller, or for this route"),
             (408, "The request did not come in time"),
             (414, "Path and query are too long"),
-            (429, "Too many wrong tokens at a time"),
+            (
+                429,
+                "Too many wrong tokens at a time, or more routes than a limit allows",
+            ),
             (431, "The head is too long"),
             (500, "A fault of the proxy; its log says more"),
         ])
@@ -133,6 +136,7 @@ impl IntoResponses for RegistrationRefused {
             (408, "The body did not come in time"),
             (413, "The body is too large"),
             (414, "Path and query are too long"),
+            (429, "More routes than a limit allows; nothing was changed"),
             (431, "The head is too long"),
             (500, "A fault of the proxy; its log says more"),
             (503, "The store fails; nothing was changed"),

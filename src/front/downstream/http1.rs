@@ -86,6 +86,8 @@ impl<'c> Http1<'c> {
         };
         let is_http10 = request.version() == Version::HTTP_10;
         let options = request.options();
+        let may_go_on = !options.closes && (!is_http10 || options.keeps);
+        let keeps = may_go_on && !connection.is_last;
         Self {
             connection,
             is_http10,
@@ -95,7 +97,7 @@ impl<'c> Http1<'c> {
             out: Vec::new(),
             written: 0,
             taken: 0,
-            keeps: !options.closes && (!is_http10 || options.keeps),
+            keeps,
             stop,
             progress: Progress::Waiting,
             form: Form::Plain,

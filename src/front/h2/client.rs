@@ -9,6 +9,7 @@ use pingora_core::protocols::{Digest, Stream};
 use pingora_core::server::ShutdownWatch;
 
 use super::super::caller::Caller;
+use super::super::clients::{ClientLimit, StreamGuard, Ticket};
 use super::super::intake::Manner;
 use super::resets::Resets;
 
@@ -23,6 +24,8 @@ pub(crate) struct Client {
     pub(super) shutdown: ShutdownWatch,
     /// How often it has changed its mind.
     pub(super) resets: Resets,
+    /// What its connection takes.
+    pub(super) ticket: Ticket,
     /// How many of its streams are in use.
     in_use: AtomicUsize,
     /// Wakes the task of the connection.
@@ -30,7 +33,11 @@ pub(crate) struct Client {
 }
 
 /// One stream in use.
-pub(super) struct InUse(Arc<Client>);
+pub(super) struct InUse {
+    client: Arc<Client>,
+    /// What it takes of the client's limit.
+    _counted: Option<StreamGuard>,
+}
 
 impl Client {
     /// The client of a connection whose task is woken by `waker`.
@@ -39,6 +46,7 @@ impl Client {
         manner: Manner,
         shutdown: ShutdownWatch,
         waker: Waker,
+        ticket: Ticket,
     ) -> Self {
         Self {
             caller: Caller::of(
@@ -51,15 +59,22 @@ impl Client {
             manner,
             shutdown,
             resets: Resets::default(),
+            ticket,
             in_use: AtomicUsize::new(0),
             waker,
         }
     }
 
-    /// Counts one stream until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> InUse {
+    /// Counts one stream until the guard is dropped, and says whether it is within the client's limit.
+    pub(super) fn begin(self: &Arc<Self>) -> (InUse, Result<(), ClientLimit>) {
         self.in_use.fetch_add(1, Ordering::Relaxed);
-        InUse(Arc::clone(self))
+        let counted = self.ticket.stream();
+        let is_within = counted.as_ref().map(|_| ()).map_err(|limit| *limit);
+        let in_use = InUse {
+            client: Arc::clone(self),
+            _counted: counted.ok().flatten(),
+        };
+        (in_use, is_within)
     }
 
     /// Counts the end of a stream that a session of Pingora's has served: what is reset before its end
@@ -81,14 +96,14 @@ impl Client {
 impl InUse {
     /// Whose stream it is.
     pub(super) fn client(&self) -> &Arc<Client> {
-        &self.0
+        &self.client
     }
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        if self.0.in_use.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.waker.wake_by_ref();
+        if self.client.in_use.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.client.waker.wake_by_ref();
         }
     }
 }

@@ -300,7 +300,7 @@ fn broken(cause: io::Error) -> BError {
 /// Runs `work` for at most so long.
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
     match limit {
-        Some(limit) => pingora_timeout::timeout(limit, work).await.ok(),
+        Some(limit) => pingora_timeout::tokio_timeout(limit, work).await.ok(),
         None => Some(work.await),
     }
 }

@@ -18,12 +18,15 @@ mod streams;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use log::debug;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
+use super::accept::too_many_streams;
+use super::clients::Ticket;
 use super::downstream::http2::Http2;
 use super::fields::decimal;
 use super::framing::Framing;
@@ -63,6 +66,7 @@ where
         stream: Stream,
         manner: Manner,
         mut shutdown: ShutdownWatch,
+        mut ticket: Ticket,
     ) {
         let digest = client::digest(&stream);
         let own = (self.options.engine == Engine::Pingora).then(|| client::digest(&stream));
@@ -71,13 +75,15 @@ where
         let limit = self.options.handshake_timeout;
         let handshake = tokio::select! {
             biased;
-            handshake = pingora_timeout::timeout(limit, handshake) => handshake,
+            handshake = pingora_timeout::tokio_timeout(limit, handshake) => handshake,
             () = stopping(&mut shutdown) => return,
+            () = ticket.evicted() => return,
         };
         match handshake {
             Ok(Ok(connection)) => {
+                ticket.speak();
                 let waker = leash::task_waker().await;
-                let client = Client::new(digest, manner, shutdown, waker);
+                let client = Client::new(digest, manner, shutdown, waker, ticket);
                 let client = Arc::new(client);
                 match own {
                     Some(digest) => self.serve_sessions(connection, client, digest).await,
@@ -94,6 +100,7 @@ where
         self: &Arc<Self>,
         client: Http2Client,
         shutdown: ShutdownWatch,
+        ticket: Ticket,
     ) {
         let manner = client.connection.manner;
         let transport = client.connection.into_transport();
@@ -102,7 +109,7 @@ where
             return;
         };
         socket.rewind(&client.read);
-        self.serve_http2(socket, manner, shutdown).await;
+        self.serve_http2(socket, manner, shutdown, ticket).await;
     }
 
     fn http2_options(&self) -> h2::server::Builder {
@@ -126,7 +133,8 @@ where
             match streams.next(idle, &self.is_stopping).await {
                 Ok(incoming) => {
                     let stream = self.read_stream(incoming, &client);
-                    let answered = Arc::clone(self).answer_stream(stream, client.begin());
+                    let (stream, in_use) = stream.count(&client);
+                    let answered = Arc::clone(self).answer_stream(stream, in_use);
                     // Boxed, and so moved once: a task's future is moved again on each step of its spawn.
                     tokio::spawn(Box::pin(answered));
                 }
@@ -141,13 +149,17 @@ where
         let checked = request::check(&incoming.head, &self.options.limits);
         let framing = framing(&incoming);
         let caller = client.caller.clone();
+        let request = Box::new(Request::http2(incoming.head, framing, caller));
+        let refusal = match (incoming.malformed, checked) {
+            (Some(malformed), _) => Some(malformed.refusal()),
+            (None, Err(fault)) => Some(fault.refusal()),
+            (None, Ok(())) => self.refusal_of(&request, &client.ticket),
+        };
         RequestStream {
-            request: Box::new(Request::http2(incoming.head, framing, caller)),
+            request,
             downstream: Http2::new(incoming.body, incoming.reply, self.proxy.id_field()),
-            refusal: match incoming.malformed {
-                Some(malformed) => Some(malformed.refusal()),
-                None => checked.err().map(|fault| fault.refusal()),
-            },
+            refusal,
+            read: Instant::now(),
         }
     }
 
@@ -155,6 +167,9 @@ where
     async fn answer_stream(self: Arc<Self>, stream: RequestStream, in_use: InUse) {
         if stream.refusal.is_some() {
             return Box::pin(self.refuse_stream(stream)).await;
+        }
+        if self.sheds_stream(&stream.request, stream.read) {
+            return Box::pin(self.shed_stream(stream)).await;
         }
         let RequestStream {
             request,
@@ -180,12 +195,18 @@ where
         }
     }
 
+    /// Answers a request that is shed.
+    async fn shed_stream(&self, mut stream: RequestStream) {
+        self.shed(&stream.request, &mut stream.downstream).await;
+    }
+
     /// Refuses a request whose head is not one to serve.
     async fn refuse_stream(&self, stream: RequestStream) {
         let RequestStream {
             request,
             mut downstream,
             refusal: Some(refusal),
+            ..
         } = stream
         else {
             return;
@@ -210,6 +231,19 @@ struct RequestStream {
     downstream: Http2,
     /// Why it is refused, if it is.
     refusal: Option<Refusal>,
+    /// When it was read.
+    read: Instant,
+}
+
+impl RequestStream {
+    /// Counts it at its client, for which it may be one too many.
+    fn count(mut self, client: &Arc<Client>) -> (Self, InUse) {
+        let (in_use, counted) = client.begin();
+        if counted.is_err() {
+            self.refusal.get_or_insert_with(too_many_streams);
+        }
+        (self, in_use)
+    }
 }
 
 /// Where the body of a request ends: with the stream, of which the length may be known.

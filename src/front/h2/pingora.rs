@@ -20,6 +20,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession};
 use tokio::time::Instant;
 
+use super::super::accept::too_many_streams;
 use super::super::framing::Framing;
 use super::super::hold::StreamHold;
 use super::super::idle::Deadline;
@@ -65,10 +66,20 @@ where
                 self.next_session(&mut connection, &client, &digest, &mut timer, is_stopping);
             match next.await {
                 Next::Session(session) => {
-                    let (front, in_use) = (Arc::clone(self), client.begin());
+                    let front = Arc::clone(self);
+                    let (in_use, counted) = client.begin();
+                    let refusal = counted.err().map(|_limit| too_many_streams());
+                    let read = Instant::now().into_std();
                     tokio::spawn(Box::pin(async move {
-                        front.answer_session(*session, &in_use).await;
+                        front
+                            .answer_session(*session, &in_use, (refusal, read))
+                            .await;
                     }));
+                    if client.ticket.is_at_limit() {
+                        // This one is still served, and nothing more is to come.
+                        connection.graceful_shutdown();
+                        is_stopping = true;
+                    }
                 }
                 Next::Rejected => rejected += 1,
                 Next::Stop => {
@@ -131,19 +142,31 @@ where
     }
 
     /// Checks a request as that of any other stream, and hands it to the service that it is for.
-    async fn answer_session(&self, mut session: HttpSession, in_use: &InUse) {
+    async fn answer_session(
+        &self,
+        mut session: HttpSession,
+        in_use: &InUse,
+        (refusal, read): (Option<Refusal>, std::time::Instant),
+    ) {
         let client = in_use.client();
         let head = session.req_header();
-        if let Err(error) = request::check(head, &self.options.limits) {
-            let refusal = error.refusal();
+        let checked = request::check(head, &self.options.limits);
+        let parts = head.as_owned_parts();
+        let request = Request::of_parts(parts, Framing::None, client.caller.clone());
+        let refusal = match checked {
+            Err(error) => Some(error.refusal()),
+            Ok(()) => refusal.or_else(|| self.refusal_of(&request, &client.ticket)),
+        };
+        if let Some(refusal) = refusal {
             let peer = client.caller.peer();
             if let Err(error) = self.refuse_session(&mut session, &refusal, peer).await {
                 debug!("a refused client left before it read why: {error}");
             }
             return;
         }
-        let parts = head.as_owned_parts();
-        let request = Request::of_parts(parts, Framing::None, client.caller.clone());
+        if self.sheds_stream(&request, read) {
+            return self.shed_session(&mut session, &request).await;
+        }
         let is_control = self.proxy.is_control(&request);
         let leash = self.connections.leash(leash::task_waker().await);
         let hold = Arc::new(StreamHold {
@@ -186,29 +209,49 @@ where
         } else {
             Reply::with_body(refusal, (self.body)(refusal, value(ACCEPT)))
         };
-        let (status, fields, body) = self.named(reply, refusal, peer).into_parts();
-        let mut head = ResponseHeader::build(status, Some(fields.len() + 1))?;
-        for (name, value) in &fields {
-            head.append_header(name.clone(), value.clone())?;
-        }
-        let Some(body) = body else {
-            return session.write_response_header(Box::new(head), true);
-        };
-        head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
-        session.write_response_header(Box::new(head), is_head)?;
-        if !is_head {
-            session.write_timeout = Some(LINGER);
-            session.write_body(body, true).await?;
-        }
-        Ok(())
+        let reply = self.named(reply, refusal, peer);
+        send(session, reply, is_head).await
     }
+
+    /// Answers a request that is shed.
+    async fn shed_session(&self, session: &mut HttpSession, request: &Request) {
+        let ids = &self.options.request_ids;
+        let id = ids.of(request);
+        let mut reply = self.overload.reply(request).clone();
+        if let Ok(value) = HeaderValue::from_bytes(id.as_bytes()) {
+            reply.fields_mut().insert(ids.field.clone(), value);
+        }
+        let is_head = *request.method() == Method::HEAD;
+        if let Err(error) = send(session, reply, is_head).await {
+            debug!("a client left before it read that its request is shed: {error} [{id}]");
+        }
+    }
+}
+
+/// Writes a reply of the proxy's own.
+async fn send(session: &mut HttpSession, reply: Reply, is_head: bool) -> Result<()> {
+    let (status, fields, body) = reply.into_parts();
+    let mut head = ResponseHeader::build(status, Some(fields.len() + 1))?;
+    for (name, value) in &fields {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    let Some(body) = body else {
+        return session.write_response_header(Box::new(head), true);
+    };
+    head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+    session.write_response_header(Box::new(head), is_head)?;
+    if !is_head {
+        session.write_timeout = Some(LINGER);
+        session.write_body(body, true).await?;
+    }
+    Ok(())
 }
 
 /// Says farewell, and waits for a moment until it is sent.
 async fn close(mut connection: Connection, reason: Reason) {
     connection.abrupt_shutdown(reason);
     let closed = std::future::poll_fn(|context| connection.poll_closed(context));
-    if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, closed).await {
+    if let Ok(Err(error)) = pingora_timeout::tokio_timeout(LINGER, closed).await {
         debug!("a connection of HTTP/2 was closed by both sides: {error}");
     }
 }

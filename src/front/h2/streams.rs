@@ -114,6 +114,11 @@ impl Streams {
             info!("a connection of HTTP/2 is closed: too many malformed or reset streams");
             return Some(Err(End::Enough(Reason::ENHANCE_YOUR_CALM)));
         }
+        if taken.is_ok() && self.client.ticket.is_at_limit() {
+            // This one is still served, and nothing more is to come.
+            self.connection.graceful_shutdown();
+            self.is_stopping = true;
+        }
         taken.ok().map(Ok)
     }
 
@@ -148,7 +153,7 @@ impl Streams {
     pub(super) async fn close(mut self, reason: Reason) {
         self.connection.abrupt_shutdown(reason);
         let closed = std::future::poll_fn(|context| self.connection.poll_closed(context));
-        if let Ok(Err(error)) = pingora_timeout::timeout(LINGER, closed).await {
+        if let Ok(Err(error)) = pingora_timeout::tokio_timeout(LINGER, closed).await {
             debug!("a connection of HTTP/2 was closed by both sides: {error}");
         }
     }

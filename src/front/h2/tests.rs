@@ -12,6 +12,7 @@ use pingora_core::protocols::{Digest, Stream};
 use tokio::sync::{mpsc, watch};
 
 use super::super::intake::Manner;
+use super::super::test_ticket;
 use super::client::Client;
 use super::incoming::Incoming;
 use super::streams::{End, Streams};
@@ -30,6 +31,7 @@ fn client(waker: Waker) -> Arc<Client> {
         Manner::SERVING,
         shutdown,
         waker,
+        test_ticket(),
     ))
 }
 
@@ -204,7 +206,7 @@ async fn the_end_of_the_last_stream_wakes_the_connection() {
     let counter = Arc::<Counter>::default();
     let client = client(Arc::clone(&counter).into());
     assert!(!client.is_in_use());
-    let (first, second) = (client.begin(), client.begin());
+    let (first, second) = (client.begin().0, client.begin().0);
     drop(first);
     assert_eq!(
         (client.is_in_use(), counter.0.load(Ordering::SeqCst)),

@@ -3,11 +3,11 @@
 use std::io;
 
 use http::StatusCode;
-use pingora_core::{Error, ErrorSource, ErrorType};
+use pingora_core::{BError, Error, ErrorSource, ErrorType};
 
 use crate::answer::Refusal;
 use crate::front::{BadChunk, Drained, OriginSilent};
-use crate::proxy::rules::failure::{Failure, Fault, Reason, bad_chunk, body_timeout};
+use crate::proxy::rules::failure::{self, Failure, Fault, Reason, bad_chunk, body_timeout};
 use crate::proxy::rules::retry::Loss;
 use crate::registry::ProxyError;
 
@@ -45,8 +45,23 @@ fn in_words(error: &Error) -> String {
     format!("{error} ({key})")
 }
 
+/// The body of a request is longer than the limit.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is too long (limits.body)")]
+struct BodyTooLarge(u64);
+
+/// The error of a request whose body is longer than `most` bytes.
+#[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
+pub(in crate::proxy) fn body_too_large(most: u64) -> BError {
+    let cause = io::Error::other(BodyTooLarge(most));
+    Error::because(ErrorType::ReadError, "the request's body", cause).into_down()
+}
+
 impl Fault {
     fn of(error: &Error) -> Self {
+        if let Some(BodyTooLarge(most)) = of_front(error) {
+            return Self::Client(failure::body_too_large(*most));
+        }
         if is_of_front::<OriginSilent>(error) {
             return Self::Upstream(ProxyError::Timeout);
         }
@@ -91,13 +106,12 @@ fn loss(error: &Error, was_idle: bool) -> Loss {
 /// Whether it was the front that ended the exchange; Pingora takes that for an error of the client's
 /// connection, on which the wait happens.
 fn is_of_front<E: std::error::Error + 'static>(error: &Error) -> bool {
-    let Some(error) = error.root_cause().downcast_ref::<io::Error>() else {
-        return false;
-    };
-    match error.get_ref() {
-        Some(inner) => inner.is::<E>(),
-        None => false,
-    }
+    of_front::<E>(error).is_some()
+}
+
+fn of_front<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
+    let error = error.root_cause().downcast_ref::<io::Error>()?;
+    error.get_ref()?.downcast_ref()
 }
 
 /// Whether the upstream broke off within the head of its response; Pingora says so in words alone.

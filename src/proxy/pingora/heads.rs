@@ -64,6 +64,7 @@ fn has_same(one: &HeaderMap, other: &HeaderMap, name: &HeaderName) -> bool {
 
 /// What is to be known of a response whose head has been passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 pub(in crate::proxy) struct Passed {
     /// Whether it has an id of the upstream's own.
     pub(in crate::proxy) has_id: bool,

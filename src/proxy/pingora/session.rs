@@ -220,7 +220,7 @@ async fn drain(session: &mut Session) {
         return;
     }
     let rest = session.downstream_session.drain_request_body();
-    match pingora_timeout::timeout(DRAIN, rest).await {
+    match pingora_timeout::tokio_timeout(DRAIN, rest).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("a refused client broke off: {error}"),
         Err(_elapsed) => debug!("a refused client goes on sending; its connection is closed"),

@@ -165,6 +165,22 @@ impl Failure {
         Self::new(Fault::Client(refusal), Reason::Text(reason))
     }
 
+    /// The body of the request is longer than the limit.
+    pub(in crate::proxy) fn body_too_large(most: u64) -> Self {
+        Self::refused(body_too_large(most), "the body is too long (limits.body)")
+    }
+
+    /// The body of the request comes too slowly.
+    pub(in crate::proxy) fn slow_upload() -> Self {
+        let reason = "the client sends the body too slowly (limits.upload_rate)";
+        Self::refused(body_timeout(), reason)
+    }
+
+    /// The response is taken too slowly.
+    pub(in crate::proxy) fn slow_download() -> Self {
+        Self::stuck("the client takes the response too slowly (limits.download_rate)")
+    }
+
     /// The proxy has met what it does not know.
     pub(in crate::proxy) fn internal(reason: &'static str) -> Self {
         Self::new(Fault::Proxy, Reason::Text(reason))
@@ -218,6 +234,15 @@ pub(in crate::proxy) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> R
 /// The reply to a request whose body is not valid chunked coding.
 pub(in crate::proxy) fn bad_chunk() -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", BadChunk.to_string())
+}
+
+/// The reply to a request whose body is longer than the limit.
+pub(in crate::proxy) fn body_too_large(most: u64) -> Refusal {
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "PAYLOAD_TOO_LARGE",
+        format!("The body of the request is longer than {most} bytes."),
+    )
 }
 
 /// The reply to a request whose body does not come.

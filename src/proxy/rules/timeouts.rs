@@ -86,8 +86,7 @@ pub(in crate::proxy) struct Progress {
 impl PhaseTimers {
     /// Notes who is waited for now. The upstream's time begins with the end of the request, whatever came
     /// before. Interim responses give it no more time to begin the final one.
-    pub(in crate::proxy) fn note(&mut self, progress: &Progress) {
-        let mut now = Now::default();
+    pub(in crate::proxy) fn note(&mut self, progress: &Progress, now: &mut Now) {
         let is_due = progress.is_sent && progress.has_begun && !progress.is_taking;
         let on = [
             (Phase::Body, progress.is_body_due && !progress.is_sending),
@@ -97,7 +96,7 @@ impl PhaseTimers {
             (Phase::Client, progress.is_taking),
         ];
         for (phase, is_on) in on {
-            self.set(phase, is_on, &mut now);
+            self.set(phase, is_on, now);
         }
     }
 
@@ -140,7 +139,7 @@ impl PhaseTimers {
 pub(in crate::proxy) struct Now(Option<Instant>);
 
 impl Now {
-    fn get(&mut self) -> Instant {
+    pub(super) fn get(&mut self) -> Instant {
         *self.0.get_or_insert_with(Instant::now)
     }
 }
@@ -171,10 +170,11 @@ mod tests {
             // An interim response comes, and the client takes it.
             timers.restart(Phase::Response);
             for is_taking in [true, false] {
-                timers.note(&Progress {
+                let progress = Progress {
                     is_taking,
                     ..waiting()
-                });
+                };
+                timers.note(&progress, &mut Now::default());
             }
             let late = std::future::poll_fn(|context| timers.poll(&timeouts, &mut timer, context));
             let step = Duration::from_millis(300);
@@ -194,10 +194,11 @@ mod tests {
         let (mut timers, mut timer) = (PhaseTimers::default(), Deadline::default());
         for _ in 0..5 {
             timers.restart(Phase::Response);
-            timers.note(&Progress {
+            let progress = Progress {
                 has_begun: true,
                 ..waiting()
-            });
+            };
+            timers.note(&progress, &mut Now::default());
             let late = std::future::poll_fn(|context| timers.poll(&timeouts, &mut timer, context));
             assert!(
                 tokio::time::timeout(Duration::from_secs(1), late)

@@ -1,5 +1,6 @@
 //! The stages of the decision about a request, one file each; `decide` has their order.
 
+pub(super) mod body_limit;
 pub(super) mod challenge;
 pub(super) mod https_listener;
 pub(super) mod registration;

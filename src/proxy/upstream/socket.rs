@@ -16,6 +16,7 @@ use super::key::UpstreamKey;
 use super::key::{KeyRef, Origin};
 use super::pool::Poolable;
 use super::tls::{self, Profiles};
+use crate::proxy::guard::Guard;
 use crate::proxy::peer::Address;
 use crate::route::{Instance, Protocol, Target};
 
@@ -92,10 +93,11 @@ impl Socket {
         address: Address<'_>,
         sources: &Sources,
         profiles: &Profiles,
+        guard: &Guard,
     ) -> io::Result<Self> {
         // Whoever registers from now on may be somebody else at the same place.
         let newest = Instance::newest();
-        let raw = Raw::connect(address, sources).await?;
+        let raw = Raw::connect(address, sources, guard).await?;
         let stream = match &target.tls {
             None => Stream::Raw(raw),
             Some(tls) => {
@@ -198,9 +200,10 @@ impl Poolable for Socket {
 }
 
 impl Raw {
-    async fn connect(address: Address<'_>, sources: &Sources) -> io::Result<Self> {
+    async fn connect(address: Address<'_>, sources: &Sources, guard: &Guard) -> io::Result<Self> {
         match address {
             Address::Inet(address) => {
+                guard.check(address)?;
                 let stream = match sources.choose(&address) {
                     Some(source) => connect_from(source, address).await?,
                     None => TcpStream::connect(address).await?,
@@ -209,7 +212,7 @@ impl Raw {
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+            Address::Unix(path) => guard.connect_unix(path).await.map(Self::Unix),
         }
     }
 

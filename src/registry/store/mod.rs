@@ -40,7 +40,7 @@ pub trait Store: Send + fmt::Debug {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// A route as it is from now on; the leases of its instances are not touched.
-    PutRoute(Arc<str>, RouteRecord),
+    PutRoute(Arc<str>, Box<RouteRecord>),
     /// A route that is gone, with all of its leases.
     RemoveRoute(Arc<str>),
     /// When an instance's lease ends, on the registry's clock, in milliseconds.

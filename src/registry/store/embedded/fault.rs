@@ -92,6 +92,17 @@ pub(super) fn damaged(path: &Path, reason: &str) -> StoreError {
     }
 }
 
+/// Another file is in the place of this store's.
+pub(super) fn replaced(path: &Path) -> StoreError {
+    StoreError::Io {
+        path: path.to_path_buf(),
+        reason:
+            "another file is there than the one that the routes are in; put that back, or restart \
+                 the proxy to go on with this one"
+                .into(),
+    }
+}
+
 /// Runs what may panic on a damaged file.
 pub(super) fn guarded<T>(
     path: &Path,

@@ -1,7 +1,7 @@
 //! The file: made whole or not at all, for one process at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Seek as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,9 +33,40 @@ pub(super) fn open(
     }
 }
 
+/// Where a file is now, beside where it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// There.
+    There,
+    /// Nothing is there.
+    Removed,
+    /// Another file is there.
+    Replaced,
+}
+
+/// Whether the file is still the one of this name, which the next start will look for.
+pub(super) fn standing(file: &File, path: &Path) -> io::Result<Standing> {
+    let this = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) if (this.dev(), this.ino()) == (there.dev(), there.ino()) => Ok(Standing::There),
+        Ok(_) => Ok(Standing::Replaced),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Standing::Removed)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The first content of a file that takes the place of another.
+pub(super) fn copy(from: &File, to: &File) -> io::Result<()> {
+    let (mut from, mut to) = (from, to);
+    from.rewind()?;
+    io::copy(&mut from, &mut to).map(|_bytes| ())
+}
+
 /// A new file: it gets its name once it is whole and on disk, so that a crash leaves no half file
 /// under that name. `None` if another process was quicker.
-fn create(
+pub(super) fn create(
     path: &Path,
     content: impl Fn(&Arc<File>) -> Result<(), StoreError>,
 ) -> Result<Option<Arc<File>>, StoreError> {
@@ -57,7 +88,7 @@ fn create(
         .map_err(system)?;
     // Whoever holds this lock on the file of this name makes the store.
     lock(path, &file)?;
-    if !is_at(&file, &temporary).map_err(system)? {
+    if standing(&file, &temporary).map_err(system)? != Standing::There {
         return Ok(None);
     }
     if path.try_exists().map_err(system)? {
@@ -101,14 +132,4 @@ fn temporary(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     PathBuf::from(name)
-}
-
-/// Whether the file is still the one of this name.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let this = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(there) => Ok((this.dev(), this.ino()) == (there.dev(), there.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }

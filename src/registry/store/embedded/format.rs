@@ -18,6 +18,13 @@ const ROUTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("routes");
 /// A route's key, an instance's id -> when its lease ends, in milliseconds.
 const LEASES: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("leases");
 
+/// Holds nothing once a commit is over: see [`keep_room`].
+const ROOM: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("room");
+/// The room that a commit that adds leaves free in the file: values of a few pages each, so that a file
+/// with holes need not grow for them. A removal takes about a dozen pages, and gives back more.
+const ROOM_VALUES: u32 = 16;
+const ROOM_VALUE: usize = 14 * 1024;
+
 /// Why a file cannot be read or written.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -154,10 +161,12 @@ pub(super) fn apply(
     meta.insert("commits", commits)?;
     let mut routes = transaction.open_table(ROUTES)?;
     let mut leases = transaction.open_table(LEASES)?;
+    let mut adds = false;
     for write in writes {
         match write {
             Encoded::PutRoute(key, record) => {
-                routes.insert(key, record.as_slice())?;
+                let before = routes.insert(key, record.as_slice())?;
+                adds |= record.len() > before.map_or(0, |before| before.value().len());
             }
             Encoded::RemoveRoute(key) => {
                 routes.remove(key)?;
@@ -173,6 +182,22 @@ pub(super) fn apply(
             }
         }
     }
+    if adds {
+        keep_room(transaction)?;
+    }
+    Ok(())
+}
+
+/// Makes sure that the file has free pages left: takes some, and gives them back within the commit, which
+/// writes nothing of them. So whoever adds finds the disk full before whoever removes does: a removal
+/// needs pages as well, since none is written over.
+fn keep_room(transaction: &WriteTransaction) -> Result<(), Fault> {
+    let mut room = transaction.open_table(ROOM)?;
+    for number in 0..ROOM_VALUES {
+        room.insert_reserve(number, ROOM_VALUE)?;
+    }
+    drop(room);
+    transaction.delete_table(ROOM)?;
     Ok(())
 }
 

@@ -11,6 +11,10 @@
 //!   older state comes back: commits have two phases, which are two syncs.
 //! - After an error it refuses everything until it is opened again: the next commit does so, and
 //!   first puts the header back that was there before the commit that failed ([`backend::Disk`]).
+//! - A removal needs free pages, too, since no page is written over: a commit that adds leaves some in
+//!   the file ([`format`]), so that routes can be removed on a full disk.
+//! - A file that is open can be removed, and takes commits all the same: each commit looks whether the
+//!   file is still where the next start looks for it.
 //! - Its locks have changed between its releases: the lock is this module's, an exclusive `flock`,
 //!   held as long as the file is open.
 
@@ -31,12 +35,13 @@ use redb::{Builder, Database, Durability, ReadableDatabase};
 
 use self::backend::{Before, Disk, Trial, read_header};
 use self::fault::guarded;
+use self::file::Standing;
 use self::format::Fault;
 use self::header::Commits;
 use super::{Meta, Store, StoreError, Stored, Write};
 
 /// redb's memory for pages, in bytes: it grows with the file up to this.
-const CACHE: usize = 32 * 1024 * 1024;
+const CACHE: usize = 16 * 1024 * 1024;
 /// A file below this size, in bytes, is left as it is.
 const COMPACT_FROM: u64 = 8 * 1024 * 1024;
 /// A file that is this many times as large as its content is made smaller.
@@ -108,6 +113,36 @@ impl Embedded {
             return Err(fault::damaged(&self.path, &reason));
         }
         Ok(open)
+    }
+
+    /// Makes sure that the file is where the next start looks for it: a commit to a file without a name
+    /// is not kept. One that was removed is written anew, one that was replaced is an error.
+    fn in_place(&mut self) -> Result<(), StoreError> {
+        let standing = file::standing(&self.file, &self.path);
+        match standing.map_err(|error| fault::system(&self.path, &error))? {
+            Standing::There => Ok(()),
+            Standing::Removed => self.write_anew(),
+            Standing::Replaced => Err(fault::replaced(&self.path)),
+        }
+    }
+
+    /// Gives the routes a file of the old name.
+    fn write_anew(&mut self) -> Result<(), StoreError> {
+        // Closed, all of it is in the file.
+        let open = self.opened()?;
+        guarded(&self.path, || {
+            let closed = open.database.close();
+            closed.map_err(|error| fault::redb(&self.path, error.into()))
+        })?;
+        let made = file::create(&self.path, |new| {
+            file::copy(&self.file, new).map_err(|error| fault::system(&self.path, &error))
+        });
+        self.file = made?.ok_or_else(|| fault::replaced(&self.path))?;
+        log::warn!(
+            "{} had been removed; it has been written anew, with all routes",
+            self.path.display()
+        );
+        Ok(())
     }
 
     /// Closes the file after an error, and says whether what was being written is kept all the same.
@@ -187,6 +222,7 @@ impl Store for Embedded {
             path: self.path.clone(),
             reason: format!("a route cannot be written down: {error}").into(),
         })?;
+        self.in_place()?;
         let open = self.opened()?;
         let number = self.commits + 1;
         if let Err(error) = open.disk.begin() {

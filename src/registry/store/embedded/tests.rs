@@ -32,7 +32,7 @@ fn record(key: &str, generation: u64) -> RouteRecord {
 }
 
 fn put(key: &str, generation: u64) -> Write {
-    Write::PutRoute(key.into(), record(key, generation))
+    Write::PutRoute(key.into(), Box::new(record(key, generation)))
 }
 
 fn lease(key: &str, id: &str, ends: u64) -> Write {

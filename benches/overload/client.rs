@@ -1,0 +1,176 @@
+//! Single requests of HTTP/1.1, and those who ask beside the load.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::Result;
+use crate::server::Proxy;
+
+/// For how long somebody waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Whether it says when to try again.
+    pub(crate) has_retry_after: bool,
+    pub(crate) body: Vec<u8>,
+    /// Whether the connection may be used again.
+    pub(crate) keeps: bool,
+}
+
+/// Sends a request over a connection, and reads the answer.
+pub(crate) async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<Answer> {
+    stream.write_all(request).await?;
+    let mut bytes = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err("closed without an answer".into());
+        }
+        if let Some(answer) = parse(&bytes)? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// The answer, if all of it has come.
+fn parse(bytes: &[u8]) -> Result<Option<Answer>> {
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(length) = head.parse(bytes)? else {
+        return Ok(None);
+    };
+    let status = head.code.unwrap_or(0);
+    let value = |name: &str| {
+        let field = head
+            .headers
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name));
+        field.and_then(|field| std::str::from_utf8(field.value).ok())
+    };
+    let body = value("content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
+    let body: Option<Vec<u8>> = bytes.get(length..length + body).map(<[u8]>::to_vec);
+    Ok(body.map(|body| Answer {
+        status,
+        has_retry_after: value("retry-after").is_some(),
+        keeps: value("connection") != Some("close"),
+        body,
+    }))
+}
+
+/// Asks for a path over a connection of its own.
+pub(crate) async fn get(port: u16, path: &str) -> Result<Answer> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    ask(port, request).await
+}
+
+async fn ask(port: u16, request: String) -> Result<Answer> {
+    tokio::time::timeout(PATIENCE, async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        exchange(&mut stream, request.as_bytes()).await
+    })
+    .await
+    .map_err(|_late| "no answer in 20 s")?
+}
+
+/// What those have seen who asked beside the load.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) control: Vec<Duration>,
+    pub(crate) registrations: Vec<Duration>,
+    pub(crate) errors: Vec<String>,
+}
+
+/// Asks the control API ten times a second, and registers as often over the traffic's port: on a thread of
+/// its own, which has not the load to do.
+pub(crate) struct Beside {
+    done: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Seen>>,
+}
+
+impl Beside {
+    pub(crate) fn start(proxy: &Proxy) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let (port, control, origin) = (proxy.port(), proxy.control(), proxy.origin);
+        let thread = thread::spawn({
+            let done = Arc::clone(&done);
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                Ok(runtime.block_on(ask_beside(&done, port, control, origin)))
+            }
+        });
+        Self { done, thread }
+    }
+
+    pub(crate) fn stop(self) -> Result<Seen> {
+        self.done.store(true, Ordering::Relaxed);
+        let seen = self.thread.join();
+        seen.map_err(|_panic| "who asked beside the load has panicked")?
+    }
+}
+
+async fn ask_beside(done: &AtomicBool, port: u16, control: u16, origin: u16) -> Seen {
+    let mut seen = Seen::default();
+    let body = format!("{{\"prefix\": \"/beside\", \"port\": {origin}}}");
+    let registration = format!(
+        "POST /register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    while !done.load(Ordering::Relaxed) {
+        let begin = Instant::now();
+        let answer = get(control, "/v1/status").await;
+        note(answer, begin, &mut seen.control, &mut seen.errors);
+        let begin = Instant::now();
+        let answer = ask(port, registration.clone()).await;
+        note(answer, begin, &mut seen.registrations, &mut seen.errors);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    seen
+}
+
+fn note(
+    answer: Result<Answer>,
+    begin: Instant,
+    times: &mut Vec<Duration>,
+    errors: &mut Vec<String>,
+) {
+    match answer {
+        Ok(answer) if answer.status == 200 => times.push(begin.elapsed()),
+        Ok(answer) => errors.push(format!("status {}", answer.status)),
+        Err(error) => errors.push(error.to_string()),
+    }
+}
+
+/// How long it takes until ten requests in a row are served within 200 ms each.
+pub(crate) async fn recovery(proxy: &Proxy) -> Result<Duration> {
+    let begin = Instant::now();
+    let (mut in_row, mut since) = (0, begin);
+    while in_row < 10 {
+        let asked = Instant::now();
+        let answer = get(proxy.port(), "/").await;
+        if answer.is_ok_and(|answer| answer.status == 200) && asked.elapsed().as_millis() < 200 {
+            if in_row == 0 {
+                since = asked;
+            }
+            in_row += 1;
+        } else {
+            in_row = 0;
+        }
+        if begin.elapsed() > Duration::from_mins(1) {
+            return Err("not back to normal after a minute".into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(since - begin)
+}

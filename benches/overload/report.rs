@@ -1,0 +1,64 @@
+//! What came out, as text.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::client::Seen;
+use crate::load::Offered;
+
+/// What one run has shown.
+pub(crate) struct Outcome {
+    /// Requests a second.
+    pub(crate) sustained: f64,
+    pub(crate) rate: f64,
+    pub(crate) offered: Offered,
+    pub(crate) beside: Seen,
+    pub(crate) recovery: Duration,
+    /// How many requests the proxy says that it has shed.
+    pub(crate) shed: u64,
+}
+
+pub(crate) fn print(outcome: &Outcome) {
+    let offered = &outcome.offered;
+    println!(
+        "  sustained {:.0}/s, offered {:.0}/s, not sent {}",
+        outcome.sustained, outcome.rate, offered.not_sent
+    );
+    println!("  served    {}", times(&offered.served));
+    println!("  shed      {}", times(&offered.shed));
+    println!(
+        "  shed by the proxy's own count {}, without Retry-After {}",
+        outcome.shed, offered.without_retry_after
+    );
+    println!("  control   {}", times(&outcome.beside.control));
+    println!("  register  {}", times(&outcome.beside.registrations));
+    println!("  back to normal after {:.0?}", outcome.recovery);
+    for (error, count) in counted(offered.errors.iter().chain(&outcome.beside.errors)) {
+        println!("  ERROR {count} x {error}");
+    }
+}
+
+fn times(times: &[Duration]) -> String {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let at = |share: f64| {
+        let index = (sorted.len() as f64 * share) as usize;
+        sorted
+            .get(index.min(sorted.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
+    };
+    let (half, most, worst) = (at(0.5), at(0.99), at(1.0));
+    format!(
+        "{:>8}: p50 {half:.0?}, p99 {most:.0?}, max {worst:.0?}",
+        sorted.len()
+    )
+}
+
+fn counted<'a>(errors: impl Iterator<Item = &'a String>) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for error in errors {
+        *counts.entry(error.as_str()).or_insert(0) += 1;
+    }
+    counts
+}

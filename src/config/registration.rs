@@ -1,0 +1,190 @@
+//! `registration`: how apps register, where, and who may.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use super::control::{self, ControlListen, meet};
+use super::error::ConfigError;
+use super::outline::Source;
+use super::rules::refuse;
+use super::user::User;
+use super::{Config, duration, size, text};
+
+/// `registration`: how apps register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Whether apps can register at all. Default: true.
+    pub enabled: bool,
+    /// Listeners of its own, instead of the traffic's: ports of loopback, Unix sockets. Default: none, and
+    /// the traffic's listeners take registrations.
+    pub listen: Vec<ControlListen>,
+    /// The path that takes registrations: whole segments, without a trailing slash. Default:
+    /// `/register`.
+    pub path: String,
+    /// Whether a registration needs a token of `control.tokens`. Default: false.
+    pub require_token: bool,
+    /// The users of this machine who may register without a token. Default: any.
+    pub allow_users: Option<Vec<User>>,
+    /// What becomes of a field that the contract does not know. Default: refuse.
+    pub unknown_fields: UnknownFields,
+    /// The longest body, in bytes. Default: 64 KiB.
+    pub body_limit: usize,
+    /// How long the whole body may take to arrive. Default: 10 s.
+    pub body_timeout: Duration,
+}
+
+/// What becomes of an unknown field in a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownFields {
+    /// The registration is refused.
+    Refuse,
+    /// The field is ignored, as the original does.
+    Ignore,
+}
+
+/// `registration` as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RegistrationKeys {
+    enabled: bool,
+    /// What is wrong with a single value is said by [`check_keys`], as with `control.listen`.
+    #[serde(deserialize_with = "control::addresses")]
+    listen: Option<Result<Vec<ControlListen>, String>>,
+    #[serde(deserialize_with = "path")]
+    path: String,
+    require_token: bool,
+    #[serde(deserialize_with = "users")]
+    allow_users: Option<Vec<User>>,
+    unknown_fields: UnknownFields,
+    #[serde(deserialize_with = "size::positive")]
+    body_limit: usize,
+    #[serde(deserialize_with = "duration::positive")]
+    body_timeout: Duration,
+}
+
+impl Default for RegistrationKeys {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: None,
+            path: "/register".to_owned(),
+            require_token: false,
+            allow_users: None,
+            unknown_fields: UnknownFields::Refuse,
+            body_limit: 64 * 1024,
+            body_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl RegistrationKeys {
+    /// The section with its defaults.
+    pub(super) fn resolve(self) -> Registration {
+        Registration {
+            enabled: self.enabled,
+            listen: self.listen.and_then(Result::ok).unwrap_or_default(),
+            path: self.path,
+            require_token: self.require_token,
+            allow_users: self.allow_users,
+            unknown_fields: self.unknown_fields,
+            body_limit: self.body_limit,
+            body_timeout: self.body_timeout,
+        }
+    }
+}
+
+/// Checks what the deserialiser could not refuse at the right place.
+pub(super) fn check_keys(keys: &RegistrationKeys, source: &Source<'_>) -> Result<(), ConfigError> {
+    match &keys.listen {
+        Some(Err(problem)) => Err(refuse("registration.listen", problem, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Checks what the listeners of registration are together with all others.
+pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
+    let Registration {
+        enabled, listen, ..
+    } = &config.registration;
+    if !enabled && !listen.is_empty() {
+        let problem = "is given, but `registration.enabled` is false; remove one of the two";
+        return Err(refuse("registration.listen", problem, source));
+    }
+    for (index, listen) in listen.iter().enumerate() {
+        let Some(problem) = problem(config, index, listen) else {
+            continue;
+        };
+        let item = format!("registration.listen[{index}]");
+        let key = match source.value(&item) {
+            Some(_) => &*item,
+            None => "registration.listen",
+        };
+        return Err(refuse(key, problem, source));
+    }
+    Ok(())
+}
+
+/// What is wrong with a listener, if anything is.
+fn problem(config: &Config, index: usize, listen: &ControlListen) -> Option<String> {
+    let is_any_port = matches!(listen, ControlListen::Tcp(address) if address.port() == 0);
+    let mut earlier = config.registration.listen.iter().take(index);
+    if !is_any_port && earlier.any(|earlier| earlier == listen) {
+        return Some("is in the list twice; keep one".to_owned());
+    }
+    match listen {
+        ControlListen::Unix(_) if config.server.user.is_some() => Some(
+            "is a Unix socket, which would belong to the user before `user`; remove that key, and start the \
+             proxy as its user"
+                .to_owned(),
+        ),
+        ControlListen::Unix(_) => {
+            let is_taken = config.control.listen.contains(listen);
+            is_taken.then(|| "is where the control API is; choose another path".to_owned())
+        }
+        ControlListen::Tcp(address) if !address.ip().to_canonical().is_loopback() => Some(format!(
+            "({address}) is not on loopback, and only this machine may register; listen on 127.0.0.1"
+        )),
+        ControlListen::Tcp(address) => {
+            let traffic = config.listen.iter().map(|listen| listen.address);
+            let secured = config.tls.listen.iter().map(|listen| listen.address);
+            let control = config.control.listen.iter().filter_map(ControlListen::tcp);
+            let mut others = traffic.chain(secured).chain(control);
+            let other = others.find(|other| meet(*other, *address))?;
+            Some(format!(
+                "is where the proxy listens already ({other}); choose another port, or a Unix socket"
+            ))
+        }
+    }
+}
+
+/// A list that is empty would be for nobody.
+fn users<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<User>>, D::Error> {
+    let users = Vec::deserialize(deserializer)?;
+    if users.is_empty() {
+        return Err(serde::de::Error::custom(
+            "is empty; name a user, or remove the key for any user",
+        ));
+    }
+    Ok(Some(users))
+}
+
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text::parse_with(deserializer, |text| {
+        let path = text.trim_end_matches('/');
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+        let segment = |segment: &str| !matches!(segment, "" | "." | "..");
+        let valid = path.strip_prefix('/').is_some_and(|segments| {
+            segments.bytes().all(plain) && segments.split('/').all(segment)
+        });
+        if valid {
+            return Ok(path.to_owned());
+        }
+        Err(format!(
+            "is not a path for registrations: {}; write segments of letters, digits and -._~, \
+             such as /register or /_proxy/register",
+            text::shown(text)
+        ))
+    })
+}

@@ -1,0 +1,387 @@
+//! Bodies that are lists of routes or of changes, however long: each entry is read, checked, made into
+//! what the registry understands, and dropped before the next one is read. So a body of 64 MiB costs its
+//! own bytes and what comes of it, and no tree of all that it says.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{HeaderMap, StatusCode};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAccess,
+    SeqAccess, Visitor,
+};
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+
+use super::Control;
+use super::input::{InstanceInput, drain, invalid, key, parse, text};
+use super::object::Object;
+use super::openapi::{requests, texts};
+use super::problem::Problem;
+use super::routes::problem;
+use crate::registry::{ChangeError, Edit, Exceeded, Limit, Registry, Spec, instance_id};
+use crate::route::{ClientCertificate, Hsts, RouteKey, Security, TlsPolicy};
+
+/// The whole set of routes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the description's; `List` reads the body")]
+#[schema(example = json!({"routes": [{"host": "*", "prefix": "/shop", "instances": [{"port": 4321}]}]}))]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetInput {
+    /// The routes; all others are removed.
+    #[schema(value_type = Vec<EntryInput>)]
+    routes: Vec<Object<EntryInput>>,
+}
+
+/// A route of a set.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EntryInput {
+    /// The request hosts: `*`, `example.com` or `*.example.com`.
+    #[schema(value_type = texts::HostPattern)]
+    host: String,
+    /// The path prefix.
+    #[schema(value_type = texts::AskedPrefix)]
+    prefix: String,
+    /// The instances, each with a name of its own.
+    #[schema(value_type = Vec<InstanceInput>, min_items = 1, max_items = 1000)]
+    instances: Vec<Object<InstanceInput>>,
+    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
+    #[schema(value_type = Option<texts::TlsPolicy>)]
+    tls: Option<TlsPolicy>,
+    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
+    #[schema(value_type = Option<texts::Hsts>)]
+    hsts: Option<Hsts>,
+    /// Whether clients have to show a certificate.
+    #[schema(value_type = Option<texts::ClientCertificate>)]
+    client_certificate: Option<ClientCertificate>,
+}
+
+/// A list of changes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the description's; `List` reads the body")]
+#[schema(example = json!({"changes": [
+    {"op": "join", "host": "*", "prefix": "/shop", "instance": {"id": "a", "port": 4321, "ttl": "30s"}},
+    {"op": "leave", "host": "*", "prefix": "/shop", "id": "a", "drain": "30s"}
+]}))]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchInput {
+    /// The changes, made in their order, all or none.
+    #[schema(value_type = Vec<requests::Change>)]
+    changes: Vec<Object<ChangeInput>>,
+}
+
+/// One change of a list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeInput {
+    #[serde(deserialize_with = "word")]
+    op: Op,
+    /// The request hosts: `*`, `example.com` or `*.example.com`.
+    host: String,
+    /// The path prefix.
+    prefix: String,
+    /// With `put`: the instances.
+    instances: Option<Vec<Object<InstanceInput>>>,
+    /// With `join`: the instance.
+    instance: Option<Object<InstanceInput>>,
+    /// With `leave`: the instance's name.
+    id: Option<String>,
+    /// With `remove` and `leave`: how long requests in flight may go on.
+    drain: Option<String>,
+    /// With `put`: what becomes of requests in cleartext.
+    tls: Option<TlsPolicy>,
+    /// With `put`: what browsers are told about later requests.
+    hsts: Option<Hsts>,
+    /// With `put`: whether clients have to show a certificate.
+    client_certificate: Option<ClientCertificate>,
+}
+
+/// What a change of a list does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Op {
+    /// The route has these instances and no others.
+    Put,
+    /// The route is gone.
+    Remove,
+    /// The route has this instance too.
+    Join,
+    /// The route does not have this instance any more.
+    Leave,
+}
+
+/// Reads one of some words, and nothing that only stands for one (`{"put": null}`).
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Op, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Op::deserialize(word.into_deserializer())
+}
+
+type Result<T> = std::result::Result<T, Problem>;
+
+/// An entry of a list.
+pub(super) trait Entry: DeserializeOwned {
+    /// The body's one field, which is the list.
+    const FIELDS: &'static [&'static str];
+    /// What the registry understands.
+    type Checked: Send + 'static;
+
+    /// Checks it, and resolves its targets; `at` is where it stands in the body. Blocks while a name
+    /// is looked up.
+    fn check(&self, registry: &Registry, at: &str) -> Result<Self::Checked>;
+}
+
+/// Reads a body that is a list of entries, on a thread of its own, since that may take its time.
+pub(super) async fn list<E: Entry + 'static>(
+    control: &Arc<Control>,
+    fields: &HeaderMap,
+    body: Body,
+) -> Result<Vec<E::Checked>> {
+    let bytes = text(fields, body, control.api_body).await?;
+    let registry = Arc::clone(&control.registry);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut found = Vec::new();
+        let list = List::<E> {
+            registry: &registry,
+            found: &mut found,
+            entry: PhantomData,
+        };
+        parse(&bytes, list)?.map(|()| found)
+    });
+    read.await.unwrap_or_else(|error| {
+        log::error!("a body cannot be read: {error}");
+        Err(super::problem::internal())
+    })
+}
+
+/// The body, or its one field. What is wrong with an entry is no error of the syntax: the rest is read
+/// as far as its syntax goes, whose errors come first.
+struct List<'l, E: Entry> {
+    registry: &'l Registry,
+    found: &'l mut Vec<E::Checked>,
+    entry: PhantomData<E>,
+}
+
+/// The name of a field, which has to be one of these.
+struct Field(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Field {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, text: D) -> std::result::Result<(), D::Error> {
+        text.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for Field {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("field identifier")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> std::result::Result<(), E> {
+        if self.0.contains(&name) {
+            return Ok(());
+        }
+        Err(E::unknown_field(name, self.0))
+    }
+}
+
+/// The list itself.
+struct Entries<'l, E: Entry>(List<'l, E>);
+
+impl<'de, E: Entry> DeserializeSeed<'de> for List<'_, E> {
+    type Value = Result<()>;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        text: D,
+    ) -> std::result::Result<Result<()>, D::Error> {
+        text.deserialize_map(self)
+    }
+}
+
+impl<'de, E: Entry> Visitor<'de> for List<'_, E> {
+    type Value = Result<()>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Result<()>, A::Error> {
+        let Self {
+            registry, found, ..
+        } = self;
+        let name = E::FIELDS.first().copied().unwrap_or_default();
+        let mut read = None;
+        while map.next_key_seed(Field(E::FIELDS))?.is_some() {
+            if read.is_some() {
+                return Err(A::Error::duplicate_field(name));
+            }
+            let list = List::<E> {
+                registry,
+                found: &mut *found,
+                entry: PhantomData,
+            };
+            read = Some(map.next_value_seed(Entries(list))?);
+        }
+        read.ok_or_else(|| A::Error::missing_field(name))
+    }
+}
+
+impl<'de, E: Entry> DeserializeSeed<'de> for Entries<'_, E> {
+    type Value = Result<()>;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        text: D,
+    ) -> std::result::Result<Result<()>, D::Error> {
+        text.deserialize_seq(self)
+    }
+}
+
+impl<'de, E: Entry> Visitor<'de> for Entries<'_, E> {
+    type Value = Result<()>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Result<()>, A::Error> {
+        let Self(list) = self;
+        let name = E::FIELDS.first().copied().unwrap_or_default();
+        let mut checked = Ok(());
+        while let Some(Object(entry)) = seq.next_element::<Object<E>>()? {
+            let at = format!("/{name}/{}", list.found.len());
+            checked = room(list.registry, list.found.len(), name)
+                .and_then(|()| entry.check(list.registry, &at))
+                .map(|entry| list.found.push(entry));
+            if checked.is_err() {
+                break;
+            }
+        }
+        while checked.is_err() && seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(checked)
+    }
+}
+
+/// Whether there is room for one more entry: a list of more than the table may hold is not read on.
+fn room(registry: &Registry, count: usize, name: &str) -> Result<()> {
+    let most = registry.limits().routes;
+    if count < most {
+        return Ok(());
+    }
+    registry.count_refusal(Limit::Routes);
+    let exceeded = Exceeded {
+        limit: Limit::Routes,
+        most,
+        wanted: count + 1,
+    };
+    Err(problem(&ChangeError::Limit(exceeded), "").at(format!("/{name}")))
+}
+
+/// Checks the instances of an entry.
+fn specs(instances: &[Object<InstanceInput>], registry: &Registry, at: &str) -> Result<Vec<Spec>> {
+    let instances = instances.iter().enumerate();
+    instances
+        .map(|(index, Object(one))| one.spec_blocking(registry, &format!("{at}/instances/{index}")))
+        .collect()
+}
+
+impl Entry for EntryInput {
+    const FIELDS: &'static [&'static str] = &["routes"];
+    type Checked = (RouteKey, Vec<Spec>, Security);
+
+    fn check(&self, registry: &Registry, at: &str) -> Result<Self::Checked> {
+        let key = key(registry, &self.host, &self.prefix, at)?;
+        let specs = specs(&self.instances, registry, at)?;
+        let security = Security {
+            tls: self.tls,
+            hsts: self.hsts.clone(),
+            client_certificate: self.client_certificate,
+        };
+        Ok((key, specs, security))
+    }
+}
+
+impl Entry for ChangeInput {
+    const FIELDS: &'static [&'static str] = &["changes"];
+    type Checked = Edit;
+
+    fn check(&self, registry: &Registry, at: &str) -> Result<Edit> {
+        self.edit(registry, at)
+    }
+}
+
+impl ChangeInput {
+    fn edit(&self, registry: &Registry, at: &str) -> Result<Edit> {
+        self.has_its_fields(at)?;
+        let key = key(registry, &self.host, &self.prefix, at)?;
+        let drain = drain(self.drain.as_deref())
+            .map_err(|error| invalid(&error, &format!("{at}/drain")))?;
+        let missing = |field: &str| self.refuse("lacks", field, at);
+        Ok(match self.op {
+            Op::Put => {
+                let instances = self
+                    .instances
+                    .as_ref()
+                    .ok_or_else(|| missing("instances"))?;
+                let specs = specs(instances, registry, at)?;
+                let security = Security {
+                    tls: self.tls,
+                    hsts: self.hsts.clone(),
+                    client_certificate: self.client_certificate,
+                };
+                Edit::Put(key, specs, security)
+            }
+            Op::Join => {
+                let Object(instance) = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
+                let spec = instance.spec_blocking(registry, &format!("{at}/instance"))?;
+                Edit::Join(key, spec, Security::default(), false)
+            }
+            Op::Remove => Edit::Leave(key, None, drain),
+            Op::Leave => {
+                let id = self.id.as_ref().ok_or_else(|| missing("id"))?;
+                let id = instance_id(id).map_err(|error| invalid(&error, &format!("{at}/id")))?;
+                Edit::Leave(key, Some(id), drain)
+            }
+        })
+    }
+
+    /// Each operation has fields of its own, and no others.
+    fn has_its_fields(&self, at: &str) -> Result<()> {
+        let has = [
+            ("instances", self.instances.is_some()),
+            ("instance", self.instance.is_some()),
+            ("id", self.id.is_some()),
+            ("drain", self.drain.is_some()),
+            ("tls", self.tls.is_some()),
+            ("hsts", self.hsts.is_some()),
+            ("client_certificate", self.client_certificate.is_some()),
+        ];
+        let own: &[&str] = match self.op {
+            Op::Put => &["instances", "tls", "hsts", "client_certificate"],
+            Op::Join => &["instance"],
+            Op::Remove => &["drain"],
+            Op::Leave => &["id", "drain"],
+        };
+        match has.iter().find(|(name, is)| *is && !own.contains(name)) {
+            None => Ok(()),
+            Some((name, _)) => Err(self.refuse("does not have", name, at)),
+        }
+    }
+
+    fn refuse(&self, verb: &str, field: &str, at: &str) -> Problem {
+        let op = match self.op {
+            Op::Put => "put",
+            Op::Remove => "remove",
+            Op::Join => "join",
+            Op::Leave => "leave",
+        };
+        let detail = format!("A change with the op `{op}` {verb} `{field}`.");
+        Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(format!("{at}/{field}"))
+    }
+}

@@ -1,0 +1,73 @@
+//! What comes before the first request of a connection: whether it is one too many, the PROXY protocol,
+//! TLS.
+
+use http::StatusCode;
+use pingora_core::protocols::Stream;
+use pingora_core::server::ShutdownWatch;
+
+use super::clients::{ClientLimit, Ticket};
+use super::intake::{self, Arrival, Intake};
+use super::request::Request;
+use super::{Front, Service, stopping};
+use crate::answer::Refusal;
+
+impl<P: Service, C> Front<P, C> {
+    /// Counts a connection at its client; one that announces its clients is counted when it has.
+    pub(super) fn admit(&self, stream: &Stream) -> Result<Ticket, ClientLimit> {
+        let peer = intake::peer(stream);
+        let announces = self.options.intakes.of(stream).trusts(peer);
+        let client = peer.filter(|_| !announces);
+        self.clients.admit(client.map(|client| client.ip()))
+    }
+
+    /// Lets what comes before the first request pass, unless the server stops meanwhile, or another
+    /// connection needs the place.
+    pub(super) async fn arrive(
+        &self,
+        stream: Stream,
+        intake: &Intake,
+        mut shutdown: ShutdownWatch,
+        ticket: &mut Ticket,
+    ) -> Arrival {
+        let peer = intake::peer(&stream);
+        let announces = intake.trusts(peer);
+        let admitted = tokio::select! {
+            biased;
+            admitted = intake::admit(stream, intake, self.options.handshake_timeout) => admitted,
+            () = stopping(&mut shutdown) => return Arrival::Nothing,
+            () = ticket.evicted() => return Arrival::Nothing,
+        };
+        let arrival = admitted.unwrap_or_else(|error| {
+            self.failures.note(peer, &error);
+            Arrival::Nothing
+        });
+        let client = arrival.stream().and_then(intake::peer);
+        if announces && ticket.announce(client.map(|client| client.ip())).is_err() {
+            return Arrival::Nothing;
+        }
+        arrival
+    }
+
+    /// Why a request is not served that came over a connection beyond the limits, if it came over one and
+    /// is no registration.
+    pub(super) fn refusal_of(&self, request: &Request, ticket: &Ticket) -> Option<Refusal> {
+        (ticket.is_reserved() && !self.proxy.is_control(request)).then(too_many_connections)
+    }
+}
+
+/// The reply to a request of HTTP/2 of a client that has too many in progress.
+pub(super) fn too_many_streams() -> Refusal {
+    Refusal::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "TOO_MANY_STREAMS",
+        "This client has too many requests in progress; try again when some of them are done.",
+    )
+}
+
+fn too_many_connections() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "TOO_MANY_CONNECTIONS",
+        "There are too many connections; this one may only register.",
+    )
+}

@@ -1,0 +1,137 @@
+//! A connection that has been accepted, until its first request.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::Stream;
+use pingora_core::server::ShutdownWatch;
+
+use super::balance::{Counted, Seat};
+use super::clients::Ticket;
+use super::connection::Connection;
+use super::farewell::{dismiss, tls_required};
+use super::greeting::Greeting;
+use super::intake::{Arrival, Manner};
+use super::{ControlService, Front, Service, hello, intake, leash, stopping};
+
+#[async_trait]
+impl<P, C> ServerApp for Front<P, C>
+where
+    P: Service,
+    C: ControlService,
+{
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        if let Some(stream) = self.hand_on(stream) {
+            let counted = self.seat.as_ref().and_then(Seat::enter);
+            self.take_in(stream, shutdown.clone(), counted);
+        }
+        None
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+        self.control.http_cleanup().await;
+    }
+}
+
+impl<P, C> Front<P, C>
+where
+    P: Service,
+    C: ControlService,
+{
+    /// Serves a connection from now on, as one of this worker.
+    pub(super) fn take_in(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: ShutdownWatch,
+        seated: Option<Counted<Self>>,
+    ) {
+        let counted = (self.connections.enter(), seated);
+        let Ok(ticket) = self.admit(&stream) else {
+            // Dropped, it is closed.
+            return;
+        };
+        self.stop_watch.call_once(|| {
+            let (front, mut shutdown) = (Arc::clone(self), shutdown.clone());
+            tokio::spawn(async move {
+                stopping(&mut shutdown).await;
+                front.is_stopping.store(true, Ordering::SeqCst);
+                // A connection that comes behind its turn sees the mark.
+                front.connections.wake();
+            });
+        });
+        // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
+        // the connection lives.
+        let front = Arc::clone(self);
+        tokio::spawn(async move {
+            front.attend(stream, shutdown, ticket).await;
+            drop(counted);
+        });
+    }
+
+    /// Takes a connection in and serves it until its end.
+    pub(super) async fn attend(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: ShutdownWatch,
+        mut ticket: Ticket,
+    ) {
+        let intake = self.options.intakes.of(&stream);
+        let arrival = if intake.is_direct() {
+            Arrival::Plain(stream, BytesMut::new())
+        } else {
+            // Boxed, here and below: its room is free again when it is over.
+            Box::pin(self.arrive(stream, intake, shutdown.clone(), &mut ticket)).await
+        };
+        let greeting = if intake.http2_cleartext {
+            Greeting::AnyHttp
+        } else {
+            Greeting::Http1
+        };
+        let redirect = intake.redirect_to_https;
+        let manner = match &arrival {
+            Arrival::Plain(stream, _) | Arrival::Encrypted(stream) | Arrival::Http2(stream) => {
+                Manner::of(redirect, stream)
+            }
+            Arrival::NotEncrypted(_) | Arrival::Unknown(_) | Arrival::Nothing => Manner::SERVING,
+        };
+        let leash = self.connections.leash(leash::task_waker().await);
+        let connection = match arrival {
+            Arrival::Plain(stream, read) => {
+                Connection::new(stream, Arc::clone(&leash)).greeted(greeting, read)
+            }
+            Arrival::Encrypted(stream) => Connection::new(stream, Arc::clone(&leash)),
+            Arrival::NotEncrypted(stream) => {
+                let mut connection = Connection::new(stream, Arc::clone(&leash));
+                return Box::pin(self.refuse(&mut connection, &tls_required())).await;
+            }
+            Arrival::Unknown(stream) => {
+                let peer = intake::peer(&stream);
+                self.failures
+                    .note(peer, &"no certificate for the name that it asks for");
+                let mut connection = Connection::new(stream, Arc::clone(&leash));
+                let alert = dismiss(&mut connection, hello::UNRECOGNIZED_NAME);
+                return Box::pin(alert).await;
+            }
+            Arrival::Http2(stream) => {
+                return Box::pin(self.serve_http2(stream, manner, shutdown, ticket)).await;
+            }
+            Arrival::Nothing => return,
+        };
+        let frames = self.options.frames.clone();
+        let connection = Box::new(connection.treated(manner, frames));
+        let client = self
+            .converse(connection, shutdown.clone(), &mut ticket)
+            .await;
+        if let Some(client) = client {
+            Box::pin(self.serve_http2_after(client, shutdown, ticket)).await;
+        }
+    }
+}

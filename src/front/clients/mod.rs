@@ -1,0 +1,505 @@
+//! Who is connected, and whether one more connection, or one more request, is too many.
+//!
+//! A connection asks once when it is accepted, and again when a header of the PROXY protocol has said who
+//! its client is. What it takes is given back by its [`Ticket`].
+
+mod entry;
+mod limits;
+mod silent;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use ipnet::IpNet;
+use parking_lot::Mutex;
+
+pub(crate) use entry::StreamGuard;
+use entry::{Entry, take};
+pub(crate) use limits::ClientMeter;
+pub use limits::{ClientLimit, ClientLimits, LimitCounts};
+use silent::{Silent, SilentConnections};
+
+use super::failures::Failures;
+
+/// How many parts the table of clients has, each with a lock of its own.
+const SHARDS: usize = 64;
+
+/// Above how many clients without a connection a shard is looked through for those to forget.
+const MOST_IDLE: usize = 256;
+
+/// The clients that are connected.
+#[derive(Debug)]
+pub struct Clients {
+    limits: ClientLimits,
+    counts: Arc<LimitCounts>,
+    hasher: RandomState,
+    shards: [Mutex<HashMap<IpAddr, Arc<Entry>>>; SHARDS],
+    /// Connections within `limits.connections`.
+    open: AtomicUsize,
+    /// Connections of this machine beyond the limits.
+    reserved: AtomicUsize,
+    silent: Mutex<SilentConnections>,
+    silent_reserved: Mutex<SilentConnections>,
+    met: Failures,
+}
+
+/// What one connection takes.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    clients: Arc<Clients>,
+    class: Class,
+    /// The client; none for one without limits.
+    entry: Option<Arc<Entry>>,
+    /// Until its first request begins.
+    silent: Option<(u64, Arc<Silent>)>,
+    /// How many requests have begun.
+    requests: AtomicU64,
+}
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Everything.
+    Usual,
+    /// Register alone: it is beyond the limits, and from this machine.
+    Reserved,
+}
+
+/// A client as it is counted.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+impl Clients {
+    /// No client yet; `counts` has how often limits were met.
+    #[must_use]
+    pub fn new(limits: ClientLimits, counts: Arc<LimitCounts>) -> Self {
+        Self {
+            limits,
+            counts,
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            open: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
+            silent: Mutex::default(),
+            silent_reserved: Mutex::default(),
+            met: Failures::new("refused"),
+        }
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &ClientLimits {
+        &self.limits
+    }
+
+    /// How often each limit was met since the start.
+    #[must_use]
+    pub fn counts(&self) -> &Arc<LimitCounts> {
+        &self.counts
+    }
+
+    /// What is known of each limit.
+    pub(crate) fn meters(&self) -> impl Iterator<Item = ClientMeter> {
+        let limits = &self.limits;
+        let number = |most: usize| (most != usize::MAX).then_some(most as u64);
+        self.counts.all().map(move |(limit, met)| ClientMeter {
+            limit,
+            most: match limit {
+                ClientLimit::Connections => number(limits.connections),
+                ClientLimit::ConnectionsPerClient => number(limits.connections_per_client),
+                ClientLimit::NewConnections => limits
+                    .new_connections_per_second
+                    .map(|rate| rate.get().into()),
+                ClientLimit::StreamsPerClient => number(limits.streams_per_client),
+                ClientLimit::RequestsPerConnection => {
+                    limits.requests_per_connection.map(NonZeroU64::get)
+                }
+                ClientLimit::Silent
+                | ClientLimit::Body
+                | ClientLimit::UploadRate
+                | ClientLimit::DownloadRate
+                | ClientLimit::WebSocketMessage => None,
+            },
+            used: (limit == ClientLimit::Connections).then(|| self.open()),
+            met,
+        })
+    }
+
+    /// How many connections are open now, those beyond the limits not among them.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Takes a connection in; `address` is its client's, none behind a Unix socket.
+    ///
+    /// # Errors
+    /// The limit that it meets. When all connections are too many, the oldest on which no request has
+    /// begun makes room.
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Ticket, ClientLimit> {
+        let admitted = self.enter(address).and_then(|entry| {
+            if self.take_place() {
+                return Ok(entry);
+            }
+            self.leave(entry);
+            Err(ClientLimit::Connections)
+        });
+        match admitted {
+            Ok(entry) => Ok(self.ticket(Class::Usual, entry)),
+            Err(limit) => {
+                self.note(limit, address);
+                let is_own = address.is_some_and(|address| address.to_canonical().is_loopback());
+                let may_register = is_own && self.take_reserve();
+                let ticket = may_register.then(|| self.ticket(Class::Reserved, None));
+                ticket.ok_or(limit)
+            }
+        }
+    }
+
+    /// One of the places for all connections; if none is free, that of the oldest silent one.
+    fn take_place(&self) -> bool {
+        if take(&self.open, self.limits.connections) {
+            return true;
+        }
+        let is_evicted = self.silent.lock().evict();
+        if is_evicted {
+            self.note(ClientLimit::Silent, None);
+            // The other's place is free as soon as its task has run.
+            self.open.fetch_add(1, Ordering::Relaxed);
+        }
+        is_evicted
+    }
+
+    /// One of the places that are kept back; if none is free, that of the oldest silent one there.
+    fn take_reserve(&self) -> bool {
+        if take(&self.reserved, self.limits.reserved) {
+            return true;
+        }
+        let is_evicted = self.silent_reserved.lock().evict();
+        if is_evicted {
+            self.reserved.fetch_add(1, Ordering::Relaxed);
+        }
+        is_evicted
+    }
+
+    fn ticket(self: &Arc<Self>, class: Class, entry: Option<Arc<Entry>>) -> Ticket {
+        let silent = self.silent(class).lock().add();
+        Ticket {
+            clients: Arc::clone(self),
+            class,
+            entry,
+            silent: Some(silent),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    fn silent(&self, class: Class) -> &Mutex<SilentConnections> {
+        match class {
+            Class::Usual => &self.silent,
+            Class::Reserved => &self.silent_reserved,
+        }
+    }
+
+    /// Counts that a limit was met, and says so in the log now and then.
+    pub(crate) fn note(&self, limit: ClientLimit, address: Option<IpAddr>) {
+        self.counts.count(limit);
+        let reason = format_args!("{} is reached", limit.key());
+        self.met.note(address, &reason);
+    }
+
+    /// Counts one more connection of a client; none if it is exempt.
+    fn enter(&self, address: Option<IpAddr>) -> Result<Option<Arc<Entry>>, ClientLimit> {
+        let is_exempt = |address: &IpAddr| is_in(&self.limits.exempt, *address);
+        let Some(address) = address.filter(|address| !is_exempt(address)) else {
+            return Ok(None);
+        };
+        let (network, now) = (network(address), Instant::now());
+        let mut shard = self.shard(network).lock();
+        if shard.len() > MOST_IDLE {
+            shard.retain(|_, entry| entry.is_needed(now));
+        }
+        let entry = shard
+            .entry(network)
+            .or_insert_with(|| Arc::new(Entry::new(network)));
+        let rate = self.limits.new_connections_per_second;
+        if rate.is_some_and(|rate| !entry.is_in_time(rate, now)) {
+            return Err(ClientLimit::NewConnections);
+        }
+        if !entry.connect(self.limits.connections_per_client) {
+            return Err(ClientLimit::ConnectionsPerClient);
+        }
+        Ok(Some(Arc::clone(entry)))
+    }
+
+    /// Counts the end of a client's connection.
+    fn leave(&self, entry: Option<Arc<Entry>>) {
+        let Some(entry) = entry else {
+            return;
+        };
+        let mut shard = self.shard(entry.network).lock();
+        if entry.disconnect() && !entry.is_needed(Instant::now()) {
+            shard.remove(&entry.network);
+        }
+    }
+
+    fn shard(&self, network: IpAddr) -> &Mutex<HashMap<IpAddr, Arc<Entry>>> {
+        let hash = self.hasher.hash_one(network);
+        let [first, ..] = &self.shards;
+        let index = usize::try_from(hash % SHARDS as u64);
+        index
+            .ok()
+            .and_then(|index| self.shards.get(index))
+            .unwrap_or(first)
+    }
+}
+
+impl Ticket {
+    /// The client is another, as a header of the PROXY protocol says.
+    ///
+    /// # Errors
+    /// The limit that it meets.
+    pub(crate) fn announce(&mut self, address: Option<IpAddr>) -> Result<(), ClientLimit> {
+        let entry = self.clients.enter(address);
+        let entry = entry.inspect_err(|limit| self.clients.note(*limit, address))?;
+        let before = std::mem::replace(&mut self.entry, entry);
+        self.clients.leave(before);
+        Ok(())
+    }
+
+    /// Whether the connection is only there to register.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.class == Class::Reserved
+    }
+
+    /// A request begins: the connection stays, from now on.
+    pub(crate) fn speak(&mut self) {
+        if let Some((number, _silent)) = self.silent.take() {
+            self.clients.silent(self.class).lock().remove(number);
+        }
+    }
+
+    /// Counts one more request; whether it is to be the last.
+    pub(crate) fn is_at_limit(&self) -> bool {
+        let Some(most) = self.clients.limits.requests_per_connection else {
+            return false;
+        };
+        let count = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        if count == most.get() {
+            self.note(ClientLimit::RequestsPerConnection);
+        }
+        count >= most.get()
+    }
+
+    /// Counts that this client has met a limit.
+    pub(crate) fn note(&self, limit: ClientLimit) {
+        let address = self.entry.as_ref().map(|entry| entry.network);
+        self.clients.note(limit, address);
+    }
+
+    /// Whether no request has begun yet.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.is_some()
+    }
+
+    /// Returns once the connection is to make room for another, before its first request.
+    pub(crate) async fn evicted(&self) {
+        std::future::poll_fn(|context| {
+            if self.is_evicted(context.waker()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn is_evicted(&self, waker: &Waker) -> bool {
+        self.silent.as_ref().is_some_and(|(_number, silent)| {
+            silent.watch(waker);
+            silent.is_evicted()
+        })
+    }
+
+    /// Counts one request of HTTP/2 until the guard is dropped.
+    ///
+    /// # Errors
+    /// The limit that it meets.
+    pub(crate) fn stream(&self) -> Result<Option<StreamGuard>, ClientLimit> {
+        let Some(entry) = &self.entry else {
+            return Ok(None);
+        };
+        let guard = entry.stream(self.clients.limits.streams_per_client);
+        if guard.is_none() {
+            self.note(ClientLimit::StreamsPerClient);
+            return Err(ClientLimit::StreamsPerClient);
+        }
+        Ok(guard)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.speak();
+        let places = match self.class {
+            Class::Usual => &self.clients.open,
+            Class::Reserved => &self.clients.reserved,
+        };
+        places.fetch_sub(1, Ordering::Relaxed);
+        self.clients.leave(self.entry.take());
+    }
+}
+
+/// Whether an address is in one of these networks.
+fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// What a connection of nobody takes.
+#[cfg(test)]
+pub(crate) fn test_ticket() -> Ticket {
+    let clients = Clients::new(ClientLimits::of_descriptors(1024), Arc::default());
+    Arc::new(clients).admit(None).expect("a place")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients(limits: ClientLimits) -> Arc<Clients> {
+        Arc::new(Clients::new(limits, Arc::default()))
+    }
+
+    fn few() -> ClientLimits {
+        ClientLimits {
+            connections: 4,
+            connections_per_client: 2,
+            reserved: 1,
+            exempt: vec!["203.0.113.0/24".parse().unwrap()],
+            ..ClientLimits::of_descriptors(1024)
+        }
+    }
+
+    fn admit(clients: &Arc<Clients>, address: &str) -> Result<Ticket, ClientLimit> {
+        clients.admit(Some(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn half_of_the_descriptors_are_for_one_client_and_three_quarters_for_all() {
+        let limits = ClientLimits::of_descriptors(4096);
+        assert_eq!(limits.connections_per_client, 2048);
+        assert_eq!(limits.connections, 3072);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let clients = clients(few());
+        let held = [
+            admit(&clients, "2001:db8:0:1::1"),
+            admit(&clients, "2001:db8:0:1:ffff::2"),
+        ];
+        assert!(held.iter().all(Result::is_ok));
+        let refused = admit(&clients, "2001:db8:0:1::3").unwrap_err();
+        assert_eq!(refused, ClientLimit::ConnectionsPerClient);
+        assert!(admit(&clients, "2001:db8:0:2::1").is_ok());
+        drop(held);
+        assert!(admit(&clients, "2001:db8:0:1::3").is_ok());
+        assert_eq!(clients.open(), 0);
+        let counts: Vec<_> = clients
+            .counts()
+            .all()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(counts, [(ClientLimit::ConnectionsPerClient, 1)]);
+    }
+
+    #[test]
+    fn ipv4_in_ipv6_is_the_same_client() {
+        let clients = clients(few());
+        let _held = [
+            admit(&clients, "192.0.2.1"),
+            admit(&clients, "::ffff:192.0.2.1"),
+        ];
+        assert!(admit(&clients, "192.0.2.1").is_err());
+    }
+
+    #[test]
+    fn proxies_in_front_are_exempt_but_not_from_the_sum() {
+        let clients = clients(few());
+        let mut held: Vec<_> = (0..4)
+            .map(|_| admit(&clients, "203.0.113.7").unwrap())
+            .collect();
+        held.iter_mut().for_each(Ticket::speak);
+        assert_eq!(
+            admit(&clients, "192.0.2.1").unwrap_err(),
+            ClientLimit::Connections
+        );
+    }
+
+    #[test]
+    fn the_oldest_silent_connection_makes_room() {
+        let clients = clients(few());
+        let mut held: Vec<_> = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"]
+            .iter()
+            .map(|address| admit(&clients, address).unwrap())
+            .collect();
+        held[0].speak();
+        let waker = Waker::noop();
+        let mut newest = admit(&clients, "192.0.2.3").unwrap();
+        newest.speak();
+        let evicted: Vec<_> = held.iter().map(|ticket| ticket.is_evicted(waker)).collect();
+        assert_eq!(evicted, [false, true, false, false]);
+        held.iter_mut().for_each(Ticket::speak);
+        assert_eq!(
+            admit(&clients, "192.0.2.4").unwrap_err(),
+            ClientLimit::Connections
+        );
+    }
+
+    #[test]
+    fn this_machine_may_register_when_all_is_taken() {
+        let clients = clients(few());
+        let mut held: Vec<_> = (0..2)
+            .map(|_| admit(&clients, "127.0.0.1").unwrap())
+            .collect();
+        held.iter_mut().for_each(Ticket::speak);
+        let first = admit(&clients, "127.0.0.1").unwrap();
+        assert!(first.is_reserved() && !held[0].is_reserved());
+        let second = admit(&clients, "127.0.0.1").unwrap();
+        assert!(first.is_evicted(Waker::noop()) && second.is_reserved());
+        drop((first, second));
+        assert!(admit(&clients, "127.0.0.1").unwrap().is_reserved());
+    }
+
+    #[test]
+    fn an_announced_client_has_its_own_limit() {
+        let clients = clients(few());
+        let announced = |address: &str| {
+            let mut ticket = admit(&clients, "203.0.113.7").unwrap();
+            let announced = ticket.announce(Some(address.parse().unwrap()));
+            announced.map(|()| ticket)
+        };
+        let _held = [
+            announced("192.0.2.1").unwrap(),
+            announced("192.0.2.1").unwrap(),
+        ];
+        assert_eq!(
+            announced("192.0.2.1").unwrap_err(),
+            ClientLimit::ConnectionsPerClient
+        );
+        assert!(announced("192.0.2.2").is_ok());
+    }
+}

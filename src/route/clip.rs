@@ -1,0 +1,64 @@
+//! Texts that quote what came from outside, short enough for a message, an event or a log line.
+
+use std::borrow::Cow;
+
+/// The longest text of a message that quotes input, in bytes.
+const MESSAGE: usize = 1024;
+
+/// The longest single value that a message quotes, in characters.
+const VALUE: usize = 80;
+
+/// A message that quotes input, with its middle left out if it is longer than 1 KiB: it begins with what
+/// is wrong and ends with what to do.
+pub fn clip_message<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
+    clip(text.into(), MESSAGE)
+}
+
+/// A text with its middle left out, unless it has at most `most` bytes.
+#[must_use]
+pub fn clip(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text;
+    }
+    let begin = text.get(..text.floor_char_boundary(most / 2));
+    let end = text.get(text.ceil_char_boundary(text.len() - most / 4)..);
+    let (begin, end) = (begin.unwrap_or_default(), end.unwrap_or_default());
+    let left_out = text.len() - begin.len() - end.len();
+    format!("{begin} [{left_out} bytes left out] {end}").into()
+}
+
+/// A single value for a message: its first 80 characters.
+#[must_use]
+pub fn clip_value(text: &str) -> String {
+    match text.char_indices().nth(VALUE) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_keeps_its_beginning_and_its_end() {
+        for character in ["a", "é", "\u{1f980}"] {
+            let text = format!(
+                "The field {} is wrong; leave it out.",
+                character.repeat(2000)
+            );
+            let clipped = clip_message(text.as_str());
+            assert!(clipped.len() < MESSAGE, "{clipped}");
+            assert!(clipped.starts_with("The field ") && clipped.ends_with("; leave it out."));
+            assert!(clipped.contains(" bytes left out] "), "{clipped}");
+        }
+        assert_eq!(clip_message("short"), "short");
+    }
+
+    #[test]
+    fn a_value_keeps_its_beginning() {
+        assert_eq!(clip_value("short"), "short");
+        let clipped = clip_value(&"é".repeat(100));
+        assert_eq!(clipped, format!("{}...", "é".repeat(80)));
+    }
+}

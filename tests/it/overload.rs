@@ -1,0 +1,263 @@
+//! Too many requests: what has waited for too long is told to come again, and what must not wait is served.
+//!
+//! Requests are made to wait by stopping the process, so nothing here depends on how fast the machine is.
+
+use std::time::Duration;
+
+use http::Request;
+use serde_json::Value;
+
+use crate::support::http2::Http2;
+use crate::support::{Client, Origin, Response, TestProxy, eventually, in_time, registration};
+
+/// The target, and how long requests wait that have waited for too long.
+const TARGET: Duration = Duration::from_millis(500);
+const TOO_LONG: Duration = Duration::from_secs(1);
+
+/// The first request that has waited is shed.
+const AT_ONCE: &str = "http2:\n  cleartext: true\noverload:\n  target: 500ms\n  interval: 0s";
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+async fn start(configuration: &str) -> (TestProxy, Origin) {
+    let origin = Origin::saying("ok").await;
+    let proxy = TestProxy::start(configuration).await;
+    proxy.register("/", origin.port()).await;
+    (proxy, origin)
+}
+
+/// Stops the process, has requests sent to it, and lets it go on when they have waited.
+async fn stopped_during(proxy: &TestProxy, send: impl AsyncFnOnce()) {
+    proxy.signal("STOP");
+    eventually("every thread is stopped", async || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).expect("threads");
+        tasks.flatten().all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).expect("a thread");
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        })
+    })
+    .await;
+    send().await;
+    tokio::time::sleep(TOO_LONG).await;
+    proxy.signal("CONT");
+}
+
+fn is_shed(response: &Response) {
+    assert_eq!(response.verdict(), (503, "OVERLOADED".to_owned()));
+    assert_eq!(response.field("retry-after"), Some("1"));
+    assert_eq!(response.field("cache-control"), Some("no-store"));
+    assert!(
+        response
+            .field("x-request-id")
+            .is_some_and(|id| id.len() == 32)
+    );
+}
+
+async fn shed_count(proxy: &TestProxy) -> u64 {
+    let status = proxy.api("GET", "/v1/status", None).await;
+    status.json()["shed"].as_u64().expect("a count")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_has_waited_too_long_is_told_to_come_again() {
+    let (proxy, origin) = start(AT_ONCE).await;
+    let mut kept = proxy.client().await;
+    assert_eq!(kept.get("/").await.status, 200);
+    let served = origin.requests().len();
+    let mut new = None;
+    stopped_during(&proxy, async || {
+        kept.send(GET).await;
+        let mut client = proxy.client().await;
+        client.send(GET).await;
+        new = Some(client);
+    })
+    .await;
+    is_shed(&kept.response().await);
+    let mut new = new.expect("a client");
+    is_shed(&new.response().await);
+    assert_eq!(origin.requests().len(), served, "the app is not asked");
+    // Both connections go on, and what comes now has not waited: at the latest, when they have been left alone
+    // for a second.
+    let mut shed = 2;
+    for client in [&mut kept, &mut new] {
+        eventually("it is served again", async || {
+            let status = client.get("/").await.status;
+            shed += u64::from(status == 503);
+            status == 200
+        })
+        .await;
+    }
+    assert_eq!(shed_count(&proxy).await, shed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_has_one_line_at_its_beginning_and_one_at_its_end() {
+    let (proxy, _origin) = start(AT_ONCE).await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(proxy.client().await);
+    }
+    stopped_during(&proxy, async || {
+        for client in &mut clients {
+            client.send(GET).await;
+        }
+    })
+    .await;
+    for client in &mut clients {
+        is_shed(&client.response().await);
+    }
+    eventually("the overload is over", async || {
+        proxy.log().contains("the overload is over after")
+    })
+    .await;
+    let log = proxy.log();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("overload"))
+        .collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("overload.target (500ms)"), "{lines:?}");
+    assert!(
+        lines[1].ends_with("5 requests were answered with 503"),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reply_is_in_the_form_that_the_client_reads() {
+    let (proxy, _origin) = start(AT_ONCE).await;
+    let page = "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html,*/*;q=0.8\r\n\r\n";
+    let head = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let upload = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12345";
+    let unfinished = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n12345";
+    let old = "GET / HTTP/1.0\r\nHost: a\r\n\r\n";
+    let sent = [page, head, upload, unfinished, old];
+    let mut clients = Vec::new();
+    for _ in sent {
+        clients.push(proxy.client().await);
+    }
+    stopped_during(&proxy, async || {
+        for (client, request) in clients.iter_mut().zip(sent) {
+            client.send(request).await;
+        }
+    })
+    .await;
+    let mut responses = Vec::new();
+    for (client, request) in clients.iter_mut().zip(sent) {
+        let is_head = request.starts_with("HEAD");
+        responses.push(client.read(is_head).await.expect("a response"));
+    }
+    let [page, head, upload, unfinished, old] = &responses[..] else {
+        panic!("{responses:?}");
+    };
+    assert_eq!(page.status, 503);
+    assert_eq!(page.field("content-type"), Some("text/html; charset=utf-8"));
+    assert!(
+        page.text().contains("<code>OVERLOADED</code>"),
+        "{}",
+        page.text()
+    );
+    assert_eq!((head.status, head.body.len()), (503, 0));
+    is_shed(upload);
+    assert_eq!(upload.field("connection"), Some("keep-alive"));
+    is_shed(unfinished);
+    assert_eq!(unfinished.field("connection"), Some("close"));
+    is_shed(old);
+    assert_eq!(old.field("connection"), Some("close"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_http2_is_shed_and_its_connection_goes_on() {
+    let (proxy, _origin) = start(AT_ONCE).await;
+    let mut client = Http2::connect(proxy.address()).await;
+    assert_eq!(client.get("/").await.status, 200);
+    let mut waiting = Vec::new();
+    let mut call = None;
+    stopped_during(&proxy, async || {
+        let request = Request::post("http://a/a.B/C").header("content-type", "application/grpc");
+        call = Some(
+            client
+                .begin(request.body(()).expect("a request"), false)
+                .await,
+        );
+        for _ in 0..2 {
+            let request = Request::get("http://a/").body(()).expect("a request");
+            waiting.push(client.begin(request, false).await);
+        }
+    })
+    .await;
+    for pending in waiting {
+        let answer = pending.answer().await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (503, "OVERLOADED".to_owned())
+        );
+    }
+    let call = in_time("a call's end", call.expect("a call").response).await;
+    let call = call.expect("a response");
+    assert_eq!(call.status(), 200);
+    assert_eq!(call.headers()["grpc-status"], "14");
+    eventually("it is served again", async || {
+        client.get("/").await.status == 200
+    })
+    .await;
+    assert_eq!(shed_count(&proxy).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registrations_and_control_calls_are_never_shed() {
+    let (proxy, origin) = start(AT_ONCE).await;
+    let control = proxy.control().await;
+    let body = format!(r#"{{"prefix": "/late", "port": {}}}"#, origin.port());
+    let (mut app, mut http2) = (proxy.client().await, Http2::connect(proxy.address()).await);
+    let (mut visitor, mut operator) = (proxy.client().await, Client::connect(control).await);
+    assert_eq!(http2.get("/").await.status, 200);
+    let mut late = None;
+    stopped_during(&proxy, async || {
+        visitor.send(GET).await;
+        app.send(registration(&body)).await;
+        operator
+            .send("GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
+        let request = Request::get("http://localhost/register")
+            .body(())
+            .expect("a request");
+        late = Some(http2.begin(request, false).await);
+    })
+    .await;
+    is_shed(&visitor.response().await);
+    assert_eq!(app.response().await.status, 200);
+    assert_eq!(operator.response().await.status, 200);
+    // Not a registration, but the control service says so.
+    let answer = late.expect("a stream").answer().await;
+    assert_eq!(answer.status, 405, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_does_not_last_is_no_overload() {
+    let lasting = "overload:\n  target: 500ms\n  interval: 1h";
+    for configuration in [lasting, "overload:\n  target: off\n  interval: 0s"] {
+        let (proxy, _origin) = start(configuration).await;
+        let mut client = proxy.client().await;
+        stopped_during(&proxy, async || client.send(GET).await).await;
+        assert_eq!(client.response().await.status, 200, "{configuration}");
+        assert_eq!(shed_count(&proxy).await, 0);
+        assert!(!proxy.log().contains("overload"), "{}", proxy.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_slow_has_not_waited() {
+    let (proxy, _origin) = start(AT_ONCE).await;
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.1\r\n").await;
+    tokio::time::sleep(TOO_LONG).await;
+    // The time counts from the last bytes.
+    client.send("Host: a\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+    let status = proxy.api("GET", "/v1/status", None).await.json();
+    assert_eq!(status["shed"], Value::from(0), "{status}");
+    assert!(TARGET < TOO_LONG);
+}
