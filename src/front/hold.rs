@@ -49,6 +49,14 @@ impl<'a> Hold<'a> {
         }
     }
 
+    /// Whether the request in progress is the connection's last.
+    pub(crate) fn is_last(self) -> bool {
+        match self {
+            Self::Connection(connection) => connection.is_last,
+            Self::Stream(_) => false,
+        }
+    }
+
     /// Whether the listener only sends its clients to https.
     pub(crate) fn redirect(self) -> HttpsRedirect {
         match self {

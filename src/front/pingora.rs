@@ -44,10 +44,9 @@ where
             bytes.unsplit(early);
         }
         let leash = connection.held();
-        let is_last = connection.is_last;
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
-        session.set_keepalive(self.keepalive().filter(|_| !is_last));
+        session.set_keepalive(self.keepalive());
         let exchange = if is_control {
             self.control.process_new_http(session, shutdown)
         } else {

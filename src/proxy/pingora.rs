@@ -198,7 +198,8 @@ impl Gateway {
         if self.pools.keeps() {
             self.policy.options.timeouts.upstream_idle
         } else {
-            Some(Duration::ZERO)
+            // At once; Pingora's clock takes no zero.
+            Some(Duration::from_millis(1))
         }
     }
 

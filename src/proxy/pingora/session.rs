@@ -115,10 +115,11 @@ pub(in crate::proxy) fn spare_interim(session: &mut Session) {
     }
 }
 
-/// Closes the connection after a response that comes before the end of the request's body: the rest
-/// of it may never come, and could not be told from the next request.
+/// Closes the connection after its last response, and after one that comes before the end of the request's
+/// body: the rest of it may never come, and could not be told from the next request.
 pub(in crate::proxy) fn close_if_body_is_left(session: &mut Session) {
-    if !session.is_body_done() {
+    let is_last = Hold::of(session.as_downstream()).is_some_and(Hold::is_last);
+    if is_last || !session.is_body_done() {
         session.set_keepalive(None);
     }
 }
