@@ -492,7 +492,9 @@ async fn whoever_resets_streams_for_nothing_is_sent_away() {
     assert!(origin.requests().len() < 500, "{}", origin.requests().len());
     // Malformed streams have an end, too.
     let mut frames = Frames::connect(proxy.address()).await;
-    for stream in 0..200 {
+    // No more than it takes: what comes behind the farewell would meet a closed connection, whose reset may
+    // overtake that.
+    for stream in 0..32 {
         frames.headers(2 * stream + 1, &fields[..3]).await;
     }
     assert!(frames.next_of(&[GOAWAY]).await.is_some());
