@@ -68,7 +68,7 @@ where
     })
 }
 
-/// The same, or `auto`.
+/// A number above zero; none, written `off`; or, written `auto`, one that follows from the descriptors.
 pub(super) fn auto_or_off<'de, D>(deserializer: D) -> Result<Count, D::Error>
 where
     D: Deserializer<'de>,

@@ -132,7 +132,8 @@ where
     P: Service,
     C: ControlService,
 {
-    /// Hands a new connection on to a worker that has fewer; it comes back if there is none.
+    /// Hands a new connection on to a worker that has fewer of them. If there is no such worker, the
+    /// connection is returned.
     pub(super) fn hand_on(&self, stream: Stream) -> Option<Stream> {
         let better = self.seat.as_ref().and_then(Seat::better);
         let Some((place, home)) = better.and_then(|place| Some((place, place.home.get()?))) else {

@@ -105,7 +105,7 @@ impl Connection {
         self
     }
 
-    /// The same connection, whose requests, and whose frames of a WebSocket, are met otherwise.
+    /// The same connection with the manner of its listener and the limits on its WebSocket frames.
     pub(super) fn treated(mut self, manner: Manner, frames: Option<Arc<FrameLimits>>) -> Self {
         self.manner = manner;
         self.frames = frames;

@@ -13,7 +13,8 @@ pub(super) fn whole_target(target: &[u8]) -> Option<Uri> {
     path.as_str().starts_with('/').then(|| Uri::from(path))
 }
 
-/// The API's own path for the registration path; for any other, one that is none.
+/// The API's own path for registrations, if the target is the registration path. For any other target it is
+/// `/`, which the API answers with 404.
 pub(super) fn registration_path(target: &[u8], registration: Option<&PathPrefix>) -> &'static str {
     let path = RequestTarget::parse(target)
         .ok()
