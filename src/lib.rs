@@ -79,7 +79,7 @@
 //! |---|---|
 //! | [`cli`] | the commands, most of them clients of the control API, and the exit codes |
 //! | [`server`] | the stand-alone [`Server`](server::Server): sockets, signals, the wiring; and the [`DynamicProxy`](server::DynamicProxy) for programs |
-//! | [`front`] | a connection before and between its requests: PROXY protocol, TLS, HTTP/1 or HTTP/2; the check of a request's head, the end of what is in flight |
+//! | [`front`] | a connection before and between its requests: PROXY protocol, TLS, HTTP/1 or HTTP/2; the check of a request's head, what one client may take, the shedding of load, the end of what is in flight |
 //! | [`control`] | the REST API: registration, routes, events; who may do what; the bridge from Pingora to it |
 //! | [`proxy`] | the data path: what is decided about a request, the exchange with its app, the rules for both; `ProxyHttp` over the same rules |
 //! | [`tls`] | certificates: loaded, chosen by name, watched, kept; rustls's configuration of a listener |
