@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use log::debug;
+use log::{debug, warn};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_core::protocols::l4::stream::Stream as Socket;
@@ -155,7 +155,7 @@ where
         home.runtime.spawn(async move {
             match moving.arrive() {
                 Ok(stream) => front.take_in(stream, shutdown, Some(counted)),
-                Err(error) => debug!("a connection is lost between two workers: {error}"),
+                Err(error) => warn!("a connection is lost between two workers: {error}"),
             }
         });
         None
