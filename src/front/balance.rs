@@ -4,24 +4,20 @@
 //! it. A worker that is busy comes to accept late, and an idle one has taken everything by then. So a worker
 //! that has clearly more connections than another hands new ones on to that.
 
-use std::cell::OnceCell;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use log::{debug, warn};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_core::protocols::l4::stream::Stream as Socket;
 use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream};
 use pingora_core::server::ShutdownWatch;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
+use super::duplicate::duplicate;
 use super::{ControlService, Front, Service};
 
 /// How many more connections than another a worker may have, beside an eighth of the other's.
@@ -191,52 +187,8 @@ impl Moving {
     }
 }
 
-thread_local! {
-    /// What descriptors pass through.
-    static PAIR: OnceCell<(UnixStream, UnixStream)> = const { OnceCell::new() };
-}
-
-/// A second descriptor of a file that is known by its number alone. That is what Pingora's streams tell, and
-/// what no safe function duplicates: it is sent to ourselves.
-fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
-    PAIR.with(|pair| {
-        let (sender, receiver) = if let Some(pair) = pair.get() {
-            pair
-        } else {
-            let new = UnixStream::pair()?;
-            pair.get_or_init(|| new)
-        };
-        let rights = [number];
-        let message = [ControlMessage::ScmRights(&rights)];
-        sendmsg::<()>(
-            sender.as_raw_fd(),
-            &[IoSlice::new(&[0])],
-            &message,
-            MsgFlags::MSG_DONTWAIT,
-            None,
-        )?;
-        receive(receiver)
-    })
-}
-
-fn receive(receiver: &UnixStream) -> io::Result<OwnedFd> {
-    let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut pieces = [IoSliceMut::new(&mut byte)];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    recvmsg(receiver, &mut pieces, &mut control, flags)?;
-    let descriptor = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    descriptor.ok_or_else(|| io::Error::other("too many descriptors are open"))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-
     use super::*;
 
     fn place(balance: &Balance<()>, index: usize, open: usize) {
@@ -277,19 +229,5 @@ mod tests {
         drop(counted);
         assert_eq!(balance.0[0].open(), 0);
         assert!(seat.better().is_none());
-    }
-
-    #[test]
-    fn a_duplicate_is_the_same_file() {
-        let (mut near, far) = UnixStream::pair().unwrap();
-        let copy = duplicate(far.as_raw_fd()).unwrap();
-        assert_ne!(copy.as_raw_fd(), far.as_raw_fd());
-        drop(far);
-        let mut copy = UnixStream::from(copy);
-        near.write_all(b"x").unwrap();
-        let mut byte = [0];
-        copy.read_exact(&mut byte).unwrap();
-        assert_eq!(byte, *b"x");
-        assert!(duplicate(-1).is_err());
     }
 }

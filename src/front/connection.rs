@@ -10,6 +10,7 @@
 
 use std::cell::RefCell;
 mod cut;
+mod paced;
 
 use std::fmt;
 use std::io;
@@ -30,6 +31,7 @@ use super::gate::Gate;
 use super::greeting::Greeting;
 use super::intake::Manner;
 use super::leash::Leash;
+use super::pace::Paces;
 use super::patience::Patience;
 use super::wait::Wait;
 use super::websocket::{FrameLimits, WebSocket};
@@ -74,6 +76,8 @@ pub struct Connection {
     websocket: Option<Box<WebSocket>>,
     /// What the client may send over one at a time.
     frames: Option<Arc<FrameLimits>>,
+    /// How fast the client is, while Pingora serves the request.
+    paces: Option<Box<Paces>>,
 }
 
 impl Connection {
@@ -95,6 +99,7 @@ impl Connection {
             websocket: None,
             is_last: false,
             frames: None,
+            paces: None,
         }
     }
 
@@ -196,6 +201,7 @@ impl Connection {
         self.leash.reset();
         self.begun = false;
         self.websocket = None;
+        self.paces = None;
         self.is_switching = AtomicBool::new(false);
     }
 
@@ -266,7 +272,10 @@ impl Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        std::task::ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
+        let polled = Pin::new(&mut self.transport).poll_read(context, buffer);
+        let count = polled.is_ready().then(|| buffer.filled().len() - before);
+        self.note_upload(count)?;
+        std::task::ready!(polled)?;
         let read = buffer.filled().get(before..).unwrap_or_default();
         let own = self.pass(read);
         if self.is_malformed() {
@@ -306,6 +315,7 @@ impl Connection {
                 if read.is_pending() {
                     return self.wait.poll(&self.patience, context);
                 }
+                self.note_frames();
                 let most = self.note_read(buffer.filled().get(before..).unwrap_or_default());
                 match most {
                     None => read,
@@ -370,6 +380,7 @@ impl AsyncRead for Connection {
         if this.leash.is_cut() {
             return this.poll_cut_read(context, buffer);
         }
+        this.leash.upload().note_asked();
         match this.poll_request(context, buffer) {
             Poll::Pending => this.poll_unflushed(context),
             read @ Poll::Ready(_) => read,
@@ -387,8 +398,9 @@ impl AsyncWrite for Connection {
         if this.leash.is_cut() {
             return this.poll_cut_write(context, bytes);
         }
-        let transport = Pin::new(&mut this.transport);
-        let written = std::task::ready!(transport.poll_write(context, bytes))?;
+        let written = Pin::new(&mut this.transport).poll_write(context, bytes);
+        this.note_download(&written, context)?;
+        let written = std::task::ready!(written)?;
         this.note_write(std::iter::once(bytes), written);
         Poll::Ready(Ok(written))
     }
@@ -414,8 +426,9 @@ impl AsyncWrite for Connection {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return this.poll_cut_write(context, first.map_or(&[], |slice| slice));
         }
-        let transport = Pin::new(&mut this.transport);
-        let written = std::task::ready!(transport.poll_write_vectored(context, slices))?;
+        let written = Pin::new(&mut this.transport).poll_write_vectored(context, slices);
+        this.note_download(&written, context)?;
+        let written = std::task::ready!(written)?;
         this.note_write(slices.iter().map(|slice| &**slice), written);
         Poll::Ready(Ok(written))
     }

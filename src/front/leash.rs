@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
+use super::upload_watch::{PieceTimer, UploadWatch};
+
 /// How long a WebSocket that is cut may take for its last words.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -32,6 +34,8 @@ pub struct Leash {
     /// The instance whose exchange is to end; 0 for none. It names the instance, so that a cut that
     /// comes late does not meet the connection's next exchange.
     cut: AtomicU64,
+    /// The upload of the exchange in progress.
+    upload: UploadWatch,
 }
 
 impl Leash {
@@ -40,6 +44,7 @@ impl Leash {
             waker,
             serving: AtomicU64::new(0),
             cut: AtomicU64::new(0),
+            upload: UploadWatch::default(),
         }
     }
 
@@ -60,6 +65,12 @@ impl Leash {
     pub(super) fn reset(&self) {
         self.release();
         self.cut.store(0, Ordering::Relaxed);
+        self.upload.reset();
+    }
+
+    /// The watch on the upload of the exchange in progress.
+    pub(crate) fn upload(&self) -> &UploadWatch {
+        &self.upload
     }
 
     /// Whether the exchange in progress is to end.
@@ -101,6 +112,7 @@ impl Leash {
     /// the origin takes nothing of an upload.
     pub(crate) async fn hold<T>(&self, mut exchange: impl Future<Output = T> + Unpin) -> Option<T> {
         let mut timer: Option<Pin<Box<Sleep>>> = None;
+        let mut piece = PieceTimer::default();
         std::future::poll_fn(|context| {
             if let Poll::Ready(outcome) = Pin::new(&mut exchange).poll(context) {
                 return Poll::Ready(Some(outcome));
@@ -108,6 +120,7 @@ impl Leash {
             if self.is_cut() {
                 return poll_timer(&mut timer, NOTICE, context).map(|()| None);
             }
+            self.upload.poll(&mut piece, context);
             Poll::Pending
         })
         .await

@@ -43,6 +43,7 @@ where
         } else {
             bytes.unsplit(early);
         }
+        connection.watch();
         let leash = connection.held();
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);

@@ -165,6 +165,7 @@ impl Gateway {
         session.set_close_on_response_before_downstream_finish(false);
         session::spare_interim(session);
         peer::be_patient(session, &exchange.timeouts, exchange.kind);
+        holds::set_rates(session, exchange, &self.policy.options.limits);
     }
 
     /// The peer to try next.
@@ -309,10 +310,10 @@ impl ProxyHttp for Gateway {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
+        upstream: std::os::unix::io::RawFd,
         _digest: Option<&pingora_core::protocols::Digest>,
         exchange: &mut Exchange,
     ) -> Result<()> {
@@ -321,8 +322,13 @@ impl ProxyHttp for Gateway {
             return Ok(());
         };
         in_flight.go_to(exchange.aimed);
+        let target = &in_flight.instance().target;
+        if let (Kind::Upload | Kind::Upgrade, Some(limit)) = (exchange.kind, exchange.timeouts.send)
+        {
+            holds::watch_upload(session, limit, upstream);
+        }
         if let (false, SocketAddr::Inet(address)) = (reused, &peer._address) {
-            in_flight.instance().target.prefer(*address);
+            target.prefer(*address);
         }
         Ok(())
     }
@@ -398,7 +404,7 @@ impl ProxyHttp for Gateway {
         reused: bool,
     ) -> Box<Error> {
         let attempted = Attempted {
-            loss: Failure::of_pingora(&error, reused).loss,
+            loss: holds::failure(session, &error, reused).loss,
             is_idempotent: session.req_header().method.is_idempotent() && !session.is_upgrade_req(),
             has_begun: exchange.has_begun || session.response_written().is_some(),
             is_resent: exchange.is_resent,
@@ -427,7 +433,10 @@ impl ProxyHttp for Gateway {
         } else {
             let is_refused = *error.etype() == ErrorType::ConnectRefused;
             let earlier = exchange.unreachable.take().filter(|_| is_refused);
-            let failure = earlier.unwrap_or_else(|| Failure::of_pingora(error, false));
+            let failure = earlier.unwrap_or_else(|| holds::failure(session, error, false));
+            if let Some(limit) = error::slow_client(error) {
+                self.policy.options.limit_counts.count(limit);
+            }
             self.fail(session, exchange, failure).await
         };
         FailToProxy {

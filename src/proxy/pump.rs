@@ -12,10 +12,9 @@ use super::options::{ExchangeLimits, Timeouts};
 use super::request_body::RequestBody;
 use super::responder::Responder;
 use super::rules::failure::Failure;
-use super::rules::pace::Pace;
-use super::rules::timeouts::{Now, Phase, PhaseTimers, Progress};
+use super::rules::timeouts::{Phase, PhaseTimers, Progress};
 use super::upstream::{BUFFER, PIECE, Upstream};
-use crate::front::{CHUNK_HEAD, ClientLimit, Deadline, Downstream, Leash};
+use crate::front::{CHUNK_HEAD, ClientLimit, Deadline, Downstream, Leash, Now, Pace};
 
 /// How many bytes a turn of a task moves before it gives way to the others of its thread.
 pub(super) const TURN: u64 = 256 * 1024;

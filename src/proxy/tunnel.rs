@@ -16,9 +16,9 @@ use super::policy::Policy;
 use super::pump::{TURN, with_buffer};
 use super::record::{End, Record};
 use super::rules::failure::{Failure, Fault, Reason};
-use super::rules::timeouts::{Now, Phase, PhaseTimers};
+use super::rules::timeouts::{Phase, PhaseTimers};
 use super::upstream::{PIECE, Socket};
-use crate::front::{Connection, Deadline, DownstreamError, Ended};
+use crate::front::{Connection, Deadline, DownstreamError, Ended, Now};
 
 /// A client and an upstream that have agreed to another protocol.
 pub(super) struct Tunnel<'c> {

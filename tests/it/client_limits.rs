@@ -309,28 +309,3 @@ async fn a_message_that_is_too_long_closes_its_websocket_with_1009_on_both_sides
         assert_eq!(met(&proxy, "websocket_message").await, 1);
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reader_of_a_few_bytes_a_second_is_cut_and_said_to_be() {
-    let origin = Origin::start(|mut visit| async move {
-        visit.request().await.expect("a request");
-        visit
-            .send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
-            .await;
-        let piece = vec![b'x'; 8192];
-        while visit.offer(&piece).await.is_ok() {}
-    })
-    .await;
-    let proxy = TestProxy::start("limits: {download_rate: 1000000000}").await;
-    proxy.register("/", origin.port()).await;
-    let mut client = proxy.client().await;
-    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    // It reads, so that no other limit holds, and slowly.
-    let end = Instant::now() + Duration::from_mins(1);
-    while !proxy.log().contains("limits.download_rate") {
-        assert!(Instant::now() < end, "it is not cut");
-        client.piece().await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    assert_eq!(met(&proxy, "download_rate").await, 1);
-}

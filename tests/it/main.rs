@@ -99,6 +99,7 @@ mod tls_clients;
 mod tls_connections;
 mod tls_policy;
 mod tokens;
+mod transfers;
 mod upstream_tls;
 mod websocket;
 mod websocket_bytes;

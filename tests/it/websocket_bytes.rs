@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixListener};
 
 use crate::support::{Client, Origin, TestProxy, Visit, Visitors, eventually, in_time, pattern};
 
@@ -188,6 +189,31 @@ async fn who_takes_nothing_for_too_long_is_cut() {
         assert!(begin.elapsed() < Duration::from_secs(5));
         assert!(to.rest().await.len() < FLOOD);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_at_a_unix_socket_that_takes_nothing_is_cut_as_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let _app = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        stream.write_all(SWITCH.as_bytes()).await.expect("a 101");
+        std::future::pending::<()>().await;
+    });
+    let allow = format!(
+        "timeouts: {{send: 500ms}}\ntargets: {{allow: [\"unix:{}\"]}}",
+        folder.path().display()
+    );
+    let proxy = TestProxy::start(&allow).await;
+    let body = json!({"prefix": "/", "unix": path}).to_string();
+    assert_eq!(proxy.register_json(body).await.status, 200);
+    let mut client = proxy.client().await;
+    client.send(HANDSHAKE).await;
+    assert_eq!(client.response().await.status, 101);
+    let bytes = pattern(FLOOD);
+    let sent = in_time("the cut", client.stream.write_all(&bytes)).await;
+    assert!(sent.is_err(), "all was taken");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,7 @@ use pingora_core::{BError, Error, ErrorType, Result};
 
 use super::super::hold::StreamHold;
 use super::super::leash::Drained;
+use super::super::pace::{Paces, TooSlow};
 use super::super::wait::Wait;
 
 type Messages = Box<dyn futures_util::Stream<Item = Result<Bytes>> + Unpin + Send + Sync>;
@@ -37,6 +38,9 @@ pub(super) struct Guarded {
     wait: Wait,
     /// The time for one read of the request's body.
     read_timeout: Option<Duration>,
+    paces: Paces,
+    /// How many bytes of the response had been sent at the last look.
+    sent: usize,
 }
 
 impl Guarded {
@@ -46,6 +50,8 @@ impl Guarded {
             hold,
             wait: Wait::default(),
             read_timeout: None,
+            paces: Paces::default(),
+            sent: 0,
         }
     }
 
@@ -62,8 +68,17 @@ impl Guarded {
     /// Reads the next piece of the request's body.
     async fn read(&mut self) -> Result<Option<Bytes>> {
         let limit = self.read_timeout;
+        let hold = &*self.hold;
+        hold.leash.upload().note_asked();
         let read = within(limit, self.session.read_body_bytes());
-        match until_cut(&self.hold, read).await {
+        self.paces.note_read(&hold.patience, None).map_err(slow)?;
+        let read = until_cut(hold, read).await;
+        if let Some(Some(Ok(Some(piece)))) = &read {
+            hold.leash.upload().note_piece();
+            let paced = self.paces.note_read(&hold.patience, Some(piece.len()));
+            paced.map_err(slow)?;
+        }
+        match read {
             None => Err(self.cut()),
             Some(None) => {
                 let reason = format!("reading body, timeout: {:?}", limit.unwrap_or_default());
@@ -102,6 +117,15 @@ impl Guarded {
         } else {
             Ok(())
         }
+    }
+
+    /// Notes that a write of the response has ended.
+    fn note_written(&mut self) -> Result<()> {
+        self.note_activity();
+        let sent = self.session.body_bytes_sent();
+        let fresh = sent.saturating_sub(std::mem::replace(&mut self.sent, sent));
+        let paced = self.paces.note_write(&self.hold.patience, Some(fresh));
+        paced.map_err(slow)
     }
 
     /// Notes that the response goes on.
@@ -148,10 +172,12 @@ impl Session for Guarded {
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.paces
+            .note_write(&self.hold.patience, None)
+            .map_err(slow)?;
         let written = until_cut(&self.hold, self.session.write_body(data, end)).await;
         written.unwrap_or_else(|| Err(self.cut()))?;
-        self.note_activity();
-        Ok(())
+        self.note_written()
     }
 
     async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
@@ -161,9 +187,12 @@ impl Session for Guarded {
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         self.note_activity();
+        self.paces
+            .note_write(&self.hold.patience, None)
+            .map_err(slow)?;
         let written = until_cut(&self.hold, self.session.response_duplex_vec(tasks)).await;
         let is_over = written.unwrap_or_else(|| Err(self.cut()))?;
-        self.note_activity();
+        self.note_written()?;
         Ok(is_over)
     }
 
@@ -295,6 +324,12 @@ impl Session for Guarded {
 #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
 fn broken(cause: io::Error) -> BError {
     Error::because(ErrorType::ReadError, "while waiting for the app", cause).into_down()
+}
+
+/// The error of a client that is too slow.
+#[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
+fn slow(slow: TooSlow) -> BError {
+    broken(slow.into())
 }
 
 /// Runs `work` for at most so long.

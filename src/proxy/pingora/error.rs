@@ -6,7 +6,7 @@ use http::StatusCode;
 use pingora_core::{BError, Error, ErrorSource, ErrorType};
 
 use crate::answer::Refusal;
-use crate::front::{BadChunk, Drained, OriginSilent};
+use crate::front::{BadChunk, ClientLimit, Drained, OriginSilent, TooSlow};
 use crate::proxy::rules::failure::{self, Failure, Fault, Reason, bad_chunk, body_timeout};
 use crate::proxy::rules::retry::Loss;
 use crate::registry::ProxyError;
@@ -14,6 +14,11 @@ use crate::registry::ProxyError;
 impl Failure {
     /// Reads Pingora's error; `was_idle` is whether the try went over a connection that had been idle.
     pub(in crate::proxy) fn of_pingora(error: &Error, was_idle: bool) -> Self {
+        match slow_client(error) {
+            Some(ClientLimit::UploadRate) => return Self::slow_upload(),
+            Some(_) => return Self::slow_download(),
+            None => {}
+        }
         Self {
             fault: Fault::of(error),
             reason: Reason::Pingora(in_words(error)),
@@ -21,6 +26,11 @@ impl Failure {
             reset: reset_by_upstream(error),
         }
     }
+}
+
+/// The limit below which a client was cut.
+pub(in crate::proxy) fn slow_client(error: &Error) -> Option<ClientLimit> {
+    of_front(error).map(|TooSlow(limit)| *limit)
 }
 
 /// What is said when nothing but interim responses has come in time.
@@ -37,7 +47,6 @@ fn in_words(error: &Error) -> String {
         E::ConnectTimedout | E::TLSHandshakeTimedout => "timeouts.connect",
         E::WriteTimedout => "timeouts.send",
         E::ReadTimedout if error.to_string().contains(ONLY_INTERIM) => "timeouts.first_byte",
-        _ if is_upstream && is_kernels_timeout(error) => "timeouts.send",
         E::ReadTimedout if is_upstream => "timeouts.first_byte or timeouts.between_bytes",
         E::ReadTimedout => "timeouts.client_body",
         _ => return error.to_string(),
@@ -72,9 +81,6 @@ impl Fault {
             return Self::Client(bad_chunk());
         }
         match error.esource() {
-            ErrorSource::Upstream if is_kernels_timeout(error) => {
-                Self::Upstream(ProxyError::Timeout)
-            }
             // What the upstream itself has ended is no malformed response.
             ErrorSource::Upstream if is_ended_by_upstream(error) => {
                 Self::Upstream(ProxyError::Broken)
@@ -121,14 +127,6 @@ fn is_within_head(error: &Error) -> bool {
         .as_ref()
         .and_then(|context| context.as_str().rsplit_once("bytes already read: "))
         .is_some_and(|(_, count)| count != "0")
-}
-
-/// Whether the kernel has given the connection up: the upstream takes nothing (`timeouts.send`).
-fn is_kernels_timeout(error: &Error) -> bool {
-    let error = error.root_cause().downcast_ref::<io::Error>();
-    error.is_some_and(|error| {
-        error.raw_os_error().is_some() && error.kind() == io::ErrorKind::TimedOut
-    })
 }
 
 /// Whether the upstream has ended its stream, or its connection, by a reset or a farewell.

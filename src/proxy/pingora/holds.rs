@@ -1,12 +1,17 @@
 //! What the front keeps for an exchange that goes through Pingora: which instance it is on, and for how long it
 //! may be silent.
 
+use std::os::fd::RawFd;
+use std::time::Duration;
+
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::Exchange;
 use crate::front::{Drained, Hold};
+use crate::proxy::options::ExchangeLimits;
 use crate::proxy::peer::{self, Kind};
+use crate::proxy::rules::failure::Failure;
 use crate::route::Instance;
 
 /// From here on the exchange goes to this instance, and ends with it.
@@ -22,6 +27,35 @@ pub(in crate::proxy) fn serve(session: &Session, instance: &Instance) -> Result<
         return Err(error.into_up());
     }
     Ok(())
+}
+
+/// Watches what is sent to an upstream: Pingora does not end an exchange when nothing of it is taken.
+pub(in crate::proxy) fn watch_upload(session: &Session, limit: Duration, upstream: RawFd) {
+    if let Some(hold) = Hold::of(session.as_downstream()) {
+        hold.leash().upload().begin(limit, upstream);
+    }
+}
+
+/// The failure that an error of Pingora's is, and the end of the upload that was watched.
+pub(in crate::proxy) fn failure(session: &Session, error: &Error, was_idle: bool) -> Failure {
+    if let Some(hold) = Hold::of(session.as_downstream()) {
+        let upload = hold.leash().upload();
+        upload.end();
+        if upload.has_passed() {
+            // The front has shut the connection down.
+            return Failure::unsent();
+        }
+    }
+    Failure::of_pingora(error, was_idle)
+}
+
+/// Sets the rates that the client has to keep. The messages of a call of gRPC come when they come.
+pub(in crate::proxy) fn set_rates(session: &Session, exchange: &Exchange, limits: &ExchangeLimits) {
+    if let Some(hold) = Hold::of(session.as_downstream()) {
+        let is_call = exchange.record.as_ref().is_some_and(|call| call.is_grpc);
+        let upload = limits.upload_rate.filter(|_| !is_call);
+        hold.patience().set_rates(upload, limits.download_rate);
+    }
 }
 
 /// Notes for the limits that the final response begins.

@@ -57,6 +57,9 @@ pub(in crate::proxy) enum Reason {
     Pingora(String),
 }
 
+/// Why an upstream is given up that does not read.
+const UNSENT: &str = "it takes no more of the request (timeouts.send)";
+
 /// Why a client is cut that does not read.
 pub(in crate::proxy) const STUCK: &str = "the client takes no more of the response (timeouts.send)";
 
@@ -168,6 +171,11 @@ impl Failure {
     /// The body of the request is longer than the limit.
     pub(in crate::proxy) fn body_too_large(most: u64) -> Self {
         Self::refused(body_too_large(most), "the body is too long (limits.body)")
+    }
+
+    /// The upstream takes nothing of the request.
+    pub(in crate::proxy) fn unsent() -> Self {
+        Self::upstream(ProxyError::Timeout, UNSENT)
     }
 
     /// The body of the request comes too slowly.

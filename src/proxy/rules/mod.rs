@@ -4,7 +4,6 @@
 
 pub(super) mod failure;
 pub(super) mod forwarding;
-pub(super) mod pace;
 pub(super) mod request;
 pub(super) mod response;
 pub(super) mod retry;

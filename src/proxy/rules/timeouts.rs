@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failure::{Failure, STUCK, body_timeout};
-use crate::front::Deadline;
+use crate::front::{Deadline, Now};
 use crate::proxy::options::Timeouts;
 use crate::registry::ProxyError;
 
@@ -59,7 +59,7 @@ impl Phase {
                 body_timeout(),
                 "no more of the request's body comes (timeouts.client_body)",
             ),
-            Self::Sending => upstream("it takes no more of the request (timeouts.send)"),
+            Self::Sending => Failure::unsent(),
             Self::FirstByte => upstream("it did not begin its response (timeouts.first_byte)"),
             Self::Response => upstream("its response paused (timeouts.between_bytes)"),
             Self::Client => Failure::stuck(STUCK),
@@ -131,16 +131,6 @@ impl PhaseTimers {
         };
         ready!(timer.poll(end, context));
         Poll::Ready(phase.failure())
-    }
-}
-
-/// The time of one poll, asked for at most once.
-#[derive(Debug, Default)]
-pub(in crate::proxy) struct Now(Option<Instant>);
-
-impl Now {
-    pub(super) fn get(&mut self) -> Instant {
-        *self.0.get_or_insert_with(Instant::now)
     }
 }
 

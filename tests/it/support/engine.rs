@@ -11,10 +11,6 @@ pub(crate) struct Exception {
 /// cell by cell, in `matrix/exceptions.rs`.
 pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception {
-        test: "client_limits::a_reader_of_a_few_bytes_a_second_is_cut_and_said_to_be",
-        reason: "Nobody sees how long Pingora waits for a client between two pieces: timeouts.send and timeouts.client_body alone hold.",
-    },
-    Exception {
         test: "cutting::a_request_that_waits_for_its_connection_is_cut",
         reason: "Pingora does not look up while it connects: the client's connection is dropped after two seconds, without a reply.",
     },

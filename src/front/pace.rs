@@ -1,18 +1,20 @@
 //! How fast a client is while it is waited for.
 
+use std::io;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::timeouts::Now;
+use super::clients::ClientLimit;
+use super::patience::Patience;
 
 /// After how long a wait, in all, a client's pace is looked at.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The time for which one side of an exchange was waited for, and the bytes that came of it.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Pace {
+pub(crate) struct Pace {
     since: Option<Instant>,
     waited: Duration,
     before: u64,
@@ -22,7 +24,7 @@ pub(in crate::proxy) struct Pace {
 impl Pace {
     /// Notes whether the side is waited for now, and how many bytes have moved so far; whether it has been
     /// slower than `rate` bytes a second, on average over its waits.
-    pub(in crate::proxy) fn note(
+    pub(crate) fn note(
         &mut self,
         is_waiting: bool,
         bytes: u64,
@@ -44,6 +46,74 @@ impl Pace {
         #[expect(clippy::cast_precision_loss, reason = "an average")]
         let moved = self.moved as f64;
         self.waited > PATIENCE && moved < wanted
+    }
+}
+
+/// The time of one poll, asked for at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Now(Option<Instant>);
+
+impl Now {
+    pub(crate) fn get(&mut self) -> Instant {
+        *self.0.get_or_insert_with(Instant::now)
+    }
+}
+
+/// The client is slower than its limit allows.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the client is too slow ({})", .0.key())]
+pub(crate) struct TooSlow(pub(crate) ClientLimit);
+
+impl From<TooSlow> for io::Error {
+    fn from(slow: TooSlow) -> Self {
+        Self::new(io::ErrorKind::TimedOut, slow)
+    }
+}
+
+/// Both paces of a client whose requests Pingora serves: its reads and writes are all that is seen of them.
+#[derive(Debug, Default)]
+pub(super) struct Paces {
+    upload: Pace,
+    download: Pace,
+    received: u64,
+    sent: u64,
+}
+
+impl Paces {
+    /// Notes what a read of a request's body gave; `None` while it waits. Once the response has begun, a body
+    /// that pauses may be half of a conversation.
+    pub(super) fn note_read(
+        &mut self,
+        patience: &Patience,
+        read: Option<usize>,
+    ) -> Result<(), TooSlow> {
+        self.received += read.unwrap_or(0) as u64;
+        let is_awaited = read.is_none() && !patience.is_answered();
+        let rate = patience.upload_rate();
+        let is_slow = self
+            .upload
+            .note(is_awaited, self.received, rate, &mut Now::default());
+        if is_slow {
+            return Err(TooSlow(ClientLimit::UploadRate));
+        }
+        Ok(())
+    }
+
+    /// Notes how many bytes a write of a response has handed over; `None` while it waits.
+    pub(super) fn note_write(
+        &mut self,
+        patience: &Patience,
+        written: Option<usize>,
+    ) -> Result<(), TooSlow> {
+        self.sent += written.unwrap_or(0) as u64;
+        let rate = patience.download_rate();
+        let is_slow = self
+            .download
+            .note(written.is_none(), self.sent, rate, &mut Now::default());
+        if is_slow {
+            return Err(TooSlow(ClientLimit::DownloadRate));
+        }
+        Ok(())
     }
 }
 

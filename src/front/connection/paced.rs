@@ -1,0 +1,85 @@
+//! How fast a client is whose request Pingora serves, and that its task gives way to others.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::task::coop;
+
+use super::Connection;
+
+impl Connection {
+    /// Pingora serves the request in progress: its reads and writes are all that is seen of it.
+    pub(in crate::front) fn watch(&mut self) {
+        self.paces = Some(Box::default());
+    }
+
+    /// Notes what a read of the request's body gave, for Pingora; `None` while it waits.
+    pub(super) fn note_upload(&mut self, read: Option<usize>) -> io::Result<()> {
+        let Some(paces) = &mut self.paces else {
+            return Ok(());
+        };
+        if read.is_some() {
+            self.leash.upload().note_piece();
+        }
+        Ok(paces.note_read(&self.patience, read)?)
+    }
+
+    /// Notes that bytes of a WebSocket are handed out, for Pingora.
+    pub(super) fn note_frames(&self) {
+        if self.paces.is_some() {
+            self.leash.upload().note_piece();
+        }
+    }
+
+    /// Notes what a write of the response gave, for Pingora.
+    pub(super) fn note_download(
+        &mut self,
+        written: &Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> io::Result<()> {
+        let Some(paces) = &mut self.paces else {
+            return Ok(());
+        };
+        let count = match written {
+            Poll::Ready(written) => Some(*written.as_ref().unwrap_or(&0)),
+            Poll::Pending => None,
+        };
+        give_way(count.unwrap_or(0), context);
+        Ok(paces.note_write(&self.patience, count)?)
+    }
+}
+
+/// Takes what was written from the budget that the runtime gives a turn of a task, so that one that moves much
+/// gives way to the others of its thread after 256 KiB, as under `engine: direct`.
+fn give_way(written: usize, context: &mut Context<'_>) {
+    /// A turn has 128 units (tokio 1, `task::coop`).
+    const UNIT: usize = 2 * 1024;
+    for _ in 0..written / UNIT {
+        match coop::poll_proceed(context) {
+            Poll::Ready(unit) => unit.made_progress(),
+            // Nothing is left of it: the next read or write gives way.
+            Poll::Pending => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a task that has written so much at once gives way before it goes on.
+    async fn gives_way_after(written: usize) -> bool {
+        let task = tokio::spawn(std::future::poll_fn(move |context| {
+            give_way(written, context);
+            Poll::Ready(coop::poll_proceed(context).is_pending())
+        }));
+        task.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_task_gives_way_after_256_kib() {
+        assert!(!gives_way_after(0).await);
+        assert!(!gives_way_after(254 * 1024).await);
+        assert!(gives_way_after(256 * 1024).await);
+    }
+}
