@@ -23,6 +23,7 @@ WORKDIR /build
 # for each bench in the manifest, though it builds none here.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
+COPY patches patches
 RUN mkdir -p src benches \
     && sed -n '/^\[\[bench\]\]/,/^$/s|^name = "\(.*\)"|benches/\1.rs|p' Cargo.toml | xargs touch \
     && touch src/lib.rs \
