@@ -122,7 +122,9 @@ impl Folder {
     }
 
     fn put(&self, name: &str, kept: &Kept) -> Result<(), StoreError> {
-        make(&self.path)?;
+        if !self.path.is_dir() {
+            make(&self.path)?;
+        }
         let unfinished = self.path.join(format!("{name}.{UNFINISHED}"));
         let path = self.file(name);
         self.try_write(&unfinished, &path, kept)

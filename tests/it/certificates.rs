@@ -8,6 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::store_faults::limit_files;
 use crate::support::{
     Client, Response, TestProxy, api_request, command, eventually, output_of, run,
 };
@@ -286,6 +287,33 @@ async fn what_cannot_be_kept_is_not_taken() {
     assert!(names(&proxy).await.is_empty());
     std::fs::remove_file(&certificates).unwrap();
     assert_eq!(put(&proxy, "a", identity.body()).await.status, 201);
+}
+
+/// One that cannot be written is 507 and not taken, and others can be removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_not_grow_is_507_and_removals_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = kept_in(folder.path()).await;
+    let identity = Identity::of(&["a.example"]);
+    assert_eq!(put(&proxy, "a", identity.default()).await.status, 201);
+    assert_eq!(put(&proxy, "b", identity.body()).await.status, 201);
+    limit_files(proxy.pid(), "100");
+    let before = proxy.api("GET", AT, None).await.text();
+    for name in ["a", "c"] {
+        let answer = put(&proxy, name, Identity::of(&["c.example"]).default()).await;
+        assert_eq!(problem(&answer), (507, "STORE_FULL".into(), None));
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains("File too large"), "{detail}");
+    }
+    assert_eq!(proxy.api("GET", AT, None).await.text(), before);
+    let gone = proxy.api("DELETE", "/v1/certificates/b", None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text());
+    limit_files(proxy.pid(), "unlimited");
+    assert_eq!(put(&proxy, "c", identity.body()).await.status, 201);
+    drop(proxy);
+    let proxy = kept_in(folder.path()).await;
+    assert_eq!(names(&proxy).await, ["a", "c"]);
+    assert_eq!(read(&proxy, "a").await["default"], true);
 }
 
 /// What is answered is on disk: also what was answered before the folder, or a file in it, was removed.
