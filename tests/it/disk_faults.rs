@@ -3,8 +3,6 @@
 //!
 //! A child process is this test binary again in a name space of its own, where it may mount a disk.
 
-#![expect(clippy::print_stdout, reason = "children talk to their parents")]
-
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
