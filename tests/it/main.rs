@@ -84,6 +84,7 @@ mod request_ids;
 mod response_heads;
 mod routing;
 mod run_command;
+mod scale;
 mod security_policy;
 mod smoke;
 mod starting;

@@ -227,7 +227,7 @@ async fn a_store_with_more_than_a_lowered_limit_is_served_and_may_shrink() {
 }
 
 /// The most that was ever resident, in KiB.
-fn peak_kib(pid: u32) -> u64 {
+pub(crate) fn peak_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let size = line.and_then(|line| line.split_whitespace().next());
