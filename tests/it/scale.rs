@@ -162,7 +162,7 @@ async fn a_thousand_slow_readers_take_bounded_memory_and_others_are_served() {
     if !may_open(8192) {
         return;
     }
-    let (proxy, origin) = start("").await;
+    let (proxy, origin) = start("overload: {target: off}\ntimeouts: {connect: 20s}").await;
     others(&proxy, origin.port()).await;
     let before = peak_kib(proxy.pid());
     let mut readers = JoinSet::new();
