@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::support::engine;
 use crate::support::http2::{Http2, get as get2};
 use crate::support::{Client, Origin, TestProxy, command, eventually, in_time, registration};
 use crate::table_limits::peak_kib;
@@ -28,18 +29,23 @@ fn may_open(count: u64) -> bool {
     most >= count
 }
 
-/// A proxy with so many descriptors, and an app that answers, but for what begins with `/hangs`.
 async fn start(configuration: &str) -> (TestProxy, Origin) {
+    start_with(DESCRIPTORS, configuration).await
+}
+
+/// A proxy with so many descriptors, and an app that answers, but for what begins with `/hangs`.
+async fn start_with(descriptors: usize, configuration: &str) -> (TestProxy, Origin) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("proxy.yaml");
+    let engine = engine::chosen().unwrap_or("direct");
     let text = format!(
-        "port: 0\ncontrol: {{listen: 127.0.0.1:0}}\nhttp2: {{cleartext: true}}\n\
+        "engine: {engine}\nport: 0\ncontrol: {{listen: 127.0.0.1:0}}\nhttp2: {{cleartext: true, streams: 1000}}\n\
          proxy_protocol: {{trusted: [127.0.0.9]}}\n{configuration}\n"
     );
     std::fs::write(&path, text).expect("a file");
     let mut limited = tokio::process::Command::new("prlimit");
     limited
-        .arg(format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}"))
+        .arg(format!("--nofile={descriptors}:{descriptors}"))
         .arg(command().as_std().get_program())
         .arg("--conf")
         .arg(path);
@@ -270,6 +276,46 @@ async fn two_hundred_connections_of_a_hundred_streams_take_an_eighth_of_the_desc
     assert!(worst < NOTICED, "{worst:?}");
     drop(crowd);
     eventually("the app is left alone", async || origin.open() < 20).await;
+}
+
+/// Of 256 descriptors an app's connections get those below the 224th, whoever carries the requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn apps_connections_leave_an_eighth_of_the_descriptors() {
+    let limits = "limits: {streams_per_client: 1000}\noverload: {target: off}";
+    let (proxy, origin) = start_with(256, limits).await;
+    let base = proxy.open_files();
+    let mut client = Http2::connect(proxy.address()).await;
+    let mut streams = JoinSet::new();
+    for _ in 0..300 {
+        let pending = client.begin(get2("/hangs"), false).await;
+        streams.spawn(pending.answer());
+    }
+    let refused = || proxy.log().matches("too few descriptors").count();
+    eventually("each has a connection or is refused", async || {
+        origin.open() + refused() >= 300
+    })
+    .await;
+    for _ in 0..refused() {
+        // Only a refusal is answered.
+        let answer = streams.join_next().await.expect("one more");
+        let answer = answer.expect("no panic");
+        assert_eq!(
+            (answer.status, &*answer.code()),
+            (503, "TOO_MANY_CONNECTIONS")
+        );
+    }
+    let room = 224 - base;
+    // Under the other engine a connection is made and closed at once.
+    eventually("the app has no more", async || origin.open() <= room).await;
+    assert!(origin.open() > room - 10, "{} of {room}", origin.open());
+    // Whoever has a connection goes on, an operator gets in, and an app.
+    assert_eq!(proxy.api("GET", "/v1/status", None).await.status, 200);
+    proxy.register("/new", origin.port()).await;
+    assert!(
+        proxy.log().contains("too few descriptors"),
+        "{}",
+        proxy.log()
+    );
 }
 
 /// The descriptors that are kept back are kept from apps' connections, too.

@@ -83,7 +83,7 @@ async fn connect_tcp(source: Option<IpAddr>, target: SocketAddr) -> io::Result<T
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    leaves_enough(&socket)?;
+    leaves_enough(socket.as_raw_fd())?;
     if let Some(source) = source {
         // The port is chosen when both ends are known: ports last for each target, not for all.
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
@@ -97,14 +97,14 @@ async fn connect_tcp(source: Option<IpAddr>, target: SocketAddr) -> io::Result<T
 ///
 /// # Errors
 /// The one of a process that has none left.
-fn leaves_enough(socket: &impl AsRawFd) -> io::Result<()> {
+pub(in crate::proxy) fn leaves_enough(socket: RawFd) -> io::Result<()> {
     static MOST: LazyLock<RawFd> = LazyLock::new(|| {
         let descriptors = rlimit::Resource::NOFILE
             .get()
             .map_or(1024, |(soft, _)| soft);
         RawFd::try_from(descriptors / 8 * 7).unwrap_or(RawFd::MAX)
     });
-    if socket.as_raw_fd() < *MOST {
+    if socket < *MOST {
         return Ok(());
     }
     Err(Errno::EMFILE.into())
@@ -235,7 +235,7 @@ impl Raw {
             }
             Address::Unix(path) => {
                 let stream = guard.connect_unix(path).await?;
-                leaves_enough(&stream)?;
+                leaves_enough(stream.as_raw_fd())?;
                 Ok(Self::Unix(stream))
             }
         }
