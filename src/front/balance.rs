@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+use bytes::BytesMut;
 use log::{debug, warn};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
@@ -154,7 +155,7 @@ where
         drop(stream);
         home.runtime.spawn(async move {
             match moving.arrive() {
-                Ok(stream) => front.take_in(stream, shutdown, Some(counted)),
+                Ok(stream) => front.take_in((stream, BytesMut::new()), shutdown, Some(counted)),
                 Err(error) => warn!("a connection is lost between two workers: {error}"),
             }
         });
@@ -198,7 +199,7 @@ thread_local! {
 
 /// A second descriptor of a file that is known by its number alone. That is what Pingora's streams tell, and
 /// what no safe function duplicates: it is sent to ourselves.
-fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     PAIR.with(|pair| {
         let (sender, receiver) = if let Some(pair) = pair.get() {
             pair

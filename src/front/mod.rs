@@ -62,7 +62,7 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::answer::{Body, Refusal};
 
-pub(crate) use balance::{Balance, Seat};
+pub(crate) use balance::{Balance, Seat, duplicate};
 pub use caller::Caller;
 pub(crate) use chunked::BadChunk;
 pub(crate) use clients::ClientMeter;
