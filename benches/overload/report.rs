@@ -60,7 +60,7 @@ fn times(times: &[Duration]) -> String {
     };
     let (half, most, worst) = (at(0.5), at(0.99), at(1.0));
     format!(
-        "{:>8}: p50 {half:.0?}, p99 {most:.0?}, max {worst:.0?}",
+        "{:>8}: p50 {half:.1?}, p99 {most:.1?}, max {worst:.1?}",
         sorted.len()
     )
 }

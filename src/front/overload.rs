@@ -48,8 +48,12 @@ const EVERY: Duration = Duration::from_millis(10);
 const GAP: Duration = Duration::from_millis(100);
 
 /// How long no request has waited for longer than the target when an overload is over, beside the time for
-/// which connections are left alone.
-const CALM: Duration = Duration::from_secs(1);
+/// which connections are left alone. Meanwhile those that have not waited are served as ever; after it, it takes
+/// an interval again until the first is shed, and those that come meanwhile are served late.
+const CALM: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether an overload is over.
+const WATCH: Duration = Duration::from_millis(250);
 
 /// The shortest time for which a connection is left alone, which is what `Retry-After` says, and the longest.
 const SHORTEST_REST: Duration = Duration::from_secs(1);
@@ -292,7 +296,7 @@ impl State {
         (4 * last_wait).clamp(SHORTEST_REST, LONGEST_REST)
     }
 
-    /// Sheds no more if no request has waited for too long for a second, nor since those came back whose
+    /// Sheds no more if no request has waited for too long for [`CALM`], nor since those came back whose
     /// connections were left alone; whether that is so.
     fn calm_down(&self, now: Instant) -> bool {
         let now = self.micros(now);
@@ -313,7 +317,7 @@ fn micros(duration: Duration) -> u64 {
 /// Waits for the end of an overload.
 async fn watch(state: Arc<State>, shed: Arc<Shed>) {
     loop {
-        tokio::time::sleep(CALM / 4).await;
+        tokio::time::sleep(WATCH).await;
         if state.calm_down(Instant::now()) {
             return shed.end();
         }
