@@ -12,6 +12,8 @@ pub(crate) enum Mode {
     New,
     /// HTTP/2 in cleartext, 100 streams on each connection.
     Http2,
+    /// HTTP/1.1 on a TLS connection for each request, without resumption.
+    Tls,
 }
 
 impl Mode {
@@ -20,9 +22,12 @@ impl Mode {
             Self::Kept => "kept",
             Self::New => "new",
             Self::Http2 => "h2",
+            Self::Tls => "tls",
         }
     }
 }
+
+const MODES: [Mode; 4] = [Mode::Kept, Mode::New, Mode::Http2, Mode::Tls];
 
 /// What is asked for.
 pub(crate) struct Args {
@@ -46,7 +51,7 @@ impl Args {
         let mut args = Self {
             proxy: PathBuf::from("target/release/dynamic-reverse-proxy"),
             engine: "direct".to_owned(),
-            modes: vec![Mode::Kept, Mode::New, Mode::Http2],
+            modes: MODES.to_vec(),
             time: Duration::from_mins(1),
             factor: 4.0,
             connections: 8000,
@@ -75,7 +80,7 @@ impl Args {
             };
             if !is_known {
                 eprintln!(
-                    "overload [--proxy FILE] [--engine direct|pingora] [--mode kept,new,h2] \
+                    "overload [--proxy FILE] [--engine direct|pingora] [--mode kept,new,h2,tls] \
                      [--seconds 60] [--factor 4] [--connections 8000] [--threads 2] [--share 0.25]"
                 );
                 std::process::exit(2);
@@ -94,7 +99,6 @@ fn set<T>(place: &mut T, value: Option<T>) -> bool {
 }
 
 fn modes(text: &str) -> Option<Vec<Mode>> {
-    let known = [Mode::Kept, Mode::New, Mode::Http2];
-    let mode = |name| known.into_iter().find(|mode| mode.name() == name);
+    let mode = |name| MODES.into_iter().find(|mode| mode.name() == name);
     text.split(',').map(mode).collect()
 }

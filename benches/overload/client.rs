@@ -1,12 +1,10 @@
 //! Single requests of HTTP/1.1, and those who ask beside the load.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::Result;
@@ -26,7 +24,10 @@ pub(crate) struct Answer {
 }
 
 /// Sends a request over a connection, and reads the answer.
-pub(crate) async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<Answer> {
+pub(crate) async fn exchange(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    request: &[u8],
+) -> Result<Answer> {
     stream.write_all(request).await?;
     let mut bytes = Vec::with_capacity(1024);
     loop {
@@ -91,35 +92,28 @@ pub(crate) struct Seen {
 
 /// Asks the control API ten times a second, and registers as often over the traffic's port: on a thread of
 /// its own, which has not the load to do.
-pub(crate) struct Beside {
-    done: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Seen>>,
-}
+pub(crate) struct Beside(JoinHandle<Result<Seen>>);
 
 impl Beside {
-    pub(crate) fn start(proxy: &Proxy) -> Self {
-        let done = Arc::new(AtomicBool::new(false));
+    /// For so long.
+    pub(crate) fn start(proxy: &Proxy, time: Duration) -> Self {
         let (port, control, origin) = (proxy.port(), proxy.control(), proxy.origin);
-        let thread = thread::spawn({
-            let done = Arc::clone(&done);
-            move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                Ok(runtime.block_on(ask_beside(&done, port, control, origin)))
-            }
-        });
-        Self { done, thread }
+        Self(thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            Ok(runtime.block_on(ask_beside(time, port, control, origin)))
+        }))
     }
 
-    pub(crate) fn stop(self) -> Result<Seen> {
-        self.done.store(true, Ordering::Relaxed);
-        let seen = self.thread.join();
+    pub(crate) fn seen(self) -> Result<Seen> {
+        let seen = self.0.join();
         seen.map_err(|_panic| "who asked beside the load has panicked")?
     }
 }
 
-async fn ask_beside(done: &AtomicBool, port: u16, control: u16, origin: u16) -> Seen {
+async fn ask_beside(time: Duration, port: u16, control: u16, origin: u16) -> Seen {
+    let end = Instant::now() + time;
     let mut seen = Seen::default();
     let body = format!("{{\"prefix\": \"/beside\", \"port\": {origin}}}");
     let registration = format!(
@@ -127,7 +121,7 @@ async fn ask_beside(done: &AtomicBool, port: u16, control: u16, origin: u16) -> 
          Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    while !done.load(Ordering::Relaxed) {
+    while Instant::now() < end {
         let begin = Instant::now();
         let answer = get(control, "/v1/status").await;
         note(answer, begin, &mut seen.control, &mut seen.errors);

@@ -24,8 +24,13 @@ impl Hold {
         let name = format!("overload-{pid}");
         let version2 = Path::new("/sys/fs/cgroup").join(&name);
         let version1 = Path::new("/sys/fs/cgroup/cpu").join(&name);
-        let quota2 = [("cpu.max", format!("{quota} {PERIOD}"))];
+        // What else runs on the machine does not make the share smaller.
+        let quota2 = [
+            ("cpu.weight", "10000".to_owned()),
+            ("cpu.max", format!("{quota} {PERIOD}")),
+        ];
         let quota1 = [
+            ("cpu.shares", "100000".to_owned()),
             ("cpu.cfs_period_us", PERIOD.to_string()),
             ("cpu.cfs_quota_us", quota.to_string()),
         ];

@@ -22,6 +22,7 @@ mod load;
 mod origin;
 mod report;
 mod server;
+mod tls;
 
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ fn main() -> Result<()> {
         let hold = Hold::to(args.share, proxy.pid());
         let (mode_name, hold_name) = (mode.name(), hold.name());
         println!("{mode_name}: {hold_name} to {:.2} cores", args.share);
-        let load = Load::new(*mode, args.connections, proxy.port());
+        let load = Load::new(*mode, args.connections, &proxy);
         let outcome = runtime.block_on(run(&load, &proxy, &args));
         drop(hold);
         report::print(&outcome?);
@@ -56,9 +57,9 @@ fn main() -> Result<()> {
 async fn run(load: &Load, proxy: &Proxy, args: &Args) -> Result<report::Outcome> {
     let sustained = load.sustained(Duration::from_secs(5)).await?;
     let rate = sustained * args.factor;
-    let beside = client::Beside::start(proxy);
+    let beside = client::Beside::start(proxy, args.time);
     let offered = load.offer(rate, args.time).await;
-    let beside = beside.stop()?;
+    let beside = beside.seen()?;
     let recovery = client::recovery(proxy).await?;
     Ok(report::Outcome {
         sustained,

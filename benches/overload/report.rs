@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::client::Seen;
-use crate::load::Offered;
+use crate::load::{Offered, Times};
 
 /// What one run has shown.
 pub(crate) struct Outcome {
@@ -24,8 +24,11 @@ pub(crate) fn print(outcome: &Outcome) {
         "  sustained {:.0}/s, offered {:.0}/s, not sent {}",
         outcome.sustained, outcome.rate, offered.not_sent
     );
-    println!("  served    {}", times(&offered.served));
-    println!("  shed      {}", times(&offered.shed));
+    print_both("served", &offered.served);
+    print_both("shed", &offered.shed);
+    if !offered.refused.is_empty() {
+        print_both("refused", &offered.refused);
+    }
     println!(
         "  shed by the proxy's own count {}, without Retry-After {}",
         outcome.shed, offered.without_retry_after
@@ -36,6 +39,13 @@ pub(crate) fn print(outcome: &Outcome) {
     for (error, count) in counted(offered.errors.iter().chain(&outcome.beside.errors)) {
         println!("  ERROR {count} x {error}");
     }
+}
+
+/// How long answers took since there was a connection for the request, and with the wait for that.
+fn print_both(what: &str, all: &[Times]) {
+    let part = |part: fn(&Times) -> Duration| all.iter().map(part).collect::<Vec<_>>();
+    println!("  {what:9} {}", times(&part(|times| times.connected)));
+    println!("  {:9} {}", "  in all", times(&part(|times| times.in_all)));
 }
 
 fn times(times: &[Duration]) -> String {
@@ -50,7 +60,7 @@ fn times(times: &[Duration]) -> String {
     };
     let (half, most, worst) = (at(0.5), at(0.99), at(1.0));
     format!(
-        "{:>8}: p50 {half:.0?}, p99 {most:.0?}, max {worst:.0?}",
+        "{:>8}: p50 {half:.1?}, p99 {most:.1?}, max {worst:.1?}",
         sorted.len()
     )
 }

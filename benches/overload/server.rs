@@ -11,13 +11,16 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::args::Args;
 use crate::client::get;
+use crate::tls::Certificate;
 
 /// A running proxy, killed when it is dropped.
 pub(crate) struct Proxy {
     child: Child,
     port: u16,
+    tls_port: u16,
     control: u16,
     pub(crate) origin: u16,
+    certificate: Certificate,
     folder: TempDir,
 }
 
@@ -29,11 +32,15 @@ fn free_port() -> Result<u16> {
 impl Proxy {
     pub(crate) fn start(args: &Args, origin: u16) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let (port, control) = (free_port()?, free_port()?);
+        let (port, tls_port, control) = (free_port()?, free_port()?, free_port()?);
+        let certificate = Certificate::write(folder.path())?;
+        let path = folder.path().display();
         let (engine, threads) = (&args.engine, args.threads);
         let configuration = format!(
             "listen: ['127.0.0.1:{port}']\ncontrol: {{listen: '127.0.0.1:{control}'}}\n\
              store: memory\nthreads: {threads}\nengine: {engine}\nhttp2: {{cleartext: true}}\n\
+             tls:\n  listen: ['127.0.0.1:{tls_port}']\n  \
+             certificates: [{{name: bench, certificate: '{path}/cert.pem', key: '{path}/key.pem'}}]\n\
              routes: [{{prefix: /, host: 127.0.0.1, port: {origin}}}]\n"
         );
         let file = folder.path().join("proxy.yaml");
@@ -49,8 +56,10 @@ impl Proxy {
         let proxy = Self {
             child,
             port,
+            tls_port,
             control,
             origin,
+            certificate,
             folder,
         };
         for _ in 0..200 {
@@ -68,6 +77,15 @@ impl Proxy {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port where it speaks TLS.
+    pub(crate) fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    pub(crate) fn certificate(&self) -> &Certificate {
+        &self.certificate
     }
 
     pub(crate) fn control(&self) -> u16 {

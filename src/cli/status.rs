@@ -33,6 +33,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), CliError> {
         ("draining", status.draining.to_string()),
         ("store", status.store),
         ("shed", status.shed.to_string()),
+        ("shed handshakes", status.shed_handshakes.to_string()),
     ];
     output::table(
         &[("", Align::Left), ("", Align::Left)],

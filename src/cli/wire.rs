@@ -117,6 +117,9 @@ pub(super) struct Status {
     /// Requests that were shed; an older proxy does not say.
     #[serde(default)]
     pub(super) shed: u64,
+    /// Connections that were closed before TLS; an older proxy does not say.
+    #[serde(default)]
+    pub(super) shed_handshakes: u64,
     pub(super) uptime: String,
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Status {
     store: &'static str,
     /// How many requests were answered with 503 because the proxy was overloaded, since it started.
     shed: u64,
+    /// How many connections were closed before their TLS handshake for the same reason.
+    shed_handshakes: u64,
     /// Since the proxy started.
     #[schema(value_type = super::openapi::texts::Duration)]
     uptime: String,
@@ -91,6 +93,7 @@ pub(super) async fn status(State(control): State<Arc<Control>>) -> Json<Status> 
         limits: table.chain(clients).collect(),
         store: control.registry.store_name(),
         shed: control.shed.requests(),
+        shed_handshakes: control.shed.handshakes(),
         uptime: humantime::format_duration(uptime).to_string(),
     })
 }

@@ -3,6 +3,7 @@
 
 use http::StatusCode;
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::l4::stream::Stream as Socket;
 use pingora_core::server::ShutdownWatch;
 
 use super::clients::{ClientLimit, Ticket};
@@ -33,9 +34,11 @@ impl<P: Service, C> Front<P, C> {
     ) -> Arrival {
         let peer = intake::peer(&stream);
         let announces = intake.trusts(peer);
+        let limit = self.options.handshake_timeout;
+        let sheds = |socket: &Socket| self.sheds_handshake(socket);
         let admitted = tokio::select! {
             biased;
-            admitted = intake::admit(stream, intake, self.options.handshake_timeout) => admitted,
+            admitted = intake::admit(stream, intake, limit, sheds) => admitted,
             () = stopping(&mut shutdown) => return Arrival::Nothing,
             () = ticket.evicted() => return Arrival::Nothing,
         };

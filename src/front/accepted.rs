@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::farewell::{dismiss, tls_required};
 use super::greeting::Greeting;
 use super::intake::{Arrival, Manner};
+use super::overload::NewConnection;
 use super::{ControlService, Front, Service, hello, intake, leash, stopping};
 
 #[async_trait]
@@ -28,9 +29,19 @@ where
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        if let Some(stream) = self.hand_on(stream) {
+        let NewConnection::Serve(read) = self.look_at_new(&stream) else {
+            // Dropped, it is closed.
+            return None;
+        };
+        // What has been read does not travel.
+        let stream = if read.is_empty() {
+            self.hand_on(stream)
+        } else {
+            Some(stream)
+        };
+        if let Some(stream) = stream {
             let counted = self.seat.as_ref().and_then(Seat::enter);
-            self.take_in(stream, shutdown.clone(), counted);
+            self.take_in((stream, read), shutdown.clone(), counted);
         }
         None
     }
@@ -46,10 +57,10 @@ where
     P: Service,
     C: ControlService,
 {
-    /// Serves a connection from now on, as one of this worker.
+    /// Serves a connection, of which some bytes may have been read, from now on, as one of this worker.
     pub(super) fn take_in(
         self: &Arc<Self>,
-        stream: Stream,
+        (stream, read): (Stream, BytesMut),
         shutdown: ShutdownWatch,
         seated: Option<Counted<Self>>,
     ) {
@@ -71,7 +82,7 @@ where
         // the connection lives.
         let front = Arc::clone(self);
         tokio::spawn(async move {
-            front.attend(stream, shutdown, ticket).await;
+            front.attend((stream, read), shutdown, ticket).await;
             drop(counted);
         });
     }
@@ -79,13 +90,13 @@ where
     /// Takes a connection in and serves it until its end.
     pub(super) async fn attend(
         self: &Arc<Self>,
-        stream: Stream,
+        (stream, read): (Stream, BytesMut),
         shutdown: ShutdownWatch,
         mut ticket: Ticket,
     ) {
         let intake = self.options.intakes.of(&stream);
         let arrival = if intake.is_direct() {
-            Arrival::Plain(stream, BytesMut::new())
+            Arrival::Plain(stream, read)
         } else {
             // Boxed, here and below: its room is free again when it is over.
             Box::pin(self.arrive(stream, intake, shutdown.clone(), &mut ticket)).await

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+use bytes::BytesMut;
 use log::{debug, warn};
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_core::protocols::l4::stream::Stream as Socket;
@@ -150,7 +151,7 @@ where
         drop(stream);
         home.runtime.spawn(async move {
             match moving.arrive() {
-                Ok(stream) => front.take_in(stream, shutdown, Some(counted)),
+                Ok(stream) => front.take_in((stream, BytesMut::new()), shutdown, Some(counted)),
                 Err(error) => warn!("a connection is lost between two workers: {error}"),
             }
         });

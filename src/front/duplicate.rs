@@ -10,7 +10,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 
 /// Duplicates a descriptor. Pingora's streams tell no more than its number, which no safe function makes an
 /// [`OwnedFd`] of: it is sent to ourselves (unix(7), `SCM_RIGHTS`).
-pub(super) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     let (sender, receiver) = UnixStream::pair()?;
     let rights = [number];
     let message = [ControlMessage::ScmRights(&rights)];

@@ -247,19 +247,24 @@ pub(super) fn socket(stream: Stream) -> Option<Box<Socket>> {
     stream.into_any().downcast().ok()
 }
 
-/// Takes a connection in, within the deadline.
+/// Takes a connection in, within the deadline. A client of TLS that `sheds` is closed in place of its handshake.
 pub(super) async fn admit(
     stream: Stream,
     intake: &Intake,
     limit: Duration,
+    sheds: impl Fn(&Socket) -> bool,
 ) -> Result<Arrival, IntakeError> {
-    match pingora_timeout::tokio_timeout(limit, take_in(stream, intake)).await {
+    match pingora_timeout::tokio_timeout(limit, take_in(stream, intake, sheds)).await {
         Ok(arrival) => arrival,
         Err(_elapsed) => Err(IntakeError::TooSlow(limit)),
     }
 }
 
-async fn take_in(stream: Stream, intake: &Intake) -> Result<Arrival, IntakeError> {
+async fn take_in(
+    stream: Stream,
+    intake: &Intake,
+    sheds: impl Fn(&Socket) -> bool,
+) -> Result<Arrival, IntakeError> {
     let peer = peer(&stream);
     let Some(mut socket) = socket(stream) else {
         let reason = io::Error::other("the connection is no socket");
@@ -281,6 +286,9 @@ async fn take_in(stream: Stream, intake: &Intake) -> Result<Arrival, IntakeError
         Some(first) if greeting::is_tls(first) => {}
         Some(first) if greeting::is_http(first) => return Ok(Arrival::NotEncrypted(socket)),
         _ => return Err(IntakeError::Garbage),
+    }
+    if sheds(&socket) {
+        return Ok(Arrival::Nothing);
     }
     if !hello::is_known(config, &mut socket, &mut bytes).await? {
         return Ok(Arrival::Unknown(socket));

@@ -78,6 +78,7 @@ pub use connections::Connections;
 pub use control_only::ControlOnly;
 use downstream::http1::Http1;
 pub use downstream::{Downstream, DownstreamError, Ended, ResponseStart};
+pub(crate) use duplicate::duplicate;
 pub use engine::Engine;
 use failures::Failures;
 use farewell::{LINGER, dismiss, head_too_slow};

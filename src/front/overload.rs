@@ -15,6 +15,8 @@
 //! take all of the thread's time. Therefore a connection of HTTP/1 is left alone after that for the time that
 //! `Retry-After` says, or longer if there are too many of them.
 
+mod new_connection;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
@@ -25,6 +27,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use log::{debug, info, warn};
 use parking_lot::Mutex;
+use pingora_core::protocols::SocketDigest;
 
 use super::connection::Connection;
 use super::downstream::Downstream;
@@ -36,6 +39,7 @@ use super::request::Request;
 use super::{Front, Service, keep};
 use crate::answer::grpc::Status;
 use crate::answer::{Refusal, prefers_html};
+pub(super) use new_connection::NewConnection;
 
 /// How often a request is looked at while nothing is shed.
 const EVERY: Duration = Duration::from_millis(10);
@@ -44,12 +48,19 @@ const EVERY: Duration = Duration::from_millis(10);
 const GAP: Duration = Duration::from_millis(100);
 
 /// How long no request has waited for longer than the target when an overload is over, beside the time for
-/// which connections are left alone.
-const CALM: Duration = Duration::from_secs(1);
+/// which connections are left alone. Meanwhile those that have not waited are served as ever; after it, it takes
+/// an interval again until the first is shed, and those that come meanwhile are served late.
+const CALM: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether an overload is over.
+const WATCH: Duration = Duration::from_millis(250);
 
 /// The shortest time for which a connection is left alone, which is what `Retry-After` says, and the longest.
 const SHORTEST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(10);
+
+/// The longest time for which the reply to a stream of HTTP/2 is held back: a stop of the server waits for it.
+const LONGEST_HOLD: Duration = Duration::from_secs(2);
 
 /// How many pieces of 4 KiB of a body are read before its request is shed.
 const SKIPPED: usize = 16;
@@ -67,6 +78,7 @@ pub(crate) struct OverloadLimits {
 #[derive(Debug, Default)]
 pub struct Shed {
     requests: AtomicU64,
+    handshakes: AtomicU64,
     overload: Mutex<Overloaded>,
 }
 
@@ -76,8 +88,8 @@ struct Overloaded {
     /// How many services shed.
     services: usize,
     since: Option<Instant>,
-    /// How many requests were shed before.
-    before: u64,
+    /// How many requests and handshakes were shed before.
+    before: (u64, u64),
 }
 
 impl Shed {
@@ -87,16 +99,23 @@ impl Shed {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// How many connections have been closed since the start in place of a handshake of TLS.
+    #[must_use]
+    pub fn handshakes(&self) -> u64 {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
     /// A service begins to shed. The first has a line in the log.
     fn begin(&self, waited: Duration, target: Duration) {
         let mut overload = self.overload.lock();
         overload.services += 1;
         if overload.services == 1 {
             overload.since = Some(Instant::now());
-            overload.before = self.requests();
+            overload.before = (self.requests(), self.handshakes());
             warn!(
                 "overload: a request has waited {waited:?} for its turn, longer than \
-                 overload.target ({target:?}); such requests are answered with 503 until it is over"
+                 overload.target ({target:?}); such requests are answered with 503 until it is over, and \
+                 connections that begin with TLS are closed"
             );
         }
     }
@@ -108,9 +127,12 @@ impl Shed {
         if overload.services == 0 {
             let since = overload.since.take();
             let after = since.map(|since| since.elapsed()).unwrap_or_default();
-            let count = self.requests() - overload.before;
+            let (requests, handshakes) = overload.before;
+            let (requests, handshakes) =
+                (self.requests() - requests, self.handshakes() - handshakes);
             info!(
-                "the overload is over after {:.1} s: {count} requests were answered with 503",
+                "the overload is over after {:.1} s: {handshakes} connections were closed before TLS, \
+                 {requests} requests were answered with 503",
                 after.as_secs_f64()
             );
         }
@@ -176,6 +198,10 @@ impl Overload {
         }
     }
 
+    fn is_shedding(&self) -> bool {
+        self.state.is_shedding.load(Ordering::Relaxed)
+    }
+
     /// The reply to a request that is shed, which is counted.
     pub(super) fn reply(&self, request: &Request) -> &Reply {
         self.shed.requests.fetch_add(1, Ordering::Relaxed);
@@ -191,6 +217,16 @@ struct Wait {
     /// The part of it for which the thread had others to serve: not that for which its connection was left
     /// alone.
     for_us: Duration,
+}
+
+impl Wait {
+    /// The wait of a request whose connection was not left alone.
+    fn of(in_all: Duration) -> Self {
+        Self {
+            in_all,
+            for_us: in_all,
+        }
+    }
 }
 
 /// What follows from how long a request has waited.
@@ -260,7 +296,7 @@ impl State {
         (4 * last_wait).clamp(SHORTEST_REST, LONGEST_REST)
     }
 
-    /// Sheds no more if no request has waited for too long for a second, nor since those came back whose
+    /// Sheds no more if no request has waited for too long for [`CALM`], nor since those came back whose
     /// connections were left alone; whether that is so.
     fn calm_down(&self, now: Instant) -> bool {
         let now = self.micros(now);
@@ -281,7 +317,7 @@ fn micros(duration: Duration) -> u64 {
 /// Waits for the end of an overload.
 async fn watch(state: Arc<State>, shed: Arc<Shed>) {
     loop {
-        tokio::time::sleep(CALM / 4).await;
+        tokio::time::sleep(WATCH).await;
         if state.calm_down(Instant::now()) {
             return shed.end();
         }
@@ -327,9 +363,8 @@ impl Replies {
 }
 
 /// How long ago the client's last bytes came in; zero where the kernel does not say.
-fn age(request: &Request) -> Duration {
-    let socket = request.caller().socket.as_ref();
-    let info = socket.and_then(|socket| socket.tcp_info());
+fn age(socket: Option<&SocketDigest>) -> Duration {
+    let info = socket.and_then(SocketDigest::tcp_info);
     info.map_or(Duration::ZERO, |info| {
         Duration::from_millis(info.tcpi_last_data_recv.into())
     })
@@ -377,7 +412,7 @@ impl<P: Service, C> Front<P, C> {
     /// the control service never is.
     pub(super) fn sheds(&self, request: &Request, rested: Option<tokio::time::Instant>) -> bool {
         let wait = |now: Instant| {
-            let in_all = age(request);
+            let in_all = age(request.caller().socket.as_deref());
             let rested = rested.map(|rested| now.saturating_duration_since(rested.into_std()));
             Wait {
                 in_all,
@@ -390,13 +425,19 @@ impl<P: Service, C> Front<P, C> {
     /// Whether a request of HTTP/2 is shed that its connection's task has read at `read`.
     pub(super) fn sheds_stream(&self, request: &Request, read: Instant) -> bool {
         let wait = |now: Instant| {
-            let in_all = age(request).max(now.saturating_duration_since(read));
-            Wait {
-                in_all,
-                for_us: in_all,
-            }
+            let age = age(request.caller().socket.as_deref());
+            // It has to wait for its turn at least once more, for the response.
+            Wait::of(age.max(2 * now.saturating_duration_since(read)))
         };
         self.overload.sheds(false, wait) && !self.proxy.is_control(request)
+    }
+
+    /// How long the reply to a request of HTTP/2 that is shed is held back. Its connection cannot be left alone,
+    /// as one of HTTP/1 is, without its other streams; but a client has only so many of them. Whoever asks
+    /// again at once would take the thread's time from those who do not, since to shed a stream costs nearly
+    /// what it costs to serve it.
+    pub(super) fn rest_of_shed(&self) -> Duration {
+        self.overload.state.rest().min(LONGEST_HOLD)
     }
 
     /// Answers a request that is shed.
@@ -430,7 +471,7 @@ impl<P: Service, C> Front<P, C> {
         self.shed(request, &mut downstream).await;
         let ended = downstream.after();
         let connection = keep(connection, ended).await?;
-        if self.overload.state.is_shedding.load(Ordering::Relaxed) {
+        if self.overload.is_shedding() {
             leave_alone(connection, self.overload.state.rest(), timer).await
         } else {
             Some(connection)

@@ -127,6 +127,38 @@ impl Reply {
         }
     }
 
+    /// The whole response in HTTP/1.1, as the last of its connection.
+    pub(super) fn last_of_http1(&self, id: Field<'_>, is_head: bool) -> Vec<u8> {
+        let mut text = Vec::with_capacity(512);
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        let status = self.status.as_str();
+        for part in ["HTTP/1.1 ", status, " ", reason, "\r\n"] {
+            text.extend_from_slice(part.as_bytes());
+        }
+        let date = get_cached_date();
+        let body = self.body.as_deref().unwrap_or_default();
+        let mut length = itoa::Buffer::new();
+        let first = [(&b"Date"[..], date.as_bytes()), id];
+        let fields = self
+            .fields
+            .iter()
+            .map(|(name, value)| -> Field<'_> { (name.as_str().as_bytes(), value.as_bytes()) });
+        let last = [
+            (&b"Content-Length"[..], length.format(body.len()).as_bytes()),
+            (&b"Connection"[..], &b"close"[..]),
+        ];
+        for (name, value) in first.into_iter().chain(fields).chain(last) {
+            for part in [name, b": ", value, b"\r\n"] {
+                text.extend_from_slice(part);
+            }
+        }
+        text.extend_from_slice(b"\r\n");
+        if !is_head {
+            text.extend_from_slice(body);
+        }
+        text
+    }
+
     fn begin<D: Downstream>(
         &self,
         id: Option<Field<'_>>,

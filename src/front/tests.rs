@@ -36,6 +36,10 @@ async fn what_waits_for_a_request_is_small() {
     let (transport, _client) = tokio::io::duplex(64);
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
     let size = size_of::<Connection>()
-        + size_of_val(&front.attend(Box::new(transport), shutdown, test_ticket()));
+        + size_of_val(&front.attend(
+            (Box::new(transport), BytesMut::new()),
+            shutdown,
+            test_ticket(),
+        ));
     assert!(size <= 1536, "{size} bytes");
 }

@@ -10,10 +10,7 @@ use std::os::fd::OwnedFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-/// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`. With more, an
-/// overloaded proxy would come to each of them only seconds after its request; a client whose connection
-/// finds no place tries again after a second by itself.
-const BACKLOG: i32 = 1024;
+use super::accept_queue;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, Error)]
@@ -83,7 +80,7 @@ fn listen(address: SocketAddr) -> io::Result<BoundListener> {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(accept_queue::LENGTH)?;
     socket.set_nonblocking(true)?;
     let address = socket
         .local_addr()?

@@ -3,6 +3,7 @@
 //! [`Server::bind`] does everything that can fail, so that a failure is an error with a remedy
 //! before anything runs; [`Server::run`] blocks until a signal has ended it.
 
+mod accept_queue;
 mod acme;
 mod control_listener;
 mod dynamic_proxy;

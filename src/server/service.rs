@@ -16,6 +16,7 @@ use pingora_core::services::{Service as Serve, ServiceReadyNotifier, ServiceWith
 use tokio::sync::watch;
 
 use super::BindError;
+use super::accept_queue::AcceptQueues;
 use super::control_listener::{self, ControlListeners};
 use super::unix_socket::SocketFile;
 use crate::config::ControlListen;
@@ -202,7 +203,9 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Worker<A> {
         if let Some(settle) = self.settle.take() {
             settle(stop.clone());
         }
-        Serve::start_service(&mut self.service, table, stop, listeners_per_fd).await;
+        let queues = AcceptQueues::of(table.as_ref(), &names);
+        let served = Serve::start_service(&mut self.service, table, stop.clone(), listeners_per_fd);
+        queues.limit(served, stop).await;
     }
 
     fn name(&self) -> &str {

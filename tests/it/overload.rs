@@ -2,17 +2,29 @@
 //!
 //! Requests are made to wait by stopping the process, so nothing here depends on how fast the machine is.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::Request;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::http2::Http2;
-use crate::support::{Client, Origin, Response, TestProxy, eventually, in_time, registration};
+use crate::support::{
+    Client, Origin, Response, TestProxy, Wire, eventually, in_time, registration,
+};
+use crate::tls_clients::shop;
+use crate::tls_connections;
 
 /// The target, and how long requests wait that have waited for too long.
 const TARGET: Duration = Duration::from_millis(500);
 const TOO_LONG: Duration = Duration::from_secs(1);
+
+/// How long the reply to a stream that is shed is held back at least; it is more.
+const HELD_BACK: Duration = Duration::from_millis(500);
 
 /// The first request that has waited is shed.
 const AT_ONCE: &str = "http2:\n  cleartext: true\noverload:\n  target: 500ms\n  interval: 0s";
@@ -188,6 +200,7 @@ async fn a_stream_of_http2_is_shed_and_its_connection_goes_on() {
         }
     })
     .await;
+    let begin = Instant::now();
     for pending in waiting {
         let answer = pending.answer().await;
         assert_eq!(
@@ -195,6 +208,8 @@ async fn a_stream_of_http2_is_shed_and_its_connection_goes_on() {
             (503, "OVERLOADED".to_owned())
         );
     }
+    // The connection cannot be left alone, so the replies are held back.
+    assert!(begin.elapsed() >= HELD_BACK, "{:?}", begin.elapsed());
     let call = in_time("a call's end", call.expect("a call").response).await;
     let call = call.expect("a response");
     assert_eq!(call.status(), 200);
@@ -260,4 +275,144 @@ async fn a_client_that_is_slow_has_not_waited() {
     let status = proxy.api("GET", "/v1/status", None).await.json();
     assert_eq!(status["shed"], Value::from(0), "{status}");
     assert!(TARGET < TOO_LONG);
+}
+
+/// How many connections may wait to be accepted (`src/server/accept_queue.rs`), and one more, as Linux counts.
+const ACCEPT_QUEUE: usize = 1024 + 1;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_of_new_connections_is_short() {
+    rlimit::increase_nofile_limit(rlimit::INFINITY).expect("descriptors");
+    let (proxy, _origin) = start("threads: 4").await;
+    let mut waiting = Vec::new();
+    stopped_during(&proxy, async || {
+        // One that finds no place is tried again by the kernel, after a second.
+        let soon = Duration::from_millis(500);
+        while let Ok(connected) =
+            tokio::time::timeout(soon, TcpStream::connect(proxy.address())).await
+        {
+            waiting.push(connected.expect("a connection"));
+            assert!(waiting.len() <= ACCEPT_QUEUE, "the queue is longer");
+        }
+    })
+    .await;
+    // Those that have waited are accepted.
+    let mut last = Client::on(Wire::new(waiting.pop().expect("a connection")));
+    assert_eq!(last.get("/").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_request_of_a_new_connection_is_shed_where_it_is_accepted() {
+    let (proxy, origin) = start(AT_ONCE).await;
+    let mut first = proxy.client().await;
+    stopped_during(&proxy, async || first.send(GET).await).await;
+    is_shed(&first.response().await);
+    // From now on requests are shed.
+    let body = format!(r#"{{"prefix": "/late", "port": {}}}"#, origin.port());
+    let length = body.len();
+    let sent = [
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\nX-Request-Id: mine\r\nConnection: close\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\n12345",
+        &format!(
+            "POST /register HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+        "GET /register HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nConnection: close\r\n",
+    ];
+    let mut clients = Vec::new();
+    stopped_during(&proxy, async || {
+        for request in sent {
+            let mut client = proxy.client().await;
+            client.send(request).await;
+            clients.push(client);
+        }
+    })
+    .await;
+    // The time of a head that is sent in pieces counts from its last.
+    clients[7].send("Host: a\r\n\r\n").await;
+    let mut responses = Vec::new();
+    for (client, request) in clients.iter_mut().zip(sent) {
+        let is_head = request.starts_with("HEAD");
+        let response = client.read(is_head).await.expect("a response");
+        assert_eq!(response.field("connection"), Some("close"), "{request}");
+        client.is_closed().await;
+        responses.push(response);
+    }
+    let [
+        get,
+        head,
+        old,
+        page,
+        upload,
+        registered,
+        not_registered,
+        piecemeal,
+    ] = &responses[..]
+    else {
+        panic!("{responses:?}");
+    };
+    for response in [get, old, upload] {
+        is_shed(response);
+    }
+    assert_eq!((head.status, head.body.len()), (503, 0));
+    assert_eq!(head.field("content-length"), get.field("content-length"));
+    assert!(page.text().contains("<code>OVERLOADED</code>"));
+    assert_eq!(page.field("x-request-id"), Some("mine"));
+    assert_eq!(registered.status, 200, "{}", registered.text());
+    assert_eq!(not_registered.status, 405);
+    assert_eq!(piecemeal.status, 200);
+    assert_eq!(shed_count(&proxy).await, 6);
+}
+
+/// The first bytes of a client of TLS.
+fn client_hello() -> Vec<u8> {
+    let config = ClientConfig::builder_with_provider(dynamic_reverse_proxy::tls::provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from("shop.test").expect("a name");
+    let mut client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).expect("a hello");
+    hello
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_has_waited_too_long_is_not_begun() {
+    let at_once = "threads: 1\noverload:\n  target: 500ms\n  interval: 0s\n";
+    let (authority, _origin, proxy, port) = shop(at_once).await;
+    let connect = async || {
+        TcpStream::connect(("127.0.0.1", port))
+            .await
+            .expect("a connection")
+    };
+    let mut accepted = connect().await;
+    let mut kept = tls_connections::connect(authority.path(), port, &["http/1.1"]).await;
+    let mut new = None;
+    stopped_during(&proxy, async || {
+        let mut stream = connect().await;
+        for stream in [&mut accepted, &mut stream] {
+            stream.write_all(&client_hello()).await.expect("a hello");
+        }
+        new = Some(stream);
+    })
+    .await;
+    for mut stream in [accepted, new.expect("a connection")] {
+        let mut answer = Vec::new();
+        let read = in_time("the end", stream.read_to_end(&mut answer)).await;
+        let reset = Some(std::io::ErrorKind::ConnectionReset);
+        assert!(read.is_ok() || read.err().map(|error| error.kind()) == reset);
+        assert!(answer.is_empty(), "{} bytes of a handshake", answer.len());
+    }
+    let status = proxy.api("GET", "/v1/status", None).await.json();
+    assert_eq!(status["shed_handshakes"], Value::from(2), "{status}");
+    // Connections that are there go on, and who comes now has not waited.
+    tls_connections::exchange(&mut kept).await;
+    let mut late = tls_connections::connect(authority.path(), port, &["http/1.1"]).await;
+    tls_connections::exchange(&mut late).await;
 }

@@ -23,7 +23,7 @@ use crate::support::{Origin, eventually, in_time};
 use crate::tls_clients::{REQUEST, shop};
 
 /// TLS with the certificate of an authority's folder.
-async fn connect(authority: &Path, port: u16, alpn: &[&str]) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(authority: &Path, port: u16, alpn: &[&str]) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_file(authority.join("ca.pem")).expect("PEM");
     roots.add(root).expect("a root");
@@ -41,7 +41,7 @@ async fn connect(authority: &Path, port: u16, alpn: &[&str]) -> TlsStream<TcpStr
 }
 
 /// One exchange of HTTP/1.1 on a connection that stays open.
-async fn exchange(stream: &mut TlsStream<TcpStream>) {
+pub(crate) async fn exchange(stream: &mut TlsStream<TcpStream>) {
     let request = b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
     stream.write_all(request).await.expect("a request");
     let mut answer = Vec::new();

@@ -195,8 +195,9 @@ where
         }
     }
 
-    /// Answers a request that is shed.
+    /// Answers a request that is shed, when the time is over that its client would have to wait otherwise.
     async fn shed_stream(&self, mut stream: RequestStream) {
+        tokio::time::sleep(self.rest_of_shed()).await;
         self.shed(&stream.request, &mut stream.downstream).await;
     }
 

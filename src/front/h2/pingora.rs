@@ -215,6 +215,7 @@ where
 
     /// Answers a request that is shed.
     async fn shed_session(&self, session: &mut HttpSession, request: &Request) {
+        tokio::time::sleep(self.rest_of_shed()).await;
         let ids = &self.options.request_ids;
         let id = ids.of(request);
         let mut reply = self.overload.reply(request).clone();
