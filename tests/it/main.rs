@@ -39,6 +39,7 @@ mod control_sets;
 mod control_sets_bad;
 mod cutting;
 mod descriptors;
+mod documents;
 mod drain_ends;
 mod drains;
 mod engine_exceptions;
