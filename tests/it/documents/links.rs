@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::markdown::Document;
 use super::{documents, root};
 
 /// Links to files and to headings; those to other sites are not followed.
@@ -11,26 +12,32 @@ fn every_link_leads_to_a_file_and_to_a_heading_in_it() {
     let mut wrong = Vec::new();
     for document in &documents {
         for link in document.links() {
-            if link.contains("://") {
-                continue;
-            }
-            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
-            let target = match file {
-                "" => document.path.clone(),
-                file => resolve(&document.path, file),
-            };
-            if !root().join(&target).exists() {
-                wrong.push(format!("{}: ({link}): there is no {target}", document.path));
-                continue;
-            }
-            let page = documents.iter().find(|page| page.path == target);
-            let found = page.is_some_and(|page| page.anchors().iter().any(|found| found == anchor));
-            if !anchor.is_empty() && !found {
-                wrong.push(format!("{}: ({link}): no such heading", document.path));
+            if let Err(reason) = follow(&documents, document, &link) {
+                wrong.push(format!("{}: ({link}): {reason}", document.path));
             }
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+fn follow(documents: &[Document], from: &Document, link: &str) -> Result<(), String> {
+    if link.contains("://") {
+        return Ok(());
+    }
+    let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let target = match file {
+        "" => from.path.clone(),
+        file => resolve(&from.path, file),
+    };
+    if !root().join(&target).exists() {
+        return Err(format!("there is no {target}"));
+    }
+    let page = documents.iter().find(|page| page.path == target);
+    let has_anchor = page.is_some_and(|page| page.anchors().iter().any(|found| found == anchor));
+    if anchor.is_empty() || has_anchor {
+        return Ok(());
+    }
+    Err("there is no such heading".to_owned())
 }
 
 /// A relative link's file, from the root of the repository.

@@ -23,10 +23,16 @@ use super::root;
 use crate::support::{Origin, TestProxy};
 
 /// How long the commands of one page may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What stands before the output of a block.
 const MARK: &str = "@@@ ";
+
+/// How the script begins: whatever fails ends it, and its end is that of what it has started.
+const BEGIN: &str = "\
+set -euo pipefail
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+";
 
 const CURL: &str = r#"#!/bin/bash
 if [[ "$*" == */v1/events* ]]; then
@@ -85,9 +91,7 @@ impl Stage {
             running.push(app);
         }
         if !apps.contains(&4321) {
-            let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            let free = free.local_addr().expect("an address").port();
-            ports.insert("4321".to_owned(), free);
+            ports.insert("4321".to_owned(), free_port().await);
         }
         let folder = tempfile::tempdir().expect("a directory");
         prepare(folder.path());
@@ -146,23 +150,17 @@ impl Stage {
     }
 
     fn script(&self, page: &str, fences: &[Fence]) -> String {
-        let mut script =
-            String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
+        let mut script = String::from(BEGIN);
         for (index, fence) in fences.iter().enumerate() {
             let text = self.in_place(&fence.text);
             let is_refused = fences.get(index + 1).is_some_and(says_an_error);
-            let run = match fence.language.as_str() {
-                "sh" if is_refused => format!("! ( set -e\n{text}) || exit 1\n"),
-                "sh" => text.clone(),
-                "python" => format!("python3 - <<'PYTHON'\n{text}PYTHON\n"),
-                "js" => format!(
-                    "if command -v node >&2; then node --input-type=module - <<'JS'\n{text}JS\nfi\n"
-                ),
-                _ => continue,
+            let Some(run) = in_bash(&fence.language, &text, is_refused) else {
+                continue;
             };
             let line = fence.line;
             let mark = format!("printf '\\n{MARK}{line}\\n' | tee /dev/stderr");
-            writeln!(script, "{mark} # {page}\n{run}{}", waits(&text)).expect("a string grows");
+            let waits = waits(&text);
+            writeln!(script, "{mark} # {page}\n{run}{waits}").expect("a string grows");
         }
         script
     }
@@ -194,12 +192,31 @@ impl Stage {
     }
 }
 
+/// For the app that a page starts itself.
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
 /// Where the real curl is.
 fn real_curl(path: &str) -> PathBuf {
     let mut places = std::env::split_paths(path).map(|folder| folder.join("curl"));
     places
         .find(|place| place.exists())
         .expect("curl is installed")
+}
+
+/// What runs a block in bash; `None` if it is not to be run.
+fn in_bash(language: &str, text: &str, is_refused: bool) -> Option<String> {
+    match language {
+        "sh" if is_refused => Some(format!("! ( set -e\n{text}) || exit 1\n")),
+        "sh" => Some(text.to_owned()),
+        "python" => Some(format!("python3 - <<'PYTHON'\n{text}PYTHON\n")),
+        "js" => Some(format!(
+            "if command -v node >&2; then node --input-type=module - <<'JS'\n{text}JS\nfi\n"
+        )),
+        _ => None,
+    }
 }
 
 /// Whether a block shows a refusal, so that the commands before it fail.

@@ -148,6 +148,15 @@ impl<'a> Key<'a> {
     }
 }
 
+impl Key<'_> {
+    /// Whether it is a map of the top level, whose keys get a table of their own; `next` is the line below.
+    fn is_section(&self, next: Option<&str>) -> bool {
+        let is_list =
+            |next: &str| indent(next) > self.indent && next.trim_start().starts_with("- ");
+        self.indent == 0 && self.value.is_empty() && !next.is_some_and(is_list)
+    }
+}
+
 impl Reader {
     fn section(&mut self, title: &str) {
         self.parents.clear();
@@ -155,10 +164,6 @@ impl Reader {
             heading: format!("## {title}"),
             ..Part::default()
         });
-    }
-
-    fn part(&mut self) -> &mut Part {
-        self.parts.last_mut().expect("a section")
     }
 
     /// A comment that no key follows is about the section.
@@ -185,7 +190,6 @@ impl Reader {
             self.parents.pop();
         }
         let path = self.path(key);
-        let below = next.filter(|next| indent(next) > key.indent);
         if matches!(key.value, "" | "[]") {
             self.parents.push(Parent {
                 indent: key.indent,
@@ -193,10 +197,7 @@ impl Reader {
                 is_list: false,
             });
         }
-        let is_section = key.indent == 0
-            && key.value.is_empty()
-            && below.is_none_or(|next| !next.trim_start().starts_with("- "));
-        if is_section {
+        if key.is_section(next) {
             let intro = std::mem::take(&mut self.comment);
             self.parts.push(Part {
                 heading: format!("### `{path}`"),
