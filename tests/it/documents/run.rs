@@ -5,6 +5,7 @@
 //!
 //! - `curl` fails on statuses from 400 on, and stops reading events after a second.
 //! - `dynamic-reverse-proxy` knows where the control API is. `run` is stopped once its app can be reached.
+//! - `pgrep` finds the proxy of the page, whatever else is running.
 //! - `npm start` starts an app in Python, so that nothing has to be installed.
 
 use std::collections::HashMap;
@@ -15,15 +16,19 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use super::markdown::Fence;
 use super::root;
-use crate::support::{Origin, TestProxy};
+use crate::support::{Origin, ReservedPort, TestProxy};
 
 /// How long the commands of one page may take.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+const PROXY_BINARY: &str = env!("CARGO_BIN_EXE_dynamic-reverse-proxy");
+
+/// The configuration of the proxy that is running, as the pages name it.
+const CONFIGURATION: &str = "proxy.yaml";
 
 /// What stands before the output of a block.
 const MARK: &str = "@@@ ";
@@ -68,36 +73,42 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), App).serve_foreve
 '
 "#;
 
+/// Stands for the way to find the running proxy: the machine may have others.
+const PGREP: &str = "#!/bin/bash\necho \"$OLD_PROXY\"\n";
+
 /// A proxy, its apps, and a folder for the commands of a page.
 pub(super) struct Stage {
     proxy: TestProxy,
     _apps: Vec<Origin>,
+    /// For the app that a page starts itself, which can share it.
+    _free: ReservedPort,
     ports: HashMap<String, u16>,
     folder: TempDir,
 }
 
 impl Stage {
-    /// Starts a proxy and an app for each of the ports.
+    /// Starts a proxy, as `make run` does, and an app for each of the ports.
     pub(super) async fn start(apps: &[u16]) -> Self {
-        let proxy = TestProxy::plain().await;
+        let folder = tempfile::tempdir().expect("a directory");
+        let [traffic, control, free] = [(); 3].map(|()| ReservedPort::new());
         let mut ports = HashMap::from([
-            ("3000".to_owned(), proxy.port()),
-            ("3001".to_owned(), proxy.control().await.port()),
+            ("3000".to_owned(), traffic.port()),
+            ("3001".to_owned(), control.port()),
+            ("4321".to_owned(), free.port()),
         ]);
+        prepare(folder.path(), &ports);
+        drop((traffic, control));
+        let proxy = spawn(folder.path()).await;
         let mut running = Vec::new();
         for port in apps {
             let app = Origin::saying("app").await;
             ports.insert(port.to_string(), app.port());
             running.push(app);
         }
-        if !apps.contains(&4321) {
-            ports.insert("4321".to_owned(), free_port().await);
-        }
-        let folder = tempfile::tempdir().expect("a directory");
-        prepare(folder.path());
         Self {
             proxy,
             _apps: running,
+            _free: free,
             ports,
             folder,
         }
@@ -174,7 +185,8 @@ impl Stage {
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}", bin.display()))
             .env("REAL_CURL", real_curl(&path))
-            .env("REAL_PROXY", env!("CARGO_BIN_EXE_dynamic-reverse-proxy"))
+            .env("REAL_PROXY", PROXY_BINARY)
+            .env("OLD_PROXY", self.proxy.pid().to_string())
             .env("TRAFFIC", self.proxy.port().to_string())
             .env(
                 "DYNAMIC_REVERSE_PROXY_API",
@@ -192,10 +204,17 @@ impl Stage {
     }
 }
 
-/// For the app that a page starts itself.
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    listener.local_addr().expect("an address").port()
+/// The proxy of a folder's configuration.
+async fn spawn(folder: &Path) -> TestProxy {
+    let mut command = Command::new(root().join("scripts/run"));
+    command
+        .arg(PROXY_BINARY)
+        .arg("--conf")
+        .arg(folder.join(CONFIGURATION));
+    for name in ["PORT", "port", "RUST_LOG", "STATE_DIRECTORY"] {
+        command.env_remove(name);
+    }
+    TestProxy::spawn(command, tempfile::tempdir().expect("a directory")).await
 }
 
 /// Where the real curl is.
@@ -225,34 +244,45 @@ fn says_an_error(fence: &Fence) -> bool {
         && (fence.text.contains("\"error\"") || fence.text.contains("\"status\":4"))
 }
 
-/// Waits for the apps that a block has started.
+/// Waits for the apps that a block has started, and for the end of a proxy whose place another one takes.
 fn waits(text: &str) -> String {
     let mut waits = String::new();
     for rest in text.split("http.server ").skip(1) {
         let port = rest.split(' ').next().unwrap_or(rest);
-        writeln!(
-            waits,
-            "until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.05; done"
-        )
-        .expect("a string grows");
+        let is_there = format!("(exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null");
+        writeln!(waits, "until {is_there}; do sleep 0.05; done").expect("a string grows");
+    }
+    if text.contains("--upgrade") {
+        // It stays as a zombie for as long as nobody has asked how it ended.
+        let runs = r#"state=$(ps -o stat= -p "$OLD_PROXY") && [[ $state != Z* ]]"#;
+        writeln!(waits, "while {runs}; do sleep 0.05; done").expect("a string grows");
     }
     waits
 }
 
 /// What the commands find: our own commands, a certificate, the configuration.
-fn prepare(folder: &Path) {
+fn prepare(folder: &Path, ports: &HashMap<String, u16>) {
     let bin = folder.join("bin");
     std::fs::create_dir(&bin).expect("a directory");
     for (name, script) in [
         ("curl", CURL),
         ("dynamic-reverse-proxy", PROXY),
         ("npm", NPM),
+        ("pgrep", PGREP),
     ] {
         let path = bin.join(name);
         std::fs::write(&path, script).expect("a file");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
     }
     certificate(&folder.join("site.crt"), &folder.join("site.key"));
+    let place = folder.display();
+    let (traffic, control) = (ports["3000"], ports["3001"]);
+    let text = format!(
+        "listen: ['127.0.0.1:{traffic}']\ncontrol:\n  listen: 127.0.0.1:{control}\nthreads: 1\n\
+         state_directory: {place}/state\nstore:\n  embedded:\n    path: routes.redb\n\
+         upgrade_sock: {place}/upgrade.sock\n"
+    );
+    std::fs::write(folder.join(CONFIGURATION), text).expect("a file");
     std::os::unix::fs::symlink(root().join("conf"), folder.join("conf")).expect("a link");
 }
 
