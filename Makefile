@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test fuzz fuzz-api bench bench-quick bench-parts bench-ready bench-cores overload guard guard-accept check
+.PHONY: help build run test test-all fuzz fuzz-api bench bench-quick bench-parts bench-ready bench-cores overload guard guard-accept check
 
 CARGO ?= cargo
 # The folder that cargo builds into.
@@ -41,6 +41,9 @@ test: ## Run every test, those of the data path under both engines
 	@echo 'The tests of the data path, with engine: pingora:'
 	ENGINE=pingora SCHEMATHESIS=$(SCHEMATHESIS) GRPCIO=$(GRPCIO) \
 		$(CARGO) test --locked --test it -- $$(scripts/engine-tests)
+
+test-all: test ## Run also the tests that take a while: crowds of clients
+	$(CARGO) test --locked --test it -- --ignored scale:: --test-threads=1 --nocapture
 
 # RUSTC_BOOTSTRAP: only with it does a stable compiler count what libFuzzer goes by.
 fuzz: ## Run every fuzz target, each for SECONDS=600

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 
 use instant_acme::AccountCredentials;
 use log::{error, warn};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::tries::Tries;
 use super::wanted::short_hash;
@@ -49,29 +51,52 @@ pub(super) type ForHost = (String, Result<KeptCertificate, String>);
 pub(super) type Stamp = (i64, i64);
 
 /// The folder.
-#[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
     certificates: PathBuf,
+    /// The account that was read or written last, and its file.
+    account: Mutex<Option<(PathBuf, Value)>>,
 }
 
 impl Files {
     /// Opens the folder; makes it if it is not there.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
-        let certificates = folder.join("certificates");
-        for path in [folder, &certificates] {
+        let files = Self {
+            folder: folder.to_owned(),
+            certificates: folder.join("certificates"),
+            account: Mutex::default(),
+        };
+        files.make()?;
+        Ok(files)
+    }
+
+    fn make(&self) -> Result<(), StoreError> {
+        for path in [&self.folder, &self.certificates] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(path)
                 .map_err(|error| failed(path, "make the folder", error))?;
         }
-        fs::set_permissions(folder, Permissions::from_mode(0o700))
-            .map_err(|error| failed(folder, "keep others out of the folder", error))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            certificates,
-        })
+        fs::set_permissions(&self.folder, Permissions::from_mode(0o700))
+            .map_err(|error| failed(&self.folder, "keep others out of the folder", error))
+    }
+
+    /// Makes the folder anew, with the account, if it was removed underneath; says whether it was. What else
+    /// was in it is the caller's to write.
+    pub(super) fn restore(&self) -> Result<bool, StoreError> {
+        if self.certificates.is_dir() {
+            return Ok(false);
+        }
+        self.make()?;
+        if let Some((path, account)) = &*self.account.lock()
+            && !path.exists()
+        {
+            self.write(path, account)?;
+        }
+        let folder = self.certificates.display();
+        warn!("ACME: {folder} had been removed; it is written anew, with all certificates");
+        Ok(true)
     }
 
     /// The right to order, until what comes back is dropped; none while another process has it. The
@@ -97,7 +122,10 @@ impl Files {
         let path = self.account_path(directory);
         let problem = match read::<KeptAccount>(&path) {
             Ok(None) => return None,
-            Ok(Some(account)) if account.directory == directory => return Some(account),
+            Ok(Some(account)) if account.directory == directory => {
+                self.remember_account(path, &account);
+                return Some(account);
+            }
             Ok(Some(_other)) => "is of another directory".to_owned(),
             Err(problem) => problem,
         };
@@ -111,13 +139,26 @@ impl Files {
         let path = self.account_path(directory);
         let aside = path.with_extension("unusable");
         match fs::rename(&path, &aside) {
-            Ok(()) => warn!("ACME: {}: the old account is here now", aside.display()),
+            Ok(()) => {
+                *self.account.lock() = None;
+                warn!("ACME: {}: the old account is here now", aside.display());
+            }
             Err(error) => error!("ACME: {}: cannot be put aside: {error}", path.display()),
         }
     }
 
     pub(super) fn write_account(&self, account: &KeptAccount) -> Result<(), StoreError> {
-        self.write(&self.account_path(&account.directory), account)
+        let path = self.account_path(&account.directory);
+        self.write(&path, account)?;
+        self.remember_account(path, account);
+        Ok(())
+    }
+
+    fn remember_account(&self, path: PathBuf, account: &KeptAccount) {
+        match serde_json::to_value(account) {
+            Ok(account) => *self.account.lock() = Some((path, account)),
+            Err(error) => error!("ACME: {}: {error}", path.display()),
+        }
     }
 
     /// A directory's own file: another URL, another account.

@@ -44,9 +44,12 @@ pub(super) fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize
 }
 
 /// A limit on what there may be.
-pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+pub(super) fn count<'de, D>(deserializer: D) -> Result<Option<usize>, D::Error>
+where
+    D: Deserializer<'de>,
+{
     text::parse_with(deserializer, |text| {
-        within(text, "a limit", 1..=1_000_000_000)
+        within(text, "a limit", 1..=1_000_000_000).map(Some)
     })
 }
 

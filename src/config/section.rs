@@ -167,22 +167,28 @@ pub struct Limits {
     pub websocket_message: Option<u64>,
     /// The most routes. Default: 131072.
     #[serde(deserialize_with = "number::count")]
-    pub routes: usize,
+    pub routes: Option<usize>,
     /// The most routes of one owner; those without one are together one owner's. Default: 114688.
     #[serde(deserialize_with = "number::count")]
-    pub routes_per_owner: usize,
+    pub routes_per_owner: Option<usize>,
+    /// The most hosts that routes are for. Default: 114688.
+    #[serde(deserialize_with = "number::count")]
+    pub hosts: Option<usize>,
+    /// The most hosts of one owner. Default: 102400.
+    #[serde(deserialize_with = "number::count")]
+    pub hosts_per_owner: Option<usize>,
     /// The most instances of all routes. Default: 196608.
     #[serde(deserialize_with = "number::count")]
-    pub instances: usize,
+    pub instances: Option<usize>,
     /// The most instances of one owner. Default: 163840.
     #[serde(deserialize_with = "number::count")]
-    pub instances_per_owner: usize,
+    pub instances_per_owner: Option<usize>,
     /// The most request hosts that one registration names. Default: 1000.
     #[serde(deserialize_with = "number::count")]
-    pub hosts_per_registration: usize,
+    pub hosts_per_registration: Option<usize>,
     /// The memory that routes may take, in bytes, by an estimate from above. Default: 160 MiB.
-    #[serde(deserialize_with = "size::positive")]
-    pub route_memory: usize,
+    #[serde(deserialize_with = "size::given")]
+    pub route_memory: Option<usize>,
 }
 
 /// A number that follows from how many descriptors the process may have, unless it is given.
@@ -213,12 +219,14 @@ impl Default for Limits {
             download_rate: slowest,
             websocket_frame: None,
             websocket_message: None,
-            routes: 131_072,
-            routes_per_owner: 114_688,
-            instances: 196_608,
-            instances_per_owner: 163_840,
-            hosts_per_registration: 1000,
-            route_memory: 160 * 1024 * 1024,
+            routes: None,
+            routes_per_owner: None,
+            hosts: None,
+            hosts_per_owner: None,
+            instances: None,
+            instances_per_owner: None,
+            hosts_per_registration: None,
+            route_memory: None,
         }
     }
 }

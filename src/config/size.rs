@@ -10,6 +10,11 @@ pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usi
     text::parse_with(deserializer, parse)
 }
 
+/// A size of at least a byte, where the default is not the configuration's.
+pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    positive(deserializer).map(Some)
+}
+
 /// A size of at least a byte, or none, written `off`.
 pub(super) fn or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     text::parse_with(deserializer, |text| match text {

@@ -126,8 +126,20 @@ fn a_file_that_says_nothing_is_the_defaults() {
 
 #[test]
 fn the_deployed_file_is_the_defaults() {
-    // But for the store: a deployed proxy keeps its routes.
+    // But for the store: a deployed proxy keeps its routes. What the table may hold is the registry's.
+    let table = crate::registry::Limits::default();
     let expected = Config {
+        limits: Limits {
+            routes: Some(table.routes),
+            routes_per_owner: Some(table.routes_per_owner),
+            hosts: Some(table.hosts),
+            hosts_per_owner: Some(table.hosts_per_owner),
+            instances: Some(table.instances),
+            instances_per_owner: Some(table.instances_per_owner),
+            hosts_per_registration: Some(table.hosts_per_registration),
+            route_memory: Some(table.route_memory),
+            ..Limits::default()
+        },
         store: Store::Embedded {
             path: "/var/lib/dynamic-reverse-proxy/routes.redb".into(),
         },

@@ -361,13 +361,14 @@ fn not_removed(error: &RemoveError) -> Problem {
 
 fn not_kept(error: &StoreError) -> Problem {
     log::error!("{error}; the certificates stay as they were");
-    let (status, code) = if error.source.kind() == std::io::ErrorKind::StorageFull {
-        (StatusCode::INSUFFICIENT_STORAGE, "STORE_FULL")
+    let (status, code, remedy) = if error.is_full() {
+        let status = StatusCode::INSUFFICIENT_STORAGE;
+        (status, "STORE_FULL", "make room")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "STORE_FAILED")
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        (status, "STORE_FAILED", "look after the disk and the folder")
     };
-    let detail =
-        "The change cannot be kept on the disk, so it was not made; the proxy's log says why.";
+    let detail = format!("Nothing was changed: {error}; {remedy}, then try again.");
     Problem::new(status, code, detail)
 }
 

@@ -17,7 +17,9 @@ impl<P: Service, C> Front<P, C> {
         let peer = intake::peer(stream);
         let announces = self.options.intakes.of(stream).trusts(peer);
         let client = peer.filter(|_| !announces);
-        self.clients.admit(client.map(|client| client.ip()))
+        let descriptor = usize::try_from(stream.id()).unwrap_or(0);
+        self.clients
+            .admit(client.map(|client| client.ip()), descriptor)
     }
 
     /// Lets what comes before the first request pass, unless the server stops meanwhile, or another

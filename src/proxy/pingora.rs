@@ -38,6 +38,7 @@ use super::rules::failure::{Failure, Fault};
 use super::rules::request::UpstreamRequest;
 use super::rules::retry::Attempted;
 use super::target_tls::Profiles;
+use super::upstream::socket::leaves_enough;
 use chunks::NoChunks;
 pub use context::Exchange;
 use pools::Pools;
@@ -317,6 +318,9 @@ impl ProxyHttp for Gateway {
         _digest: Option<&pingora_core::protocols::Digest>,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if !reused {
+            leaves_enough(upstream).map_err(error::unreachable)?;
+        }
         let record = exchange.record.as_mut();
         let Some(in_flight) = record.and_then(|record| record.in_flight.as_mut()) else {
             return Ok(());

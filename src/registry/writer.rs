@@ -298,7 +298,7 @@ impl Shared {
         for change in changes {
             let mut attempt = Attempt::new(batch.state.clone(), &change.actor, now);
             let made = attempt.make(change).and_then(|outcome| {
-                let moved = Usage::change(&attempt.steps);
+                let moved = Usage::change(&attempt.steps, [&core.usage, &batch.usage]);
                 self.account(core, &batch.usage, &moved)?;
                 Ok((outcome, moved))
             });

@@ -64,14 +64,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         head_limit: config.limits.head,
         target_limit: config.limits.target,
         field_limit: config.limits.fields,
-        table_limits: Limits {
-            routes: config.limits.routes,
-            routes_per_owner: config.limits.routes_per_owner,
-            instances: config.limits.instances,
-            instances_per_owner: config.limits.instances_per_owner,
-            hosts_per_registration: config.limits.hosts_per_registration,
-            route_memory: config.limits.route_memory,
-        },
+        table_limits: table_limits(&config.limits),
         head_timeout: config.timeouts.head,
         handshake_timeout: config.timeouts.handshake,
         idle_timeout: config.timeouts.idle,
@@ -93,6 +86,25 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
             config::Engine::Pingora => Engine::Pingora,
         },
     })
+}
+
+/// What the table may hold.
+fn table_limits(limits: &config::Limits) -> Limits {
+    let default = Limits::default();
+    Limits {
+        routes: limits.routes.unwrap_or(default.routes),
+        routes_per_owner: limits.routes_per_owner.unwrap_or(default.routes_per_owner),
+        hosts: limits.hosts.unwrap_or(default.hosts),
+        hosts_per_owner: limits.hosts_per_owner.unwrap_or(default.hosts_per_owner),
+        instances: limits.instances.unwrap_or(default.instances),
+        instances_per_owner: limits
+            .instances_per_owner
+            .unwrap_or(default.instances_per_owner),
+        hosts_per_registration: limits
+            .hosts_per_registration
+            .unwrap_or(default.hosts_per_registration),
+        route_memory: limits.route_memory.unwrap_or(default.route_memory),
+    }
 }
 
 /// What clients may take. Proxies in front of this one are exempt.

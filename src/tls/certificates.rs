@@ -107,7 +107,7 @@ impl Certificates {
     /// # Errors
     /// [`StoreError`]: the folder cannot be made, read, or closed to others.
     pub fn open(&self, folder: &Path) -> Result<(), StoreError> {
-        let folder = Folder::open(folder)?;
+        let mut folder = Folder::open(folder)?;
         let kept = folder.read()?;
         let mut state = self.state.lock();
         let now = SystemTime::now();

@@ -68,6 +68,9 @@ impl Certificates {
         {
             return Err(TakeError::DefaultConfigured(Arc::clone(other)));
         }
+        if let Some(folder) = &state.folder {
+            folder.restore()?;
+        }
         let taken = match earlier {
             None => Taken::Created,
             Some(earlier) if earlier.is_same(&entry) && earlier.pair.is_some() => {
@@ -75,7 +78,7 @@ impl Certificates {
             }
             Some(_) => Taken::Replaced,
         };
-        keep(&state, &name, given, other.as_deref())?;
+        keep(&mut state, &name, given, other.as_deref())?;
         if let Some(other) = other.and_then(|other| state.entries.get_mut(&other)) {
             other.default = false;
         }
@@ -143,7 +146,8 @@ impl Certificates {
         if entry.is_configured() {
             return Err(RemoveError::Configured(name));
         }
-        if let Some(folder) = &state.folder {
+        if let Some(folder) = &mut state.folder {
+            folder.restore()?;
             folder.remove(&name)?;
         }
         state.entries.remove(&name);
@@ -155,12 +159,12 @@ impl Certificates {
 
 /// Writes a certificate to the disk, if there is a folder, and takes the default from the other one.
 fn keep(
-    state: &State,
+    state: &mut State,
     name: &str,
     given: &Given<'_>,
     other: Option<&str>,
 ) -> Result<(), StoreError> {
-    let Some(folder) = state.folder.as_ref() else {
+    let Some(folder) = &mut state.folder else {
         return Ok(());
     };
     if given.source == Source::Acme {
@@ -170,11 +174,12 @@ fn keep(
     if let Some(other) = other {
         folder.set_default(other, false)?;
     }
-    folder.write(name, &Kept::from(given)).inspect_err(|_| {
-        if let Some(other) = other
-            && let Err(error) = folder.set_default(other, true)
-        {
-            error!("{error}; it is the default all the same until the next start");
-        }
-    })
+    let written = folder.write(name, Kept::from(given));
+    if written.is_err()
+        && let Some(other) = other
+        && let Err(error) = folder.set_default(other, true)
+    {
+        error!("{error}; it is the default all the same until the next start");
+    }
+    written
 }

@@ -182,6 +182,18 @@ pub struct StoreError {
     pub source: io::Error,
 }
 
+impl StoreError {
+    /// Whether the disk, the quota or the file's largest size is exhausted.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind as E;
+        matches!(
+            self.source.kind(),
+            E::StorageFull | E::QuotaExceeded | E::FileTooLarge
+        )
+    }
+}
+
 /// Why a certificate is not taken.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -1,6 +1,8 @@
 //! Certificates on the disk that came over the control API: one file each, with chain and key
 //! together, so that a change is one rename and never half done.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -37,9 +39,10 @@ impl From<&Given<'_>> for Kept {
 }
 
 /// The folder, which nobody but the proxy's user can look into.
-#[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    /// What has been written, or found, by name: files that are removed underneath are written anew from it.
+    kept: BTreeMap<String, Kept>,
 }
 
 /// A file of the folder: the certificate's name, and what it holds.
@@ -48,25 +51,40 @@ pub(super) type Read = (String, Result<Kept, String>);
 impl Folder {
     /// Opens the folder; makes it if it is not there.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |what, source| StoreError {
-            path: path.to_owned(),
-            what,
-            source,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| failed("make the folder", error))?;
-        fs::set_permissions(path, Permissions::from_mode(0o700))
-            .map_err(|error| failed("keep others out of the folder", error))?;
+        make(path)?;
         Ok(Self {
             path: path.to_owned(),
+            kept: BTreeMap::new(),
         })
     }
 
+    /// Makes sure that every certificate is where the next start looks for it, and writes those anew whose
+    /// files were removed, with the folder if that is gone.
+    pub(super) fn restore(&self) -> Result<(), StoreError> {
+        for (name, kept) in &self.kept {
+            let path = self.file(name);
+            let is_there = path.try_exists().or_else(|error| match error.kind() {
+                io::ErrorKind::NotADirectory => Ok(false),
+                _ => Err(error),
+            });
+            let is_there = is_there.map_err(|source| StoreError {
+                path: path.clone(),
+                what: "look for the file",
+                source,
+            })?;
+            if !is_there {
+                self.put(name, kept)?;
+                log::warn!(
+                    "{} had been removed; it has been written anew",
+                    path.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// All certificates. Files that were not finished are removed.
-    pub(super) fn read(&self) -> Result<Vec<Read>, StoreError> {
+    pub(super) fn read(&mut self) -> Result<Vec<Read>, StoreError> {
         let failed = |source| StoreError {
             path: self.path.clone(),
             what: "read the folder",
@@ -89,11 +107,24 @@ impl Folder {
             }
         }
         kept.sort_by(|one, other| one.0.cmp(&other.0));
+        let whole = kept
+            .iter()
+            .filter_map(|(name, kept)| Some((name.clone(), kept.as_ref().ok()?.clone())));
+        self.kept = whole.collect();
         Ok(kept)
     }
 
     /// Keeps a certificate: once this returns it is on the disk.
-    pub(super) fn write(&self, name: &str, kept: &Kept) -> Result<(), StoreError> {
+    pub(super) fn write(&mut self, name: &str, kept: Kept) -> Result<(), StoreError> {
+        self.put(name, &kept)?;
+        self.kept.insert(name.to_owned(), kept);
+        Ok(())
+    }
+
+    fn put(&self, name: &str, kept: &Kept) -> Result<(), StoreError> {
+        if !self.path.is_dir() {
+            make(&self.path)?;
+        }
         let unfinished = self.path.join(format!("{name}.{UNFINISHED}"));
         let path = self.file(name);
         self.try_write(&unfinished, &path, kept)
@@ -120,19 +151,16 @@ impl Folder {
         self.sync()
     }
 
-    /// Changes whether a certificate is the default.
-    pub(super) fn set_default(&self, name: &str, default: bool) -> Result<(), StoreError> {
-        let path = self.file(name);
-        let kept = read(&path).map_err(|problem| StoreError {
-            path,
-            what: "change the file",
-            source: io::Error::other(problem),
-        })?;
-        self.write(name, &Kept { default, ..kept })
+    /// Changes whether a certificate is the default, if it is kept.
+    pub(super) fn set_default(&mut self, name: &str, default: bool) -> Result<(), StoreError> {
+        let Some(kept) = self.kept.get(name).cloned() else {
+            return Ok(());
+        };
+        self.write(name, Kept { default, ..kept })
     }
 
     /// Forgets a certificate: once this returns it is off the disk.
-    pub(super) fn remove(&self, name: &str) -> Result<(), StoreError> {
+    pub(super) fn remove(&mut self, name: &str) -> Result<(), StoreError> {
         let path = self.file(name);
         let removed = match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -144,7 +172,9 @@ impl Folder {
                 path,
                 what: "remove the file",
                 source,
-            })
+            })?;
+        self.kept.remove(name);
+        Ok(())
     }
 
     /// The name of a certificate's file.
@@ -156,6 +186,28 @@ impl Folder {
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Folder").field(&self.path).finish()
+    }
+}
+
+/// Makes the folder if it is not there, and keeps others out of it.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let failed = |what, source| StoreError {
+        path: path.to_owned(),
+        what,
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| failed("make the folder", error))?;
+    fs::set_permissions(path, Permissions::from_mode(0o700))
+        .map_err(|error| failed("keep others out of the folder", error))
 }
 
 fn read(path: &Path) -> Result<Kept, String> {

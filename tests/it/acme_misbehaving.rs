@@ -162,3 +162,31 @@ async fn a_certificate_that_could_not_be_written_is_written_later() {
     assert_eq!(kept["directory"], authority.directory());
     assert_eq!(authority.asked("order").len(), 1, "{}", proxy.log());
 }
+
+/// What was ordered is on disk again soon after its folder was removed, and is not ordered again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_was_removed_is_made_anew_with_all_that_was_in_it() {
+    let authority = Authority::start(Fault::None).await;
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().join("acme");
+    let hosts = "  hosts: [a.example]\n";
+    let proxy = start(&authority, state.path(), hosts).await;
+    let file = folder.join("certificates/a.example.json");
+    eventually("it is written", async || file.is_file()).await;
+    let before = std::fs::read(&file).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    eventually("it is written anew", async || file.is_file()).await;
+    logged(&proxy, &["acme/certificates had been removed"]).await;
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    let names = std::fs::read_dir(&folder).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.into_iter().any(|name| name.starts_with("account-")));
+    drop(proxy);
+    let proxy = start(&authority, state.path(), hosts).await;
+    assert_eq!(
+        listed(&proxy, "acme-a.example").await["last_error"],
+        Value::Null
+    );
+    let accounts = authority.asked("account").len();
+    assert_eq!((authority.asked("order").len(), accounts), (1, 1));
+}

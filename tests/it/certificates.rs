@@ -8,6 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::store_faults::limit_files;
 use crate::support::{
     Client, Response, TestProxy, api_request, command, eventually, output_of, run,
 };
@@ -233,6 +234,10 @@ async fn kept_in(folder: &Path) -> TestProxy {
     TestProxy::start(&text).await
 }
 
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().mode() & 0o777
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_puts_survives_a_crash_and_nobody_else_reads_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -244,7 +249,6 @@ async fn what_the_api_puts_survives_a_crash_and_nobody_else_reads_it() {
     // Killed, not stopped.
     drop(proxy);
     let certificates = folder.path().join("certificates");
-    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!(mode(&certificates), 0o700);
     assert_eq!(mode(&certificates.join("a.json")), 0o600);
     std::fs::write(certificates.join("b.json"), "{").unwrap();
@@ -266,10 +270,79 @@ async fn what_the_api_puts_survives_a_crash_and_nobody_else_reads_it() {
 async fn what_cannot_be_kept_is_not_taken() {
     let folder = tempfile::tempdir().unwrap();
     let proxy = kept_in(folder.path()).await;
-    std::fs::remove_dir(folder.path().join("certificates")).unwrap();
-    let answer = put(&proxy, "a", Identity::of(&["a.example"]).body()).await;
+    let certificates = folder.path().join("certificates");
+    std::fs::remove_dir(&certificates).unwrap();
+    std::fs::write(&certificates, "a file in the way").unwrap();
+    let identity = Identity::of(&["a.example"]);
+    let answer = put(&proxy, "a", identity.body()).await;
     assert_eq!(problem(&answer), (503, "STORE_FAILED".into(), None));
+    let detail = answer.json()["detail"].to_string();
+    for part in [
+        "certificates: cannot make the folder",
+        "File exists",
+        "try again",
+    ] {
+        assert!(detail.contains(part), "{part}: {detail}");
+    }
     assert!(names(&proxy).await.is_empty());
+    std::fs::remove_file(&certificates).unwrap();
+    assert_eq!(put(&proxy, "a", identity.body()).await.status, 201);
+}
+
+/// One that cannot be written is 507 and not taken, and others can be removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_not_grow_is_507_and_removals_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = kept_in(folder.path()).await;
+    let identity = Identity::of(&["a.example"]);
+    assert_eq!(put(&proxy, "a", identity.default()).await.status, 201);
+    assert_eq!(put(&proxy, "b", identity.body()).await.status, 201);
+    limit_files(proxy.pid(), "100");
+    let before = proxy.api("GET", AT, None).await.text();
+    for name in ["a", "c"] {
+        let answer = put(&proxy, name, Identity::of(&["c.example"]).default()).await;
+        assert_eq!(problem(&answer), (507, "STORE_FULL".into(), None));
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains("File too large"), "{detail}");
+    }
+    assert_eq!(proxy.api("GET", AT, None).await.text(), before);
+    let gone = proxy.api("DELETE", "/v1/certificates/b", None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text());
+    limit_files(proxy.pid(), "unlimited");
+    assert_eq!(put(&proxy, "c", identity.body()).await.status, 201);
+    drop(proxy);
+    let proxy = kept_in(folder.path()).await;
+    assert_eq!(names(&proxy).await, ["a", "c"]);
+    assert_eq!(read(&proxy, "a").await["default"], true);
+}
+
+/// What is answered is on disk: also what was answered before the folder, or a file in it, was removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_was_removed_is_made_anew_before_the_next_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = folder.path().join("certificates");
+    let proxy = kept_in(folder.path()).await;
+    let (one, other) = (Identity::of(&["a.example"]), Identity::of(&["b.example"]));
+    assert_eq!(put(&proxy, "a", one.default()).await.status, 201);
+    std::fs::remove_dir_all(&certificates).unwrap();
+    assert_eq!(put(&proxy, "b", other.body()).await.status, 201);
+    assert!(proxy.log().contains("a.json had been removed"));
+    // The very same again, and a removal, are answers too.
+    std::fs::remove_file(certificates.join("b.json")).unwrap();
+    let again = put(&proxy, "a", one.default()).await.json();
+    assert_eq!(again["result"], "unchanged");
+    assert!(certificates.join("b.json").is_file());
+    assert_eq!(put(&proxy, "c", other.body()).await.status, 201);
+    std::fs::remove_dir_all(&certificates).unwrap();
+    let gone = proxy.api("DELETE", "/v1/certificates/c", None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text());
+    let before = (read(&proxy, "a").await, read(&proxy, "b").await);
+    drop(proxy);
+    assert_eq!(mode(&certificates), 0o700);
+    assert_eq!(mode(&certificates.join("a.json")), 0o600);
+    let proxy = kept_in(folder.path()).await;
+    assert_eq!(names(&proxy).await, ["a", "b"]);
+    assert_eq!((read(&proxy, "a").await, read(&proxy, "b").await), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,8 @@ async fn comes_back(proxy: &TestProxy, before: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_comes_back_after_a_large_dry_run() {
     let proxy = TestProxy::start(
-        "limits:\n  routes: 400000\n  routes_per_owner: 400000\n  instances: 400000\n  \
+        "limits:\n  routes: 400000\n  routes_per_owner: 400000\n  hosts: 400000\n  \
+         hosts_per_owner: 400000\n  instances: 400000\n  \
          instances_per_owner: 400000\n  route_memory: 4GiB\n",
     )
     .await;

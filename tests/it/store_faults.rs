@@ -117,7 +117,7 @@ async fn a_file_that_was_replaced_is_503_and_left_alone() {
 }
 
 /// Sets the largest size of a file that the proxy may write.
-fn limit_files(pid: u32, bytes: &str) {
+pub(crate) fn limit_files(pid: u32, bytes: &str) {
     let mut prlimit = Command::new("prlimit");
     let status = prlimit.args([
         "--pid",

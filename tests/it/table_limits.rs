@@ -90,6 +90,49 @@ async fn each_limit_refuses_and_says_its_key() {
     assert_eq!((&routes["used"], &routes["most"]), (&json!(4), &json!(5)));
 }
 
+/// Hosts count once each, whatever number of routes is for them, and those of each owner for themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_limited_in_all_and_for_each_owner() {
+    let proxy = TestProxy::start("limits:\n  hosts: 3\n  hosts_per_owner: 2\n").await;
+    let mut api = Api::of(&proxy).await;
+    for (host, prefix, owner) in [
+        ("a.example", "a", "x"),
+        ("a.example", "b", "x"),
+        ("*.example", "a", "x"),
+        ("a.example", "c", "y"),
+    ] {
+        let target = format!("/v1/routes/{host}/{prefix}");
+        api.put(&target, instances(1, owner)).await;
+    }
+    let before = proxy.table().await;
+    let refused = async |host: &str, owner: &str, limit: &str| {
+        let target = format!("/v1/routes/{host}/new");
+        let code = format!("LIMIT_{}", limit.to_uppercase());
+        let body = Some(instances(1, owner));
+        let problem = proxy.refused("PUT", &target, body, (429, &code)).await;
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert!(detail.contains(&format!("`limits.{limit}`")), "{detail}");
+    };
+    refused("c.example", "x", "hosts_per_owner").await;
+    assert_eq!(proxy.table().await, before);
+    api.put("/v1/routes/c.example/a", instances(1, "y")).await;
+    refused("d.example", "z", "hosts").await;
+    refused("*", "z", "hosts").await;
+    let hosts = meter(&proxy, "limits.hosts").await;
+    let shown = (&hosts["used"], &hosts["most"], &hosts["refused"]);
+    assert_eq!(shown, (&json!(3), &json!(3), &json!(2)));
+    assert_eq!(meter(&proxy, "limits.hosts_per_owner").await["refused"], 1);
+    // A host is gone with the last of its routes, and another has its place.
+    api.delete("/v1/routes/a.example/a").await;
+    refused("c.example", "x", "hosts_per_owner").await;
+    api.delete("/v1/routes/a.example/b").await;
+    api.put("/v1/routes/c.example/x", instances(1, "x")).await;
+    // A registration is a change as a whole.
+    let body = json!({ "prefix": "/", "port": 4001, "reqHostNames": ["a.example", "e.example"] });
+    let response = proxy.register_json(body.to_string()).await;
+    assert_eq!(response.verdict(), (429, "LIMIT_HOSTS".to_owned()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_or_a_list_beyond_a_limit_changes_nothing() {
     let proxy = TestProxy::start(TIGHT).await;
@@ -184,7 +227,7 @@ async fn a_store_with_more_than_a_lowered_limit_is_served_and_may_shrink() {
 }
 
 /// The most that was ever resident, in KiB.
-fn peak_kib(pid: u32) -> u64 {
+pub(crate) fn peak_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let size = line.and_then(|line| line.split_whitespace().next());
@@ -224,7 +267,7 @@ async fn a_loop_that_registers_for_ever_lives_in_256_mib() {
             .map(|index| format!("h{number}-{index}.{label}.example.com"))
             .collect()
     };
-    // Many short names, and few long ones.
+    // Many short names, one name with many prefixes, and few long ones.
     let short: Body = Box::new(move |number| {
         let body = json!({ "prefix": "/", "port": 4001, "reqHostNames": hosts(number, 4) });
         body.to_string()
@@ -235,8 +278,15 @@ async fn a_loop_that_registers_for_ever_lives_in_256_mib() {
             json!({ "prefix": prefix, "port": 4001, "reqHostNames": &hosts(number, 20)[..200] });
         body.to_string()
     });
+    let prefixes: Body = Box::new(move |number| {
+        let prefix = format!("/p{}", number % 115);
+        let body =
+            json!({ "prefix": prefix, "port": 4001, "reqHostNames": hosts(number / 115, 4) });
+        body.to_string()
+    });
     for (body, code) in [
-        (short, "LIMIT_ROUTES_PER_OWNER"),
+        (short, "LIMIT_HOSTS_PER_OWNER"),
+        (prefixes, "LIMIT_ROUTES_PER_OWNER"),
         (long, "LIMIT_ROUTE_MEMORY"),
     ] {
         let home = Home::new("log: info,dynamic_reverse_proxy::registry=warn,audit=off\n");
@@ -266,6 +316,8 @@ async fn a_loop_that_registers_for_ever_lives_in_256_mib() {
 async fn a_limit_of_none_is_no_configuration() {
     for key in [
         "routes",
+        "hosts",
+        "hosts_per_owner",
         "instances_per_owner",
         "hosts_per_registration",
         "route_memory",

@@ -13,16 +13,18 @@ use super::super::host::{Host, WantedBy};
 use super::super::moment::seconds;
 use super::super::queue::{Standing, bound};
 use super::super::wanted::{MOST_REGISTERED, name, registered};
-use super::Manager;
+use super::{Manager, TICK};
 use crate::tls::{Details, Given, Source, StoreError};
 
 impl Manager {
     /// Looks at what is wanted, and what the disk has.
     pub(in super::super) fn look(&mut self) {
         self.look_at_routes();
-        let Some(files) = self.open_files() else {
+        if self.open_files().is_none() {
             return;
-        };
+        }
+        self.restore_files();
+        let Some(files) = &self.files else { return };
         let stamp = files.stamp();
         // A change in the moment of the last look may have the same stamp.
         let is_old = stamp.is_some_and(|(at, _)| {
@@ -103,6 +105,28 @@ impl Manager {
             }
         }
         self.files.as_ref()
+    }
+
+    /// Has everything written anew if the folder was removed underneath.
+    fn restore_files(&mut self) {
+        match self.files.as_ref().map(Files::restore) {
+            None | Some(Ok(false)) => self.is_loss_told = false,
+            Some(Ok(true)) => {
+                self.is_loss_told = false;
+                // Its file has no name any more.
+                self.lock = None;
+                let now = SystemTime::now();
+                for managed in self.hosts.values_mut().filter(|host| host.kept.is_some()) {
+                    managed.write_at = Some(now);
+                }
+            }
+            Some(Err(error)) => {
+                if !self.is_loss_told {
+                    error!("ACME: {error}; it is tried again every {TICK:?}");
+                }
+                self.is_loss_told = true;
+            }
+        }
     }
 
     pub(super) fn disk_failed(&mut self, error: &StoreError) {

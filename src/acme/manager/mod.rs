@@ -56,6 +56,8 @@ pub(super) struct Manager {
     /// Whether there are more registered hosts than there may be, and that is said.
     has_too_many: bool,
     seen: Option<Stamp>,
+    /// Whether the folder was removed and cannot be made anew, and that is said.
+    is_loss_told: bool,
     work: JoinSet<Done>,
     busy: HashMap<Id, Arc<str>>,
 }
@@ -73,6 +75,7 @@ impl Manager {
             generation: None,
             has_too_many: false,
             seen: None,
+            is_loss_told: false,
             work: JoinSet::new(),
             busy: HashMap::new(),
         }

@@ -18,6 +18,9 @@ pub struct ClientLimits {
     /// How many connections beyond these two limits clients of this machine may have, to register; by
     /// default a 32nd of the descriptors, at least 16.
     pub reserved: usize,
+    /// How many descriptors may be taken, by whatever it is, when a connection comes that is for none of these
+    /// two purposes: control and registration have the rest. By default 29 of 32.
+    pub descriptors: usize,
     /// How many new connections one client may open in a second, on average and at once; by default no
     /// limit.
     pub new_connections_per_second: Option<NonZeroU32>,
@@ -39,6 +42,7 @@ impl ClientLimits {
             connections: (descriptors / 4 * 3).max(1),
             connections_per_client: (descriptors / 2).max(1),
             reserved: (descriptors / 32).max(16),
+            descriptors: (descriptors / 32 * 29).max(1),
             new_connections_per_second: None,
             requests_per_connection: None,
             streams_per_client: (descriptors / 8).max(100),
@@ -56,6 +60,7 @@ impl ClientLimits {
             connections,
             connections_per_client: usize::MAX,
             reserved: 0,
+            descriptors: usize::MAX,
             new_connections_per_second: None,
             requests_per_connection: None,
             streams_per_client: connections,

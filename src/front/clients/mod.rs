@@ -144,14 +144,19 @@ impl Clients {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Takes a connection in; `address` is its client's, none behind a Unix socket.
+    /// Takes a connection in; `address` is its client's, none behind a Unix socket. The system gives out the
+    /// lowest `descriptor` that is free, so a high one says that all below it are taken.
     ///
     /// # Errors
     /// The limit that it meets. When all connections are too many, the oldest on which no request has
     /// begun makes room.
-    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Ticket, ClientLimit> {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        descriptor: usize,
+    ) -> Result<Ticket, ClientLimit> {
         let admitted = self.enter(address).and_then(|entry| {
-            if self.take_place() {
+            if self.take_place(descriptor) {
                 return Ok(entry);
             }
             self.leave(entry);
@@ -170,8 +175,9 @@ impl Clients {
     }
 
     /// One of the places for all connections; if none is free, that of the oldest silent one.
-    fn take_place(&self) -> bool {
-        if take(&self.open, self.limits.connections) {
+    fn take_place(&self, descriptor: usize) -> bool {
+        let is_room = descriptor < self.limits.descriptors;
+        if is_room && take(&self.open, self.limits.connections) {
             return true;
         }
         let is_evicted = self.silent.lock().evict();
@@ -372,7 +378,7 @@ fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
 #[cfg(test)]
 pub(crate) fn test_ticket() -> Ticket {
     let clients = Clients::new(ClientLimits::of_descriptors(1024), Arc::default());
-    Arc::new(clients).admit(None).expect("a place")
+    Arc::new(clients).admit(None, 0).expect("a place")
 }
 
 #[cfg(test)]

@@ -15,7 +15,30 @@ fn few() -> ClientLimits {
 }
 
 fn admit(clients: &Arc<Clients>, address: &str) -> Result<Ticket, ClientLimit> {
-    clients.admit(Some(address.parse().unwrap()))
+    clients.admit(Some(address.parse().unwrap()), 10)
+}
+
+#[test]
+fn the_last_descriptors_are_for_control_and_registration() {
+    let clients = Arc::new(Clients::new(
+        ClientLimits::of_descriptors(320),
+        Arc::default(),
+    ));
+    let admit =
+        |address: &str, descriptor| clients.admit(Some(address.parse().unwrap()), descriptor);
+    let silent = admit("192.0.2.1", 289).unwrap();
+    // One that has said nothing makes room, and then there is none.
+    let mut newest = admit("192.0.2.2", 290).unwrap();
+    assert!(silent.is_evicted(Waker::noop()));
+    drop(silent);
+    newest.speak();
+    assert_eq!(
+        admit("192.0.2.3", 290).unwrap_err(),
+        ClientLimit::Connections
+    );
+    assert!(admit("127.0.0.1", 290).unwrap().is_reserved());
+    let control = Arc::new(Clients::new(clients.limits().for_control(), Arc::default()));
+    assert!(control.admit(None, 319).is_ok());
 }
 
 #[test]

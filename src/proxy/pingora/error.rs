@@ -3,6 +3,7 @@
 use std::io;
 
 use http::StatusCode;
+use nix::errno::Errno;
 use pingora_core::{BError, Error, ErrorSource, ErrorType};
 
 use crate::answer::Refusal;
@@ -18,6 +19,12 @@ impl Failure {
             Some(ClientLimit::UploadRate) => return Self::slow_upload(),
             Some(_) => return Self::slow_download(),
             None => {}
+        }
+        let system = error.root_cause().downcast_ref::<io::Error>();
+        if let Some(code) = system.and_then(io::Error::raw_os_error)
+            && code == Errno::EMFILE as i32
+        {
+            return Self::unreachable(io::Error::from_raw_os_error(code));
         }
         Self {
             fault: Fault::of(error),
@@ -58,6 +65,12 @@ fn in_words(error: &Error) -> String {
 #[derive(Debug, thiserror::Error)]
 #[error("the body is too long (limits.body)")]
 struct BodyTooLarge(u64);
+
+/// The error of an upstream that is not to be connected to.
+#[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
+pub(in crate::proxy) fn unreachable(error: io::Error) -> BError {
+    Error::because(ErrorType::SocketError, "no connection", error).into_up()
+}
 
 /// The error of a request whose body is longer than `most` bytes.
 #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.

@@ -6,6 +6,7 @@ use std::io;
 use h2::Reason as Code;
 use http::StatusCode;
 use log::{debug, error, info, warn};
+use nix::errno::Errno;
 
 use super::response::ResponseError;
 use super::retry::Loss;
@@ -109,6 +110,11 @@ impl Failure {
 
     /// The upstream cannot be connected to.
     pub(in crate::proxy) fn unreachable(error: io::Error) -> Self {
+        if error.raw_os_error() == Some(Errno::EMFILE as i32) {
+            let reason = "too few descriptors are left to connect to the app (allow the process more, or \
+                          clients less by `limits`)";
+            return Self::refused(too_many_connections(), reason);
+        }
         Self::new(Fault::Upstream(ProxyError::Unreachable), Reason::Io(error))
     }
 
@@ -250,6 +256,15 @@ pub(in crate::proxy) fn body_too_large(most: u64) -> Refusal {
         StatusCode::PAYLOAD_TOO_LARGE,
         "PAYLOAD_TOO_LARGE",
         format!("The body of the request is longer than {most} bytes."),
+    )
+}
+
+/// The reply to a request whose app cannot be connected to, since the proxy has too many connections.
+pub(in crate::proxy) fn too_many_connections() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "TOO_MANY_CONNECTIONS",
+        "There are too many connections; try again later.",
     )
 }
 

@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
+use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use pingora_core::server::configuration::ServerConf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -74,16 +77,37 @@ fn addresses<T: std::str::FromStr>(texts: &[String]) -> Vec<T> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// Connects from one of this machine's addresses.
-async fn connect_from(source: IpAddr, target: SocketAddr) -> io::Result<TcpStream> {
+/// Connects, from one of this machine's addresses if there is a `source`.
+async fn connect_tcp(source: Option<IpAddr>, target: SocketAddr) -> io::Result<TcpStream> {
     let socket = match target {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // The port is chosen when both ends are known: ports last for each target, not for all.
-    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-    socket.bind(SocketAddr::new(source, 0))?;
+    leaves_enough(socket.as_raw_fd())?;
+    if let Some(source) = source {
+        // The port is chosen when both ends are known: ports last for each target, not for all.
+        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
     socket.connect(target).await
+}
+
+/// An eighth of the descriptors is for clients, control and registration alone. The system gives out the
+/// lowest that is free, so a high one says that all below it are taken.
+///
+/// # Errors
+/// The one of a process that has none left.
+pub(in crate::proxy) fn leaves_enough(socket: RawFd) -> io::Result<()> {
+    static MOST: LazyLock<RawFd> = LazyLock::new(|| {
+        let descriptors = rlimit::Resource::NOFILE
+            .get()
+            .map_or(1024, |(soft, _)| soft);
+        RawFd::try_from(descriptors / 8 * 7).unwrap_or(RawFd::MAX)
+    });
+    if socket < *MOST {
+        return Ok(());
+    }
+    Err(Errno::EMFILE.into())
 }
 
 impl Socket {
@@ -204,15 +228,16 @@ impl Raw {
         match address {
             Address::Inet(address) => {
                 guard.check(address)?;
-                let stream = match sources.choose(&address) {
-                    Some(source) => connect_from(source, address).await?,
-                    None => TcpStream::connect(address).await?,
-                };
+                let stream = connect_tcp(sources.choose(&address), address).await?;
                 // A head and the body behind it may be two writes.
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-            Address::Unix(path) => guard.connect_unix(path).await.map(Self::Unix),
+            Address::Unix(path) => {
+                let stream = guard.connect_unix(path).await?;
+                leaves_enough(stream.as_raw_fd())?;
+                Ok(Self::Unix(stream))
+            }
         }
     }
 

@@ -277,6 +277,7 @@ fn what_cannot_be_written_is_not_taken() {
     let certificates = Certificates::new();
     certificates.open(&path).unwrap();
     fs::remove_dir(&path).unwrap();
+    fs::write(&path, "a file in the way").unwrap();
     let identity = Identity::shared();
     let taken = certificates.take("a", &identity.given(false));
     assert!(matches!(taken, Err(TakeError::Store(_))), "{taken:?}");

@@ -1,10 +1,15 @@
 //! Limits on the table, so that a loop that registers for ever neither takes the proxy's memory nor
 //! the place of others.
 
+mod hosts;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use self::hosts::Hosts;
 use super::attempt::Step;
 use crate::route::{HostPattern, Instance, Route};
 
@@ -27,6 +32,10 @@ pub struct Limits {
     /// The most routes with an instance of one owner; 114,688 by default. What has no owner counts as
     /// one owner's.
     pub routes_per_owner: usize,
+    /// The most hosts that routes are for, each pattern once; 114,688 by default.
+    pub hosts: usize,
+    /// The most hosts that routes with an instance of one owner are for; 102,400 by default.
+    pub hosts_per_owner: usize,
     /// The most instances of all routes; 196,608 by default.
     pub instances: usize,
     /// The most instances of one owner; 163,840 by default.
@@ -42,6 +51,8 @@ impl Default for Limits {
         Self {
             routes: 131_072,
             routes_per_owner: 114_688,
+            hosts: 114_688,
+            hosts_per_owner: 102_400,
             instances: 196_608,
             instances_per_owner: 163_840,
             hosts_per_registration: 1000,
@@ -57,6 +68,10 @@ pub enum Limit {
     Routes,
     /// `limits.routes_per_owner`.
     RoutesPerOwner,
+    /// `limits.hosts`.
+    Hosts,
+    /// `limits.hosts_per_owner`.
+    HostsPerOwner,
     /// `limits.instances`.
     Instances,
     /// `limits.instances_per_owner`.
@@ -69,9 +84,11 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Routes,
         Self::RoutesPerOwner,
+        Self::Hosts,
+        Self::HostsPerOwner,
         Self::Instances,
         Self::InstancesPerOwner,
         Self::HostsPerRegistration,
@@ -84,6 +101,8 @@ impl Limit {
         match self {
             Self::Routes => "limits.routes",
             Self::RoutesPerOwner => "limits.routes_per_owner",
+            Self::Hosts => "limits.hosts",
+            Self::HostsPerOwner => "limits.hosts_per_owner",
             Self::Instances => "limits.instances",
             Self::InstancesPerOwner => "limits.instances_per_owner",
             Self::HostsPerRegistration => "limits.hosts_per_registration",
@@ -97,6 +116,8 @@ impl Limit {
         match self {
             Self::Routes => "LIMIT_ROUTES",
             Self::RoutesPerOwner => "LIMIT_ROUTES_PER_OWNER",
+            Self::Hosts => "LIMIT_HOSTS",
+            Self::HostsPerOwner => "LIMIT_HOSTS_PER_OWNER",
             Self::Instances => "LIMIT_INSTANCES",
             Self::InstancesPerOwner => "LIMIT_INSTANCES_PER_OWNER",
             Self::HostsPerRegistration => "LIMIT_HOSTS_PER_REGISTRATION",
@@ -108,6 +129,7 @@ impl Limit {
     pub(super) fn unit(self) -> &'static str {
         match self {
             Self::Routes | Self::RoutesPerOwner => "routes",
+            Self::Hosts | Self::HostsPerOwner => "hosts",
             Self::Instances | Self::InstancesPerOwner => "instances",
             Self::HostsPerRegistration => "request hosts",
             Self::RouteMemory => "bytes of routes",
@@ -122,6 +144,8 @@ impl Limits {
         match limit {
             Limit::Routes => self.routes,
             Limit::RoutesPerOwner => self.routes_per_owner,
+            Limit::Hosts => self.hosts,
+            Limit::HostsPerOwner => self.hosts_per_owner,
             Limit::Instances => self.instances,
             Limit::InstancesPerOwner => self.instances_per_owner,
             Limit::HostsPerRegistration => self.hosts_per_registration,
@@ -142,11 +166,14 @@ pub struct Exceeded {
 }
 
 /// What there is of everything that a limit counts. Differences are amounts too, hence the sign.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amount {
     routes: isize,
     instances: isize,
     bytes: isize,
+    /// How many hosts there are; of a change, how many more than before it.
+    hosts: isize,
+    by_host: Hosts,
 }
 
 impl Amount {
@@ -154,16 +181,19 @@ impl Amount {
     fn of(&self, limit: Limit) -> isize {
         match limit {
             Limit::Routes | Limit::RoutesPerOwner => self.routes,
+            Limit::Hosts | Limit::HostsPerOwner => self.hosts,
             Limit::Instances | Limit::InstancesPerOwner => self.instances,
             Limit::RouteMemory => self.bytes,
             Limit::HostsPerRegistration => 0,
         }
     }
 
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         self.routes += other.routes;
         self.instances += other.instances;
         self.bytes += other.bytes;
+        self.hosts += other.hosts;
+        self.by_host.merge(&other.by_host);
     }
 }
 
@@ -183,11 +213,14 @@ impl Usage {
         for route in routes {
             usage.count(route, 1);
         }
+        let nothing = Self::default();
+        usage.count_hosts([&nothing, &nothing]);
         usage
     }
 
-    /// What the steps of a change add and take.
-    pub(super) fn change(steps: &[Step]) -> Self {
+    /// What the steps of a change add to what is there, in the table and in the changes of a commit that is
+    /// under way, and take from it.
+    pub(super) fn change(steps: &[Step], there: [&Self; 2]) -> Self {
         let mut usage = Self::default();
         for step in steps {
             if let Step::Move(moved) = step {
@@ -199,11 +232,28 @@ impl Usage {
                 }
             }
         }
+        usage.count_hosts(there);
         usage
     }
 
+    fn count_hosts(&mut self, there: [&Self; 2]) {
+        let gained = self
+            .total
+            .by_host
+            .gained(there.map(|usage| &usage.total.by_host));
+        self.total.hosts = gained;
+        let nothing = Hosts::default();
+        for (owner, amount) in &mut self.owners {
+            let there =
+                there.map(|usage| usage.owners.get(owner).map_or(&nothing, |own| &own.by_host));
+            amount.hosts = amount.by_host.gained(there);
+        }
+    }
+
     fn count(&mut self, route: &Route, sign: isize) {
+        let host = Hosts::hash(&route.host);
         self.total.routes += sign;
+        self.total.by_host.add(host, sign);
         self.total.bytes += sign * signed(route_bytes(route));
         let mut counted: Option<&Owner> = None;
         for (index, instance) in route.instances().enumerate() {
@@ -215,24 +265,27 @@ impl Usage {
             counted = Some(owner);
             let own = self.owners.entry(owner.clone()).or_default();
             own.instances += sign;
-            own.routes += if is_new { sign } else { 0 };
+            if is_new {
+                own.routes += sign;
+                own.by_host.add(host, sign);
+            }
         }
     }
 
     /// Adds what a change moves.
     pub(super) fn add(&mut self, change: &Self) {
-        self.total.add(change.total);
+        self.total.add(&change.total);
         for (owner, amount) in &change.owners {
             let own = self.owners.entry(owner.clone()).or_default();
-            own.add(*amount);
+            own.add(amount);
             if *own == Amount::default() {
                 self.owners.remove(owner);
             }
         }
     }
 
-    fn owner(&self, owner: &Owner) -> Amount {
-        self.owners.get(owner).copied().unwrap_or_default()
+    fn owner(&self, owner: &Owner) -> Option<&Amount> {
+        self.owners.get(owner)
     }
 }
 
@@ -247,22 +300,36 @@ impl Account<'_> {
     /// Whether a change stays within the limits. What takes away, or leaves an amount as it is, always
     /// does.
     pub(super) fn check(&self, change: &Usage) -> Result<(), Exceeded> {
-        let there = [&self.table.total, &self.pending.total];
-        for limit in [Limit::Routes, Limit::Instances, Limit::RouteMemory] {
+        let there = [Some(&self.table.total), Some(&self.pending.total)];
+        for limit in [
+            Limit::Routes,
+            Limit::Hosts,
+            Limit::Instances,
+            Limit::RouteMemory,
+        ] {
             self.within(limit, &change.total, there)?;
         }
         for (owner, moved) in &change.owners {
             let there = [self.table.owner(owner), self.pending.owner(owner)];
-            for limit in [Limit::RoutesPerOwner, Limit::InstancesPerOwner] {
-                self.within(limit, moved, [&there[0], &there[1]])?;
+            for limit in [
+                Limit::RoutesPerOwner,
+                Limit::HostsPerOwner,
+                Limit::InstancesPerOwner,
+            ] {
+                self.within(limit, moved, there)?;
             }
         }
         Ok(())
     }
 
-    fn within(&self, limit: Limit, moved: &Amount, there: [&Amount; 2]) -> Result<(), Exceeded> {
+    fn within(
+        &self,
+        limit: Limit,
+        moved: &Amount,
+        there: [Option<&Amount>; 2],
+    ) -> Result<(), Exceeded> {
         let added = moved.of(limit);
-        let sum: isize = there.iter().map(|amount| amount.of(limit)).sum();
+        let sum: isize = there.iter().flatten().map(|amount| amount.of(limit)).sum();
         let wanted = usize::try_from(sum + added).unwrap_or(0);
         let most = self.limits.most(limit);
         if added > 0 && wanted > most {
@@ -303,6 +370,7 @@ fn signed(bytes: usize) -> isize {
 #[derive(Debug, Default)]
 pub(super) struct Meters {
     routes: AtomicUsize,
+    hosts: AtomicUsize,
     instances: AtomicUsize,
     bytes: AtomicUsize,
     refused: [AtomicU64; Limit::ALL.len()],
@@ -328,6 +396,7 @@ impl Meters {
             meter.store(usize::try_from(amount).unwrap_or(0), Ordering::Relaxed);
         };
         set(&self.routes, usage.total.routes);
+        set(&self.hosts, usage.total.hosts);
         set(&self.instances, usage.total.instances);
         set(&self.bytes, usage.total.bytes);
     }
@@ -343,6 +412,7 @@ impl Meters {
     pub(super) fn read(&self, limit: Limit, limits: &Limits) -> Meter {
         let used = match limit {
             Limit::Routes => Some(&self.routes),
+            Limit::Hosts => Some(&self.hosts),
             Limit::Instances => Some(&self.instances),
             Limit::RouteMemory => Some(&self.bytes),
             _ => None,
@@ -354,112 +424,5 @@ impl Meters {
             used: used.map(|used| used.load(Ordering::Relaxed)),
             refused: refused.map_or(0, |count| count.load(Ordering::Relaxed)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU16;
-
-    use super::*;
-    use crate::registry::attempt::{Cause, Move};
-    use crate::route::{Activity, Generation, PathPrefix, RouteKey, Target};
-
-    fn route(prefix: &str, owners: &[Option<&str>]) -> Arc<Route> {
-        let key = RouteKey {
-            host: HostPattern::Any,
-            prefix: PathPrefix::parse(prefix).unwrap(),
-        };
-        let instances = owners.iter().map(|owner| {
-            let port = NonZeroU16::new(4000).unwrap();
-            let mut instance = Instance::new(Target::new("localhost", port, Vec::new()));
-            instance.owner = owner.map(Arc::from);
-            Arc::new(instance)
-        });
-        let activity = Arc::new(Activity::new(0));
-        Arc::new(Route::with_instances(key, instances, Generation(1), activity).unwrap())
-    }
-
-    fn moved(before: Option<Arc<Route>>, after: Option<Arc<Route>>) -> Usage {
-        let cause = Cause::Put;
-        Usage::change(&[Step::Move(Move {
-            before,
-            after,
-            cause,
-        })])
-    }
-
-    fn check(limits: &Limits, table: &Usage, change: &Usage) -> Option<(Limit, usize)> {
-        let account = Account {
-            limits,
-            table,
-            pending: &Usage::default(),
-        };
-        let refused = account.check(change).err()?;
-        Some((refused.limit, refused.wanted))
-    }
-
-    #[test]
-    fn a_table_is_the_sum_of_its_changes() {
-        let (a, b) = (
-            route("/a", &[None, Some("x")]),
-            route("/b", &[Some("x"), Some("x")]),
-        );
-        let other = route("/b", &[Some("y")]);
-        let mut usage = Usage::default();
-        usage.add(&moved(None, Some(Arc::clone(&a))));
-        usage.add(&moved(None, Some(Arc::clone(&b))));
-        assert_eq!(usage, Usage::of([&a, &b]));
-        assert_eq!(usage.owner(&Some("x".into())).routes, 2);
-        assert_eq!(usage.owner(&Some("x".into())).instances, 3);
-        usage.add(&moved(Some(b), Some(Arc::clone(&other))));
-        assert_eq!(usage, Usage::of([&a, &other]));
-        usage.add(&moved(Some(a), None));
-        usage.add(&moved(Some(other), None));
-        assert_eq!(usage, Usage::default());
-    }
-
-    #[test]
-    fn only_what_adds_is_refused() {
-        let limits = Limits {
-            routes: 2,
-            routes_per_owner: 1,
-            instances: 3,
-            instances_per_owner: 2,
-            ..Limits::default()
-        };
-        let (a, b) = (route("/a", &[Some("x")]), route("/b", &[Some("y")]));
-        let table = Usage::of([&a, &b]);
-        let new = |owners: &[Option<&str>]| moved(None, Some(route("/c", owners)));
-        let verdict = |change: &Usage| check(&limits, &table, change);
-        assert_eq!(verdict(&new(&[Some("z")])), Some((Limit::Routes, 3)));
-        let more = |owners: &[Option<&str>]| moved(Some(Arc::clone(&a)), Some(route("/a", owners)));
-        assert_eq!(verdict(&more(&[Some("x"), Some("x")])), None);
-        let three = [Some("x"); 3];
-        assert_eq!(verdict(&more(&three)), Some((Limit::Instances, 4)));
-        assert_eq!(
-            verdict(&more(&[Some("y")])),
-            Some((Limit::RoutesPerOwner, 2))
-        );
-        // A table that is above a limit may shrink, and stay as large as it is.
-        let tight = Limits {
-            routes: 1,
-            ..limits
-        };
-        assert_eq!(check(&tight, &table, &moved(Some(b), None)), None);
-        assert_eq!(check(&tight, &table, &more(&[Some("x")])), None);
-    }
-
-    #[test]
-    fn long_prefixes_weigh_more() {
-        let limits = Limits {
-            route_memory: 4000,
-            ..Limits::default()
-        };
-        let add = |prefix: &str| moved(None, Some(route(prefix, &[None])));
-        assert_eq!(check(&limits, &Usage::default(), &add("/a")), None);
-        let long = add(&format!("/{}", "a".repeat(1000)));
-        let refused = check(&limits, &Usage::default(), &long).unwrap();
-        assert_eq!(refused.0, Limit::RouteMemory);
     }
 }

@@ -1,0 +1,170 @@
+//! Limits on the table, beside what the table is.
+
+use std::num::NonZeroU16;
+
+use super::*;
+use crate::registry::attempt::{Cause, Move};
+use crate::route::{Activity, Generation, PathPrefix, RouteKey, Target};
+
+fn route(prefix: &str, owners: &[Option<&str>]) -> Arc<Route> {
+    let key = RouteKey {
+        host: HostPattern::Any,
+        prefix: PathPrefix::parse(prefix).unwrap(),
+    };
+    let instances = owners.iter().map(|owner| {
+        let port = NonZeroU16::new(4000).unwrap();
+        let mut instance = Instance::new(Target::new("localhost", port, Vec::new()));
+        instance.owner = owner.map(Arc::from);
+        Arc::new(instance)
+    });
+    let activity = Arc::new(Activity::new(0));
+    Arc::new(Route::with_instances(key, instances, Generation(1), activity).unwrap())
+}
+
+fn moved_in(table: &Usage, before: Option<Arc<Route>>, after: Option<Arc<Route>>) -> Usage {
+    let cause = Cause::Put;
+    let step = Step::Move(Move {
+        before,
+        after,
+        cause,
+    });
+    Usage::change(&[step], [table, &Usage::default()])
+}
+
+fn moved(before: Option<Arc<Route>>, after: Option<Arc<Route>>) -> Usage {
+    moved_in(&Usage::default(), before, after)
+}
+
+fn check(limits: &Limits, table: &Usage, change: &Usage) -> Option<(Limit, usize)> {
+    let account = Account {
+        limits,
+        table,
+        pending: &Usage::default(),
+    };
+    let refused = account.check(change).err()?;
+    Some((refused.limit, refused.wanted))
+}
+
+#[test]
+fn a_table_is_the_sum_of_its_changes() {
+    let (a, b) = (
+        route("/a", &[None, Some("x")]),
+        route("/b", &[Some("x"), Some("x")]),
+    );
+    let other = route("/b", &[Some("y")]);
+    let mut usage = Usage::default();
+    let add = |usage: &mut Usage, before: Option<&Arc<Route>>, after: Option<&Arc<Route>>| {
+        usage.add(&moved_in(usage, before.cloned(), after.cloned()));
+    };
+    add(&mut usage, None, Some(&a));
+    add(&mut usage, None, Some(&b));
+    assert_eq!(usage, Usage::of([&a, &b]));
+    let own = usage.owner(&Some("x".into())).unwrap();
+    assert_eq!((own.routes, own.instances, own.hosts), (2, 3, 1));
+    add(&mut usage, Some(&b), Some(&other));
+    assert_eq!(usage, Usage::of([&a, &other]));
+    add(&mut usage, Some(&a), None);
+    add(&mut usage, Some(&other), None);
+    assert_eq!(usage, Usage::default());
+}
+
+/// The counts by hashes are those of sets, whatever comes and goes, in however large commits.
+#[test]
+fn hosts_are_counted_once_each() {
+    let name = |number: usize| HostPattern::parse(&format!("h{number}.example.com")).unwrap();
+    let owners = [None, Some("x"), Some("y")];
+    let mut routes: HashMap<(usize, usize), Arc<Route>> = HashMap::new();
+    let (mut table, mut pending) = (Usage::default(), Usage::default());
+    for _ in 0..3000 {
+        let key = (fastrand::usize(..5), fastrand::usize(..4));
+        let after = fastrand::bool().then(|| {
+            let count = 1 + fastrand::usize(..2);
+            let owners: Vec<_> = (0..count).map(|_| owners[fastrand::usize(..3)]).collect();
+            let mut route = Route::clone(&route(&format!("/{}", key.1), &owners));
+            route.host = name(key.0);
+            Arc::new(route)
+        });
+        let before = match &after {
+            Some(route) => routes.insert(key, Arc::clone(route)),
+            None => routes.remove(&key),
+        };
+        let step = Step::Move(Move {
+            before,
+            after,
+            cause: Cause::Put,
+        });
+        let change = Usage::change(&[step], [&table, &pending]);
+        pending.add(&change);
+        if fastrand::u8(..) < 60 {
+            table.add(&std::mem::take(&mut pending));
+            assert_eq!(table, Usage::of(routes.values()));
+        }
+        let sum = |amounts: [Option<&Amount>; 2]| -> isize {
+            amounts.iter().flatten().map(|amount| amount.hosts).sum()
+        };
+        let count = |owner: Option<&Owner>| {
+            let is_theirs = |route: &Route| {
+                owner.is_none_or(|owner| route.instances().any(|one| one.owner == *owner))
+            };
+            let hosts = routes
+                .values()
+                .filter(|route| is_theirs(route))
+                .map(|route| &route.host);
+            hosts
+                .collect::<std::collections::HashSet<_>>()
+                .len()
+                .cast_signed()
+        };
+        assert_eq!(sum([Some(&table.total), Some(&pending.total)]), count(None));
+        for owner in owners.map(|owner| owner.map(Arc::from)) {
+            assert_eq!(
+                sum([table.owner(&owner), pending.owner(&owner)]),
+                count(Some(&owner))
+            );
+        }
+    }
+}
+
+#[test]
+fn only_what_adds_is_refused() {
+    let limits = Limits {
+        routes: 2,
+        routes_per_owner: 1,
+        instances: 3,
+        instances_per_owner: 2,
+        ..Limits::default()
+    };
+    let (a, b) = (route("/a", &[Some("x")]), route("/b", &[Some("y")]));
+    let table = Usage::of([&a, &b]);
+    let new = |owners: &[Option<&str>]| moved(None, Some(route("/c", owners)));
+    let verdict = |change: &Usage| check(&limits, &table, change);
+    assert_eq!(verdict(&new(&[Some("z")])), Some((Limit::Routes, 3)));
+    let more = |owners: &[Option<&str>]| moved(Some(Arc::clone(&a)), Some(route("/a", owners)));
+    assert_eq!(verdict(&more(&[Some("x"), Some("x")])), None);
+    let three = [Some("x"); 3];
+    assert_eq!(verdict(&more(&three)), Some((Limit::Instances, 4)));
+    assert_eq!(
+        verdict(&more(&[Some("y")])),
+        Some((Limit::RoutesPerOwner, 2))
+    );
+    // A table that is above a limit may shrink, and stay as large as it is.
+    let tight = Limits {
+        routes: 1,
+        ..limits
+    };
+    assert_eq!(check(&tight, &table, &moved(Some(b), None)), None);
+    assert_eq!(check(&tight, &table, &more(&[Some("x")])), None);
+}
+
+#[test]
+fn long_prefixes_weigh_more() {
+    let limits = Limits {
+        route_memory: 4000,
+        ..Limits::default()
+    };
+    let add = |prefix: &str| moved(None, Some(route(prefix, &[None])));
+    assert_eq!(check(&limits, &Usage::default(), &add("/a")), None);
+    let long = add(&format!("/{}", "a".repeat(1000)));
+    let refused = check(&limits, &Usage::default(), &long).unwrap();
+    assert_eq!(refused.0, Limit::RouteMemory);
+}
