@@ -1,6 +1,7 @@
 //! What the documents say holds: their examples run, their links lead somewhere, and the tests, keys and
 //! files that they name exist.
 
+mod codes;
 mod configuration;
 mod examples;
 mod links;
