@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::markdown::Document;
 use super::{manual, root};
 
 /// Texts in capitals that are names of something else.
@@ -10,7 +11,7 @@ const OTHERS: &[&str] = &["CARGO_PKG_VERSION", "NO_COLOR"];
 
 #[test]
 fn every_code_of_an_error_is_in_the_manual() {
-    let documented: BTreeSet<_> = manual().iter().flat_map(|page| page.code()).collect();
+    let documented: BTreeSet<_> = manual().iter().flat_map(Document::code).collect();
     let codes = codes();
     assert!(codes.len() > 50, "{codes:?}");
     let is_missing = |code: &&String| code.contains('_') && !documented.contains(*code);

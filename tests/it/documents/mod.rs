@@ -1,5 +1,5 @@
-//! What the documents say holds: their examples run, their links lead somewhere, and the tests, keys and
-//! files that they name exist.
+//! What the documents say holds: their examples run, their links lead somewhere, and the tests, keys,
+//! files and codes that they name exist.
 
 mod codes;
 mod configuration;
