@@ -5,7 +5,7 @@
 //! call is answered every request under `/shop` goes to it.
 //!
 //! This crate is the proxy as a library; the program `dynamic-reverse-proxy` is [`cli`] and nothing
-//! else. `README.md` is the manual of the program.
+//! else. `docs/` is the manual of the program, `ARCHITECTURE.md` the map of the code with a glossary.
 //!
 //! # A proxy in a program of one's own
 //!

@@ -1,7 +1,8 @@
 //! The fields that relays add to what they pass on: proxies, load balancers, content delivery networks.
 //!
 //! Whoever relays strangers and adds none of these cannot be seen here: nginx, HAProxy and socat, as they
-//! are unless they are told otherwise. What helps then is said by the README, "Who may register".
+//! are unless they are told otherwise. What helps then is said by `docs/registering.md`, "Another proxy on the
+//! same machine".
 
 use http::{HeaderMap, HeaderName};
 

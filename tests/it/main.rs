@@ -40,6 +40,7 @@ mod control_sets_bad;
 mod cutting;
 mod descriptors;
 mod disk_faults;
+mod documents;
 mod drain_ends;
 mod drains;
 mod engine_exceptions;
