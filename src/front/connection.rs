@@ -210,6 +210,11 @@ impl Connection {
         self.chunks.is_odd()
     }
 
+    /// Whether the client may go on sending a body: a response has come before its end.
+    pub(super) fn is_body_left(&self) -> bool {
+        self.websocket.is_none() && !matches!(self.gate, Gate::Length(0))
+    }
+
     /// How many of the next bytes belong to the request; the gate moves behind them.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         match &mut self.gate {

@@ -90,7 +90,7 @@ async fn close(sent: impl Future<Output = Result<(), DownstreamError>>) {
 
 /// Reads what the client still sends, so that the kernel does not reset the connection and lose
 /// the answer on its way.
-async fn drain(connection: &mut Connection) -> std::io::Result<()> {
+pub(super) async fn drain(connection: &mut Connection) -> std::io::Result<()> {
     connection.open(Framing::Upgrade, BytesMut::new());
     let mut scratch = [0; 1024];
     while connection.read(&mut scratch).await? > 0 {}

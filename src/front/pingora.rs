@@ -39,11 +39,12 @@ where
         let mut bytes = head_of(*request);
         if is_upgrade {
             // Pingora would take it for a body, or for the next protocol's before that is agreed to.
+            connection.watch(0);
             connection.await_switch(early);
         } else {
+            connection.watch(early.len());
             bytes.unsplit(early);
         }
-        connection.watch();
         let leash = connection.held();
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);

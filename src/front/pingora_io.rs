@@ -1,5 +1,6 @@
 //! What Pingora asks of a transport beside reads and writes: passed on.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +15,20 @@ use pingora_core::protocols::{
 use tokio::io::AsyncWriteExt;
 
 use super::connection::Connection;
-use super::farewell::LINGER;
+use super::farewell::{LINGER, drain};
 
 #[async_trait]
 impl Shutdown for Connection {
     async fn shutdown(&mut self) {
         self.part().await;
         // Pingora's own way logs a warning for each client that has gone, and has no end.
-        let closed = AsyncWriteExt::shutdown(&mut self.transport);
+        let closed = async {
+            AsyncWriteExt::shutdown(&mut self.transport).await?;
+            if self.is_body_left() {
+                drain(self).await?;
+            }
+            Ok::<(), io::Error>(())
+        };
         match pingora_timeout::tokio_timeout(LINGER, closed).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!("a connection was closed by its client: {error}"),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pingora_core::protocols::TcpKeepalive;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 
@@ -102,11 +103,24 @@ fn set_timeouts(peer: &mut HttpPeer, timeouts: &Timeouts, kind: Kind, protocol: 
         Kind::Upgrade => None,
     };
     options.write_timeout = timeouts.send;
+    options.tcp_keepalive = timeouts.send.map(unsent);
     options.idle_timeout = timeouts.upstream_idle;
 }
 
-fn speaks_only_http2(protocol: Protocol) -> bool {
+pub(super) fn speaks_only_http2(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::H2 | Protocol::H2c)
+}
+
+/// Has the kernel end a connection whose app takes nothing for so long. Pingora 0.9.1 goes on after a
+/// write that took too long, and would wait for the rest of a WebSocket without an end.
+fn unsent(limit: Duration) -> TcpKeepalive {
+    // All but the last are what Linux does anyway.
+    TcpKeepalive {
+        idle: Duration::from_hours(2),
+        interval: Duration::from_secs(75),
+        count: 9,
+        user_timeout: limit,
+    }
 }
 
 /// Sets the limits on the origin's pauses that the front keeps.

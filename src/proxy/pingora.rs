@@ -276,6 +276,7 @@ impl ProxyHttp for Gateway {
             // upstream would take that for its next request.
             *body = None;
         }
+        let is_bare = body.is_none();
         if let (Some(record), Some(body)) = (&mut exchange.record, body) {
             record.receive(body.len());
             let limit = self.policy.options.limits.body;
@@ -285,6 +286,7 @@ impl ProxyHttp for Gateway {
             }
         }
         if is_end && !session.as_downstream_mut().is_body_empty() {
+            holds::note_body_end(session, exchange, is_bare);
             tokio::task::yield_now().await;
         }
         Ok(())

@@ -210,3 +210,96 @@ async fn a_reader_of_a_few_bytes_a_second_is_cut_and_said_to_be() {
     })
     .await;
 }
+
+/// An app that takes all of an upload and thinks for longer than `timeouts.send`, however the body's end comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_has_all_of_an_upload_may_take_its_time() {
+    let origin = Origin::start(|mut visit| async move {
+        while let Some(request) = visit.request().await {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            visit.answer(200, request.body.len().to_string()).await;
+        }
+    })
+    .await;
+    let h2c = thoughtful_h2c().await;
+    let proxy = TestProxy::start("http2: {cleartext: true}\ntimeouts: {send: 500ms}").await;
+    for (port, protocol) in [(origin.port(), "http1"), (h2c.0, "h2c")] {
+        register(&proxy, port, protocol).await;
+        for length in [10, 70_000, 300_000] {
+            let head = "POST / HTTP/1.1\r\nHost: a\r\n";
+            let body = "x".repeat(length);
+            let expected = (200, length.to_string());
+            for message in [
+                format!("{head}Content-Length: {length}\r\n\r\n{body}"),
+                format!(
+                    "{head}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"
+                ),
+            ] {
+                let mut client = proxy.client().await;
+                client.send(message).await;
+                let response = client.response().await;
+                let got = (response.status, response.text());
+                assert_eq!(got, expected, "{protocol}, HTTP/1.1");
+            }
+            let mut client = Http2::connect(proxy.address()).await;
+            let mut upload = client.begin(request2(Method::POST, "/"), true).await;
+            upload.body.send_data(body.into(), true).expect("a body");
+            let answer = upload.answer().await;
+            assert_eq!(
+                (answer.status, answer.text()),
+                expected,
+                "{protocol}, HTTP/2"
+            );
+        }
+    }
+}
+
+/// An app of HTTP/2 that answers two seconds after the end of an upload, with its length.
+async fn thoughtful_h2c() -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    let app = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+                while let Some(Ok((mut request, mut respond))) = connection.accept().await {
+                    tokio::spawn(async move {
+                        let (mut count, body) = (0, request.body_mut());
+                        while let Some(piece) = body.data().await {
+                            let length = piece.expect("a piece").len();
+                            count += length;
+                            body.flow_control().release_capacity(length).expect("room");
+                        }
+                        tokio::time::sleep(Duration::from_secs(2)).await;
+                        let response = http::Response::new(());
+                        let mut body = respond.send_response(response, false).expect("a head");
+                        body.send_data(count.to_string().into(), true)
+                            .expect("a body");
+                    });
+                }
+            });
+        }
+    });
+    (port, app)
+}
+
+/// An upload whose first bytes come with its head, and of which an app takes nothing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_with_its_head_has_the_same_limit() {
+    let (port, _app) = deaf_h2c().await;
+    let proxy = TestProxy::start("timeouts: {send: 500ms, first_byte: off}").await;
+    register(&proxy, port, "h2c").await;
+    // One connection to the app, whose window the first upload uses up.
+    for _ in 0..3 {
+        let mut client = proxy.client().await;
+        let body = "x".repeat(70_000);
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}",
+            body.len()
+        );
+        client.send(format!("{head}\r\n\r\n{body}")).await;
+        let verdict = client.response().await.verdict();
+        assert_eq!(verdict, (504, "TIMEOUT".to_owned()));
+    }
+}

@@ -8,9 +8,13 @@ use tokio::task::coop;
 use super::Connection;
 
 impl Connection {
-    /// Pingora serves the request in progress: its reads and writes are all that is seen of it.
-    pub(in crate::front) fn watch(&mut self) {
+    /// Pingora serves the request in progress: its reads and writes are all that is seen of it. It is given
+    /// `early` bytes of the body with the head.
+    pub(in crate::front) fn watch(&mut self, early: usize) {
         self.paces = Some(Box::default());
+        if early > 0 {
+            self.leash.upload().note_piece();
+        }
     }
 
     /// Notes what a read of the request's body gave, for Pingora; `None` while it waits.

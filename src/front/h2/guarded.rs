@@ -15,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
+use log::debug;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
@@ -71,7 +72,8 @@ impl Guarded {
         let hold = &*self.hold;
         hold.leash.upload().note_asked();
         let read = within(limit, self.session.read_body_bytes());
-        self.paces.note_read(&hold.patience, None).map_err(slow)?;
+        let (paces, patience) = (&mut self.paces, &hold.patience);
+        let read = waiting(read, || paces.note_read(patience, None));
         let read = until_cut(hold, read).await;
         if let Some(Some(Ok(Some(piece)))) = &read {
             hold.leash.upload().note_piece();
@@ -90,6 +92,7 @@ impl Guarded {
 
     /// Waits until the client resets the stream or the app has been silent for too long: always an error.
     async fn idle<T>(&mut self) -> Result<T> {
+        self.hold.leash.upload().note_asked();
         let (hold, wait) = (&self.hold, &mut self.wait);
         let mut idle = pin!(self.session.idle());
         let ended = std::future::poll_fn(|context| {
@@ -172,12 +175,8 @@ impl Session for Guarded {
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
-        self.paces
-            .note_write(&self.hold.patience, None)
-            .map_err(slow)?;
-        let written = until_cut(&self.hold, self.session.write_body(data, end)).await;
-        written.unwrap_or_else(|| Err(self.cut()))?;
-        self.note_written()
+        let task = HttpTask::Body(Some(data), end);
+        self.response_duplex_vec(vec![task]).await.map(drop)
     }
 
     async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
@@ -187,12 +186,15 @@ impl Session for Guarded {
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         self.note_activity();
-        self.paces
-            .note_write(&self.hold.patience, None)
-            .map_err(slow)?;
-        let written = until_cut(&self.hold, self.session.response_duplex_vec(tasks)).await;
-        let is_over = written.unwrap_or_else(|| Err(self.cut()))?;
-        self.note_written()?;
+        let mut is_over = false;
+        for task in tasks.into_iter().flat_map(pieces) {
+            let (paces, patience) = (&mut self.paces, &self.hold.patience);
+            let write = self.session.response_duplex_vec(vec![task]);
+            let write = waiting(write, || paces.note_write(patience, None));
+            let written = until_cut(&self.hold, write).await;
+            is_over |= written.unwrap_or_else(|| Err(self.cut()))?;
+            self.note_written()?;
+        }
         Ok(is_over)
     }
 
@@ -326,6 +328,20 @@ fn broken(cause: io::Error) -> BError {
     Error::because(ErrorType::ReadError, "while waiting for the app", cause).into_down()
 }
 
+/// A body in pieces of 8 KiB: how much of a piece a client has taken is not seen before it has all of it.
+fn pieces(task: HttpTask) -> Vec<HttpTask> {
+    const PIECE: usize = 8 * 1024;
+    let HttpTask::Body(Some(mut data), is_end) = task else {
+        return vec![task];
+    };
+    let mut pieces = Vec::with_capacity(data.len() / PIECE + 1);
+    while data.len() > PIECE {
+        pieces.push(HttpTask::Body(Some(data.split_to(PIECE)), false));
+    }
+    pieces.push(HttpTask::Body(Some(data), is_end));
+    pieces
+}
+
 /// The error of a client that is too slow.
 #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
 fn slow(slow: TooSlow) -> BError {
@@ -338,6 +354,22 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Op
         Some(limit) => pingora_timeout::tokio_timeout(limit, work).await.ok(),
         None => Some(work.await),
     }
+}
+
+/// Runs `work`; calls `note` when it has to wait. Whether the client is too slow is asked when it goes on.
+async fn waiting<T>(
+    work: impl Future<Output = T>,
+    mut note: impl FnMut() -> std::result::Result<(), TooSlow>,
+) -> T {
+    let (mut work, mut is_waiting) = (pin!(work), false);
+    std::future::poll_fn(|context| {
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() && !std::mem::replace(&mut is_waiting, true) {
+            note().unwrap_or_else(|slow| debug!("{slow}"));
+        }
+        polled
+    })
+    .await
 }
 
 /// Runs `work` until it is done or the exchange is cut.

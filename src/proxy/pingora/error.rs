@@ -54,6 +54,7 @@ fn in_words(error: &Error) -> String {
         E::ConnectTimedout | E::TLSHandshakeTimedout => "timeouts.connect",
         E::WriteTimedout => "timeouts.send",
         E::ReadTimedout if error.to_string().contains(ONLY_INTERIM) => "timeouts.first_byte",
+        _ if is_upstream && is_kernels_timeout(error) => "timeouts.send",
         E::ReadTimedout if is_upstream => "timeouts.first_byte or timeouts.between_bytes",
         E::ReadTimedout => "timeouts.client_body",
         _ => return error.to_string(),
@@ -94,6 +95,9 @@ impl Fault {
             return Self::Client(bad_chunk());
         }
         match error.esource() {
+            ErrorSource::Upstream if is_kernels_timeout(error) => {
+                Self::Upstream(ProxyError::Timeout)
+            }
             // What the upstream itself has ended is no malformed response.
             ErrorSource::Upstream if is_ended_by_upstream(error) => {
                 Self::Upstream(ProxyError::Broken)
@@ -140,6 +144,14 @@ fn is_within_head(error: &Error) -> bool {
         .as_ref()
         .and_then(|context| context.as_str().rsplit_once("bytes already read: "))
         .is_some_and(|(_, count)| count != "0")
+}
+
+/// Whether the kernel has given the connection up: the upstream takes nothing (`timeouts.send`).
+fn is_kernels_timeout(error: &Error) -> bool {
+    let error = error.root_cause().downcast_ref::<io::Error>();
+    error.is_some_and(|error| {
+        error.raw_os_error().is_some() && error.kind() == io::ErrorKind::TimedOut
+    })
 }
 
 /// Whether the upstream has ended its stream, or its connection, by a reset or a farewell.

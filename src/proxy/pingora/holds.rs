@@ -36,6 +36,22 @@ pub(in crate::proxy) fn watch_upload(session: &Session, limit: Duration, upstrea
     }
 }
 
+/// The body of the request is over, with a last piece of it or without. To an upstream of HTTP/1 Pingora hands it
+/// through a queue, and need not ask for more then: its own timers see to the rest.
+pub(in crate::proxy) fn note_body_end(session: &Session, exchange: &Exchange, is_bare: bool) {
+    let in_flight = exchange
+        .record
+        .as_ref()
+        .and_then(|record| record.in_flight.as_ref());
+    let is_http2 = in_flight
+        .is_some_and(|in_flight| peer::speaks_only_http2(in_flight.instance().target.protocol));
+    if (is_bare || !is_http2)
+        && let Some(hold) = Hold::of(session.as_downstream())
+    {
+        hold.leash().upload().end();
+    }
+}
+
 /// The failure that an error of Pingora's is, and the end of the upload that was watched.
 pub(in crate::proxy) fn failure(session: &Session, error: &Error, was_idle: bool) -> Failure {
     if let Some(hold) = Hold::of(session.as_downstream()) {
