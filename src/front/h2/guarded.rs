@@ -77,8 +77,8 @@ impl Guarded {
         let read = until_cut(hold, read).await;
         if let Some(Some(Ok(Some(piece)))) = &read {
             hold.leash.upload().note_piece();
-            let paced = self.paces.note_read(&hold.patience, Some(piece.len()));
-            paced.map_err(slow)?;
+            let note = self.paces.note_read(&hold.patience, Some(piece.len()));
+            note.map_err(slow)?;
         }
         match read {
             None => Err(self.cut()),
@@ -127,8 +127,8 @@ impl Guarded {
         self.note_activity();
         let sent = self.session.body_bytes_sent();
         let fresh = sent.saturating_sub(std::mem::replace(&mut self.sent, sent));
-        let paced = self.paces.note_write(&self.hold.patience, Some(fresh));
-        paced.map_err(slow)
+        let note = self.paces.note_write(&self.hold.patience, Some(fresh));
+        note.map_err(slow)
     }
 
     /// Notes that the response goes on.
