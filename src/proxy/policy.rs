@@ -140,14 +140,14 @@ impl Policy {
         own: Option<&HeaderValue>,
         is_encrypted: impl FnOnce() -> bool,
     ) -> Option<HeaderValue> {
-        let security = route.and_then(Route::security);
-        if own.is_none() && !self.tls.may_have_hsts(security) {
+        let settings = route.and_then(Route::settings);
+        if own.is_none() && !self.tls.may_have_hsts(settings) {
             return None;
         }
         if !is_encrypted() {
             return None;
         }
-        own.cloned().or_else(|| self.tls.hsts(security))
+        own.cloned().or_else(|| self.tls.hsts(settings))
     }
 
     /// Emits the event of a request that could not be proxied, and makes the reply: the refusal, and in

@@ -83,6 +83,7 @@ mod registration_peers;
 mod registration_users;
 mod request_ids;
 mod response_heads;
+mod route_spec;
 mod routing;
 mod run_command;
 mod scale;
