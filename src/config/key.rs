@@ -16,10 +16,13 @@ use super::section::{
 };
 use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};
+use crate::route::Settings;
 
 /// Every map of the file: its path (empty for the top level) and its keys.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 23] {
-    [
+pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
+    let settings = Settings::FIELDS.iter();
+    let objects = settings.filter(|field| !field.keys.is_empty());
+    let mut sections = vec![
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
         ("registration", keys::<RegistrationKeys>()),
@@ -43,7 +46,9 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 23] {
         ("tls.listen[].client_auth", keys::<ClientAuthKeys>()),
         ("acme", keys::<AcmeKeys>()),
         ("acme.eab", keys::<AcmeEab>()),
-    ]
+    ];
+    sections.extend(objects.map(|field| (field.path, field.keys)));
+    sections
 }
 
 /// The section that has a key of this very name.

@@ -34,6 +34,8 @@ pub trait Setting:
     const VALUE: &'static str;
     /// All values, if they are few.
     const VALUES: &'static [&'static str] = &[];
+    /// The names of its fields, if it is an object.
+    const KEYS: &'static [&'static str] = &[];
 
     /// This setting where `newer` has been said since.
     #[must_use]
@@ -53,6 +55,10 @@ pub struct SettingField {
     pub value: &'static str,
     /// All values, if they are few.
     pub values: &'static [&'static str],
+    /// The names of its fields, if it is an object.
+    pub keys: &'static [&'static str],
+    /// Where it is in the configuration.
+    pub path: &'static str,
 }
 
 /// Declares the settings.
@@ -72,6 +78,8 @@ macro_rules! settings {
                 help: <$type as Setting>::HELP,
                 value: <$type as Setting>::VALUE,
                 values: <$type as Setting>::VALUES,
+                keys: <$type as Setting>::KEYS,
+                path: concat!("routes[].", stringify!($field)),
             }),*];
 
             /// These settings where `newer` has been said since. What it does not say stays.
