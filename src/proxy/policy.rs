@@ -9,9 +9,9 @@ use log::debug;
 use super::admission::Admission;
 use super::guard::Guard;
 use super::in_flight::InFlight;
-use super::options::GatewayOptions;
+use super::options::{GatewayOptions, Timeouts};
 use super::record::{Record, RequestSummary};
-use super::rules::failure;
+use super::rules::failure::{self, Limit};
 use super::tls_policy::{Denied, TlsPolicies, Transport};
 use crate::answer::Refusal;
 use crate::front::{HttpsRedirect, Request};
@@ -150,6 +150,11 @@ impl Policy {
         own.cloned().or_else(|| self.tls.hsts(settings))
     }
 
+    /// The times that an exchange with a route may take.
+    pub(super) fn timeouts(&self, _route: Option<&Route>) -> Timeouts {
+        self.options.timeouts
+    }
+
     /// Emits the event of a request that could not be proxied, and makes the reply: the refusal, and in
     /// its place what a handler has to say.
     pub(super) fn fail(
@@ -157,8 +162,9 @@ impl Policy {
         route: Option<&Arc<Route>>,
         request: RequestSummary,
         reason: ProxyError,
+        limit: Option<Limit>,
     ) -> (Refusal, Option<Response<Bytes>>) {
-        let refusal = failure::refusal(reason, self.options.errors);
+        let refusal = failure::refusal(reason, limit, self.options.errors);
         let failure = ProxyFailure {
             error: reason,
             route: route.cloned(),
