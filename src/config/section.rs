@@ -70,7 +70,7 @@ pub struct Timeouts {
     /// From the end of the request to the target's first byte. Default: 60 s.
     #[serde(deserialize_with = "duration::or_off")]
     pub first_byte: Option<Duration>,
-    /// Between two reads of the target's answer. Default: 60 s.
+    /// Between two reads of the target's answer. Default: 1 h, so that a stream of events may pause.
     #[serde(deserialize_with = "duration::or_off")]
     pub between_bytes: Option<Duration>,
     /// Without a byte on an upgraded connection, either way. Default: off.
@@ -107,7 +107,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(2),
             first_byte: minute,
-            between_bytes: minute,
+            between_bytes: Some(Duration::from_hours(1)),
             websocket_idle: None,
             head: Duration::from_secs(10),
             handshake: Duration::from_secs(10),

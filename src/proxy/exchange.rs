@@ -171,6 +171,13 @@ impl<D: Downstream> Exchange<'_, D> {
         grpc::timeouts(&self.record, timeouts)
     }
 
+    /// The failure with the word on whose limit has passed: the route's, or the configuration's.
+    fn attributed(&self, failure: Failure) -> Failure {
+        let (_, has_deadline) = self.timeouts();
+        let route = self.record.in_flight.as_ref().map(InFlight::route);
+        failure.on(route.map(|route| &**route).filter(|_| !has_deadline))
+    }
+
     /// Takes what a try has left behind.
     fn take_left(&mut self, left: Leftover) {
         match left {
@@ -337,6 +344,7 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Ends a failed exchange: tells everybody, and the client if it has no response yet.
     #[cold]
     async fn fail(&mut self, failure: Failure) {
+        let failure = self.attributed(failure);
         failure.log(&self.record);
         let (refusal, own) = match failure.fault {
             Fault::ClientGone | Fault::ClientStuck => {

@@ -151,8 +151,12 @@ impl Policy {
     }
 
     /// The times that an exchange with a route may take.
-    pub(super) fn timeouts(&self, _route: Option<&Route>) -> Timeouts {
-        self.options.timeouts
+    pub(super) fn timeouts(&self, route: Option<&Route>) -> Timeouts {
+        let own = route.and_then(Route::settings);
+        match own.and_then(|own| own.timeouts) {
+            Some(own) => self.options.timeouts.overridden_by(own),
+            None => self.options.timeouts,
+        }
     }
 
     /// Emits the event of a request that could not be proxied, and makes the reply: the refusal, and in

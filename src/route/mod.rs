@@ -41,7 +41,10 @@ pub use object::{Group, Nothing, With};
 pub use path::{PathError, RequestPath};
 pub use prefix::{MAX_PREFIX, PathPrefix, PrefixError};
 pub use request_target::{RequestTarget, TargetFormError};
-pub use settings::{ClientCertificate, Hsts, Setting, SettingField, Settings, TlsPolicy};
+pub use settings::{
+    ClientCertificate, Hsts, RouteTimeouts, Setting, SettingField, Settings, Timeout, TimeoutOrOff,
+    TlsPolicy,
+};
 pub use spec::{
     CheckedInstance, Destination, FieldError, HttpsInput, InstanceSpec, KeyedInstances, Place,
     Registration, RouteSpec, SpecError, TlsWish, TtlError, UnknownFields, fields, instance_id,

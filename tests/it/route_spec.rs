@@ -17,6 +17,7 @@ fn settings() -> Map<String, Value> {
         "tls": "redirect",
         "hsts": "max-age=60; includeSubDomains",
         "client_certificate": "require",
+        "timeouts": {"connect": "5s", "first_byte": "1h30m", "between_bytes": "off"},
     });
     let Value::Object(samples) = samples else {
         panic!("an object");

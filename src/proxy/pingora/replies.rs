@@ -59,6 +59,8 @@ impl Gateway {
         let Some(record) = &mut exchange.record else {
             return Ok(None);
         };
+        let route = record.in_flight.as_ref().map(InFlight::route);
+        let failure = failure.on(route.map(|route| &**route));
         failure.log(record);
         let (refusal, own) = match failure.fault {
             Fault::ClientGone | Fault::ClientStuck => {

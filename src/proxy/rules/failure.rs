@@ -16,6 +16,7 @@ use crate::answer::Refusal;
 use crate::front::{BadChunk, DownstreamError};
 use crate::proxy::ErrorStatuses;
 use crate::registry::ProxyError;
+use crate::route::Route;
 
 /// Whose fault a broken exchange is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +45,12 @@ pub(in crate::proxy) struct Failure {
     pub(in crate::proxy) limit: Option<Limit>,
 }
 
-/// A limit on an upstream.
+/// A limit on an upstream: the configuration's, unless the route has set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy) struct Limit(Key);
+pub(in crate::proxy) struct Limit {
+    key: Key,
+    is_of_route: bool,
+}
 
 /// The key of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,18 +61,46 @@ enum Key {
 }
 
 impl Limit {
-    pub(in crate::proxy) const CONNECT: Self = Self(Key::Connect);
-    pub(in crate::proxy) const FIRST_BYTE: Self = Self(Key::FirstByte);
-    pub(in crate::proxy) const BETWEEN_BYTES: Self = Self(Key::BetweenBytes);
+    pub(in crate::proxy) const CONNECT: Self = Self::of_configuration(Key::Connect);
+    pub(in crate::proxy) const FIRST_BYTE: Self = Self::of_configuration(Key::FirstByte);
+    pub(in crate::proxy) const BETWEEN_BYTES: Self = Self::of_configuration(Key::BetweenBytes);
+
+    const fn of_configuration(key: Key) -> Self {
+        Self {
+            key,
+            is_of_route: false,
+        }
+    }
+
+    /// The same limit, of this route if it has set it.
+    fn of(self, route: &Route) -> Self {
+        let own = route.settings().and_then(|own| own.timeouts);
+        let own = own.unwrap_or_default();
+        let is_of_route = match self.key {
+            Key::Connect => own.connect.is_some(),
+            Key::FirstByte => own.first_byte.is_some(),
+            Key::BetweenBytes => own.between_bytes.is_some(),
+        };
+        Self {
+            is_of_route,
+            ..self
+        }
+    }
 }
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        let key = match self.key {
             Key::Connect => "timeouts.connect",
             Key::FirstByte => "timeouts.first_byte",
             Key::BetweenBytes => "timeouts.between_bytes",
-        })
+        };
+        let whose = if self.is_of_route {
+            " of the route"
+        } else {
+            ""
+        };
+        write!(f, "{key}{whose}")
     }
 }
 
@@ -250,6 +282,15 @@ impl Failure {
     /// The proxy has met what it does not know.
     pub(in crate::proxy) fn internal(reason: &'static str) -> Self {
         Self::new(Fault::Proxy, Reason::Text(reason))
+    }
+
+    /// The same failure, whose limit is the route's if that has set it.
+    pub(in crate::proxy) fn on(self, route: Option<&Route>) -> Self {
+        let limit = match (self.limit, route) {
+            (Some(limit), Some(route)) => Some(limit.of(route)),
+            (limit, _) => limit,
+        };
+        Self { limit, ..self }
     }
 
     /// Writes it into the log, behind what says which request it is about.

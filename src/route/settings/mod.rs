@@ -6,6 +6,7 @@
 
 mod client_certificate;
 mod hsts;
+mod timeouts;
 mod tls;
 
 use std::fmt::Display;
@@ -19,6 +20,7 @@ use super::object::group;
 
 pub use client_certificate::ClientCertificate;
 pub use hsts::Hsts;
+pub use timeouts::{RouteTimeouts, Timeout, TimeoutOrOff};
 pub use tls::TlsPolicy;
 
 /// A setting of a route. It is read and written by serde; `FromStr` and `Display` are its form on the
@@ -127,6 +129,8 @@ settings! {
     hsts: Hsts,
     /// Whether clients have to show a certificate.
     client_certificate: ClientCertificate,
+    /// How long the app may take; what is not given, as `timeouts` says.
+    timeouts: RouteTimeouts,
 }
 
 impl Settings {
