@@ -91,9 +91,9 @@
 //! | [`answer`] | what the proxy says itself, as JSON or as HTML |
 //!
 //! Dependencies point one way: `cli -> server -> {proxy, control, acme, tls, telemetry, front} ->
-//! registry -> route`, and `control` and `acme` use `tls`. `config` is read by `cli` and `server` only, `answer` depends
-//! on nothing, and Pingora is named in `front`, `proxy`, `server`, the bridge of `control` and its own
-//! keys in `config`.
+//! registry -> route`, and `control` and `acme` use `tls`. `config` is read by `cli` and `server` only, and uses
+//! `route` for the fields of a route, as `cli` does; `answer` depends on nothing, and Pingora is named in
+//! `front`, `proxy`, `server`, the bridge of `control` and its own keys in `config`.
 
 pub mod acme;
 pub mod answer;

@@ -100,8 +100,8 @@ pub(super) async fn draining(
         Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut instances = route.instances;
-    instances.retain(|instance| instance.is_draining() && id.is_none_or(|id| instance.id == id));
+    let mut instances = route.own.instances;
+    instances.retain(|instance| instance.is_draining() && id.is_none_or(|id| instance.id() == id));
     Ok(instances)
 }
 

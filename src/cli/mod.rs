@@ -4,16 +4,16 @@ mod check;
 mod client;
 mod drain;
 mod duration;
+mod instance;
 mod key;
 mod output;
 mod register;
 mod routes;
 mod run;
-mod security;
 mod serve;
+mod settings;
 mod shell;
 mod status;
-mod target;
 mod token;
 mod wire;
 

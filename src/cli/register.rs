@@ -1,15 +1,13 @@
 //! `register`: what an app does itself when it starts, for one that does not.
 
-use std::time::Duration;
-
 use clap::Args;
 use http::Method;
 
 use super::client::{Call, ConnectionArgs, block_on};
-use super::security::SecurityArgs;
-use super::target::TargetArgs;
+use super::instance::InstanceArgs;
+use super::settings::SettingArgs;
 use super::wire::{Registered, Registration};
-use super::{CliError, duration, output};
+use super::{CliError, output};
 
 /// `register`.
 #[derive(Args, Debug)]
@@ -18,24 +16,18 @@ pub(super) struct RegisterArgs {
     #[arg(long)]
     prefix: String,
     #[command(flatten)]
-    target: TargetArgs,
+    target: InstanceArgs,
     #[command(flatten)]
-    security: SecurityArgs,
+    settings: SettingArgs,
     /// Where the app is; localhost by default.
     #[arg(long)]
     host: Option<String>,
     /// The request hosts that the route is for; any, if there is none.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     req_host_name: Vec<String>,
-    /// How long the registration holds unless it is repeated.
-    #[arg(long, value_name = "DURATION", value_parser = duration::lease)]
-    ttl: Option<Duration>,
     /// Join the route as this instance, instead of replacing it.
     #[arg(long, value_name = "ID")]
     instance: Option<String>,
-    /// Whose it is.
-    #[arg(long)]
-    owner: Option<String>,
     /// Print the proxy's answer as JSON.
     #[arg(long)]
     json: bool,
@@ -46,16 +38,10 @@ pub(super) struct RegisterArgs {
 pub(super) fn run(args: &RegisterArgs) -> Result<(), CliError> {
     let registration = Registration {
         prefix: args.prefix.clone(),
-        port: args.target.port(),
-        unix: args.target.unix(),
-        protocol: args.target.protocol(),
-        https: args.target.https(),
-        host: args.host.clone(),
         req_host_names: args.req_host_name.clone(),
-        ttl: args.ttl.map(duration::written),
         instance: args.instance.clone(),
-        owner: args.owner.clone(),
-        security: args.security.settings(),
+        spec: args.target.spec(args.host.as_deref()),
+        settings: args.settings.0.clone(),
     };
     let mut client = args.connection.client()?;
     let call = Call::json(Method::POST, "/register", &registration)?;

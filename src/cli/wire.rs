@@ -2,11 +2,12 @@
 //! that a newer proxy can say more.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::key::Key;
+use crate::route::{InstanceSpec, RouteSpec, Settings, With};
 
 /// `GET /v1/routes`.
 #[derive(Debug, Deserialize)]
@@ -14,33 +15,28 @@ pub(super) struct Routes {
     pub(super) routes: Vec<Route>,
 }
 
-/// One route.
+/// One route: what is written of it, and how it is.
+pub(super) type Route = With<RouteState, Settings>;
+
+/// One instance of a route: what is written of it, and how it is.
+pub(super) type Instance = With<InstanceState, InstanceSpec>;
+
+/// A route without its settings.
 #[derive(Debug, Deserialize)]
-pub(super) struct Route {
+pub(super) struct RouteState {
     pub(super) host: String,
     pub(super) prefix: String,
     #[serde(default)]
     pub(super) generation: u64,
     #[serde(default)]
     pub(super) instances: Vec<Instance>,
-    pub(super) tls: Option<String>,
-    pub(super) hsts: Option<String>,
-    pub(super) client_certificate: Option<String>,
     #[serde(default)]
     pub(super) activity: Activity,
 }
 
-/// One instance of a route.
+/// How an instance is.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Instance {
-    pub(super) id: String,
-    pub(super) host: Option<String>,
-    pub(super) port: Option<u16>,
-    pub(super) unix: Option<String>,
-    pub(super) protocol: Option<String>,
-    pub(super) https: Option<Value>,
-    pub(super) owner: Option<String>,
-    pub(super) ttl: Option<String>,
+pub(super) struct InstanceState {
     #[serde(default)]
     pub(super) state: String,
     pub(super) expires_in: Option<String>,
@@ -132,69 +128,11 @@ pub(super) struct Registered {
     pub(super) prefix: String,
 }
 
-/// An instance as it is asked for.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewInstance {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) host: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) unix: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) protocol: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) https: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) owner: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ttl: Option<String>,
-}
-
-/// What a route asks of its clients' connections.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Security {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) tls: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) hsts: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) client_certificate: Option<String>,
-}
-
-/// A route of one instance as it is asked for.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct SingleInstance {
-    #[serde(flatten)]
-    pub(super) instance: NewInstance,
-    #[serde(flatten)]
-    pub(super) security: Security,
-}
-
-/// A route as it is asked for, beside others.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewRoute {
-    #[serde(default = "any")]
-    pub(super) host: String,
-    pub(super) prefix: String,
-    pub(super) instances: Vec<NewInstance>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) tls: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) hsts: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) client_certificate: Option<String>,
-}
-
 /// A set of routes: the form of an export.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteSet {
-    pub(super) routes: Vec<NewRoute>,
+    pub(super) routes: Vec<RouteSpec>,
 }
 
 /// The body of `POST /register`.
@@ -202,46 +140,37 @@ pub(super) struct RouteSet {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Registration {
     pub(super) prefix: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) host: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) unix: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) protocol: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) https: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) req_host_names: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ttl: Option<String>,
-    #[serde(flatten)]
-    pub(super) security: Security,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) instance: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) owner: Option<String>,
+    /// All else of the instance: the contract has another name for its id.
+    #[serde(flatten)]
+    pub(super) spec: InstanceSpec,
+    #[serde(flatten)]
+    pub(super) settings: Settings,
 }
 
-fn any() -> String {
-    super::key::ANY.to_owned()
-}
-
-impl Route {
+impl RouteState {
     pub(super) fn key(&self) -> Key {
         Key::new(&self.host, &self.prefix)
     }
 }
 
 impl Instance {
+    pub(super) fn id(&self) -> &str {
+        self.group.id.as_deref().unwrap_or_default()
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.state == "draining"
     }
 
     /// Host and port, or the Unix socket.
     pub(super) fn target(&self) -> String {
-        target(self.host.as_deref(), self.port, self.unix.as_deref())
+        let spec = &self.group;
+        let port = spec.port.map(NonZeroU16::get);
+        target(spec.host.as_deref(), port, spec.unix.as_deref())
     }
 }
 
@@ -262,8 +191,10 @@ fn target(host: Option<&str>, port: Option<u16>, unix: Option<&str>) -> String {
     }
 }
 
-impl NewRoute {
-    pub(super) fn key(&self) -> Key {
-        Key::new(&self.host, &self.prefix)
-    }
+/// The key of a route that is asked for; of any host, if none is named.
+pub(super) fn key(route: &RouteSpec) -> Key {
+    Key::new(
+        route.host.as_deref().unwrap_or(super::key::ANY),
+        &route.prefix,
+    )
 }

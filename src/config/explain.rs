@@ -75,7 +75,7 @@ fn missing_key(key: &'static str, position: Position, source: &Source<'_>) -> Co
 
 /// What a key was meant to be. A slip of one letter is likelier than a wrong section, and that
 /// is likelier than a key with many letters wrong.
-fn hint(name: &str, known: &[&'static str]) -> Hint {
+pub(super) fn hint(name: &str, known: &[&'static str]) -> Hint {
     if let Some(next) = key::next(name, known) {
         return Hint::Nearest(next);
     }

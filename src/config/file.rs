@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use pingora_core::server::configuration::RuntimeMetricsPollTimeHistogramScale;
-use serde::{Deserialize, Deserializer};
-use serde_saphyr::Spanned;
+use serde::Deserialize;
 
 use super::acme::AcmeKeys;
 use super::control::ControlKeys;
@@ -15,6 +14,7 @@ use super::listen::{Entry, ListenKeys};
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::registration::RegistrationKeys;
+use super::routes::Entry as Route;
 use super::section::{
     Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
     networks,
@@ -147,38 +147,4 @@ impl Default for File {
             request_id: RequestId::default(),
         })
     }
-}
-
-/// An entry of `routes`, with the names of the registration contract.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Route {
-    pub(super) prefix: Spanned<String>,
-    #[serde(deserialize_with = "number::target_port")]
-    pub(super) port: u16,
-    #[serde(default, deserialize_with = "text::given")]
-    pub(super) host: Option<Spanned<String>>,
-    #[serde(rename = "reqHostNames", default, deserialize_with = "names")]
-    pub(super) req_host_names: Option<Vec<Spanned<String>>>,
-    #[serde(default, deserialize_with = "text::given")]
-    pub(super) tls: Option<Spanned<String>>,
-    #[serde(default, deserialize_with = "text::given")]
-    pub(super) hsts: Option<Spanned<String>>,
-    #[serde(default, deserialize_with = "text::given")]
-    pub(super) client_certificate: Option<Spanned<String>>,
-}
-
-/// An empty list would be a route for no host, a blank one a route for every host: neither is
-/// what somebody meant who wrote the key.
-fn names<'de, D>(deserializer: D) -> Result<Option<Vec<Spanned<String>>>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let names = Vec::deserialize(deserializer)?;
-    if names.is_empty() {
-        return Err(serde::de::Error::custom(
-            "is empty; name a host, or remove the key for any host",
-        ));
-    }
-    Ok(Some(names))
 }

@@ -7,18 +7,22 @@ use serde::forward_to_deserialize_any;
 
 use super::acme::{AcmeEab, AcmeKeys};
 use super::control::ControlKeys;
-use super::file::{File, Route};
+use super::file::File;
 use super::listen::ListenKeys;
 use super::registration::RegistrationKeys;
+use super::routes;
 use super::section::{
     Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
 };
 use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};
+use crate::route::Settings;
 
 /// Every map of the file: its path (empty for the top level) and its keys.
-pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 23] {
-    [
+pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
+    let settings = Settings::FIELDS.iter();
+    let objects = settings.filter(|field| !field.keys.is_empty());
+    let mut sections = vec![
         ("", keys::<File>()),
         ("routing", keys::<Routing>()),
         ("registration", keys::<RegistrationKeys>()),
@@ -26,7 +30,7 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 23] {
         ("store", &["embedded"]),
         ("store.embedded", keys::<EmbeddedKeys>()),
         ("targets", keys::<Targets>()),
-        ("routes[]", keys::<Route>()),
+        ("routes[]", routes::keys()),
         ("timeouts", keys::<Timeouts>()),
         ("proxy_protocol", keys::<ProxyProtocol>()),
         ("http2", keys::<Http2>()),
@@ -42,7 +46,9 @@ pub(super) fn sections() -> [(&'static str, &'static [&'static str]); 23] {
         ("tls.listen[].client_auth", keys::<ClientAuthKeys>()),
         ("acme", keys::<AcmeKeys>()),
         ("acme.eab", keys::<AcmeEab>()),
-    ]
+    ];
+    sections.extend(objects.map(|field| (field.path, field.keys)));
+    sections
 }
 
 /// The section that has a key of this very name.
@@ -158,17 +164,5 @@ mod tests {
         for (section, keys) in sections() {
             assert!(!keys.is_empty(), "{section}");
         }
-        assert_eq!(
-            keys::<Route>(),
-            [
-                "prefix",
-                "port",
-                "host",
-                "reqHostNames",
-                "tls",
-                "hsts",
-                "client_certificate"
-            ]
-        );
     }
 }

@@ -32,6 +32,7 @@ mod number;
 mod outline;
 mod pingora;
 mod registration;
+mod routes;
 mod rules;
 mod section;
 mod size;
@@ -60,9 +61,10 @@ pub use self::listen::{HttpsRedirect, Listen};
 pub use self::network::AllowedTarget;
 pub use self::pingora::PingoraConf;
 pub use self::registration::{Registration, UnknownFields};
+pub use self::routes::StaticRoute;
 pub use self::section::{
-    Count, Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, StaticRoute,
-    TargetTls, Targets, Timeouts,
+    Count, Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, TargetTls,
+    Targets, Timeouts,
 };
 pub use self::store::Store;
 pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsListen, TlsVersion};
@@ -187,7 +189,11 @@ impl Config {
         if let Some((_variable, port)) = port {
             file.port = Some(Port(port));
         }
-        let config = Self::resolve(file, &source.file, env);
+        let routes = routes::read(std::mem::take(&mut file.routes), &source)?;
+        let config = Self {
+            routes,
+            ..Self::resolve(file, &source.file, env)
+        };
         let variable = port.map(|(variable, _)| variable);
         let user = config.server.user.as_deref();
         control::check(&config.control, &config.listen, user, variable, &source)?;
@@ -232,11 +238,8 @@ impl Config {
             trusted_proxies: file.trusted_proxies,
             proxy_protocol: file.proxy_protocol,
             http2: file.http2,
-            routes: file
-                .routes
-                .into_iter()
-                .map(|route| static_route(route, name))
-                .collect(),
+            // They are read by themselves.
+            routes: Vec::new(),
             timeouts: file.timeouts,
             limits: file.limits,
             overload: file.overload,
@@ -285,29 +288,6 @@ fn listen(file: &File) -> Vec<Listen> {
         listen.push(at(Ipv6Addr::UNSPECIFIED.into(), port, true));
     }
     listen
-}
-
-fn static_route(route: file::Route, file: &Arc<str>) -> StaticRoute {
-    let locate = |spanned| locate(spanned, file);
-    let prefix = locate(route.prefix);
-    let host = route.host.map_or_else(
-        || Located {
-            value: "localhost".to_owned(),
-            place: prefix.place.clone(),
-        },
-        locate,
-    );
-    StaticRoute {
-        prefix,
-        port: route.port,
-        host,
-        req_host_names: route
-            .req_host_names
-            .map(|names| names.into_iter().map(locate).collect()),
-        tls: route.tls.map(locate),
-        hsts: route.hsts.map(locate),
-        client_certificate: route.client_certificate.map(locate),
-    }
 }
 
 fn locate(spanned: Spanned<String>, file: &Arc<str>) -> Located<String> {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
 use super::network::{AllowedTarget, Network};
-use super::{Located, duration, number, size, text};
+use super::{duration, number, size, text};
 
 /// `routing`: how a request finds its route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -70,7 +70,7 @@ pub struct Timeouts {
     /// From the end of the request to the target's first byte. Default: 60 s.
     #[serde(deserialize_with = "duration::or_off")]
     pub first_byte: Option<Duration>,
-    /// Between two reads of the target's answer. Default: 60 s.
+    /// Between two reads of the target's answer. Default: 1 h, so that a stream of events may pause.
     #[serde(deserialize_with = "duration::or_off")]
     pub between_bytes: Option<Duration>,
     /// Without a byte on an upgraded connection, either way. Default: off.
@@ -107,7 +107,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(2),
             first_byte: minute,
-            between_bytes: minute,
+            between_bytes: Some(Duration::from_hours(1)),
             websocket_idle: None,
             head: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
@@ -326,27 +326,6 @@ impl Default for RequestId {
             accept: true,
         }
     }
-}
-
-/// An entry of `routes`: a route that is there from the start and that nobody registered. The
-/// prefix and the names are as written: their rules are the route module's, and
-/// [`Located::error`] reports what it finds at the right place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticRoute {
-    /// The path prefix.
-    pub prefix: Located<String>,
-    /// The target's port, 1 to 65535.
-    pub port: u16,
-    /// The target's host. Default: `localhost`.
-    pub host: Located<String>,
-    /// `reqHostNames`: the request hosts that the route is for, at least one. Default: any.
-    pub req_host_names: Option<Vec<Located<String>>>,
-    /// What becomes of requests in cleartext. Default: `tls.routes`.
-    pub tls: Option<Located<String>>,
-    /// What browsers are told about later requests. Default: `tls.hsts`.
-    pub hsts: Option<Located<String>>,
-    /// Whether clients have to show a certificate. Default: optional.
-    pub client_certificate: Option<Located<String>>,
 }
 
 /// `trusted_proxies`: the peers whose `Forwarded` and `X-Forwarded-*` fields are believed.

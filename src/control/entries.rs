@@ -13,70 +13,21 @@ use serde::de::{
     SeqAccess, Visitor,
 };
 use serde::{Deserialize, Deserializer};
-use utoipa::ToSchema;
 
 use super::Control;
-use super::input::{InstanceInput, drain, invalid, key, parse, text};
-use super::object::Object;
-use super::openapi::{requests, texts};
+use super::input::{drain, invalid, key, parse, spec_blocking, text};
 use super::problem::Problem;
 use super::routes::problem;
-use crate::registry::{ChangeError, Edit, Exceeded, Limit, Registry, Spec, instance_id};
-use crate::route::{ClientCertificate, Hsts, RouteKey, Security, TlsPolicy};
+use crate::registry::{ChangeError, Edit, Exceeded, Limit, Registry, Spec};
+use crate::route::{InstanceSpec, RouteKey, RouteSpec, Settings, With, instance_id};
 
-/// The whole set of routes.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the description's; `List` reads the body")]
-#[schema(example = json!({"routes": [{"host": "*", "prefix": "/shop", "instances": [{"port": 4321}]}]}))]
-#[serde(deny_unknown_fields)]
-pub(super) struct SetInput {
-    /// The routes; all others are removed.
-    #[schema(value_type = Vec<EntryInput>)]
-    routes: Vec<Object<EntryInput>>,
-}
+/// One change of a list: its own fields, and with `put` the route's settings.
+pub(super) type ChangeInput = With<ChangeFields, Settings>;
 
-/// A route of a set.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct EntryInput {
-    /// The request hosts: `*`, `example.com` or `*.example.com`.
-    #[schema(value_type = texts::HostPattern)]
-    host: String,
-    /// The path prefix.
-    #[schema(value_type = texts::AskedPrefix)]
-    prefix: String,
-    /// The instances, each with a name of its own.
-    #[schema(value_type = Vec<InstanceInput>, min_items = 1, max_items = 1000)]
-    instances: Vec<Object<InstanceInput>>,
-    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
-    #[schema(value_type = Option<texts::TlsPolicy>)]
-    tls: Option<TlsPolicy>,
-    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
-    #[schema(value_type = Option<texts::Hsts>)]
-    hsts: Option<Hsts>,
-    /// Whether clients have to show a certificate.
-    #[schema(value_type = Option<texts::ClientCertificate>)]
-    client_certificate: Option<ClientCertificate>,
-}
-
-/// A list of changes.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the description's; `List` reads the body")]
-#[schema(example = json!({"changes": [
-    {"op": "join", "host": "*", "prefix": "/shop", "instance": {"id": "a", "port": 4321, "ttl": "30s"}},
-    {"op": "leave", "host": "*", "prefix": "/shop", "id": "a", "drain": "30s"}
-]}))]
-#[serde(deny_unknown_fields)]
-pub(super) struct BatchInput {
-    /// The changes, made in their order, all or none.
-    #[schema(value_type = Vec<requests::Change>)]
-    changes: Vec<Object<ChangeInput>>,
-}
-
-/// One change of a list.
+/// One change of a list, without settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ChangeInput {
+pub(super) struct ChangeFields {
     #[serde(deserialize_with = "word")]
     op: Op,
     /// The request hosts: `*`, `example.com` or `*.example.com`.
@@ -84,19 +35,13 @@ pub(super) struct ChangeInput {
     /// The path prefix.
     prefix: String,
     /// With `put`: the instances.
-    instances: Option<Vec<Object<InstanceInput>>>,
+    instances: Option<Vec<InstanceSpec>>,
     /// With `join`: the instance.
-    instance: Option<Object<InstanceInput>>,
+    instance: Option<InstanceSpec>,
     /// With `leave`: the instance's name.
     id: Option<String>,
     /// With `remove` and `leave`: how long requests in flight may go on.
     drain: Option<String>,
-    /// With `put`: what becomes of requests in cleartext.
-    tls: Option<TlsPolicy>,
-    /// With `put`: what browsers are told about later requests.
-    hsts: Option<Hsts>,
-    /// With `put`: whether clients have to show a certificate.
-    client_certificate: Option<ClientCertificate>,
 }
 
 /// What a change of a list does.
@@ -254,7 +199,7 @@ impl<'de, E: Entry> Visitor<'de> for Entries<'_, E> {
         let Self(list) = self;
         let name = E::FIELDS.first().copied().unwrap_or_default();
         let mut checked = Ok(());
-        while let Some(Object(entry)) = seq.next_element::<Object<E>>()? {
+        while let Some(entry) = seq.next_element::<E>()? {
             let at = format!("/{name}/{}", list.found.len());
             checked = room(list.registry, list.found.len(), name)
                 .and_then(|()| entry.check(list.registry, &at))
@@ -284,26 +229,26 @@ fn room(registry: &Registry, count: usize, name: &str) -> Result<()> {
 }
 
 /// Checks the instances of an entry.
-fn specs(instances: &[Object<InstanceInput>], registry: &Registry, at: &str) -> Result<Vec<Spec>> {
+fn specs(instances: &[InstanceSpec], registry: &Registry, at: &str) -> Result<Vec<Spec>> {
     let instances = instances.iter().enumerate();
     instances
-        .map(|(index, Object(one))| one.spec_blocking(registry, &format!("{at}/instances/{index}")))
+        .map(|(index, one)| spec_blocking(one, registry, &format!("{at}/instances/{index}")))
         .collect()
 }
 
-impl Entry for EntryInput {
+impl Entry for RouteSpec {
     const FIELDS: &'static [&'static str] = &["routes"];
-    type Checked = (RouteKey, Vec<Spec>, Security);
+    type Checked = (RouteKey, Vec<Spec>, Settings);
 
     fn check(&self, registry: &Registry, at: &str) -> Result<Self::Checked> {
-        let key = key(registry, &self.host, &self.prefix, at)?;
-        let specs = specs(&self.instances, registry, at)?;
-        let security = Security {
-            tls: self.tls,
-            hsts: self.hsts.clone(),
-            client_certificate: self.client_certificate,
+        let own = &self.own;
+        let Some(host) = &own.host else {
+            let detail = "The route lacks `host`; write \"*\" for any.";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(at));
         };
-        Ok((key, specs, security))
+        let key = key(registry, host, &own.prefix, at)?;
+        let specs = specs(&own.instances, registry, at)?;
+        Ok((key, specs, self.group.clone()))
     }
 }
 
@@ -312,13 +257,13 @@ impl Entry for ChangeInput {
     type Checked = Edit;
 
     fn check(&self, registry: &Registry, at: &str) -> Result<Edit> {
-        self.edit(registry, at)
+        self.own.edit(&self.group, registry, at)
     }
 }
 
-impl ChangeInput {
-    fn edit(&self, registry: &Registry, at: &str) -> Result<Edit> {
-        self.has_its_fields(at)?;
+impl ChangeFields {
+    fn edit(&self, settings: &Settings, registry: &Registry, at: &str) -> Result<Edit> {
+        self.has_its_fields(settings, at)?;
         let key = key(registry, &self.host, &self.prefix, at)?;
         let drain = drain(self.drain.as_deref())
             .map_err(|error| invalid(&error, &format!("{at}/drain")))?;
@@ -330,47 +275,46 @@ impl ChangeInput {
                     .as_ref()
                     .ok_or_else(|| missing("instances"))?;
                 let specs = specs(instances, registry, at)?;
-                let security = Security {
-                    tls: self.tls,
-                    hsts: self.hsts.clone(),
-                    client_certificate: self.client_certificate,
-                };
-                Edit::Put(key, specs, security)
+                Edit::Put(key, specs, settings.clone())
             }
             Op::Join => {
-                let Object(instance) = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
-                let spec = instance.spec_blocking(registry, &format!("{at}/instance"))?;
-                Edit::Join(key, spec, Security::default(), false)
+                let instance = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
+                let spec = spec_blocking(instance, registry, &format!("{at}/instance"))?;
+                Edit::Join(key, spec, Settings::default(), false)
             }
             Op::Remove => Edit::Leave(key, None, drain),
             Op::Leave => {
                 let id = self.id.as_ref().ok_or_else(|| missing("id"))?;
-                let id = instance_id(id).map_err(|error| invalid(&error, &format!("{at}/id")))?;
+                let id = instance_id(id);
+                let id = id.map_err(|error| invalid(&error.into(), &format!("{at}/id")))?;
                 Edit::Leave(key, Some(id), drain)
             }
         })
     }
 
     /// Each operation has fields of its own, and no others.
-    fn has_its_fields(&self, at: &str) -> Result<()> {
+    fn has_its_fields(&self, settings: &Settings, at: &str) -> Result<()> {
         let has = [
             ("instances", self.instances.is_some()),
             ("instance", self.instance.is_some()),
             ("id", self.id.is_some()),
             ("drain", self.drain.is_some()),
-            ("tls", self.tls.is_some()),
-            ("hsts", self.hsts.is_some()),
-            ("client_certificate", self.client_certificate.is_some()),
         ];
         let own: &[&str] = match self.op {
-            Op::Put => &["instances", "tls", "hsts", "client_certificate"],
+            Op::Put => &["instances"],
             Op::Join => &["instance"],
             Op::Remove => &["drain"],
             Op::Leave => &["id", "drain"],
         };
-        match has.iter().find(|(name, is)| *is && !own.contains(name)) {
+        let mut foreign = has.iter().filter(|(name, is)| *is && !own.contains(name));
+        let foreign = foreign.next().map(|(name, _)| *name);
+        let setting = || {
+            let mut settings = settings.names();
+            settings.next().filter(|_| self.op != Op::Put)
+        };
+        match foreign.or_else(setting) {
             None => Ok(()),
-            Some((name, _)) => Err(self.refuse("does not have", name, at)),
+            Some(name) => Err(self.refuse("does not have", name, at)),
         }
     }
 

@@ -22,23 +22,9 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         E::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         E::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         E::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-        E::NotJson(_)
-        | E::Incomplete(_)
-        | E::UnknownField { .. }
-        | E::Prefix(_)
-        | E::PrefixType(_)
+        E::Spec(_)
         | E::Reserved { .. }
-        | E::Port(_)
-        | E::Host(_)
-        | E::RequestHost { .. }
-        | E::RequestHosts(_)
-        | E::Instance(_)
-        | E::Owner(_)
         | E::Ttl(_)
-        | E::Unix(_)
-        | E::Protocol(_)
-        | E::Https(_)
-        | E::Security(_)
         | E::TargetUnresolved { .. }
         | E::TargetIsProxy { .. }
         | E::Truncated => StatusCode::BAD_REQUEST,
@@ -94,6 +80,7 @@ pub(super) fn respond(refusal: &Refusal, fields: &HeaderMap) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::SpecError;
 
     #[test]
     fn the_contracts_codes_have_their_statuses() {
@@ -106,9 +93,9 @@ mod tests {
                 "FORBIDDEN",
             ),
             (RegisterError::MethodNotAllowed, 405, "METHOD_NOT_ALLOWED"),
-            (RegisterError::NotJson("x".into()), 400, "BAD_REQUEST"),
+            (SpecError::NotJson("x".into()).into(), 400, "BAD_REQUEST"),
             (
-                RegisterError::Incomplete("missing: port".into()),
+                SpecError::Incomplete("missing: port".into()).into(),
                 400,
                 "INCOMPLETE_REQUEST",
             ),

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +22,9 @@ use super::tokens::Pass;
 use crate::registry::{
     Action, Actor, Event, History, ProxyFailure, RegisterFailure, Registry, RouteEvent, RoutesEvent,
 };
-use crate::route::{HostPattern, Instance, PathPrefix, Route, RouteKey, clip_message};
+use crate::route::{
+    HostPattern, Instance, InstanceSpec, PathPrefix, Route, RouteKey, clip_message,
+};
 
 /// How often a reader is shown that the connection lives, at least.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -214,14 +217,18 @@ impl Reader {
 
 /// An instance as it was asked for: what changes without an event does not stand in one.
 fn instance(instance: &Arc<Instance>) -> Value {
-    json!({
-        "id": instance.id.as_str(),
-        "host": instance.target.host(),
-        "port": instance.target.port(),
-        "unix": instance.target.unix(),
-        "owner": instance.owner.as_deref(),
-        "ttl": instance.ttl().map(|ttl| humantime::format_duration(ttl).to_string()),
-    })
+    let mut shown = json!({"host": null, "port": null, "unix": null, "owner": null, "ttl": null});
+    add(&mut shown, &InstanceSpec::of(instance));
+    shown
+}
+
+/// Adds the fields of an object to another.
+fn add(shown: &mut Value, object: &impl Serialize) {
+    match (shown, serde_json::to_value(object)) {
+        (Value::Object(shown), Ok(Value::Object(object))) => shown.extend(object),
+        (_, Ok(other)) => log::error!("{other} is no object"),
+        (_, Err(error)) => log::error!("an event cannot be written as JSON: {error}"),
+    }
 }
 
 fn registered(route: &Route) -> Value {
@@ -240,7 +247,11 @@ fn registered(route: &Route) -> Value {
 fn route_event(event: &RouteEvent) -> Value {
     let view = |route: &Arc<Route>| {
         let instances: Vec<_> = route.instances().map(instance).collect();
-        json!({ "generation": route.generation.0, "instances": instances })
+        let mut shown = json!({ "generation": route.generation.0, "instances": instances });
+        if let Some(settings) = route.settings() {
+            add(&mut shown, settings);
+        }
+        shown
     };
     let mut data = json!({
         "generation": event.generation.0,

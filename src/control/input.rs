@@ -2,8 +2,6 @@
 //! wrong is said with a pointer to the field (RFC 6901).
 
 use std::marker::PhantomData;
-use std::num::NonZeroU16;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,79 +10,27 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
-use utoipa::ToSchema;
 
 use super::Control;
 use super::error::refusal;
 use super::object::Object;
-use super::openapi::texts;
 use super::problem::Problem;
 use super::register::{BodyLimits, collect};
-use crate::registry::{
-    Destination, HttpsInput, Place, RegisterError, Registry, Spec, instance_id, owner, parse_drain,
-    parse_ttl, protocol, target_host, unix_path,
-};
+use crate::registry::{RegisterError, Registry, Spec, SpecError};
 use crate::route::{
-    ClientCertificate, HostPattern, Hsts, InstanceId, PathPrefix, Protocol, RouteKey, Security,
-    Target, TlsPolicy,
+    CheckedInstance, HostPattern, InstanceSpec, PathPrefix, RouteKey, Settings, With, parse_drain,
 };
 
-/// An instance as it is asked for.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+/// The instances of a route.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct InstanceInput {
-    /// Its name within the route: 1 to 64 letters, digits, `-`, `_`, `.` or `~`; not `.` or `..`.
-    #[schema(value_type = Option<texts::InstanceId>, default = "default")]
-    id: Option<String>,
-    /// The target's host: a name or an address.
-    #[schema(value_type = Option<texts::TargetHost>)]
-    host: Option<String>,
-    /// The target's port; needed unless there is a Unix socket.
-    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
-    port: Option<NonZeroU16>,
-    /// The target's Unix socket, by its absolute path, instead of a port.
-    #[schema(value_type = Option<texts::UnixPath>)]
-    unix: Option<String>,
-    /// What is spoken there: `http1`, `h2c` (HTTP/2 without TLS), `h2` (with), or `auto`.
-    #[schema(value_type = Option<texts::Protocol>)]
-    protocol: Option<String>,
-    /// Whether, or how, the connection to the target is secured.
-    https: Option<HttpsInput>,
-    /// Whose it is; the token's name, if nobody is named.
-    #[schema(value_type = Option<texts::Owner>)]
-    owner: Option<String>,
-    /// How long it stays unless it is renewed, with a unit: 1s to 30d. Without one it stays for good.
-    #[schema(value_type = Option<texts::Lease>)]
-    ttl: Option<String>,
+pub(super) struct Instances {
+    /// The instances, at least one; not beside the fields of a single one.
+    instances: Option<Vec<InstanceSpec>>,
 }
 
 /// A route as it is asked for: its instances, or the one instance's own fields.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RouteInput {
-    /// The instances, at least one; not beside the fields of a single one.
-    instances: Option<Vec<Object<InstanceInput>>>,
-    /// Of a single instance: the target's host.
-    host: Option<String>,
-    /// Of a single instance: the target's port.
-    port: Option<NonZeroU16>,
-    /// Of a single instance: the target's Unix socket.
-    unix: Option<String>,
-    /// Of a single instance: what is spoken there.
-    protocol: Option<String>,
-    /// Of a single instance: whether, or how, the connection is secured.
-    https: Option<HttpsInput>,
-    /// Of a single instance: whose it is.
-    owner: Option<String>,
-    /// Of a single instance: the length of its lease.
-    ttl: Option<String>,
-    /// What becomes of requests in cleartext.
-    tls: Option<TlsPolicy>,
-    /// What browsers are told about later requests.
-    hsts: Option<Hsts>,
-    /// Whether clients have to show a certificate.
-    client_certificate: Option<ClientCertificate>,
-}
+pub(super) type RouteInput = With<With<Instances, InstanceSpec>, Settings>;
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -194,7 +140,7 @@ pub(super) fn key(registry: &Registry, host: &str, prefix: &str, at: &str) -> Re
         })?,
     };
     let prefix = PathPrefix::parse(prefix)
-        .map_err(RegisterError::from)
+        .map_err(|error| SpecError::from(error).into())
         .and_then(|prefix| registry.admit_prefix(prefix))
         .map_err(|error| invalid(&error, &format!("{at}/prefix")))?;
     Ok(RouteKey { host, prefix })
@@ -206,183 +152,76 @@ pub(super) fn drain(text: Option<&str>) -> std::result::Result<Option<Duration>,
         .transpose()
 }
 
-impl InstanceInput {
-    /// The name, if one is given.
-    pub(super) fn id(&self) -> Option<&str> {
-        self.id.as_deref()
-    }
-
-    /// The same instance under this name.
-    pub(super) fn named(mut self, id: &InstanceId) -> Self {
-        self.id = Some(id.to_string());
-        self
-    }
-
-    /// Checks it and resolves its target; `at` is where it stands in the body.
-    pub(super) async fn spec(&self, registry: &Registry, at: &str) -> Result<Spec> {
-        let (destination, spec) = self.checked(at)?;
-        let target = registry.resolve(&destination).await;
-        target
-            .map(spec)
-            .map_err(|error| self.unresolved(&error, at))
-    }
-
-    /// As [`spec`](Self::spec), on this thread: blocks while a name is looked up.
-    pub(super) fn spec_blocking(&self, registry: &Registry, at: &str) -> Result<Spec> {
-        let (destination, spec) = self.checked(at)?;
-        let target = registry.resolve_blocking(&destination);
-        target
-            .map(spec)
-            .map_err(|error| self.unresolved(&error, at))
-    }
-
-    /// Where it is, and what it is once that is resolved.
-    fn checked(&self, at: &str) -> Result<(Destination, impl FnOnce(Target) -> Spec + use<>)> {
-        let place = |field: &str| format!("{at}/{field}");
-        let id = match &self.id {
-            None => InstanceId::default(),
-            Some(id) => instance_id(id).map_err(|e| invalid(&e, &place("id")))?,
-        };
-        let destination = self.destination(at)?;
-        let owner: Option<Arc<str>> = match &self.owner {
-            None => None,
-            Some(name) => Some(owner(name).map_err(|e| invalid(&e, &place("owner")))?),
-        };
-        let ttl = match &self.ttl {
-            None => None,
-            Some(ttl) => Some(parse_ttl(ttl).map_err(|e| invalid(&e.into(), &place("ttl")))?),
-        };
-        let spec = move |target| Spec {
-            id,
-            owner,
-            target,
-            ttl,
-        };
-        Ok((destination, spec))
-    }
-
-    fn unresolved(&self, error: &RegisterError, at: &str) -> Problem {
-        let field = match error {
-            _ if self.unix.is_some() => "unix",
-            RegisterError::TargetIsProxy { .. } => "port",
-            _ => "host",
-        };
-        invalid(error, &format!("{at}/{field}"))
-    }
+/// Checks an instance and resolves its target; `at` is where it stands in the body.
+pub(super) async fn spec(instance: &InstanceSpec, registry: &Registry, at: &str) -> Result<Spec> {
+    let checked = checked(instance, at)?;
+    let target = registry.resolve(&checked.destination).await;
+    target
+        .map(|target| checked.with_target(target))
+        .map_err(|error| unresolved(instance, &error, at))
 }
 
-impl InstanceInput {
-    /// Where it is.
-    fn destination(&self, at: &str) -> Result<Destination> {
-        let bad = |field: &str| {
-            let place = format!("{at}/{field}");
-            move |error: RegisterError| invalid(&error, &place)
-        };
-        let place = match (&self.unix, self.port) {
-            (Some(_), Some(_)) => {
-                let detail = "give either a port or a Unix socket, not both".to_owned();
-                return Err(bad("unix")(RegisterError::Unix(detail)));
-            }
-            (Some(path), None) => Place::Unix(unix_path(path).map_err(bad("unix"))?),
-            (None, Some(port)) => {
-                let host = self.host.as_deref().unwrap_or("localhost");
-                Place::Tcp(target_host(host).map_err(bad("host"))?, port)
-            }
-            (None, None) => {
-                let detail = "The instance has neither a `port` nor a `unix` socket.";
-                return Err(
-                    Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail)
-                        .at(format!("{at}/port")),
-                );
-            }
-        };
-        let spoken = match &self.protocol {
-            None => Protocol::Http1,
-            Some(name) => protocol(name).map_err(bad("protocol"))?,
-        };
-        let tls = self.https.clone().and_then(HttpsInput::wish);
-        Destination::at(place)
-            .speaking(spoken, tls)
-            .map_err(|error| {
-                let field = if matches!(error, RegisterError::Https(_)) {
-                    "https"
-                } else {
-                    "protocol"
-                };
-                bad(field)(error)
-            })
-    }
+/// As [`spec`], on this thread: blocks while a name is looked up.
+pub(super) fn spec_blocking(
+    instance: &InstanceSpec,
+    registry: &Registry,
+    at: &str,
+) -> Result<Spec> {
+    let checked = checked(instance, at)?;
+    let target = registry.resolve_blocking(&checked.destination);
+    target
+        .map(|target| checked.with_target(target))
+        .map_err(|error| unresolved(instance, &error, at))
+}
+
+fn checked(instance: &InstanceSpec, at: &str) -> Result<CheckedInstance> {
+    instance.check().map_err(|error| {
+        let place = format!("{at}/{}", error.field);
+        invalid(&error.into(), &place)
+    })
+}
+
+fn unresolved(instance: &InstanceSpec, error: &RegisterError, at: &str) -> Problem {
+    let field = match error {
+        _ if instance.unix.is_some() => "unix",
+        RegisterError::TargetIsProxy { .. } => "port",
+        _ => "host",
+    };
+    invalid(error, &format!("{at}/{field}"))
 }
 
 /// Checks the instances of a route.
-async fn specs(
-    instances: &[Object<InstanceInput>],
-    registry: &Registry,
-    at: &str,
-) -> Result<Vec<Spec>> {
+async fn specs(instances: &[InstanceSpec], registry: &Registry, at: &str) -> Result<Vec<Spec>> {
     let mut specs = Vec::with_capacity(instances.len());
-    for (index, Object(instance)) in instances.iter().enumerate() {
-        specs.push(instance.spec(registry, &format!("{at}/{index}")).await?);
+    for (index, instance) in instances.iter().enumerate() {
+        specs.push(spec(instance, registry, &format!("{at}/{index}")).await?);
     }
     Ok(specs)
 }
 
-impl RouteInput {
-    /// What the route is to ask of its clients' connections.
-    pub(super) fn security(&self) -> Security {
-        Security {
-            tls: self.tls,
-            hsts: self.hsts.clone(),
-            client_certificate: self.client_certificate,
-        }
+/// The instances that a route is to have.
+pub(super) async fn route(input: &RouteInput, registry: &Registry) -> Result<Vec<Spec>> {
+    let (instances, single) = (&input.own.own.instances, &input.own.group);
+    let refuse = |detail: &'static str, at: &str| {
+        Err(Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(at))
+    };
+    if single.id.is_some() {
+        return refuse(
+            "The one instance of a route has no id of its own; give `instances`, or leave it out.",
+            "/id",
+        );
     }
-
-    /// The instances that the route is to have.
-    pub(super) async fn specs(self, registry: &Registry) -> Result<Vec<Spec>> {
-        let Self {
-            instances,
-            host,
-            port,
-            unix,
-            protocol,
-            https,
-            owner,
-            ttl,
-            ..
-        } = self;
-        let is_placed = port.is_some() || unix.is_some();
-        let is_single = is_placed
-            || host.is_some()
-            || protocol.is_some()
-            || https.is_some()
-            || owner.is_some()
-            || ttl.is_some();
-        let refuse = |detail: &'static str, at: &str| {
-            Err(Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(at))
-        };
-        match (instances, is_placed) {
-            (Some(_), _) if is_single => refuse(
-                "Give either `instances` or the fields of a single one, not both.",
-                "/instances",
-            ),
-            (Some(instances), _) => specs(&instances, registry, "/instances").await,
-            (None, true) => {
-                let single = InstanceInput {
-                    id: None,
-                    host,
-                    port,
-                    unix,
-                    protocol,
-                    https,
-                    owner,
-                    ttl,
-                };
-                Ok(vec![single.spec(registry, "").await?])
-            }
-            (None, false) => refuse(
-                "The route has neither `instances` nor a `port`; send {\"port\": 4321}.",
-                "/port",
-            ),
-        }
+    let is_single = *single != InstanceSpec::default();
+    match instances {
+        Some(_) if is_single => refuse(
+            "Give either `instances` or the fields of a single one, not both.",
+            "/instances",
+        ),
+        Some(instances) => specs(instances, registry, "/instances").await,
+        None if single.port.is_none() && single.unix.is_none() => refuse(
+            "The route has neither `instances` nor a `port`; send {\"port\": 4321}.",
+            "/port",
+        ),
+        None => Ok(vec![spec(single, registry, "").await?]),
     }
 }

@@ -8,8 +8,8 @@ use percent_encoding::percent_decode_str;
 
 use super::input;
 use super::problem::Problem;
-use crate::registry::{Registry, instance_id};
-use crate::route::{InstanceId, RouteKey};
+use crate::registry::Registry;
+use crate::route::{InstanceId, RouteKey, instance_id};
 
 /// The set of routes.
 pub(super) const ROUTES: &str = "/v1/routes";
@@ -50,7 +50,7 @@ impl Place {
             None => None,
             Some(id) => {
                 let id = decoded(id)?;
-                Some(instance_id(&id).map_err(|error| input::invalid(&error, ""))?)
+                Some(instance_id(&id).map_err(|error| input::invalid(&error.into(), ""))?)
             }
         };
         Ok(Self {

@@ -17,9 +17,8 @@ use super::openapi::refusals::RegistrationRefused;
 use super::openapi::texts;
 use super::peer::Asker;
 use super::{Control, GENERATION};
-use crate::registry::{
-    Event, HttpsInput, RegisterError, RegisterFailure, Registered, Registration,
-};
+use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registration};
+use crate::route::{InstanceSpec, Settings, With};
 
 /// The answer to a registration, in the original's words and order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,6 +40,9 @@ pub(super) struct Answer {
 }
 
 /// A registration as it is sent: what the contract says, for its description.
+type Described = With<With<Own, InstanceSpec>, Settings>;
+
+/// The fields of a registration that the contract alone has.
 #[derive(ToSchema)]
 #[schema(as = Registration, example = json!({"prefix": "/shop", "port": 4321}))]
 #[expect(
@@ -48,47 +50,19 @@ pub(super) struct Answer {
     reason = "the description's; `Registration::from_json` reads the body"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Described {
+struct Own {
     /// The path prefix.
     #[schema(value_type = texts::AskedPrefix)]
     prefix: String,
     /// The target's port; a string of digits will do. Needed unless there is a Unix socket.
     port: Option<Port>,
-    /// The target's host.
-    #[schema(value_type = Option<texts::TargetHost>)]
-    host: Option<String>,
-    /// The target's Unix socket, by its absolute path, instead of a port.
-    #[schema(value_type = Option<texts::UnixPath>)]
-    unix: Option<String>,
-    /// What is spoken there: `http1`, `h2c`, `h2` or `auto`.
-    #[schema(value_type = Option<texts::Protocol>)]
-    protocol: Option<String>,
-    /// Whether, or how, the connection to the target is secured.
-    https: Option<HttpsInput>,
     /// The request hosts that the route is for; any, if there is no list.
     #[schema(value_type = Option<Vec<texts::RequestHost>>, min_items = 1)]
     req_host_names: Option<Vec<String>>,
-    /// What becomes of requests in cleartext; if it is not given, what became of them before, or what
-    /// `tls.routes` says.
-    #[schema(value_type = Option<texts::TlsPolicy>)]
-    tls: Option<String>,
-    /// What browsers are told about later requests; if it is not given, what they were told before, or
-    /// what `tls.hsts` says.
-    #[schema(value_type = Option<texts::Hsts>)]
-    hsts: Option<String>,
-    /// Whether clients have to show a certificate.
-    #[schema(value_type = Option<texts::ClientCertificate>, rename = "client_certificate")]
-    client_certificate: Option<String>,
     /// The instance that joins the route, under this name. Without it the registration replaces what
     /// was there.
     #[schema(value_type = Option<texts::InstanceId>)]
     instance: Option<String>,
-    /// Whose it is.
-    #[schema(value_type = Option<texts::Owner>)]
-    owner: Option<String>,
-    /// How long it stays unless it registers again, with a unit: 1s to 30d.
-    #[schema(value_type = Option<texts::Lease>)]
-    ttl: Option<String>,
 }
 
 /// A port as it is sent.

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Control;
 use super::condition::{conditions, tag};
-use super::input::{self, InstanceInput, RouteInput};
+use super::input::{self, RouteInput};
 use super::openapi::refusals::{BadBody, NotMade, NotThere, Refused};
 use super::openapi::requests::{self, IfMatch, IfNoneMatch, RoutePath};
 use super::openapi::texts;
@@ -23,7 +23,7 @@ use super::place::Place;
 use super::problem::Problem;
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, ChangeError, Edit, Edits, Outcome, Registry, What};
-use crate::route::{InstanceId, RouteKey, Security};
+use crate::route::{InstanceId, InstanceSpec, RouteKey, Settings};
 
 /// What a reading of one route can be asked: nothing.
 #[derive(Debug, Deserialize)]
@@ -181,18 +181,19 @@ pub(super) async fn put(
     let edit = match &place.instance {
         None => {
             let input: RouteInput = input::json(&control, &fields, body).await?;
-            let security = input.security();
-            Edit::Put(place.key.clone(), input.specs(registry).await?, security)
+            let specs = input::route(&input, registry).await?;
+            Edit::Put(place.key.clone(), specs, input.group)
         }
         Some(id) => {
-            let input: InstanceInput = input::json(&control, &fields, body).await?;
-            if input.id().is_some_and(|given| given != id.as_str()) {
+            let mut input: InstanceSpec = input::json(&control, &fields, body).await?;
+            if input.id.as_ref().is_some_and(|given| given != id.as_str()) {
                 let detail = "The id is not the one in the path; leave it out.";
                 let problem = Problem::new(StatusCode::BAD_REQUEST, "INVALID_INSTANCE", detail);
                 return Err(problem.at("/id"));
             }
-            let spec = input.named(id).spec(registry, "").await?;
-            Edit::Join(place.key.clone(), spec, Security::default(), false)
+            input.id = Some(id.to_string());
+            let spec = input::spec(&input, registry, "").await?;
+            Edit::Join(place.key.clone(), spec, Settings::default(), false)
         }
     };
     let conditions = conditions(registry, &fields, Some(&place.key))?;

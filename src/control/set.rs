@@ -16,15 +16,15 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Control;
 use super::condition::{conditions, tag};
-use super::entries::{self, BatchInput, ChangeInput, EntryInput, SetInput};
+use super::entries::{self, ChangeInput};
 use super::openapi::refusals::{BadBody, NotMade, NotThere, Refused};
-use super::openapi::requests::IfMatch;
+use super::openapi::requests::{ChangeList, IfMatch, RouteList};
 use super::openapi::texts;
 use super::problem::Problem;
 use super::routes::{ResultName, WriteQuery, make, problem, query};
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, Edits, Outcome, Registry, State as Snapshot};
-use crate::route::{HostPattern, PathPrefix, Route};
+use crate::route::{HostPattern, PathPrefix, Route, RouteSpec};
 
 /// How many routes are written at a time.
 const CHUNK: usize = 256;
@@ -138,7 +138,7 @@ pub(super) async fn list(
 
 /// Puts the whole set: afterwards there are these routes and no others.
 #[utoipa::path(put, path = "/v1/routes", tag = "routes", operation_id = "putRoutes",
-    params(WriteQuery, IfMatch), request_body = SetInput, responses(
+    params(WriteQuery, IfMatch), request_body = RouteList, responses(
         (status = 200, description = "The set is this one; or what would come of it", body = Changed),
         Refused, BadBody, NotMade,
     ))]
@@ -151,7 +151,7 @@ pub(super) async fn put(
 ) -> Result<Response> {
     let dry_run = query(asked)?.dry_run;
     let registry = &control.registry;
-    let routes = entries::list::<EntryInput>(&control, &fields, body).await?;
+    let routes = entries::list::<RouteSpec>(&control, &fields, body).await?;
     let change = Change {
         edits: Edits::All(routes),
         conditions: conditions(registry, &fields, None)?,
@@ -167,7 +167,7 @@ pub(super) async fn put(
 
 /// Makes a list of changes, all or none.
 #[utoipa::path(patch, path = "/v1/routes", tag = "routes", operation_id = "changeRoutes",
-    params(WriteQuery, IfMatch), request_body = BatchInput, responses(
+    params(WriteQuery, IfMatch), request_body = ChangeList, responses(
         (status = 200, description = "All changes are made; or what would come of them",
             body = Changed),
         Refused, NotThere, BadBody, NotMade,

@@ -9,13 +9,18 @@ use utoipa::ToSchema;
 
 use super::openapi::texts;
 use crate::registry::{Registry, State};
-use crate::route::{
-    Activity, ClientCertificate, Hsts, Instance, Protocol, Route, RouteKey, TlsPolicy,
-};
+use crate::route::{Activity, Instance, InstanceSpec, Route, RouteKey, Settings, With};
 
-/// A route.
+/// A route: what is written of it, and how it is.
+pub(super) type RouteView = With<RouteState, Settings>;
+
+/// One instance of a route: what is written of it, and how it is.
+pub(super) type InstanceView = With<InstanceState, InstanceSpec>;
+
+/// A route, without its settings.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RouteView {
+#[schema(as = RouteView)]
+pub(super) struct RouteState {
     /// The request hosts: `*`, `example.com` or `*.example.com`.
     #[schema(value_type = texts::HostPattern)]
     host: String,
@@ -26,50 +31,23 @@ pub(super) struct RouteView {
     generation: u64,
     /// Its instances, those that drain last.
     instances: Vec<InstanceView>,
-    /// What becomes of requests in cleartext, if the route has its own policy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<texts::TlsPolicy>)]
-    tls: Option<TlsPolicy>,
-    /// What browsers are told about later requests, if the route has its own word.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<texts::Hsts>)]
-    hsts: Option<Hsts>,
-    /// Whether clients have to show a certificate, if that was said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<texts::ClientCertificate>)]
-    client_certificate: Option<ClientCertificate>,
     activity: ActivityView,
 }
 
-/// One instance of a route.
+/// An instance, without what may be left out of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct InstanceView {
+#[schema(as = InstanceView)]
+pub(super) struct InstanceState {
     /// Its name within the route.
     #[schema(value_type = texts::InstanceId)]
     id: String,
-    /// The target's host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<String>,
-    /// The target's port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 65535)]
-    port: Option<u16>,
-    /// The target's Unix socket, instead of a host and a port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unix: Option<String>,
-    /// What is spoken there, if it is not HTTP/1.1: `h2c`, `h2` or `auto`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    protocol: Option<&'static str>,
-    /// How the connection is secured, if it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    https: Option<TlsView>,
     /// Whose it is.
     #[schema(value_type = Option<texts::Owner>, required)]
     owner: Option<String>,
     /// The length of its lease.
     #[schema(value_type = Option<texts::Duration>, required)]
     ttl: Option<String>,
-    state: InstanceState,
+    state: Readiness,
     /// What is left of its lease.
     #[schema(value_type = Option<texts::Duration>, required)]
     expires_in: Option<String>,
@@ -83,20 +61,11 @@ pub(super) struct InstanceView {
     since: String,
 }
 
-/// How the connection to a target is secured.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TlsView {
-    /// The name that the target's certificate has to be for.
-    server_name: String,
-    /// The configuration's name for a certificate authority and a client certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    profile: Option<String>,
-}
-
 /// Whether an instance takes requests.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum InstanceState {
+#[schema(as = InstanceState)]
+pub(super) enum Readiness {
     /// It does.
     Ready,
     /// It does not any more.
@@ -170,42 +139,37 @@ impl<'a> Viewer<'a> {
         let draining = draining.filter(|draining| !Arc::ptr_eq(draining, route));
         let instances = route.instances();
         let instances = instances.chain(draining.into_iter().flat_map(|d| d.instances()));
-        let security = route.security().cloned().unwrap_or_default();
         RouteView {
-            host: key.host.to_string(),
-            prefix: key.prefix.to_string(),
-            generation: route.generation.0,
-            instances: instances.map(|instance| self.instance(instance)).collect(),
-            tls: security.tls,
-            hsts: security.hsts,
-            client_certificate: security.client_certificate,
-            activity: self.activity(&route.activity),
+            own: RouteState {
+                host: key.host.to_string(),
+                prefix: key.prefix.to_string(),
+                generation: route.generation.0,
+                instances: instances.map(|instance| self.instance(instance)).collect(),
+                activity: self.activity(&route.activity),
+            },
+            group: route.settings().cloned().unwrap_or_default(),
         }
     }
 
     pub(super) fn instance(&self, instance: &Instance) -> InstanceView {
         let drain_ends = instance.drain_ends();
-        let target = &instance.target;
+        let mut spec = InstanceSpec::of(instance);
         InstanceView {
-            id: instance.id.to_string(),
-            host: target.host().map(str::to_owned),
-            port: target.port(),
-            unix: target.unix().map(str::to_owned),
-            protocol: (target.protocol != Protocol::Http1).then(|| target.protocol.name()),
-            https: target.tls.as_ref().map(|tls| TlsView {
-                server_name: tls.server_name.to_string(),
-                profile: tls.profile.as_deref().map(str::to_owned),
-            }),
-            owner: instance.owner.as_deref().map(str::to_owned),
-            ttl: instance.ttl().map(|ttl| format_duration(ttl).to_string()),
-            state: match drain_ends {
-                None => InstanceState::Ready,
-                Some(_) => InstanceState::Draining,
+            own: InstanceState {
+                // These are always there.
+                id: spec.id.take().unwrap_or_default(),
+                owner: spec.owner.take(),
+                ttl: spec.ttl.take(),
+                state: match drain_ends {
+                    None => Readiness::Ready,
+                    Some(_) => Readiness::Draining,
+                },
+                expires_in: instance.lease.as_ref().map(|lease| self.left(lease.ends())),
+                drain_ends_in: drain_ends.map(|ends| self.left(ends)),
+                in_flight: instance.in_flight(),
+                since: format_rfc3339_millis(instance.since).to_string(),
             },
-            expires_in: instance.lease.as_ref().map(|lease| self.left(lease.ends())),
-            drain_ends_in: drain_ends.map(|ends| self.left(ends)),
-            in_flight: instance.in_flight(),
-            since: format_rfc3339_millis(instance.since).to_string(),
+            group: spec,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora_core::server::configuration::ServerConf;
 use pingora_timeout::tokio_timeout as timeout;
@@ -9,7 +10,7 @@ use pingora_timeout::tokio_timeout as timeout;
 use super::guard::Guard;
 use super::peer::Address;
 use super::policy::Policy;
-use super::rules::failure::{Expected, Failure};
+use super::rules::failure::{ConnectTimeout, Expected, Failure};
 use super::upstream::pool::Pool;
 use super::upstream::socket::Sources;
 use super::upstream::tls::{ClientTls, Profiles};
@@ -84,13 +85,13 @@ impl Direct {
         }
     }
 
-    /// Connects to a target, at one of its addresses, within `timeouts.connect`.
+    /// Connects to a target, at one of its addresses, within a time.
     pub(super) async fn connect(
         &self,
         target: &Target,
         address: Address<'_>,
+        limit: Duration,
     ) -> io::Result<Socket> {
-        let limit = self.policy.options.timeouts.connect;
         let (sources, profiles) = (&self.sources, &self.profiles);
         let connecting = Socket::connect(target, address, sources, profiles, &self.guard);
         // Boxed: most requests find a connection that is there.
@@ -98,8 +99,8 @@ impl Direct {
         let socket = match timeout(limit, connecting).await {
             Ok(connected) => connected?,
             Err(_elapsed) => {
-                let reason = format!("no connection after {limit:?} (timeouts.connect)");
-                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+                let late = ConnectTimeout(limit);
+                return Err(io::Error::new(io::ErrorKind::TimedOut, late));
             }
         };
         if let Address::Inet(address) = address {

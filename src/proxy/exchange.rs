@@ -13,12 +13,13 @@ use super::decide::Outcome;
 use super::direct::{Connected, Direct};
 use super::grpc;
 use super::in_flight::InFlight;
+use super::options::Timeouts;
 use super::peer;
 use super::pump::Pump;
 use super::record::{End, Record};
 use super::request_body::RequestBody;
 use super::responder::{self, Responder};
-use super::rules::failure::{self, Expected, Failure, Fault};
+use super::rules::failure::{self, Expected, Failure, Fault, Limit};
 use super::rules::request::{Hop, UpstreamRequest};
 use super::rules::response::Asked;
 use super::rules::retry::{Attempted, Loss};
@@ -154,14 +155,27 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     fn pump<U: Upstream>(&mut self, upstream: U) -> Pump<'_, D, U> {
-        let limits = self.direct.policy.options.timeouts;
-        let (timeouts, _has_deadline) = grpc::timeouts(&self.record, limits);
+        let (timeouts, _has_deadline) = self.timeouts();
         let responder = Responder {
             downstream: &mut self.downstream,
             record: &mut self.record,
             policy: &self.direct.policy,
         };
         Pump::new(responder, &mut self.body, upstream, timeouts, &self.abort)
+    }
+
+    /// The times that this exchange may take, and whether they follow from the deadline of a call of gRPC.
+    fn timeouts(&self) -> (Timeouts, bool) {
+        let route = self.record.in_flight.as_ref().map(InFlight::route);
+        let timeouts = self.direct.policy.timeouts(route.map(|route| &**route));
+        grpc::timeouts(&self.record, timeouts)
+    }
+
+    /// The failure with the word on whose limit has passed: the route's, or the configuration's.
+    fn attributed(&self, failure: Failure) -> Failure {
+        let (_, has_deadline) = self.timeouts();
+        let route = self.record.in_flight.as_ref().map(InFlight::route);
+        failure.on(route.map(|route| &**route).filter(|_| !has_deadline))
     }
 
     /// Takes what a try has left behind.
@@ -191,6 +205,7 @@ impl<D: Downstream> Exchange<'_, D> {
     /// A connection to the chosen instance, or to one behind it.
     async fn connect(&mut self) -> Result<Connected, Failure> {
         let mut failure = Failure::no_route();
+        let limit = self.timeouts().0.connect;
         let record = &mut self.record;
         let Some(in_flight) = &mut record.in_flight else {
             return Err(failure);
@@ -216,7 +231,7 @@ impl<D: Downstream> Exchange<'_, D> {
                 in_flight.go_to(index);
                 return Ok(connected);
             }
-            let connecting = self.direct.connect(&instance.target, address);
+            let connecting = self.direct.connect(&instance.target, address, limit);
             match unless_aborted(&self.abort, connecting).await {
                 None => return Err(Failure::drained()),
                 Some(Ok(socket)) => {
@@ -329,13 +344,14 @@ impl<D: Downstream> Exchange<'_, D> {
     /// Ends a failed exchange: tells everybody, and the client if it has no response yet.
     #[cold]
     async fn fail(&mut self, failure: Failure) {
+        let failure = self.attributed(failure);
         failure.log(&self.record);
         let (refusal, own) = match failure.fault {
             Fault::ClientGone | Fault::ClientStuck => {
                 self.record.end = End::ClientGone;
                 return self.downstream.abandon();
             }
-            Fault::Upstream(error) => self.tell(error),
+            Fault::Upstream(error) => self.tell(error, failure.limit),
             Fault::Client(refusal) => (refusal, None),
             Fault::Proxy => (failure::internal(), None),
         };
@@ -378,9 +394,14 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Emits the event, and makes the reply.
-    fn tell(&self, error: ProxyError) -> (Refusal, Option<Response<bytes::Bytes>>) {
+    fn tell(
+        &self,
+        error: ProxyError,
+        limit: Option<Limit>,
+    ) -> (Refusal, Option<Response<bytes::Bytes>>) {
         let route = self.record.in_flight.as_ref().map(InFlight::route);
-        self.direct.policy.fail(route, self.record.summary(), error)
+        let summary = self.record.summary();
+        self.direct.policy.fail(route, summary, error, limit)
     }
 
     async fn send_reply(&mut self, mut reply: Reply, code: &'static str) {

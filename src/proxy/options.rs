@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::{Challenges, TargetTlsOptions};
 use crate::front::{LimitCounts, RequestIds};
-use crate::route::{Hsts, TlsPolicy};
+use crate::route::{Hsts, RouteTimeouts, Timeout, TimeoutOrOff, TlsPolicy};
 
 /// The statuses of the failure answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request to the first byte of the answer; 60 s by default, `None` for no limit.
     pub first_byte: Option<Duration>,
-    /// Between two pieces of the answer; 60 s by default, `None` for no limit.
+    /// Between two pieces of the answer; 1 h by default, so that a stream of events may pause, `None` for no
+    /// limit.
     pub between_bytes: Option<Duration>,
     /// Without a byte on an upgraded connection, in either direction; no limit by default.
     pub websocket_idle: Option<Duration>,
@@ -62,12 +63,26 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(2),
             first_byte: minute,
-            between_bytes: minute,
+            between_bytes: Some(Duration::from_hours(1)),
             websocket_idle: None,
             client_body: minute,
             send: minute,
             upstream_idle: minute,
             grpc_deadline: Duration::from_hours(1),
+        }
+    }
+}
+
+impl Timeouts {
+    /// The same with what a route says of its app.
+    pub(super) fn overridden_by(self, own: RouteTimeouts) -> Self {
+        let limit =
+            |own: Option<TimeoutOrOff>, general| own.map_or(general, TimeoutOrOff::duration);
+        Self {
+            connect: own.connect.map_or(self.connect, Timeout::duration),
+            first_byte: limit(own.first_byte, self.first_byte),
+            between_bytes: limit(own.between_bytes, self.between_bytes),
+            ..self
         }
     }
 }

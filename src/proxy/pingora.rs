@@ -30,6 +30,7 @@ use super::admission::{Admission, OwnReply};
 use super::decide::Outcome;
 use super::grpc;
 use super::guard::Guard;
+use super::in_flight::InFlight;
 use super::options::{GatewayOptions, Timeouts};
 use super::peer::{self, Kind};
 use super::policy::{Policy, ProxyErrorHandler};
@@ -149,10 +150,12 @@ impl Gateway {
 
     /// Sets the limits of an exchange.
     fn limit(&self, session: &mut Session, exchange: &mut Exchange) {
-        let timeouts = self.policy.options.timeouts;
         (exchange.timeouts, exchange.has_deadline) = match &exchange.record {
-            Some(record) => grpc::timeouts(record, timeouts),
-            None => (timeouts, false),
+            Some(record) => {
+                let route = record.in_flight.as_ref().map(InFlight::route);
+                grpc::timeouts(record, self.policy.timeouts(route.map(|route| &**route)))
+            }
+            None => (self.policy.timeouts(None), false),
         };
         // Pingora's read timeout covers the bytes of an upgraded connection, too; its silence is
         // the front's to judge.
@@ -439,7 +442,10 @@ impl ProxyHttp for Gateway {
         } else {
             let is_refused = *error.etype() == ErrorType::ConnectRefused;
             let earlier = exchange.unreachable.take().filter(|_| is_refused);
-            let failure = earlier.unwrap_or_else(|| holds::failure(session, error, false));
+            let failure = earlier.unwrap_or_else(|| {
+                let failure = holds::failure(session, error, false);
+                error::with_limit(failure, error, exchange)
+            });
             if let Some(limit) = error::slow_client(error) {
                 self.policy.options.limit_counts.count(limit);
             }

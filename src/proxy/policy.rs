@@ -9,9 +9,9 @@ use log::debug;
 use super::admission::Admission;
 use super::guard::Guard;
 use super::in_flight::InFlight;
-use super::options::GatewayOptions;
+use super::options::{GatewayOptions, Timeouts};
 use super::record::{Record, RequestSummary};
-use super::rules::failure;
+use super::rules::failure::{self, Limit};
 use super::tls_policy::{Denied, TlsPolicies, Transport};
 use crate::answer::Refusal;
 use crate::front::{HttpsRedirect, Request};
@@ -140,14 +140,23 @@ impl Policy {
         own: Option<&HeaderValue>,
         is_encrypted: impl FnOnce() -> bool,
     ) -> Option<HeaderValue> {
-        let security = route.and_then(Route::security);
-        if own.is_none() && !self.tls.may_have_hsts(security) {
+        let settings = route.and_then(Route::settings);
+        if own.is_none() && !self.tls.may_have_hsts(settings) {
             return None;
         }
         if !is_encrypted() {
             return None;
         }
-        own.cloned().or_else(|| self.tls.hsts(security))
+        own.cloned().or_else(|| self.tls.hsts(settings))
+    }
+
+    /// The times that an exchange with a route may take.
+    pub(super) fn timeouts(&self, route: Option<&Route>) -> Timeouts {
+        let own = route.and_then(Route::settings);
+        match own.and_then(|own| own.timeouts) {
+            Some(own) => self.options.timeouts.overridden_by(own),
+            None => self.options.timeouts,
+        }
     }
 
     /// Emits the event of a request that could not be proxied, and makes the reply: the refusal, and in
@@ -157,8 +166,9 @@ impl Policy {
         route: Option<&Arc<Route>>,
         request: RequestSummary,
         reason: ProxyError,
+        limit: Option<Limit>,
     ) -> (Refusal, Option<Response<Bytes>>) {
-        let refusal = failure::refusal(reason, self.options.errors);
+        let refusal = failure::refusal(reason, limit, self.options.errors);
         let failure = ProxyFailure {
             error: reason,
             route: route.cloned(),

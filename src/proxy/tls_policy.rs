@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, StatusCode};
 use super::https;
 use super::options::SecurityDefaults;
 use crate::answer::Refusal;
-use crate::route::{ClientCertificate, Route, Security, TlsPolicy};
+use crate::route::{ClientCertificate, Route, Settings, TlsPolicy};
 
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,17 +67,17 @@ impl TlsPolicies {
 
     /// Whether a route asks for nothing.
     pub(super) fn are_none_of(&self, route: &Route) -> bool {
-        route.security().is_none() && self.tls == TlsPolicy::Optional
+        route.settings().is_none() && self.tls == TlsPolicy::Optional
     }
 
     /// Whether answers may say anything about later requests.
-    pub(super) fn may_have_hsts(&self, own: Option<&Security>) -> bool {
+    pub(super) fn may_have_hsts(&self, own: Option<&Settings>) -> bool {
         own.is_some() || self.hsts.is_some()
     }
 
     /// Whether a request meets what its route asks.
     pub(super) fn check(&self, route: &Route, transport: Transport<'_>) -> Result<(), Denied> {
-        let own = route.security();
+        let own = route.settings();
         let tls = own.and_then(|own| own.tls).unwrap_or(self.tls);
         let certificate = own.and_then(|own| own.client_certificate);
         if !transport.is_encrypted {
@@ -101,7 +101,7 @@ impl TlsPolicies {
     }
 
     /// The value of `Strict-Transport-Security` for an answer over TLS whose app has not set it.
-    pub(super) fn hsts(&self, own: Option<&Security>) -> Option<HeaderValue> {
+    pub(super) fn hsts(&self, own: Option<&Settings>) -> Option<HeaderValue> {
         match own.and_then(|own| own.hsts.as_ref()) {
             Some(own) => HeaderValue::from_str(own.value()?).ok(),
             None => self.hsts.clone(),
@@ -141,14 +141,14 @@ mod tests {
     use super::*;
     use crate::route::{Generation, HostPattern, Hsts, Instance, PathPrefix, RouteKey, Target};
 
-    fn route(security: &Security) -> Route {
+    fn route(settings: &Settings) -> Route {
         let target = Target::new("localhost", NonZeroU16::new(1).unwrap(), Vec::new());
         let key = RouteKey {
             host: HostPattern::Any,
             prefix: PathPrefix::parse("/").unwrap(),
         };
         let instance = Arc::new(Instance::new(target));
-        Route::new(key, instance, Generation(1)).secured(Some(security))
+        Route::new(key, instance, Generation(1)).with_settings(Some(settings))
     }
 
     fn policies(tls: TlsPolicy, hsts: &str) -> TlsPolicies {
@@ -190,9 +190,9 @@ mod tests {
         ];
         for (general, own, expected) in cases {
             let policies = policies(general, "off");
-            let route = route(&Security {
+            let route = route(&Settings {
                 tls: own,
-                ..Security::default()
+                ..Settings::default()
             });
             let found = outcome(&policies, &route, cleartext("/b"));
             assert_eq!(found, expected, "{general:?} {own:?}");
@@ -213,16 +213,16 @@ mod tests {
             ..cleartext("/b")
         };
         let policies = policies(TlsPolicy::Redirect, "off");
-        let found = outcome(&policies, &route(&Security::default()), nowhere);
+        let found = outcome(&policies, &route(&Settings::default()), nowhere);
         assert_eq!(found, "BAD_HOST");
     }
 
     #[test]
     fn a_certificate_may_be_asked_for() {
         let policies = policies(TlsPolicy::Optional, "off");
-        let route = route(&Security {
+        let route = route(&Settings {
             client_certificate: Some(ClientCertificate::Require),
-            ..Security::default()
+            ..Settings::default()
         });
         let transport = Transport {
             is_encrypted: true,
@@ -240,17 +240,17 @@ mod tests {
     #[test]
     fn hsts_is_the_routes_or_the_general_one() {
         let policies = policies(TlsPolicy::Optional, "max-age=1");
-        let own = |hsts: &str| Security {
+        let own = |hsts: &str| Settings {
             hsts: Some(hsts.parse::<Hsts>().unwrap()),
-            ..Security::default()
+            ..Settings::default()
         };
-        let value = |own: Option<&Security>| {
+        let value = |own: Option<&Settings>| {
             let value = policies.hsts(own);
             value.map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(value(None).as_deref(), Some("max-age=1"));
         assert_eq!(
-            value(Some(&Security::default())).as_deref(),
+            value(Some(&Settings::default())).as_deref(),
             Some("max-age=1")
         );
         assert_eq!(value(Some(&own("max-age=2"))).as_deref(), Some("max-age=2"));

@@ -172,7 +172,10 @@ impl<'c> Tunnel<'c> {
         if let Fault::Upstream(error) = failure.fault {
             self.record.end = End::Reply(error.code());
             let route = self.record.in_flight.as_ref().map(InFlight::route);
-            drop(self.policy.fail(route, self.record.summary(), error));
+            drop(
+                self.policy
+                    .fail(route, self.record.summary(), error, failure.limit),
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use super::change::{
 };
 use super::clock::millis;
 use super::{Action, Actor, State};
-use crate::route::{Activity, Generation, Instance, InstanceId, Lease, Route, RouteKey, Security};
+use crate::route::{Activity, Generation, Instance, InstanceId, Lease, Route, RouteKey, Settings};
 
 /// A change on its way: the state that it leads to, and what has to be done once that is public.
 pub(super) struct Attempt<'a> {
@@ -131,12 +131,12 @@ impl<'a> Attempt<'a> {
 
     fn edit(&mut self, edit: &Edit) -> Result<What> {
         match edit {
-            Edit::Put(key, specs, security) => self.put(key, specs, security, Cause::Put),
-            Edit::Register(key, spec, security) => {
+            Edit::Put(key, specs, settings) => self.put(key, specs, settings, Cause::Put),
+            Edit::Register(key, spec, settings) => {
                 let specs = std::slice::from_ref(spec);
-                self.put(key, specs, security, Cause::Register)
+                self.put(key, specs, settings, Cause::Register)
             }
-            Edit::Join(key, spec, security, fresh) => self.join(key, spec, security, *fresh),
+            Edit::Join(key, spec, settings, fresh) => self.join(key, spec, settings, *fresh),
             Edit::Leave(key, id, drain) => self.leave(key, id.as_ref(), *drain),
             Edit::Expire(key, serial) => Ok(self.expire(key, *serial)),
         }
@@ -145,17 +145,17 @@ impl<'a> Attempt<'a> {
     /// These routes and no others.
     fn all(
         &mut self,
-        routes: &[(RouteKey, Vec<Spec>, Security)],
+        routes: &[(RouteKey, Vec<Spec>, Settings)],
         counts: &mut Counts,
     ) -> Result<()> {
         let mut wanted: HashMap<RouteKey, usize> = HashMap::with_capacity(routes.len());
-        for (index, (key, specs, security)) in routes.iter().enumerate() {
+        for (index, (key, specs, settings)) in routes.iter().enumerate() {
             if let Some(first) = wanted.insert(key.clone(), index) {
                 let key = key.clone();
                 return Err(at(true, index, ChangeError::DuplicateRoute { key, first }));
             }
             let what = self
-                .put(key, specs, security, Cause::Put)
+                .put(key, specs, settings, Cause::Put)
                 .map_err(|error| at(true, index, error))?;
             counts.count(what);
         }
@@ -176,7 +176,7 @@ impl<'a> Attempt<'a> {
         &mut self,
         key: &RouteKey,
         specs: &[Spec],
-        security: &Security,
+        settings: &Settings,
         cause: Cause,
     ) -> Result<What> {
         let action = match cause {
@@ -187,9 +187,9 @@ impl<'a> Attempt<'a> {
         distinct(specs)?;
         let before = self.state.routes.get(key).cloned();
         // What an app does not say when it registers stays as it was: it may not know of it.
-        let security = match (&before, cause) {
-            (Some(before), Cause::Register) => own(before.security()).overridden_by(security),
-            _ => security.clone(),
+        let settings = match (&before, cause) {
+            (Some(before), Cause::Register) => own(before.settings()).overridden_by(settings),
+            _ => settings.clone(),
         };
         // An app that registers for good has just started.
         let is_restart = |spec: &Spec| cause == Cause::Register && spec.ttl.is_none();
@@ -205,9 +205,9 @@ impl<'a> Attempt<'a> {
                 _ => instances.push(Arc::new(self.instance(&spec))),
             }
         }
-        let is_as_secure = |b: &Arc<Route>| security == own(b.security());
+        let has_the_same = |b: &Arc<Route>| settings == own(b.settings());
         let is_same =
-            |b: &Arc<Route>| kept == specs.len() && kept == b.instance_count() && is_as_secure(b);
+            |b: &Arc<Route>| kept == specs.len() && kept == b.instance_count() && has_the_same(b);
         if before.as_ref().is_some_and(is_same) {
             for same in &instances {
                 self.renew(key, same);
@@ -217,7 +217,7 @@ impl<'a> Attempt<'a> {
         if let Some(before) = &before {
             for instance in before.instances() {
                 let stays = instances.iter().any(|kept| Arc::ptr_eq(kept, instance));
-                if !stays || !is_as_secure(before) {
+                if !stays || !has_the_same(before) {
                     self.may_take(key, instance)?;
                 }
             }
@@ -228,7 +228,7 @@ impl<'a> Attempt<'a> {
             .filter(|old| instances.iter().any(|new| Arc::ptr_eq(new, old)))
             .cloned()
             .collect();
-        let what = self.replace(key, before, instances, &security, cause);
+        let what = self.replace(key, before, instances, &settings, cause);
         for kept in &kept {
             self.renew(key, kept);
         }
@@ -239,7 +239,7 @@ impl<'a> Attempt<'a> {
         &mut self,
         key: &RouteKey,
         spec: &Spec,
-        security: &Security,
+        settings: &Settings,
         fresh: bool,
     ) -> Result<What> {
         self.may_aim(Action::Register, key, std::slice::from_ref(spec))?;
@@ -247,13 +247,13 @@ impl<'a> Attempt<'a> {
         let before = self.state.routes.get(key).cloned();
         let Some(route) = &before else {
             let instance = Arc::new(self.instance(&spec));
-            return Ok(self.replace(key, None, vec![instance], security, Cause::Join));
+            return Ok(self.replace(key, None, vec![instance], settings, Cause::Join));
         };
-        let security = own(route.security()).overridden_by(security);
-        let is_as_secure = security == own(route.security());
+        let settings = own(route.settings()).overridden_by(settings);
+        let has_the_same = settings == own(route.settings());
         let same = route.instance_named(&spec.id);
         let is_same =
-            |same: &&Arc<Instance>| is_as_secure && spec.is(same) && (!fresh || spec.ttl.is_some());
+            |same: &&Arc<Instance>| has_the_same && spec.is(same) && (!fresh || spec.ttl.is_some());
         if let Some(same) = same.filter(is_same) {
             self.may_take(key, same)?;
             self.renew(key, same);
@@ -278,7 +278,7 @@ impl<'a> Attempt<'a> {
             let count = instances.len();
             return Err(ChangeError::InstanceCount { count });
         }
-        self.replace(key, before, instances, &security, Cause::Join);
+        self.replace(key, before, instances, &settings, Cause::Join);
         Ok(what)
     }
 
@@ -314,8 +314,8 @@ impl<'a> Attempt<'a> {
         if let (Some(drain), Some(route)) = (drain, &before) {
             self.begin_drain(route, &leaving, drain);
         }
-        let security = before.as_ref().map(|route| own(route.security()));
-        self.replace(key, before, staying, &security.unwrap_or_default(), cause);
+        let settings = before.as_ref().map(|route| own(route.settings()));
+        self.replace(key, before, staying, &settings.unwrap_or_default(), cause);
         Ok(if drain.is_some() {
             What::Draining
         } else {
@@ -373,7 +373,7 @@ impl<'a> Attempt<'a> {
             Arc::clone(&route.activity),
         );
         if let Some(draining) = draining {
-            let draining = draining.secured(route.security());
+            let draining = draining.with_settings(route.settings());
             self.state.draining.insert(Arc::new(draining));
         }
         let steps = leaving
@@ -399,7 +399,7 @@ impl<'a> Attempt<'a> {
         );
         match left {
             Some(left) => {
-                let left = left.secured(route.security());
+                let left = left.with_settings(route.settings());
                 drop(self.state.draining.insert(Arc::new(left)));
             }
             None => drop(self.state.draining.remove(key)),
@@ -422,8 +422,8 @@ impl<'a> Attempt<'a> {
         if staying.len() == route.instance_count() {
             return What::Unchanged;
         }
-        let security = own(route.security());
-        self.replace(key, Some(route), staying, &security, Cause::Expire);
+        let settings = own(route.settings());
+        self.replace(key, Some(route), staying, &settings, Cause::Expire);
         What::Removed
     }
 
@@ -433,7 +433,7 @@ impl<'a> Attempt<'a> {
         key: &RouteKey,
         before: Option<Arc<Route>>,
         instances: Vec<Arc<Instance>>,
-        security: &Security,
+        settings: &Settings,
         cause: Cause,
     ) -> What {
         let generation = *self
@@ -444,7 +444,7 @@ impl<'a> Attempt<'a> {
             |before| Arc::clone(&before.activity),
         );
         let after = Route::with_instances(key.clone(), instances, generation, activity);
-        let after = after.map(|route| Arc::new(route.secured(Some(security))));
+        let after = after.map(|route| Arc::new(route.with_settings(Some(settings))));
         let what = match (&before, &after) {
             (None, _) => What::Created,
             (Some(_), Some(_)) => What::Replaced,
@@ -555,9 +555,9 @@ fn at(is_batch: bool, index: usize, error: ChangeError) -> ChangeError {
     }
 }
 
-/// What a route asks of its clients' connections.
-fn own(security: Option<&Security>) -> Security {
-    security.cloned().unwrap_or_default()
+/// What is set of a route.
+fn own(settings: Option<&Settings>) -> Settings {
+    settings.cloned().unwrap_or_default()
 }
 
 /// At least one instance, not too many, and each with a name of its own.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Actor;
 use super::attempt::Cause;
-use crate::route::{Generation, Instance, Route, RouteKey};
+use crate::route::{Generation, Instance, InstanceSpec, Route, RouteKey, Settings};
 
 /// The name under which the log's filter finds it (`log: info,audit=off`).
 const TARGET: &str = "audit";
@@ -28,23 +28,13 @@ struct Line<'a> {
     request: Option<&'a str>,
     host: String,
     prefix: &'a str,
-    before: Option<Vec<Entry<'a>>>,
-    after: Option<Vec<Entry<'a>>>,
-}
-
-#[derive(Serialize)]
-struct Entry<'a> {
-    id: &'a str,
+    before: Option<Vec<InstanceSpec>>,
+    after: Option<Vec<InstanceSpec>>,
+    /// What was set of the route, and is now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'a str>,
+    settings_before: Option<&'a Settings>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unix: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<String>,
+    settings_after: Option<&'a Settings>,
 }
 
 /// Writes the line of a route that was changed.
@@ -56,36 +46,71 @@ pub(super) fn moved(
     after: Option<&Arc<Route>>,
     generation: Generation,
 ) {
-    let instances = |route: &Arc<Route>| route.instances().cloned().collect::<Vec<_>>();
-    let (before, after) = (before.map(instances), after.map(instances));
     write(
         actor,
         cause.name(),
         key,
-        before.as_deref(),
-        after.as_deref(),
+        Sides { before, after },
         generation,
     );
 }
 
 /// Writes the line of an instance whose drain is over.
 pub(super) fn drained(actor: &Actor, key: &RouteKey, instance: &Arc<Instance>, at: Generation) {
-    let before = std::slice::from_ref(instance);
-    write(actor, "drained", key, Some(before), None, at);
+    if !is_on() {
+        return;
+    }
+    let before = Some(vec![InstanceSpec::of(instance)]);
+    let line = Line {
+        before,
+        ..line(actor, "drained", key, at)
+    };
+    line.write(key);
+}
+
+/// A route before and after.
+#[derive(Clone, Copy)]
+struct Sides<'a> {
+    before: Option<&'a Arc<Route>>,
+    after: Option<&'a Arc<Route>>,
+}
+
+fn is_on() -> bool {
+    log::log_enabled!(target: TARGET, log::Level::Info)
 }
 
 fn write(
     actor: &Actor,
     action: &'static str,
     key: &RouteKey,
-    before: Option<&[Arc<Instance>]>,
-    after: Option<&[Arc<Instance>]>,
+    Sides { before, after }: Sides<'_>,
     generation: Generation,
 ) {
-    if !log::log_enabled!(target: TARGET, log::Level::Info) {
+    if !is_on() {
         return;
     }
     let line = Line {
+        before: before.map(instances),
+        after: after.map(instances),
+        settings_before: before.and_then(|route| route.settings()),
+        settings_after: after.and_then(|route| route.settings()),
+        ..line(actor, action, key, generation)
+    };
+    line.write(key);
+}
+
+fn instances(route: &Arc<Route>) -> Vec<InstanceSpec> {
+    route.instances().map(|one| InstanceSpec::of(one)).collect()
+}
+
+/// A line about nothing yet.
+fn line<'a>(
+    actor: &'a Actor,
+    action: &'static str,
+    key: &'a RouteKey,
+    generation: Generation,
+) -> Line<'a> {
+    Line {
         time: format_rfc3339_millis(SystemTime::now()).to_string(),
         change: generation.0,
         action,
@@ -95,29 +120,21 @@ fn write(
         request: actor.request.as_deref(),
         host: key.host.to_string(),
         prefix: key.prefix.as_str(),
-        before: before.map(entries),
-        after: after.map(entries),
-    };
-    match serde_json::to_string(&line) {
-        Ok(line) => log::info!(target: TARGET, "{line}"),
-        Err(error) => log::error!(target: TARGET, "a change of {key} cannot be written: {error}"),
+        before: None,
+        after: None,
+        settings_before: None,
+        settings_after: None,
     }
 }
 
-fn entries(instances: &[Arc<Instance>]) -> Vec<Entry<'_>> {
-    instances.iter().map(|instance| entry(instance)).collect()
-}
-
-fn entry(instance: &Instance) -> Entry<'_> {
-    Entry {
-        id: instance.id.as_str(),
-        host: instance.target.host(),
-        port: instance.target.port(),
-        unix: instance.target.unix(),
-        owner: instance.owner.as_deref(),
-        ttl: instance
-            .ttl()
-            .map(|ttl| humantime::format_duration(ttl).to_string()),
+impl Line<'_> {
+    fn write(&self, key: &RouteKey) {
+        match serde_json::to_string(self) {
+            Ok(line) => log::info!(target: TARGET, "{line}"),
+            Err(error) => {
+                log::error!(target: TARGET, "a change of {key} cannot be written: {error}");
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::store::StoreError;
 use super::{Action, Actor, Exceeded};
-use crate::route::{Generation, Instance, InstanceId, Route, RouteKey, Security, Target};
+use crate::route::{Generation, Instance, InstanceId, Route, RouteKey, Settings, Target};
 
 /// The most instances that a route has.
 pub const MAX_INSTANCES: usize = 1000;
@@ -31,20 +31,19 @@ pub enum Edits {
     /// One edit after the other.
     Each(Vec<Edit>),
     /// These routes, and no others.
-    All(Vec<(RouteKey, Vec<Spec>, Security)>),
+    All(Vec<(RouteKey, Vec<Spec>, Settings)>),
 }
 
 /// One edit of one route.
 #[derive(Clone, Debug)]
 pub enum Edit {
-    /// The route has these instances, and no others; and asks this of its clients' connections.
-    Put(RouteKey, Vec<Spec>, Security),
+    /// The route has these instances and these settings, and no others.
+    Put(RouteKey, Vec<Spec>, Settings),
     /// As `Put`, by an app itself: an instance without a lease is always made anew, since the app that
-    /// registers has just started; and what is not said about clients' connections stays as it was.
-    Register(RouteKey, Spec, Security),
-    /// The route has this instance too; what is said about clients' connections goes before what the
-    /// route has. With the flag the instance is made anew as by `Register`.
-    Join(RouteKey, Spec, Security, bool),
+    /// registers has just started; and a setting that it does not name stays as it was.
+    Register(RouteKey, Spec, Settings),
+    /// The route has this instance too; these settings go before those that the route has. With the flag the instance is made anew as by `Register`.
+    Join(RouteKey, Spec, Settings, bool),
     /// The route is gone, or one of its instances is: at once, or after its requests have ended.
     Leave(RouteKey, Option<InstanceId>, Option<Duration>),
     /// The lease of the instance with this serial number has ended.

@@ -10,7 +10,6 @@ mod attempt;
 mod audit;
 mod change;
 mod clock;
-mod destination;
 mod effects;
 mod error;
 mod events;
@@ -25,7 +24,6 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 mod timers;
-mod ttl;
 mod unix_socket;
 mod writer;
 
@@ -41,7 +39,6 @@ pub use change::{
     Outcome, Spec, What,
 };
 pub use clock::Clock;
-pub use destination::{Destination, HttpsInput, Place, TlsWish, protocol, unix_path};
 pub use error::RegisterError;
 pub(crate) use events::Events;
 pub use events::{
@@ -49,18 +46,17 @@ pub use events::{
 };
 pub use history::{History, Reading};
 pub use limits::{Exceeded, Limit, Limits, Meter};
-pub use registration::{Registration, UnknownFields, instance_id, owner, target_host};
 pub use resolve::{AllowedTarget, TargetPolicy};
 pub use rights::{Action, Actor, Rights, Scope};
 pub use state::State;
 use store::{Memory, Store, StoreError};
 use timers::Timers;
-pub use ttl::{TtlError, parse_drain, parse_ttl};
 pub use unix_socket::{OwnSocket, UnixSocket, UnixSocketError};
 pub(crate) use writer::Cut;
 use writer::Writer;
 
 use crate::route::{CaseSensitivity, Generation, Held, PathPrefix, Route, RouteKey, Target};
+pub use crate::route::{Destination, Place, Registration, SpecError, TlsWish, UnknownFields};
 
 /// The rules that registrations follow.
 #[derive(Clone, Debug, Default)]
@@ -249,16 +245,29 @@ impl Registry {
         Ok(self.registered(&outcome, None))
     }
 
-    /// Adds a route that the configuration has, unless there is one of that key: the store does not
-    /// keep it, for the configuration does.
+    /// Adds a route that the configuration has, or an instance of one, unless `before` has a route of that
+    /// key: the store does not keep it, for the configuration does. The first of several that are the same
+    /// counts.
     ///
     /// # Errors
     /// [`RegisterError`]; nothing has changed then.
-    pub fn add_configured(&self, registration: Registration) -> Result<(), RegisterError> {
+    pub fn add_configured(
+        &self,
+        registration: Registration,
+        before: &State,
+    ) -> Result<(), RegisterError> {
         let mut change = self.resolved(registration, "config")?;
         let state = self.state();
+        let is_new = |edit: &Edit| match edit {
+            Edit::Join(key, spec, ..) => {
+                let there = state.routes.get(key);
+                before.routes.get(key).is_none()
+                    && there.is_none_or(|route| route.instance_named(&spec.id).is_none())
+            }
+            edit => state.routes.get(edit.key()).is_none(),
+        };
         if let Edits::Each(edits) = &mut change.edits {
-            edits.retain(|edit| state.routes.get(edit.key()).is_none());
+            edits.retain(is_new);
         }
         self.writer.change_here(change, false)?;
         Ok(())

@@ -12,9 +12,8 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::RegisterError;
-use super::destination::{Destination, Place};
 use super::unix_socket::{OwnSocket, UnixSocket, UnixSocketError, real_path, real_rule};
-use crate::route::{Endpoint, Target, TargetTls};
+use crate::route::{Destination, Endpoint, Place, Target, bad_https};
 
 /// What `targets.allow` opens beside loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,20 +83,13 @@ impl TargetPolicy {
     /// # Errors
     /// [`RegisterError::TargetUnresolved`], [`RegisterError::TargetNotAllowed`],
     /// [`RegisterError::UnixNotAllowed`], [`RegisterError::TargetIsProxy`] or, for a profile that
-    /// the configuration does not have, [`RegisterError::Https`].
+    /// the configuration does not have, [`RegisterError::Spec`].
     pub fn resolve(&self, destination: &Destination) -> Result<Target, RegisterError> {
-        let mut target = match &destination.place {
-            Place::Tcp(host, port) => Target::new(host, *port, addresses(host, *port)?),
-            Place::Unix(path) => Target::at(Endpoint::Unix(path.as_str().into())),
+        let addresses = match &destination.place {
+            Place::Tcp(host, port) => addresses(host, *port)?,
+            Place::Unix(_) => Vec::new(),
         };
-        target.protocol = destination.protocol;
-        target.tls = match &destination.tls {
-            None => None,
-            Some(wish) => Some(Box::new(TargetTls {
-                server_name: destination.name_to_verify(wish)?.into(),
-                profile: wish.profile.as_deref().map(Box::from),
-            })),
-        };
+        let target = destination.resolved(&addresses)?;
         self.allow_resolved(&target)?;
         Ok(target)
     }
@@ -111,9 +103,10 @@ impl TargetPolicy {
         if let Some(profile) = profile
             && !self.profiles.iter().any(|known| known == profile)
         {
-            return Err(RegisterError::Https(format!(
+            return Err(bad_https(format!(
                 "the profile {profile:?} is none of `targets.tls` of the proxy's configuration"
-            )));
+            ))
+            .into());
         }
         match target.endpoint() {
             Endpoint::Unix(path) => self.allow_unix(path)?,

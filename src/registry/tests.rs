@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::store::{Meta, RouteRecord, Stored, Write};
 use super::*;
-use crate::route::{HostPattern, InstanceId, Security, TlsPolicy};
+use crate::route::{HostPattern, InstanceId, Settings, TlsPolicy};
 
 /// A store in memory that outlives its registry, and that fails when it is told to.
 #[derive(Clone, Debug, Default)]
@@ -131,18 +131,18 @@ fn specs(instances: &[(u8, u16, bool)]) -> Vec<Spec> {
         .collect()
 }
 
-fn security(port: u16) -> Security {
-    Security {
+fn settings(port: u16) -> Settings {
+    Settings {
         tls: (port == 2).then_some(TlsPolicy::Require),
         hsts: (port == 3).then(|| "max-age=1; preload".parse().unwrap()),
-        client_certificate: None,
+        ..Settings::default()
     }
 }
 
-fn secure(instances: &[(u8, u16, bool)]) -> Security {
+fn secure(instances: &[(u8, u16, bool)]) -> Settings {
     let first = instances.first();
     first
-        .map(|(_, port, _)| security(*port))
+        .map(|(_, port, _)| settings(*port))
         .unwrap_or_default()
 }
 
@@ -150,12 +150,12 @@ fn change((plans, is_set, dry_run, _): &Step) -> Change {
     let edit = |plan: &Plan| match plan {
         Plan::Put(n, instances) => Edit::Put(key(*n), specs(instances), secure(instances)),
         Plan::Register(n, port, lease) => {
-            Edit::Register(key(*n), spec(None, *port, *lease), security(*port))
+            Edit::Register(key(*n), spec(None, *port, *lease), settings(*port))
         }
         Plan::Join(n, id, port, lease) => Edit::Join(
             key(*n),
             spec(Some(*id), *port, *lease),
-            security(*port),
+            settings(*port),
             false,
         ),
         Plan::Leave(n, id, drain) => Edit::Leave(
@@ -168,9 +168,9 @@ fn change((plans, is_set, dry_run, _): &Step) -> Change {
         let entry = |plan: &Plan| match plan {
             Plan::Put(n, instances) => (key(*n), specs(instances), secure(instances)),
             Plan::Register(n, port, lease) | Plan::Join(n, _, port, lease) => {
-                (key(*n), vec![spec(None, *port, *lease)], security(*port))
+                (key(*n), vec![spec(None, *port, *lease)], settings(*port))
             }
-            Plan::Leave(n, ..) => (key(*n), vec![spec(None, 1, false)], Security::default()),
+            Plan::Leave(n, ..) => (key(*n), vec![spec(None, 1, false)], Settings::default()),
         };
         Edits::All(plans.iter().map(entry).collect())
     } else {
@@ -195,7 +195,7 @@ fn seen(registry: &Registry, with_leases: bool) -> BTreeMap<String, Vec<String>>
     let route = |route: &Arc<Route>| {
         let mut instances: Vec<String> = route.instances().map(instance).collect();
         instances.push(format!("generation {}", route.generation));
-        instances.push(format!("{:?}", route.security()));
+        instances.push(format!("{:?}", route.settings()));
         (route.key().to_string(), instances)
     };
     state.routes.iter().map(route).collect()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Activity, HostPattern, Instance, InstanceId, PathPrefix, Security, Target};
+use super::{Activity, HostPattern, Instance, InstanceId, PathPrefix, Settings, Target};
 
 /// A route: which requests it takes, and where they go.
 ///
@@ -16,8 +16,8 @@ pub struct Route {
     others: Box<[Arc<Instance>]>,
     /// What has gone on behind it.
     pub activity: Arc<Activity>,
-    /// What it asks of its clients' connections; `None` if that is nothing of its own.
-    security: Option<Box<Security>>,
+    /// What is set of it; `None` if that is nothing.
+    settings: Option<Box<Settings>>,
     is_plain: bool,
     /// The change that made it what it is.
     pub generation: Generation,
@@ -50,7 +50,7 @@ impl Route {
             prefix: key.prefix,
             generation,
             activity: Arc::new(Activity::new(0)),
-            security: None,
+            settings: None,
             is_plain: instance.target.is_plain(),
             first: instance,
             others: Box::default(),
@@ -72,7 +72,7 @@ impl Route {
             prefix: key.prefix,
             generation,
             activity,
-            security: None,
+            settings: None,
             is_plain: std::iter::once(&first)
                 .chain(&others)
                 .all(|instance| instance.target.is_plain()),
@@ -81,18 +81,18 @@ impl Route {
         })
     }
 
-    /// The same route, asking this of its clients' connections.
+    /// The same route with these settings.
     #[must_use]
-    pub fn secured(mut self, security: Option<&Security>) -> Self {
-        let security = security.filter(|security| !security.is_default());
-        self.security = security.cloned().map(Box::new);
+    pub fn with_settings(mut self, settings: Option<&Settings>) -> Self {
+        let settings = settings.filter(|settings| !settings.is_default());
+        self.settings = settings.cloned().map(Box::new);
         self
     }
 
-    /// What it asks of its clients' connections; `None` if that is nothing of its own.
+    /// What is set of it; `None` if that is nothing.
     #[must_use]
-    pub fn security(&self) -> Option<&Security> {
-        self.security.as_deref()
+    pub fn settings(&self) -> Option<&Settings> {
+        self.settings.as_deref()
     }
 
     /// Whether all its targets speak HTTP/1.1 without TLS.
@@ -174,7 +174,7 @@ impl PartialEq for Route {
         self.generation == other.generation
             && self.host == other.host
             && self.prefix == other.prefix
-            && self.security == other.security
+            && self.settings == other.settings
             && self.instances().eq(other.instances())
     }
 }

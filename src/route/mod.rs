@@ -17,13 +17,16 @@ mod key;
 mod leaf;
 mod live;
 mod node;
+pub(crate) mod object;
 mod path;
 mod per_thread;
 mod prefix;
 mod request_target;
-mod security;
+mod settings;
+mod spec;
 mod table;
 mod target;
+pub(crate) mod texts;
 mod tree;
 
 pub use activity::{Activity, OUTCOMES, Totals};
@@ -34,9 +37,19 @@ pub use held::Held;
 pub use host::{Host, HostError, HostPattern, RequestHost, RequestHostError};
 pub use instance::{Instance, InstanceId, InstanceIdError, Lease};
 pub use live::{Live, LiveTable};
+pub use object::{Group, Nothing, With};
 pub use path::{PathError, RequestPath};
 pub use prefix::{MAX_PREFIX, PathPrefix, PrefixError};
 pub use request_target::{RequestTarget, TargetFormError};
-pub use security::{ClientCertificate, Hsts, Security, SecurityError, TlsPolicy};
+pub use settings::{
+    ClientCertificate, Hsts, RouteTimeouts, Setting, SettingField, Settings, Timeout, TimeoutOrOff,
+    TlsPolicy,
+};
+pub use spec::{
+    CheckedInstance, Destination, FieldError, HttpsInput, InstanceSpec, KeyedInstances, Place,
+    Registration, RouteSpec, SpecError, TlsWish, TtlError, UnknownFields, fields, instance_id,
+    owner, parse_drain, parse_ttl, protocol, target_host, unix_path,
+};
+pub(crate) use spec::{bad_https, bad_unix, missing, no_prefix};
 pub use table::{CaseSensitivity, Table};
 pub use target::{Endpoint, Protocol, Target, TargetTls};

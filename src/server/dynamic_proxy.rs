@@ -23,7 +23,7 @@ use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
     AllowedTarget, ChangeError, Event, Limits, OwnSocket, ProxyFailure, RegisterError,
-    RegisterFailure, Registered, Registration, Registry, Rules, TargetPolicy, UnknownFields,
+    RegisterFailure, Registered, Registration, Registry, Rules, State, TargetPolicy, UnknownFields,
 };
 use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
 use crate::tls::Certificates;
@@ -449,9 +449,18 @@ impl DynamicProxy {
         })
     }
 
-    /// Adds a route of the configuration.
-    pub(super) fn add_configured(&self, route: Registration) -> Result<(), RegisterError> {
-        self.registry.add_configured(route)
+    /// The routes as they are now.
+    pub(super) fn state(&self) -> Arc<State> {
+        self.registry.state()
+    }
+
+    /// Adds a route of the configuration, unless there was one of its key before.
+    pub(super) fn add_configured(
+        &self,
+        route: Registration,
+        before: &State,
+    ) -> Result<(), RegisterError> {
+        self.registry.add_configured(route, before)
     }
 
     /// What ends by itself ends from now on, and what changes on the disk is seen. Threads begin

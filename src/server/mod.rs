@@ -152,9 +152,8 @@ impl Server {
         }
         let proxy = DynamicProxy::new(options);
         for route in &config.routes {
-            let registration = settings::registration(route)?;
             proxy
-                .check(registration)
+                .check(route.registration.clone())
                 .map_err(|error| settings::refused(route, &error))?;
         }
         Ok(())
@@ -209,10 +208,10 @@ impl Server {
             Some(store) => DynamicProxy::open(options, store)?,
             None => DynamicProxy::new(options),
         };
+        let before = proxy.state();
         for route in &config.routes {
-            let registration = settings::registration(route)?;
             proxy
-                .add_configured(registration)
+                .add_configured(route.registration.clone(), &before)
                 .map_err(|error| settings::refused(route, &error))?;
         }
         proxy.load_acme();

@@ -24,10 +24,8 @@ use crate::proxy::{
     ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts,
 };
 use crate::registry::store::{Embedded, Store, StoreError};
-use crate::registry::{
-    AllowedTarget, Limits, OwnSocket, RegisterError, Registration, UnknownFields,
-};
-use crate::route::{CaseSensitivity, PathPrefix, Security, SecurityError};
+use crate::registry::{AllowedTarget, Limits, OwnSocket, RegisterError, UnknownFields};
+use crate::route::{CaseSensitivity, FieldError, PathPrefix, SpecError};
 use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
 
 /// The options that a configuration asks for.
@@ -388,49 +386,32 @@ pub(super) fn warn_of_links(targets: &[AllowedTarget]) {
     }
 }
 
-/// A static route as a registration; an error stands at the entry that is wrong.
-pub(super) fn registration(route: &StaticRoute) -> Result<Registration, ConfigError> {
-    let at_prefix = |error: RegisterError| route.prefix.error(error.to_string());
-    let registration = Registration::new(&route.prefix.value, route.port)
-        .map_err(at_prefix)?
-        .on_host(&route.host.value)
-        .map_err(|error| route.host.error(error.to_string()))?;
-    let registration = registration.secured(Security {
-        tls: setting(route.tls.as_ref())?,
-        hsts: setting(route.hsts.as_ref())?,
-        client_certificate: setting(route.client_certificate.as_ref())?,
-    });
-    let Some(names) = &route.req_host_names else {
-        return Ok(registration);
-    };
-    for name in names {
-        registration
-            .clone()
-            .for_request_hosts(&[&name.value])
-            .map_err(|error| name.error(error.to_string()))?;
-    }
-    let names: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
-    registration.for_request_hosts(&names).map_err(at_prefix)
-}
-
 /// A setting that is written as a text; an error stands where it does.
-fn setting<T: FromStr<Err = SecurityError>>(
+fn setting<T: FromStr<Err = FieldError>>(
     text: Option<&Located<String>>,
 ) -> Result<Option<T>, ConfigError> {
     let parse = |text: &Located<String>| {
         text.value
             .parse()
-            .map_err(|error: SecurityError| text.error(error.to_string()))
+            .map_err(|error: FieldError| text.error(error.to_string()))
     };
     text.map(parse).transpose()
 }
 
 /// Where in a static route a refusal of the registry belongs.
 pub(super) fn refused(route: &StaticRoute, error: &RegisterError) -> ConfigError {
-    match error {
+    let field = match error {
+        RegisterError::Spec(SpecError::Field(error)) => error.field,
+        RegisterError::TargetIsProxy { .. } if !route.has("host") && !route.has("unix") => "port",
         RegisterError::TargetNotAllowed { .. }
         | RegisterError::TargetUnresolved { .. }
-        | RegisterError::TargetIsProxy { .. } => route.host.error(error.to_string()),
-        _ => route.prefix.error(error.to_string()),
-    }
+        | RegisterError::TargetIsProxy { .. }
+            if route.has("host") =>
+        {
+            "host"
+        }
+        RegisterError::UnixNotAllowed { .. } | RegisterError::TargetIsProxy { .. } => "unix",
+        _ => "prefix",
+    };
+    route.error(field, error.to_string())
 }

@@ -83,6 +83,8 @@ mod registration_peers;
 mod registration_users;
 mod request_ids;
 mod response_heads;
+mod route_spec;
+mod route_timeouts;
 mod routing;
 mod run_command;
 mod scale;

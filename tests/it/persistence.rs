@@ -1,11 +1,13 @@
 //! What is kept beyond the process: everything that was answered, as it was.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use dynamic_reverse_proxy::registry::store::{
     Embedded, InstanceRecord, Meta, RouteRecord, Store, Write,
 };
+use dynamic_reverse_proxy::route::{InstanceSpec, KeyedInstances, RouteSpec, Settings};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -210,19 +212,22 @@ async fn a_hundred_thousand_come_back() {
     let origin = Origin::saying("app").await;
     let home = Home::new("log: warn,dynamic_reverse_proxy::server=info\n");
     let record = |number: u64| RouteRecord {
-        security: dynamic_reverse_proxy::route::Security::default(),
-        host: "*".to_owned(),
-        prefix: format!("/app/{number}"),
         generation: number + 1,
+        route: RouteSpec {
+            own: KeyedInstances {
+                host: Some("*".to_owned()),
+                prefix: format!("/app/{number}"),
+                instances: vec![InstanceSpec {
+                    host: Some("127.0.0.1".to_owned()),
+                    port: NonZeroU16::new(origin.port()),
+                    ..InstanceSpec::default()
+                }],
+            },
+            group: Settings::default(),
+        },
         instances: vec![InstanceRecord {
-            id: "default".to_owned(),
-            owner: None,
-            host: "127.0.0.1".to_owned(),
-            port: origin.port(),
             addresses: vec![([127, 0, 0, 1], origin.port()).into()],
-            ttl: None,
             since: 0,
-            ..InstanceRecord::default()
         }],
     };
     let writes: Vec<_> = (0..COUNT)

@@ -85,7 +85,7 @@ async fn a_file_of_a_later_release_is_refused_and_left_alone() {
     transaction.commit().unwrap();
     drop(database);
     let bytes = fs::read(home.file()).unwrap();
-    let parts = ["routes.redb has format 7", "formats up to 1", "a later one"];
+    let parts = ["routes.redb has format 7", "formats up to 2", "a later one"];
     says(&refused(&home).await, &parts);
     assert!(
         fs::read(home.file()).unwrap() == bytes,

@@ -8,6 +8,7 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write as _};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use dynamic_reverse_proxy::registry::store::{
     Embedded, InstanceRecord, Meta, RouteRecord, Store, StoreError, Write,
 };
+use dynamic_reverse_proxy::route::{InstanceSpec, KeyedInstances, RouteSpec, Settings};
 
 /// The part of a child.
 const PART: &str = "STORE_TEST_PART";
@@ -24,19 +26,22 @@ const PLACE: &str = "STORE_TEST_PLACE";
 
 fn record(number: u64, size: usize) -> RouteRecord {
     RouteRecord {
-        security: dynamic_reverse_proxy::route::Security::default(),
-        host: "example.com".to_owned(),
-        prefix: format!("/{}", "x".repeat(size)),
         generation: number,
+        route: RouteSpec {
+            own: KeyedInstances {
+                host: Some("example.com".to_owned()),
+                prefix: format!("/{}", "x".repeat(size)),
+                instances: vec![InstanceSpec {
+                    host: Some("127.0.0.1".to_owned()),
+                    port: NonZeroU16::new(4321),
+                    ..InstanceSpec::default()
+                }],
+            },
+            group: Settings::default(),
+        },
         instances: vec![InstanceRecord {
-            id: "default".to_owned(),
-            owner: None,
-            host: "127.0.0.1".to_owned(),
-            port: 4321,
             addresses: vec!["127.0.0.1:4321".parse().unwrap()],
-            ttl: None,
             since: 0,
-            ..InstanceRecord::default()
         }],
     }
 }

@@ -25,6 +25,9 @@ def units(largest):
 LEASES = units({"s": 2_592_000, "m": 43_200, "h": 720, "d": 30})
 PREFIXES = st.from_regex(r"/[a-z0-9]{1,8}", fullmatch=True)
 
+TIMEOUTS = units({"ms": 2_592_000_000, "s": 2_592_000, "h": 720})
+schemathesis.openapi.format("timeout", TIMEOUTS)
+schemathesis.openapi.format("timeout-or-off", TIMEOUTS | st.just("off"))
 schemathesis.openapi.format("lease", LEASES | st.just("1h30m"))
 schemathesis.openapi.format("drain", units({"ms": 86_400_000, "s": 86_400, "h": 24}) | st.just("0s"))
 schemathesis.openapi.format("duration-with-units", LEASES)

@@ -6,11 +6,12 @@ use clap::Args;
 use http::Method;
 
 use crate::cli::client::{Call, ConnectionArgs, block_on};
+use crate::cli::instance::InstanceArgs;
 use crate::cli::key::Key;
-use crate::cli::security::SecurityArgs;
-use crate::cli::target::TargetArgs;
-use crate::cli::wire::{Changed, NewInstance, SingleInstance};
+use crate::cli::settings::{self, SettingArgs};
+use crate::cli::wire::Changed;
 use crate::cli::{CliError, duration, output};
+use crate::route::With;
 
 /// What all changes take.
 #[derive(Args, Debug)]
@@ -34,20 +35,14 @@ pub(in super::super) struct PutArgs {
     /// The route: /shop, example.com/shop or *.example.com/shop.
     key: Key,
     #[command(flatten)]
-    target: TargetArgs,
+    target: InstanceArgs,
     #[command(flatten)]
-    security: SecurityArgs,
+    settings: SettingArgs,
     /// Where the app is; localhost by default.
     #[arg(long, value_name = "HOST")]
     target_host: Option<String>,
-    /// How long it holds unless it is put again.
-    #[arg(long, value_name = "DURATION", value_parser = duration::lease)]
-    ttl: Option<Duration>,
-    /// Whose it is.
-    #[arg(long)]
-    owner: Option<String>,
     /// Join the route as this instance, instead of replacing it.
-    #[arg(long, conflicts_with_all = ["tls", "hsts", "client_certificate"])]
+    #[arg(long, conflicts_with = settings::GROUP)]
     id: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
@@ -69,19 +64,9 @@ pub(in super::super) struct RemoveArgs {
 }
 
 pub(super) fn put(args: &PutArgs) -> Result<(), CliError> {
-    let instance = NewInstance {
-        id: None,
-        host: args.target_host.clone(),
-        port: args.target.port(),
-        unix: args.target.unix(),
-        protocol: args.target.protocol(),
-        https: args.target.https(),
-        owner: args.owner.clone(),
-        ttl: args.ttl.map(duration::written),
-    };
-    let body = SingleInstance {
-        instance,
-        security: args.security.settings(),
+    let body = With {
+        own: args.target.spec(args.target_host.as_deref()),
+        group: args.settings.0.clone(),
     };
     let id = args.id.as_deref();
     let call = Call::json(Method::PUT, args.key.path_of(id), &body)?;

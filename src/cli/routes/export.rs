@@ -8,7 +8,8 @@ use clap::Args;
 
 use crate::cli::CliError;
 use crate::cli::client::{Call, ConnectionArgs, block_on};
-use crate::cli::wire::{NewInstance, NewRoute, Route, Routes};
+use crate::cli::wire::{Route, Routes};
+use crate::route::{InstanceSpec, KeyedInstances, RouteSpec};
 
 /// `routes export`. Instances that drain are left out: they are on their way out.
 #[derive(Args, Debug)]
@@ -23,7 +24,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     let mut client = args.connection.client()?;
     let answer = block_on(client.call(Call::get("/v1/routes")))?;
     let list: Routes = answer.read()?;
-    let routes: Vec<NewRoute> = list.routes.into_iter().filter_map(exported).collect();
+    let routes: Vec<RouteSpec> = list.routes.into_iter().filter_map(exported).collect();
     match args.file.as_deref().filter(|path| *path != Path::new("-")) {
         None => {
             let mut out = BufWriter::new(io::stdout().lock());
@@ -38,34 +39,24 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
 }
 
 /// A route as it would be put again; `None` if all of it drains.
-fn exported(route: Route) -> Option<NewRoute> {
-    let instances: Vec<NewInstance> = route
-        .instances
-        .into_iter()
+fn exported(route: Route) -> Option<RouteSpec> {
+    let instances = route.own.instances.into_iter();
+    let instances: Vec<InstanceSpec> = instances
         .filter(|instance| !instance.is_draining())
-        .map(|instance| NewInstance {
-            id: Some(instance.id),
-            host: instance.host,
-            port: instance.port,
-            unix: instance.unix,
-            protocol: instance.protocol,
-            https: instance.https,
-            owner: instance.owner,
-            ttl: instance.ttl,
-        })
+        .map(|instance| instance.group)
         .collect();
-    (!instances.is_empty()).then_some(NewRoute {
-        host: route.host,
-        prefix: route.prefix,
-        instances,
-        tls: route.tls,
-        hsts: route.hsts,
-        client_certificate: route.client_certificate,
+    (!instances.is_empty()).then_some(RouteSpec {
+        own: KeyedInstances {
+            host: Some(route.own.host),
+            prefix: route.own.prefix,
+            instances,
+        },
+        group: route.group,
     })
 }
 
 /// One route on each line, so that two exports can be compared.
-fn write(out: &mut impl Write, routes: &[NewRoute]) -> io::Result<()> {
+fn write(out: &mut impl Write, routes: &[RouteSpec]) -> io::Result<()> {
     out.write_all(b"{\"routes\":[")?;
     for (index, route) in routes.iter().enumerate() {
         out.write_all(if index == 0 { b"\n" } else { b",\n" })?;
@@ -76,7 +67,7 @@ fn write(out: &mut impl Write, routes: &[NewRoute]) -> io::Result<()> {
 
 /// Writes beside the file, then moves it there: a reader never sees half of it. What is no plain
 /// file (a pipe, a device) is written to as it is.
-fn replace(path: &Path, routes: &[NewRoute]) -> io::Result<()> {
+fn replace(path: &Path, routes: &[RouteSpec]) -> io::Result<()> {
     let is_special = path.metadata().is_ok_and(|found| !found.is_file());
     if is_special {
         let mut out = BufWriter::new(File::options().write(true).open(path)?);
@@ -120,7 +111,7 @@ mod tests {
             {"host":"*","prefix":"/b","instances":[
                 {"id":"x","host":"localhost","port":1,"state":"draining"}]}]}"#;
         let list: Routes = serde_json::from_str(answer).unwrap();
-        let routes: Vec<NewRoute> = list.routes.into_iter().filter_map(exported).collect();
+        let routes: Vec<RouteSpec> = list.routes.into_iter().filter_map(exported).collect();
         let mut text = Vec::new();
         write(&mut text, &routes).unwrap();
         let set: RouteSet = serde_json::from_slice(&text).unwrap();

@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use super::import_file::{self, ImportError};
 use crate::cli::client::{Answer, Call, Client, ClientError, ConnectionArgs, block_on};
-use crate::cli::wire::{Applied, NewRoute};
+use crate::cli::wire::Applied;
 use crate::cli::{CliError, output};
+use crate::route::RouteSpec;
 
 /// `routes import`.
 #[derive(Args, Debug)]
@@ -42,7 +43,7 @@ struct Batch<'a> {
 struct Put<'a> {
     op: &'static str,
     #[serde(flatten)]
-    route: &'a NewRoute,
+    route: &'a RouteSpec,
 }
 
 pub(super) fn run(args: &ImportArgs) -> Result<(), CliError> {

@@ -8,7 +8,8 @@ use indicatif::ProgressBar;
 use thiserror::Error;
 
 use crate::cli::client::{ClientError, Refusal};
-use crate::cli::wire::RouteSet;
+use crate::cli::key::ANY;
+use crate::cli::wire::{RouteSet, key};
 
 /// The longest file, in bytes.
 const LONGEST: u64 = 1 << 29;
@@ -85,7 +86,7 @@ impl ImportError {
         Ok(Self::Entry {
             path: path.to_owned(),
             number: index.saturating_add(1),
-            key: route.key().to_string(),
+            key: key(route).to_string(),
             refusal,
         })
     }
@@ -123,7 +124,7 @@ pub(super) fn read(path: &Path, bar: &ProgressBar) -> Result<RouteSet, ImportErr
     if u64::try_from(text.len()).unwrap_or(u64::MAX) > LONGEST {
         return Err(ImportError::TooLong(path.to_owned()));
     }
-    serde_json::from_slice(&text).map_err(|error| {
+    let set = serde_json::from_slice(&text).map_err(|error| {
         let what = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
         ImportError::Form {
@@ -132,6 +133,13 @@ pub(super) fn read(path: &Path, bar: &ProgressBar) -> Result<RouteSet, ImportErr
             column: error.column(),
             what: what.strip_suffix(&place).unwrap_or(&what).to_owned(),
         }
+    });
+    set.map(|mut set: RouteSet| {
+        for route in &mut set.routes {
+            // A file may leave it out.
+            route.own.host.get_or_insert_with(|| ANY.to_owned());
+        }
+        set
     })
 }
 
@@ -156,7 +164,7 @@ mod tests {
             ("{\n \"route\": []}", "FILE:2:8: unknown field `route`"),
             (
                 "{\"routes\":[\n{\"prefix\":\"/a\",\"instances\":[{\"port\":\"1\"}]}]}",
-                "FILE:2:39: invalid type: string \"1\", expected u16",
+                "FILE:2:39: invalid type: string \"1\", expected a nonzero u16",
             ),
             (
                 "{\"routes\":[{\"prefix\":\"/a\"}]}",

@@ -77,13 +77,13 @@ fn rows(route: &Route) -> impl Iterator<Item = Vec<Text>> {
         vec![
             route.host.as_str().into(),
             route.prefix.as_str().into(),
-            instance.id.as_str().into(),
+            instance.id().into(),
             instance.target().into(),
             state(instance),
             or_dash(ends_in(instance)),
             instance.in_flight.into(),
             requests.into(),
-            or_dash(instance.owner.as_deref()),
+            or_dash(instance.group.owner.as_deref()),
         ]
     })
 }
@@ -143,20 +143,18 @@ pub(super) fn get(args: &GetArgs) -> Result<(), CliError> {
         ("requests", sum(&route.activity.requests)),
         ("bytes", sum(&route.activity.bytes)),
     ];
-    let settings = [
-        ("tls", &route.tls),
-        ("hsts", &route.hsts),
-        ("client certificate", &route.client_certificate),
-    ];
-    let settings = settings
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.clone()?)));
+    let settings: Vec<(String, String)> = route
+        .group
+        .texts()
+        .map(|(name, text)| (name.replace('_', " "), text))
+        .collect();
+    let facts = facts.map(|(name, value)| (name.to_owned(), value));
     output::table(
         &[("", Align::Left), ("", Align::Left)],
         facts
             .into_iter()
             .chain(settings)
-            .map(|(name, value)| vec![name.into(), value.into()]),
+            .map(|(name, value)| vec![Text::from(name), value.into()]),
     )?;
     output::line("")?;
     let columns = [
@@ -171,13 +169,13 @@ pub(super) fn get(args: &GetArgs) -> Result<(), CliError> {
     ];
     let rows = route.instances.iter().map(|instance| {
         vec![
-            instance.id.as_str().into(),
+            instance.id().into(),
             instance.target().into(),
             state(instance),
-            or_dash(instance.ttl.as_deref()),
+            or_dash(instance.group.ttl.as_deref()),
             or_dash(ends_in(instance)),
             instance.in_flight.into(),
-            or_dash(instance.owner.as_deref()),
+            or_dash(instance.group.owner.as_deref()),
             or_dash(instance.since.as_deref()),
         ]
     });

@@ -162,7 +162,9 @@ impl Lease {
     async fn usurper(&mut self) -> Result<Option<String>, ClientError> {
         for key in self.keys.clone() {
             let place = self.place(&key).await?;
-            if let Some(found) = place.filter(|found| found.port != self.registration.port) {
+            if let Some(found) =
+                place.filter(|found| found.group.port != self.registration.spec.port)
+            {
                 return Ok(Some(found.target()));
             }
         }
@@ -175,8 +177,8 @@ impl Lease {
         match self.client.call(Call::get(key.path())).await {
             Ok(answer) => {
                 let route: Route = answer.read()?;
-                let mut instances = route.instances.into_iter();
-                Ok(instances.find(|found| found.id == self.instance && !found.is_draining()))
+                let mut instances = route.own.instances.into_iter();
+                Ok(instances.find(|found| found.id() == self.instance && !found.is_draining()))
             }
             Err(error) => match error.status() {
                 Some(StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) => Ok(None),
@@ -198,7 +200,9 @@ impl Lease {
                     let instance = self.instance.clone();
                     let left = drain::draining(&mut self.client, &key, Some(&instance)).await;
                     let is_gone = match left {
-                        Ok(left) => left.iter().all(|left| left.port != self.registration.port),
+                        Ok(left) => left
+                            .iter()
+                            .all(|left| left.group.port != self.registration.spec.port),
                         // It may register, and not look.
                         Err(error) if error.status() == Some(StatusCode::FORBIDDEN) => {
                             sleep(within).await;
@@ -250,7 +254,7 @@ impl Lease {
             .map(duration::written);
         for key in self.keys.clone() {
             let place = self.place(&key).await?;
-            if place.is_some_and(|found| found.port != self.registration.port) {
+            if place.is_some_and(|found| found.group.port != self.registration.spec.port) {
                 continue;
             }
             let call =

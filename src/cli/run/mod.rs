@@ -19,9 +19,10 @@ use tokio::time::timeout;
 pub use error::RunError;
 
 use super::client::{ClientError, ConnectionArgs, block_on};
-use super::security::SecurityArgs;
+use super::settings::SettingArgs;
 use super::wire::Registration;
 use super::{duration, output};
+use crate::route::InstanceSpec;
 use app::App;
 use lease::Lease;
 use signals::{Signals, is_stop};
@@ -42,7 +43,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "NAME", num_args = 1..)]
     req_host_name: Vec<String>,
     #[command(flatten)]
-    security: SecurityArgs,
+    settings: SettingArgs,
     /// How long the registration holds once it is no longer renewed.
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::lease)]
     ttl: Duration,
@@ -90,16 +91,15 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, RunError> {
         let mut app = App::start(&args.command, port, &client.address(), args.interactive)?;
         let registration = Registration {
             prefix: args.prefix,
-            port: Some(port),
-            host: None,
-            unix: None,
-            protocol: None,
-            https: None,
             req_host_names: args.req_host_name,
-            ttl: Some(duration::written(args.ttl)),
             instance: Some(args.instance.clone()),
-            owner: args.owner,
-            security: args.security.settings(),
+            spec: InstanceSpec {
+                port: NonZeroU16::new(port),
+                owner: args.owner,
+                ttl: Some(duration::written(args.ttl)),
+                ..InstanceSpec::default()
+            },
+            settings: args.settings.0,
         };
         let timeout = args.connection.timeout();
         let mut lease = Lease::new(client, registration, args.instance, args.ttl, timeout);

@@ -176,6 +176,10 @@ impl Modify for Everywhere {
                 // The builder has no name for it.
                 let either = json!([{ "required": ["port"] }, { "required": ["unix"] }]);
                 object.extensions = Some(Extensions::from_iter([("anyOf", either)]));
+                if name != "InstanceInput" {
+                    // It stands elsewhere, if it has a name.
+                    object.properties.remove("id");
+                }
             }
         }
         for item in document.paths.paths.values_mut() {

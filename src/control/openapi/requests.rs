@@ -9,8 +9,7 @@
 use utoipa::{IntoParams, ToSchema};
 
 use super::texts;
-use crate::control::input::InstanceInput;
-use crate::registry::HttpsInput;
+use crate::route::{InstanceSpec, RouteSpec, Settings, With};
 
 /// Where a route is.
 #[derive(IntoParams)]
@@ -82,86 +81,56 @@ pub(in crate::control) enum Route {
     Single(SingleInstance),
 }
 
+/// The instances of a route, and its settings.
+pub(in crate::control) type SeveralInstances = With<Several, Settings>;
+
+/// A route of one instance, which is called `default`.
+pub(in crate::control) type SingleInstance = With<With<Single, InstanceSpec>, Settings>;
+
+/// An instance whose name stands elsewhere.
+pub(in crate::control) type NamedInstance = With<Named, InstanceSpec>;
+
 /// The instances of a route.
 #[derive(ToSchema)]
 #[schema(as = Instances)]
 #[serde(deny_unknown_fields)]
-pub(in crate::control) struct SeveralInstances {
+pub(in crate::control) struct Several {
     /// The instances, each with a name of its own.
     #[schema(min_items = 1, max_items = 1000)]
-    instances: Vec<InstanceInput>,
-    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
-    #[schema(value_type = Option<texts::TlsPolicy>)]
-    tls: Option<String>,
-    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
-    #[schema(value_type = Option<texts::Hsts>)]
-    hsts: Option<String>,
-    /// Whether clients have to show a certificate.
-    #[schema(value_type = Option<texts::ClientCertificate>)]
-    client_certificate: Option<String>,
+    instances: Vec<InstanceSpec>,
 }
 
 /// A route of one instance, which is called `default`.
 #[derive(ToSchema)]
 #[schema(as = SingleInstance, example = json!({"port": 4321, "ttl": "30s"}))]
 #[serde(deny_unknown_fields)]
-pub(in crate::control) struct SingleInstance {
-    /// The target's host.
-    #[schema(value_type = Option<texts::TargetHost>)]
-    host: Option<String>,
-    /// The target's port; needed unless there is a Unix socket.
-    #[schema(minimum = 1, maximum = 65535)]
-    port: Option<u16>,
-    /// The target's Unix socket, instead of a host and a port.
-    #[schema(value_type = Option<texts::UnixPath>)]
-    unix: Option<String>,
-    /// What is spoken there.
-    #[schema(value_type = Option<texts::Protocol>)]
-    protocol: Option<String>,
-    /// Whether, or how, the connection to the target is secured.
-    https: Option<HttpsInput>,
-    /// Whose it is; the token's name, if nobody is named.
-    #[schema(value_type = Option<texts::Owner>)]
-    owner: Option<String>,
-    /// How long it stays unless it is renewed. Without one it stays for good.
-    #[schema(value_type = Option<texts::Lease>)]
-    ttl: Option<String>,
-    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
-    #[schema(value_type = Option<texts::TlsPolicy>)]
-    tls: Option<String>,
-    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
-    #[schema(value_type = Option<texts::Hsts>)]
-    hsts: Option<String>,
-    /// Whether clients have to show a certificate.
-    #[schema(value_type = Option<texts::ClientCertificate>)]
-    client_certificate: Option<String>,
-}
+pub(in crate::control) struct Single {}
 
 /// An instance whose name stands elsewhere.
 #[derive(ToSchema)]
 #[schema(as = NamedInstance, example = json!({"port": 4321, "ttl": "30s"}))]
 #[serde(deny_unknown_fields)]
-pub(in crate::control) struct NamedInstance {
-    /// The target's host.
-    #[schema(value_type = Option<texts::TargetHost>)]
-    host: Option<String>,
-    /// The target's port; needed unless there is a Unix socket.
-    #[schema(minimum = 1, maximum = 65535)]
-    port: Option<u16>,
-    /// The target's Unix socket, instead of a host and a port.
-    #[schema(value_type = Option<texts::UnixPath>)]
-    unix: Option<String>,
-    /// What is spoken there.
-    #[schema(value_type = Option<texts::Protocol>)]
-    protocol: Option<String>,
-    /// Whether, or how, the connection to the target is secured.
-    https: Option<HttpsInput>,
-    /// Whose it is; the token's name, if nobody is named.
-    #[schema(value_type = Option<texts::Owner>)]
-    owner: Option<String>,
-    /// How long it stays unless it is renewed. Without one it stays for good.
-    #[schema(value_type = Option<texts::Lease>)]
-    ttl: Option<String>,
+pub(in crate::control) struct Named {}
+
+/// The whole set of routes.
+#[derive(ToSchema)]
+#[schema(as = SetInput, example = json!({"routes": [{"host": "*", "prefix": "/shop", "instances": [{"port": 4321}]}]}))]
+#[serde(deny_unknown_fields)]
+pub(in crate::control) struct RouteList {
+    /// The routes; all others are removed.
+    routes: Vec<RouteSpec>,
+}
+
+/// A list of changes.
+#[derive(ToSchema)]
+#[schema(as = BatchInput, example = json!({"changes": [
+    {"op": "join", "host": "*", "prefix": "/shop", "instance": {"id": "a", "port": 4321, "ttl": "30s"}},
+    {"op": "leave", "host": "*", "prefix": "/shop", "id": "a", "drain": "30s"}
+]}))]
+#[serde(deny_unknown_fields)]
+pub(in crate::control) struct ChangeList {
+    /// The changes, made in their order, all or none.
+    changes: Vec<Change>,
 }
 
 /// One change of a list.
@@ -170,7 +139,7 @@ pub(in crate::control) struct NamedInstance {
 #[serde(untagged)]
 pub(in crate::control) enum Change {
     /// The route has these instances and no others.
-    Put(Put),
+    Put(PutChange),
     /// The route is gone.
     Remove(Remove),
     /// The route has this instance too.
@@ -178,6 +147,9 @@ pub(in crate::control) enum Change {
     /// The route does not have this instance any more.
     Leave(Leave),
 }
+
+/// The route has these instances and these settings, and no others.
+pub(in crate::control) type PutChange = With<Put, Settings>;
 
 /// The route has these instances and no others.
 #[derive(ToSchema)]
@@ -191,16 +163,7 @@ pub(in crate::control) struct Put {
     prefix: String,
     /// The instances, each with a name of its own.
     #[schema(min_items = 1, max_items = 1000)]
-    instances: Vec<InstanceInput>,
-    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
-    #[schema(value_type = Option<texts::TlsPolicy>)]
-    tls: Option<String>,
-    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
-    #[schema(value_type = Option<texts::Hsts>)]
-    hsts: Option<String>,
-    /// Whether clients have to show a certificate.
-    #[schema(value_type = Option<texts::ClientCertificate>)]
-    client_certificate: Option<String>,
+    instances: Vec<InstanceSpec>,
 }
 
 /// The route is gone.
@@ -228,7 +191,7 @@ pub(in crate::control) struct Join {
     host: String,
     #[schema(value_type = texts::AskedPrefix)]
     prefix: String,
-    instance: InstanceInput,
+    instance: InstanceSpec,
 }
 
 /// The route does not have this instance any more.

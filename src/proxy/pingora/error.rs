@@ -6,9 +6,11 @@ use http::StatusCode;
 use nix::errno::Errno;
 use pingora_core::{BError, Error, ErrorSource, ErrorType};
 
+use super::Exchange;
 use crate::answer::Refusal;
 use crate::front::{BadChunk, ClientLimit, Drained, OriginSilent, TooSlow};
-use crate::proxy::rules::failure::{self, Failure, Fault, Reason, bad_chunk, body_timeout};
+use crate::proxy::peer::Kind;
+use crate::proxy::rules::failure::{self, Failure, Fault, Limit, Reason, bad_chunk, body_timeout};
 use crate::proxy::rules::retry::Loss;
 use crate::registry::ProxyError;
 
@@ -31,6 +33,7 @@ impl Failure {
             reason: Reason::Pingora(in_words(error)),
             loss: loss(error, was_idle),
             reset: reset_by_upstream(error),
+            limit: limit(error),
         }
     }
 }
@@ -43,6 +46,41 @@ pub(in crate::proxy) fn slow_client(error: &Error) -> Option<ClientLimit> {
 /// What is said when nothing but interim responses has come in time.
 pub(in crate::proxy) const ONLY_INTERIM: &str = "only interim responses";
 
+/// The limit that has passed, if the error says so by itself.
+fn limit(error: &Error) -> Option<Limit> {
+    match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Some(Limit::CONNECT),
+        ErrorType::ReadTimedout if error.to_string().contains(ONLY_INTERIM) => {
+            Some(Limit::FIRST_BYTE)
+        }
+        _ => None,
+    }
+}
+
+/// The failure with the limit that has passed, by how far the exchange is: Pingora has one error for the
+/// first byte and for every later one.
+pub(in crate::proxy) fn with_limit(
+    failure: Failure,
+    error: &Error,
+    exchange: &Exchange,
+) -> Failure {
+    let is_silent = is_of_front::<OriginSilent>(error)
+        || (*error.esource() == ErrorSource::Upstream && *error.etype() == ErrorType::ReadTimedout);
+    if failure.limit.is_some() || !is_silent || exchange.has_deadline {
+        return failure;
+    }
+    let limit = match (exchange.has_begun, exchange.kind) {
+        (false, _) => Limit::FIRST_BYTE,
+        (true, Kind::Upgrade) => return failure,
+        (true, Kind::Plain | Kind::Upload) => Limit::BETWEEN_BYTES,
+    };
+    Failure {
+        limit: Some(limit),
+        reason: Reason::Pingora(error.to_string()),
+        ..failure
+    }
+}
+
 /// Pingora's words, and the key of the limit that has passed.
 fn in_words(error: &Error) -> String {
     use ErrorType as E;
@@ -51,10 +89,9 @@ fn in_words(error: &Error) -> String {
         _ if is_of_front::<OriginSilent>(error) => {
             "timeouts.first_byte, timeouts.between_bytes or timeouts.websocket_idle"
         }
-        E::ConnectTimedout | E::TLSHandshakeTimedout => "timeouts.connect",
         E::WriteTimedout => "timeouts.send",
-        E::ReadTimedout if error.to_string().contains(ONLY_INTERIM) => "timeouts.first_byte",
         _ if is_upstream && is_kernels_timeout(error) => "timeouts.send",
+        _ if limit(error).is_some() => return error.to_string(),
         E::ReadTimedout if is_upstream => "timeouts.first_byte or timeouts.between_bytes",
         E::ReadTimedout => "timeouts.client_body",
         _ => return error.to_string(),
@@ -248,14 +285,14 @@ mod tests {
             let Fault::Upstream(error) = fault(kind.clone(), ErrorSource::Upstream) else {
                 panic!("{kind:?} is not the origin's");
             };
-            let refusal = refusal(error, statuses);
+            let refusal = refusal(error, None, statuses);
             assert_eq!(
                 (refusal.status.as_u16(), refusal.code),
                 (status, code),
                 "{kind:?}"
             );
         }
-        let not_found = refusal(ProxyError::NotFound, statuses);
+        let not_found = refusal(ProxyError::NotFound, None, statuses);
         assert_eq!(
             (not_found.status.as_u16(), not_found.code),
             (501, "NOT_FOUND")

@@ -15,7 +15,7 @@ use crate::proxy::admission::OwnReply;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::record::{End, Record};
 use crate::proxy::responder;
-use crate::proxy::rules::failure::{self, Failure, Fault};
+use crate::proxy::rules::failure::{self, Failure, Fault, Limit};
 use crate::registry::ProxyError;
 
 impl Gateway {
@@ -59,13 +59,15 @@ impl Gateway {
         let Some(record) = &mut exchange.record else {
             return Ok(None);
         };
+        let route = record.in_flight.as_ref().map(InFlight::route);
+        let failure = failure.on(route.map(|route| &**route));
         failure.log(record);
         let (refusal, own) = match failure.fault {
             Fault::ClientGone | Fault::ClientStuck => {
                 record.end = End::ClientGone;
                 return Ok(None);
             }
-            Fault::Upstream(error) => self.tell(record, error),
+            Fault::Upstream(error) => self.tell(record, error, failure.limit),
             Fault::Client(refusal) => (refusal, None),
             Fault::Proxy => (failure::internal(), None),
         };
@@ -83,9 +85,14 @@ impl Gateway {
     }
 
     /// Emits the event of a failure, and makes the reply.
-    fn tell(&self, record: &Record, error: ProxyError) -> (Refusal, Option<Response<Bytes>>) {
+    fn tell(
+        &self,
+        record: &Record,
+        error: ProxyError,
+        limit: Option<Limit>,
+    ) -> (Refusal, Option<Response<Bytes>>) {
         let route = record.in_flight.as_ref().map(InFlight::route);
-        self.policy.fail(route, record.summary(), error)
+        self.policy.fail(route, record.summary(), error, limit)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Why an exchange broke off, and what the client is told: the one place that knows which failure of the
 //! data path is which status.
 
+use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use h2::Reason as Code;
 use http::StatusCode;
@@ -14,6 +16,7 @@ use crate::answer::Refusal;
 use crate::front::{BadChunk, DownstreamError};
 use crate::proxy::ErrorStatuses;
 use crate::registry::ProxyError;
+use crate::route::Route;
 
 /// Whose fault a broken exchange is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +41,73 @@ pub(in crate::proxy) struct Failure {
     pub(in crate::proxy) loss: Loss,
     /// The error code by which the upstream has reset its stream (RFC 9113, 7).
     pub(in crate::proxy) reset: Option<u32>,
+    /// The limit on the upstream that has passed, if it is one that names itself.
+    pub(in crate::proxy) limit: Option<Limit>,
 }
+
+/// A limit on an upstream: the configuration's, unless the route has set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) struct Limit {
+    key: Key,
+    is_of_route: bool,
+}
+
+/// The key of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Connect,
+    FirstByte,
+    BetweenBytes,
+}
+
+impl Limit {
+    pub(in crate::proxy) const CONNECT: Self = Self::of_configuration(Key::Connect);
+    pub(in crate::proxy) const FIRST_BYTE: Self = Self::of_configuration(Key::FirstByte);
+    pub(in crate::proxy) const BETWEEN_BYTES: Self = Self::of_configuration(Key::BetweenBytes);
+
+    const fn of_configuration(key: Key) -> Self {
+        Self {
+            key,
+            is_of_route: false,
+        }
+    }
+
+    /// The same limit, of this route if it has set it.
+    fn of(self, route: &Route) -> Self {
+        let own = route.settings().and_then(|own| own.timeouts);
+        let own = own.unwrap_or_default();
+        let is_of_route = match self.key {
+            Key::Connect => own.connect.is_some(),
+            Key::FirstByte => own.first_byte.is_some(),
+            Key::BetweenBytes => own.between_bytes.is_some(),
+        };
+        Self {
+            is_of_route,
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = match self.key {
+            Key::Connect => "timeouts.connect",
+            Key::FirstByte => "timeouts.first_byte",
+            Key::BetweenBytes => "timeouts.between_bytes",
+        };
+        let whose = if self.is_of_route {
+            " of the route"
+        } else {
+            ""
+        };
+        write!(f, "{key}{whose}")
+    }
+}
+
+/// There is no connection after this time.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection after {0:?}")]
+pub(in crate::proxy) struct ConnectTimeout(pub(in crate::proxy) Duration);
 
 /// The reason for the log.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +158,15 @@ impl Failure {
             reason,
             loss: Loss::Other,
             reset: None,
+            limit: None,
+        }
+    }
+
+    /// The upstream has taken longer than this limit allows.
+    pub(in crate::proxy) fn late(limit: Limit, reason: &'static str) -> Self {
+        Self {
+            limit: Some(limit),
+            ..Self::upstream(ProxyError::Timeout, reason)
         }
     }
 
@@ -115,7 +193,13 @@ impl Failure {
                           clients less by `limits`)";
             return Self::refused(too_many_connections(), reason);
         }
-        Self::new(Fault::Upstream(ProxyError::Unreachable), Reason::Io(error))
+        let cause = error.get_ref();
+        let cause = cause.and_then(|cause| cause.downcast_ref::<ConnectTimeout>());
+        let is_late = cause.is_some();
+        Self {
+            limit: is_late.then_some(Limit::CONNECT),
+            ..Self::new(Fault::Upstream(ProxyError::Unreachable), Reason::Io(error))
+        }
     }
 
     /// Whether it says no more than that nobody listens there, or that nothing was tried.
@@ -200,9 +284,18 @@ impl Failure {
         Self::new(Fault::Proxy, Reason::Text(reason))
     }
 
+    /// The same failure, whose limit is the route's if that has set it.
+    pub(in crate::proxy) fn on(self, route: Option<&Route>) -> Self {
+        let limit = match (self.limit, route) {
+            (Some(limit), Some(route)) => Some(limit.of(route)),
+            (limit, _) => limit,
+        };
+        Self { limit, ..self }
+    }
+
     /// Writes it into the log, behind what says which request it is about.
-    pub(in crate::proxy) fn log(&self, summary: &dyn std::fmt::Display) {
-        let reason = &self.reason;
+    pub(in crate::proxy) fn log(&self, summary: &dyn fmt::Display) {
+        let reason = Named(&self.reason, self.limit);
         match &self.fault {
             Fault::ClientGone => debug!("{summary}: the client has gone: {reason}"),
             Fault::ClientStuck
@@ -212,6 +305,18 @@ impl Failure {
             }
             Fault::Upstream(error) => warn!("{summary}: {error}: {reason}"),
             Fault::Proxy => error!("{summary}: {reason}"),
+        }
+    }
+}
+
+/// A text with the limit that has passed behind it.
+struct Named<T>(T, Option<Limit>);
+
+impl<T: fmt::Display> fmt::Display for Named<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(limit) => write!(f, "{} ({limit})", self.0),
+            None => self.0.fmt(f),
         }
     }
 }
@@ -233,7 +338,11 @@ impl From<DownstreamError> for Failure {
 }
 
 /// The reply to a request that could not be proxied.
-pub(in crate::proxy) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> Refusal {
+pub(in crate::proxy) fn refusal(
+    error: ProxyError,
+    limit: Option<Limit>,
+    statuses: ErrorStatuses,
+) -> Refusal {
     let status = match error {
         ProxyError::NotFound => statuses.no_route,
         ProxyError::Unreachable
@@ -242,7 +351,7 @@ pub(in crate::proxy) fn refusal(error: ProxyError, statuses: ErrorStatuses) -> R
         | ProxyError::Drained => statuses.unreachable,
         ProxyError::Timeout => statuses.timeout,
     };
-    Refusal::new(status, error.code(), error.to_string())
+    Refusal::new(status, error.code(), Named(error, limit).to_string())
 }
 
 /// The reply to a request whose body is not valid chunked coding.
@@ -302,7 +411,7 @@ mod tests {
             (ProxyError::Timeout, 504, "TIMEOUT"),
         ];
         for (error, status, code) in cases {
-            let refusal = refusal(error, statuses);
+            let refusal = refusal(error, None, statuses);
             assert_eq!((refusal.status.as_u16(), refusal.code), (status, code));
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::failure::{Failure, STUCK, body_timeout};
+use super::failure::{Failure, Limit, STUCK, body_timeout};
 use crate::front::{Deadline, Now};
 use crate::proxy::options::Timeouts;
 use crate::registry::ProxyError;
@@ -60,8 +60,8 @@ impl Phase {
                 "no more of the request's body comes (timeouts.client_body)",
             ),
             Self::Sending => Failure::unsent(),
-            Self::FirstByte => upstream("it did not begin its response (timeouts.first_byte)"),
-            Self::Response => upstream("its response paused (timeouts.between_bytes)"),
+            Self::FirstByte => Failure::late(Limit::FIRST_BYTE, "it did not begin its response"),
+            Self::Response => Failure::late(Limit::BETWEEN_BYTES, "its response paused"),
             Self::Client => Failure::stuck(STUCK),
             Self::Silence => upstream("both sides are silent (timeouts.websocket_idle)"),
         }

@@ -21,7 +21,7 @@ pub(in crate::proxy) fn check(policy: &Policy, admission: &mut Admission<'_>) ->
         host: request.host().to_owned(),
         path: request.path().to_owned(),
     };
-    let (refusal, own) = policy.fail(None, summary, ProxyError::NotFound);
+    let (refusal, own) = policy.fail(None, summary, ProxyError::NotFound, None);
     Verdict::Reply(Box::new(OwnReply {
         reply: own.map_or_else(|| Reply::refusal(&refusal, request, None), Reply::from),
         code: refusal.code,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::route::Security;
+use crate::route::RouteSpec;
 
 pub use embedded::Embedded;
 pub use memory::Memory;
@@ -74,58 +74,25 @@ pub struct Stored {
 
 /// A route as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RouteRecord {
-    /// The host pattern.
-    pub host: String,
-    /// The prefix.
-    pub prefix: String,
     /// The change that made it what it is.
     pub generation: u64,
-    /// What it asks of its clients' connections.
-    #[serde(default, skip_serializing_if = "Security::is_default")]
-    pub security: Security,
-    /// Its instances, at least one.
+    /// The route as it is written down.
+    pub route: RouteSpec,
+    /// What else is known of each of its instances, in their order.
     pub instances: Vec<InstanceRecord>,
 }
 
-/// An instance as it is kept.
+/// What is kept of an instance besides what is written down of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InstanceRecord {
-    /// Its name within the route.
-    pub id: String,
-    /// Whose it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
-    /// The target's host, as it was registered; empty for a Unix socket.
-    pub host: String,
-    /// The target's port; 0 for a Unix socket.
-    pub port: u16,
-    /// What the host stood for when it was registered.
+    /// What the target's host stood for when it was registered; nothing for a Unix socket.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<SocketAddr>,
-    /// The path of the target's Unix socket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unix: Option<String>,
-    /// What is spoken there, if it is not HTTP/1.1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
-    /// How the connection is secured, if it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub https: Option<TlsRecord>,
-    /// The length of its lease, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl: Option<u64>,
     /// When it joined, in milliseconds since 1970.
     pub since: u64,
-}
-
-/// How a connection to a target is secured, as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TlsRecord {
-    /// The name that its certificate has to be for.
-    pub server_name: String,
-    /// The configuration's name for its authorities and our certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub profile: Option<String>,
 }
 
 /// Why a store cannot be used, or a change not be kept. Cheap to clone: many changes share a commit.

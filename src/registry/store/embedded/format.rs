@@ -5,11 +5,13 @@ use std::sync::Arc;
 use redb::{
     ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
+use serde::de::DeserializeOwned;
 
 use super::super::{Meta, RouteRecord, Stored, Write};
+use super::format1;
 
-/// The format that is written.
-pub(super) const FORMAT: u32 = 1;
+/// The format that is written. It is another number whenever an earlier release could not read it.
+pub(super) const FORMAT: u32 = 2;
 
 /// Numbers by name. It has this type in every format, so that a later format is known as one.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -55,17 +57,22 @@ pub(super) fn create(transaction: &WriteTransaction, epoch: u32) -> Result<(), F
     Ok(())
 }
 
-/// Whether the file has a format that is known; and the number of its last commit.
-pub(super) fn check(transaction: &ReadTransaction) -> Result<u64, Fault> {
+/// The file's format, which is one that is known.
+pub(super) fn format(transaction: &ReadTransaction) -> Result<u32, Fault> {
     let meta = transaction.open_table(META)?;
     let format = number(&meta, "format")?;
     let format = u32::try_from(format).unwrap_or(u32::MAX);
-    if format == 0 {
-        return Err(Fault::Content("its format is 0".to_owned()));
+    match format {
+        0 => Err(Fault::Content("its format is 0".to_owned())),
+        newer if newer > FORMAT => Err(Fault::Newer(newer)),
+        known => Ok(known),
     }
-    if format > FORMAT {
-        return Err(Fault::Newer(format));
-    }
+}
+
+/// Whether the file has a format that is known; and the number of its last commit.
+pub(super) fn check(transaction: &ReadTransaction) -> Result<u64, Fault> {
+    format(transaction)?;
+    let meta = transaction.open_table(META)?;
     transaction.open_table(ROUTES)?;
     transaction.open_table(LEASES)?;
     number(&meta, "commits")
@@ -93,8 +100,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<(Stored, u64), Fault
         let (key, record) = entry?;
         let key: Arc<str> = key.value().into();
         bytes += key.len() + record.value().len();
-        let record: RouteRecord = serde_json::from_slice(record.value())
-            .map_err(|error| Fault::Content(format!("its record of the route {key}: {error}")))?;
+        let record: RouteRecord = read(&key, record.value())?;
         stored.routes.push((key, record));
     }
     let leases = transaction.open_table(LEASES)?;
@@ -124,6 +130,37 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<(Stored, u64), Fault
         )));
     }
     Ok((stored, bytes as u64))
+}
+
+/// Writes what is in a file of an earlier format in the one that is written now; how many routes that is.
+pub(super) fn upgrade(transaction: &WriteTransaction) -> Result<usize, Fault> {
+    let mut routes = transaction.open_table(ROUTES)?;
+    let mut records = Vec::new();
+    for entry in routes.iter()? {
+        let (key, record) = entry?;
+        let old: format1::Route = read(key.value(), record.value())?;
+        let record = serde_json::to_vec(&RouteRecord::from(old));
+        let record = record.map_err(|error| Fault::Content(error.to_string()))?;
+        records.push((key.value().to_owned(), record));
+    }
+    for (key, record) in &records {
+        routes.insert(key.as_str(), record.as_slice())?;
+    }
+    let mut meta = transaction.open_table(META)?;
+    meta.insert("format", u64::from(FORMAT))?;
+    Ok(records.len())
+}
+
+fn read<T: DeserializeOwned>(key: &str, record: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(record).map_err(|error| {
+        // A setting that is not known here has been written by a release that knows it.
+        let hint = if error.to_string().starts_with("unknown field") {
+            " (has a later release written it?)"
+        } else {
+            ""
+        };
+        Fault::Content(format!("its record of the route {key}: {error}{hint}"))
+    })
 }
 
 /// A write, with its record as it is kept.

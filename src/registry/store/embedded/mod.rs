@@ -22,6 +22,7 @@ mod backend;
 mod fault;
 mod file;
 mod format;
+mod format1;
 mod header;
 #[cfg(test)]
 mod tests;
@@ -78,6 +79,7 @@ impl Embedded {
         let file = file::open(path, |file| guarded(path, || make(path, file)))?;
         guarded(path, || examine(path, &file))?;
         let open = open(path, &file)?;
+        guarded(path, || upgrade(path, &open.database))?;
         let commits = guarded(path, || {
             let transaction = open.database.begin_read().map_err(Fault::from);
             let checked = transaction.and_then(|transaction| format::check(&transaction));
@@ -274,6 +276,28 @@ fn make(path: &Path, file: &Arc<File>) -> Result<(), StoreError> {
     database
         .close()
         .map_err(|error| fault::redb(path, error.into()))
+}
+
+/// Brings a file that an earlier release wrote to the format that is written now, in one commit.
+fn upgrade(path: &Path, database: &Database) -> Result<(), StoreError> {
+    let found = database.begin_read().map_err(Fault::from);
+    let found = found.and_then(|transaction| format::format(&transaction));
+    let found = found.map_err(|fault| explain(path, fault))?;
+    if found == format::FORMAT {
+        return Ok(());
+    }
+    let mut routes = 0;
+    transact(database, |transaction| {
+        routes = format::upgrade(transaction)?;
+        Ok(())
+    })
+    .map_err(|fault| explain(path, fault))?;
+    log::info!(
+        "{}: {routes} routes brought from format {found} to {}, which earlier releases do not read",
+        path.display(),
+        format::FORMAT
+    );
+    Ok(())
 }
 
 /// Opens the file for good.

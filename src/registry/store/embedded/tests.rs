@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
@@ -8,25 +9,32 @@ use tempfile::TempDir;
 
 use super::super::{InstanceRecord, RouteRecord};
 use super::*;
-use crate::route::Security;
+use crate::route::{InstanceSpec, KeyedInstances, RouteSpec, Settings};
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 fn record(key: &str, generation: u64) -> RouteRecord {
+    let instance = InstanceSpec {
+        id: Some("default".to_owned()),
+        owner: generation.is_multiple_of(2).then(|| "team".to_owned()),
+        host: Some("localhost".to_owned()),
+        port: NonZeroU16::new(4321),
+        ttl: Some("30s".to_owned()),
+        ..InstanceSpec::default()
+    };
     RouteRecord {
-        security: Security::default(),
-        host: "*.example.com".to_owned(),
-        prefix: format!("/{key}"),
         generation,
+        route: RouteSpec {
+            own: KeyedInstances {
+                host: Some("*.example.com".to_owned()),
+                prefix: format!("/{key}"),
+                instances: vec![instance],
+            },
+            group: Settings::default(),
+        },
         instances: vec![InstanceRecord {
-            id: "default".to_owned(),
-            owner: generation.is_multiple_of(2).then(|| "team".to_owned()),
-            host: "localhost".to_owned(),
-            port: 4321,
             addresses: vec!["127.0.0.1:4321".parse().unwrap()],
-            ttl: Some(30_000),
             since: 1_700_000_000_000,
-            ..InstanceRecord::default()
         }],
     }
 }
@@ -161,7 +169,7 @@ fn a_later_format_is_left_alone() {
             error,
             StoreError::Newer {
                 found: 7,
-                known: 1,
+                known: 2,
                 ..
             }
         )

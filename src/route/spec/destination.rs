@@ -1,16 +1,16 @@
 //! Where a registration points, before it is resolved.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::RegisterError;
-use super::registration::target_host;
-use crate::route::{Protocol, clip_value};
+use super::error::FieldError;
+use super::instance::target_host;
+use crate::route::{Endpoint, Protocol, Target, TargetTls, clip_value};
 
 /// The longest path of a Unix socket, in bytes (unix(7), with the byte that ends it).
 const MAX_UNIX_PATH: usize = 107;
@@ -36,18 +36,20 @@ pub enum Place {
 }
 
 /// What is asked for about TLS with a target.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsWish {
     /// The name that the target's certificate has to be for; the target's host, if none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
     /// The configuration's name for a certificate authority and a client certificate
     /// (`targets.tls`); the system's authorities, if none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
 }
 
 /// `https` as it is sent: whether, or how.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "`https` is true, false, or an object with server_name and profile"
@@ -97,22 +99,21 @@ impl Destination {
     /// The same destination, secured and spoken to in another way.
     ///
     /// # Errors
-    /// [`RegisterError::Protocol`] or [`RegisterError::Https`] if the two do not go together, or if
-    /// there is no name to verify.
+    /// [`FieldError`] if the two do not go together, or if there is no name to verify.
     pub fn speaking(
         mut self,
         protocol: Protocol,
         tls: Option<TlsWish>,
-    ) -> Result<Self, RegisterError> {
+    ) -> Result<Self, FieldError> {
         match (protocol, &tls) {
             (Protocol::H2, None) => {
-                return Err(RegisterError::Protocol(
+                return Err(bad_protocol(
                     "h2 is HTTP/2 over TLS; add \"https\": true, or write h2c for HTTP/2 without TLS"
                         .to_owned(),
                 ));
             }
             (Protocol::H2c, Some(_)) => {
-                return Err(RegisterError::Protocol(
+                return Err(bad_protocol(
                     "h2c is HTTP/2 without TLS; write h2, or leave https out".to_owned(),
                 ));
             }
@@ -125,11 +126,27 @@ impl Destination {
         Ok(self)
     }
 
+    /// The target at these addresses.
+    pub(crate) fn resolved(&self, addresses: &[SocketAddr]) -> Result<Target, FieldError> {
+        let mut target = match &self.place {
+            Place::Tcp(host, port) => Target::new(host, *port, addresses),
+            Place::Unix(path) => Target::at(Endpoint::Unix(path.as_str().into())),
+        };
+        target.protocol = self.protocol;
+        if let Some(wish) = &self.tls {
+            target.tls = Some(Box::new(TargetTls {
+                server_name: self.name_to_verify(wish)?.into(),
+                profile: wish.profile.as_deref().map(Box::from),
+            }));
+        }
+        Ok(target)
+    }
+
     /// The name that the certificate has to be for.
-    pub(super) fn name_to_verify(&self, wish: &TlsWish) -> Result<String, RegisterError> {
+    fn name_to_verify(&self, wish: &TlsWish) -> Result<String, FieldError> {
         let name = match (&wish.server_name, &self.place) {
             (Some(name), _) => target_host(name).map_err(|_not_a_host| {
-                RegisterError::Https(format!(
+                bad_https(format!(
                     "server_name: {:?} is not a host name",
                     clip_value(name)
                 ))
@@ -138,7 +155,7 @@ impl Destination {
             (None, Place::Unix(_)) => String::new(),
         };
         if name.is_empty() || name.parse::<IpAddr>().is_ok() {
-            return Err(RegisterError::Https(
+            return Err(bad_https(
                 "there is no name that the target's certificate could be verified for; \
                  add \"https\": {\"server_name\": \"app.internal\"}"
                     .to_owned(),
@@ -148,12 +165,26 @@ impl Destination {
     }
 }
 
+fn bad_protocol(problem: String) -> FieldError {
+    FieldError::new("protocol", "INVALID_PROTOCOL", problem)
+}
+
+/// What is asked for about TLS with a target cannot be.
+pub(crate) fn bad_https(problem: String) -> FieldError {
+    FieldError::new("https", "INVALID_HTTPS", problem)
+}
+
+/// The path is not one of a Unix socket that can be used.
+pub(crate) fn bad_unix(problem: String) -> FieldError {
+    FieldError::new("unix", "INVALID_UNIX", problem)
+}
+
 /// Reads the path of a Unix socket.
 ///
 /// # Errors
-/// [`RegisterError::Unix`].
-pub fn unix_path(path: &str) -> Result<String, RegisterError> {
-    let refuse = |why: &str| RegisterError::Unix(format!("{:?} {why}", clip_value(path)));
+/// [`FieldError`].
+pub fn unix_path(path: &str) -> Result<String, FieldError> {
+    let refuse = |why: &str| bad_unix(format!("{:?} {why}", clip_value(path)));
     if !path.starts_with('/') {
         return Err(refuse("is not an absolute path; write it from the root"));
     }
@@ -174,15 +205,15 @@ pub fn unix_path(path: &str) -> Result<String, RegisterError> {
 /// Reads a protocol's name.
 ///
 /// # Errors
-/// [`RegisterError::Protocol`].
-pub fn protocol(name: &str) -> Result<Protocol, RegisterError> {
+/// [`FieldError`].
+pub fn protocol(name: &str) -> Result<Protocol, FieldError> {
     Protocol::ALL
         .into_iter()
         .find(|(known, _)| *known == name)
         .map(|(_, protocol)| protocol)
         .ok_or_else(|| {
             let name = clip_value(name);
-            RegisterError::Protocol(format!("{name:?} is none of http1, h2c, h2, auto"))
+            bad_protocol(format!("{name:?} is none of http1, h2c, h2, auto"))
         })
 }
 
@@ -241,7 +272,7 @@ mod tests {
             ),
             (unix.speaking(Protocol::Http1, plain), "INVALID_HTTPS"),
         ] {
-            assert_eq!(refused.unwrap_err().code(), code);
+            assert_eq!(refused.unwrap_err().code, code);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn read(body: &str) -> Result<Registration, RegisterError> {
+fn read(body: &str) -> Result<Registration, SpecError> {
     Registration::from_json(body.as_bytes(), UnknownFields::Refuse)
 }
 
@@ -60,7 +60,7 @@ fn a_destination_has_many_forms() {
     let secured = read(r#""port": 1, "protocol": "h2", "https": true"#).unwrap();
     assert_eq!(
         secured.destination.tls,
-        Some(super::super::TlsWish::default())
+        Some(crate::route::TlsWish::default())
     );
     for (fields, code) in [
         (r#""port": 1, "unix": "/run/x""#, "INVALID_UNIX"),
