@@ -149,29 +149,23 @@ fn explained(
     section: &str,
     source: &Source<'_>,
 ) -> ConfigError {
-    let value = |key: String, problem: String| ConfigError::Value {
-        place: source.value(&key).unwrap_or_else(|| source.whole()),
-        key,
-        problem,
-    };
-    match error {
+    let (field, problem) = match error {
         SpecError::Field(error) => {
             let entry = error.index.map_or_else(String::new, |at| format!("[{at}]"));
-            let key = format!("{section}.{}{entry}", error.field);
-            value(key, format!("cannot be used: {}", error.problem))
+            (format!(".{}{entry}", error.field), error.problem)
         }
-        SpecError::Prefix(error) => value(
-            format!("{section}.prefix"),
-            format!("cannot be used: {error}"),
-        ),
+        SpecError::Prefix(error) => (".prefix".to_owned(), error.to_string()),
         SpecError::Incomplete(_) => {
             let blank = missing(object).first().copied().unwrap_or("prefix");
-            value(
-                format!("{section}.{blank}"),
-                "is blank; write one".to_owned(),
-            )
+            (format!(".{blank}"), "it is blank; write one".to_owned())
         }
-        other => value(section.to_owned(), format!("cannot be used: {other}")),
+        other => (String::new(), other.to_string()),
+    };
+    let key = format!("{section}{field}");
+    ConfigError::Value {
+        place: source.value(&key).unwrap_or_else(|| source.whole()),
+        key,
+        problem: format!("cannot be used: {problem}"),
     }
 }
 

@@ -154,19 +154,7 @@ impl Registration {
             other => return Err(no_prefix(other.unwrap_or(&Value::Null)).into()),
         };
         let request_hosts = named_hosts(object.get("reqHostNames"))?;
-        let (mut instance, mut settings) = (InstanceSpec::default(), Settings::default());
-        for (name, value) in object {
-            let name = name.as_str();
-            if Settings::NAMES.contains(&name) {
-                settings.set(name, value)?;
-            } else if name == "port" {
-                instance.port = port(value)?;
-            } else if name == "instance" {
-                instance.set("id", value).map_err(of_instance)?;
-            } else if name != "id" && InstanceSpec::NAMES.contains(&name) {
-                instance.set(name, value)?;
-            }
-        }
+        let (instance, settings) = listed(object)?;
         if instance.unix.is_some() && (object.contains_key("port") || object.contains_key("host")) {
             return Err(either_port_or_unix().into());
         }
@@ -181,6 +169,24 @@ impl Registration {
             ttl: checked.ttl,
         })
     }
+}
+
+/// The fields that the lists of an instance and of a route's settings have.
+fn listed(object: &Map<String, Value>) -> Result<(InstanceSpec, Settings), FieldError> {
+    let (mut instance, mut settings) = (InstanceSpec::default(), Settings::default());
+    for (name, value) in object {
+        let name = name.as_str();
+        if Settings::NAMES.contains(&name) {
+            settings.set(name, value)?;
+        } else if name == "port" {
+            instance.port = port(value)?;
+        } else if name == "instance" {
+            instance.set("id", value).map_err(of_instance)?;
+        } else if name != "id" && InstanceSpec::NAMES.contains(&name) {
+            instance.set(name, value)?;
+        }
+    }
+    Ok((instance, settings))
 }
 
 /// The contract's name of an instance's id.
