@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::http2::{Http2, get as get2, request as request2};
-use crate::support::{Origin, TestProxy, in_time};
+use crate::support::{Origin, TestProxy, eventually, in_time};
 
 /// An app that takes a request's head and nothing of its body, over HTTP/1.1.
 async fn deaf() -> (u16, Origin) {
@@ -81,13 +81,11 @@ async fn an_upload_that_an_app_does_not_take_is_a_504_that_names_timeouts_send()
             // An app of HTTP/1.1 has room for this one in its kernel's buffers.
             assert_eq!(upload_of_http2(&proxy).await, too_late, "{protocol}");
         }
-        let log = proxy.log();
-        let lines: Vec<_> = log
-            .lines()
-            .filter(|line| line.contains("timeouts.send"))
-            .collect();
         let expected = if protocol == "h2c" { 2 } else { 1 };
-        assert_eq!(lines.len(), expected, "{protocol}: {log}");
+        eventually("a line for each", async || {
+            proxy.log().matches("timeouts.send").count() == expected
+        })
+        .await;
     }
 }
 
