@@ -19,10 +19,10 @@ use super::input::{drain, invalid, key, parse, spec_blocking, text};
 use super::problem::Problem;
 use super::routes::problem;
 use crate::registry::{ChangeError, Edit, Exceeded, Limit, Registry, Spec};
-use crate::route::{InstanceSpec, RouteKey, RouteSpec, Settings, With, instance_id};
+use crate::route::{InstanceSpec, RouteKey, RouteSpec, Settings, SettingsPatch, With, instance_id};
 
-/// One change of a list: its own fields, and with `put` the route's settings.
-pub(super) type ChangeInput = With<ChangeFields, Settings>;
+/// One change of a list: its own fields, and with `put` and `set` the route's settings.
+pub(super) type ChangeInput = With<ChangeFields, SettingsPatch>;
 
 /// One change of a list, without settings.
 #[derive(Debug, Deserialize)]
@@ -56,6 +56,8 @@ enum Op {
     Join,
     /// The route does not have this instance any more.
     Leave,
+    /// The route has other settings: those that are left out stay, and those that are `null` are taken back.
+    Set,
 }
 
 /// Reads one of some words, and nothing that only stands for one (`{"put": null}`).
@@ -262,7 +264,7 @@ impl Entry for ChangeInput {
 }
 
 impl ChangeFields {
-    fn edit(&self, settings: &Settings, registry: &Registry, at: &str) -> Result<Edit> {
+    fn edit(&self, settings: &SettingsPatch, registry: &Registry, at: &str) -> Result<Edit> {
         self.has_its_fields(settings, at)?;
         let key = key(registry, &self.host, &self.prefix, at)?;
         let drain = drain(self.drain.as_deref())
@@ -275,13 +277,14 @@ impl ChangeFields {
                     .as_ref()
                     .ok_or_else(|| missing("instances"))?;
                 let specs = specs(instances, registry, at)?;
-                Edit::Put(key, specs, settings.clone())
+                Edit::Put(key, specs, settings.said.clone())
             }
             Op::Join => {
                 let instance = self.instance.as_ref().ok_or_else(|| missing("instance"))?;
                 let spec = spec_blocking(instance, registry, &format!("{at}/instance"))?;
                 Edit::Join(key, spec, Settings::default(), false)
             }
+            Op::Set => Edit::Set(key, settings.clone()),
             Op::Remove => Edit::Leave(key, None, drain),
             Op::Leave => {
                 let id = self.id.as_ref().ok_or_else(|| missing("id"))?;
@@ -293,7 +296,7 @@ impl ChangeFields {
     }
 
     /// Each operation has fields of its own, and no others.
-    fn has_its_fields(&self, settings: &Settings, at: &str) -> Result<()> {
+    fn has_its_fields(&self, settings: &SettingsPatch, at: &str) -> Result<()> {
         let has = [
             ("instances", self.instances.is_some()),
             ("instance", self.instance.is_some()),
@@ -303,14 +306,17 @@ impl ChangeFields {
         let own: &[&str] = match self.op {
             Op::Put => &["instances"],
             Op::Join => &["instance"],
+            Op::Set => &[],
             Op::Remove => &["drain"],
             Op::Leave => &["id", "drain"],
         };
         let mut foreign = has.iter().filter(|(name, is)| *is && !own.contains(name));
         let foreign = foreign.next().map(|(name, _)| *name);
         let setting = || {
-            let mut settings = settings.names();
-            settings.next().filter(|_| self.op != Op::Put)
+            let mut settings = settings.said.names();
+            settings
+                .next()
+                .filter(|_| !matches!(self.op, Op::Put | Op::Set))
         };
         match foreign.or_else(setting) {
             None => Ok(()),
@@ -324,6 +330,7 @@ impl ChangeFields {
             Op::Remove => "remove",
             Op::Join => "join",
             Op::Leave => "leave",
+            Op::Set => "set",
         };
         let detail = format!("A change with the op `{op}` {verb} `{field}`.");
         Problem::new(StatusCode::BAD_REQUEST, "INVALID_BODY", detail).at(format!("{at}/{field}"))

@@ -10,7 +10,9 @@ use super::change::{
 };
 use super::clock::millis;
 use super::{Action, Actor, State};
-use crate::route::{Activity, Generation, Instance, InstanceId, Lease, Route, RouteKey, Settings};
+use crate::route::{
+    Activity, Generation, Instance, InstanceId, Lease, Route, RouteKey, Settings, SettingsPatch,
+};
 
 /// A change on its way: the state that it leads to, and what has to be done once that is public.
 pub(super) struct Attempt<'a> {
@@ -137,6 +139,7 @@ impl<'a> Attempt<'a> {
                 self.put(key, specs, settings, Cause::Register)
             }
             Edit::Join(key, spec, settings, fresh) => self.join(key, spec, settings, *fresh),
+            Edit::Set(key, patch) => self.set(key, patch),
             Edit::Leave(key, id, drain) => self.leave(key, id.as_ref(), *drain),
             Edit::Expire(key, serial) => Ok(self.expire(key, *serial)),
         }
@@ -280,6 +283,24 @@ impl<'a> Attempt<'a> {
         }
         self.replace(key, before, instances, &settings, Cause::Join);
         Ok(what)
+    }
+
+    /// Other settings, and the instances that there are.
+    fn set(&mut self, key: &RouteKey, patch: &SettingsPatch) -> Result<What> {
+        self.may(Action::Write, key, None)?;
+        let Some(route) = self.state.routes.get(key).cloned() else {
+            return Err(ChangeError::NoSuchRoute { key: key.clone() });
+        };
+        let before = own(route.settings());
+        let settings = patch.applied_to(&before);
+        if settings == before {
+            return Ok(What::Unchanged);
+        }
+        for instance in route.instances() {
+            self.may_take(key, instance)?;
+        }
+        let instances = route.instances().map(Arc::clone).collect();
+        Ok(self.replace(key, Some(route), instances, &settings, Cause::Put))
     }
 
     fn leave(
@@ -539,6 +560,7 @@ impl Edit {
             Self::Put(key, ..)
             | Self::Register(key, ..)
             | Self::Join(key, ..)
+            | Self::Set(key, _)
             | Self::Leave(key, ..)
             | Self::Expire(key, _) => key,
         }

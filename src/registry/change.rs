@@ -7,7 +7,9 @@ use thiserror::Error;
 
 use super::store::StoreError;
 use super::{Action, Actor, Exceeded};
-use crate::route::{Generation, Instance, InstanceId, Route, RouteKey, Settings, Target};
+use crate::route::{
+    Generation, Instance, InstanceId, Route, RouteKey, Settings, SettingsPatch, Target,
+};
 
 /// The most instances that a route has.
 pub const MAX_INSTANCES: usize = 1000;
@@ -44,6 +46,8 @@ pub enum Edit {
     Register(RouteKey, Spec, Settings),
     /// The route has this instance too; these settings go before those that the route has. With the flag the instance is made anew as by `Register`.
     Join(RouteKey, Spec, Settings, bool),
+    /// The route has other settings; its instances stay.
+    Set(RouteKey, SettingsPatch),
     /// The route is gone, or one of its instances is: at once, or after its requests have ended.
     Leave(RouteKey, Option<InstanceId>, Option<Duration>),
     /// The lease of the instance with this serial number has ended.

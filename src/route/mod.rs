@@ -42,8 +42,8 @@ pub use path::{PathError, RequestPath};
 pub use prefix::{MAX_PREFIX, PathPrefix, PrefixError};
 pub use request_target::{RequestTarget, TargetFormError};
 pub use settings::{
-    ClientCertificate, Hsts, RouteTimeouts, Setting, SettingField, Settings, Timeout, TimeoutOrOff,
-    TlsPolicy,
+    ClientCertificate, Hsts, RouteTimeouts, Setting, SettingField, Settings, SettingsPatch,
+    Timeout, TimeoutOrOff, TlsPolicy,
 };
 pub use spec::{
     CheckedInstance, Destination, FieldError, HttpsInput, InstanceSpec, KeyedInstances, Place,

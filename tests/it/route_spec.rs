@@ -9,7 +9,7 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use serde_json::{Map, Value, json};
 
 use crate::support::cli::Edge;
-use crate::support::{Api, Home, Origin, Reader, TestProxy, get};
+use crate::support::{Api, Home, Origin, Reader, TestProxy, get, problem};
 
 /// A value of each setting, other than its default.
 fn settings() -> Map<String, Value> {
@@ -123,6 +123,47 @@ async fn every_door_of_the_api_takes_every_setting() {
     is_whole(&proxy.look("/v1/routes/*/set").await, "set");
     let list = proxy.look("/v1/routes").await;
     is_whole(&list["routes"][0], "list");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_is_said_left_or_taken_back() {
+    let proxy = TestProxy::plain().await;
+    let route = with(&[&settings(), &fields()], json!({"port": 4321}));
+    proxy.write("PUT", "/v1/routes/*/a", Some(route), 201).await;
+    let set = async |change: Value| {
+        let own = json!({"op": "set", "host": "*", "prefix": "/a"});
+        let change = with(&[change.as_object().unwrap()], own);
+        let body = json!({"changes": [change]});
+        proxy.api("PATCH", "/v1/routes", Some(body)).await
+    };
+    let shown = async || proxy.look("/v1/routes/*/a").await;
+    let instances = shown().await["instances"][0]["since"].clone();
+    assert_eq!(set(json!({})).await.json()["unchanged"], 1);
+    is_whole(&shown().await, "nothing");
+    for (name, value) in settings() {
+        assert_eq!(
+            set(json!({&name: null})).await.json()["replaced"],
+            1,
+            "{name}"
+        );
+        assert_eq!(shown().await[&name], Value::Null, "{name}");
+        let same = set(json!({&name: null})).await.json();
+        assert_eq!(same["unchanged"], 1, "{name}: {same}");
+        assert_eq!(
+            set(json!({&name: value})).await.json()["replaced"],
+            1,
+            "{name}"
+        );
+        is_whole(&shown().await, &name);
+    }
+    assert_eq!(shown().await["instances"][0]["since"], instances);
+    problem(&set(json!({"drain": "1s"})).await, (400, "INVALID_BODY"));
+    problem(&set(json!({"tls": "on"})).await, (400, "INVALID_BODY"));
+    is_whole(&shown().await, "refused");
+    let elsewhere =
+        json!({"changes": [{"op": "set", "host": "*", "prefix": "/b", "tls": "require"}]});
+    let refused = proxy.api("PATCH", "/v1/routes", Some(elsewhere)).await;
+    problem(&refused, (404, "NO_SUCH_ROUTE"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

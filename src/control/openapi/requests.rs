@@ -146,6 +146,8 @@ pub(in crate::control) enum Change {
     Join(Join),
     /// The route does not have this instance any more.
     Leave(Leave),
+    /// The route has other settings.
+    Set(SetChange),
 }
 
 /// The route has these instances and these settings, and no others.
@@ -164,6 +166,21 @@ pub(in crate::control) struct Put {
     /// The instances, each with a name of its own.
     #[schema(min_items = 1, max_items = 1000)]
     instances: Vec<InstanceSpec>,
+}
+
+/// The route has other settings: those that are left out stay, and those that are `null` are taken back.
+pub(in crate::control) type SetChange = With<Set, Settings>;
+
+/// The route whose settings are others.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::control) struct Set {
+    #[schema(inline, value_type = texts::OpSet)]
+    op: String,
+    #[schema(value_type = texts::HostPattern)]
+    host: String,
+    #[schema(value_type = texts::AskedPrefix)]
+    prefix: String,
 }
 
 /// The route is gone.

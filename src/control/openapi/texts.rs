@@ -72,6 +72,9 @@ texts! {
     OpJoin: "Puts an instance.",
         |text| text.enum_values(Some(["join"]));
 
+    OpSet: "Changes settings.",
+        |text| text.enum_values(Some(["set"]));
+
     OpLeave: "Removes an instance.",
         |text| text.enum_values(Some(["leave"]));
 }

@@ -6,6 +6,7 @@
 
 mod client_certificate;
 mod hsts;
+mod patch;
 mod timeouts;
 mod tls;
 
@@ -20,6 +21,7 @@ use super::object::group;
 
 pub use client_certificate::ClientCertificate;
 pub use hsts::Hsts;
+pub use patch::SettingsPatch;
 pub use timeouts::{RouteTimeouts, Timeout, TimeoutOrOff};
 pub use tls::TlsPolicy;
 
