@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 
 use super::CliError;
 use super::client::ClientError;
+use crate::route::printable;
 
 /// Where a column's text stands.
 #[derive(Clone, Copy)]
@@ -106,17 +107,9 @@ pub(super) fn table(
     Ok(out.flush()?)
 }
 
-/// Text of somebody else, without what a terminal would take for a command.
+/// Text of somebody else on one line, without what a terminal would take for a command.
 pub(super) fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            clean.extend(character.escape_default());
-        } else {
-            clean.push(character);
-        }
-    }
-    clean
+    printable(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 /// Says something beside the output, on standard error.

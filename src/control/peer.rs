@@ -52,7 +52,7 @@ pub(super) struct Asker {
     pub(super) peer: Peer,
     /// The address that was connected to, if it is TCP.
     pub(super) local: Option<SocketAddr>,
-    /// The kernel's cookie of this end of the connection, if it is a Unix socket.
+    /// The kernel's cookie of this end of the connection, if that is local: a Unix socket, or TCP on loopback.
     pub(super) cookie: Option<u64>,
     /// The id of the request.
     pub(super) id: RequestId,

@@ -7,10 +7,21 @@
 use http::{HeaderMap, HeaderName};
 
 /// Whole names.
-const NAMES: [&str; 3] = ["cdn-loop", "forwarded", "via"];
+const NAMES: [&str; 10] = [
+    "cdn-loop",
+    "forwarded",
+    "front-end-https",
+    "surrogate-capability",
+    "via",
+    "x-amzn-trace-id",
+    "x-real-port",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-varnish",
+];
 
 /// How names begin: those of the common `X-Forwarded-For` and its kin, of Cloudflare and of Envoy.
-const BEGINNINGS: [&str; 4] = ["cf-", "x-envoy-", "x-forwarded", "x-original-"];
+const BEGINNINGS: [&str; 5] = ["cf-", "x-arr-", "x-envoy-", "x-forwarded", "x-original-"];
 
 /// How names end that hold a client's address, whoever's they are: `X-Real-IP`, `CF-Connecting-IP`,
 /// `True-Client-IP`, `X-Cluster-Client-IP`, `Fastly-Client-IP`, `X-Azure-ClientIP`, `X-ProxyUser-Ip` and
@@ -55,6 +66,10 @@ mod tests {
             "forwarded",
             "via",
             "cdn-loop",
+            "x-varnish",
+            "x_scheme",
+            "x-arr-log-id",
+            "front-end-https",
             "x-real-ip",
             "x-forwarded-for",
             "x-forwarded-whatever",

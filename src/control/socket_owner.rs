@@ -37,20 +37,37 @@ const DATAGRAM: usize = 32 * 1024;
 /// The number of a user.
 pub(super) type Uid = u32;
 
-/// The user at the other end of a TCP connection, by both ends as this side sees them; none if nobody holds
-/// that end.
+/// The user at the other end of a TCP connection, by both ends as this side sees them and the cookie of this
+/// end; none if nobody holds the other one. A peer that has reset its connection leaves its port to others, who
+/// would be taken for it: so this end has to be there still when the other one has been found.
 ///
 /// # Errors
 /// The kernel does not tell.
-pub(super) fn of_tcp(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<Uid>> {
-    let (peer, local) = (canonical(peer), canonical(local));
+pub(super) fn of_tcp(peer: SocketAddr, local: SocketAddr, cookie: u64) -> io::Result<Option<Uid>> {
+    let owner = find_tcp(peer, local, ANY_COOKIE)?;
+    let [low, high] = [cookie as u32, (cookie >> 32) as u32].map(u32::to_ne_bytes);
+    let mut own = [0; 8];
+    for (to, from) in own.iter_mut().zip(low.into_iter().chain(high)) {
+        *to = from;
+    }
+    let is_there = find_tcp(local, peer, own)?.is_some();
+    Ok(owner.filter(|_| is_there))
+}
+
+/// The user of the TCP socket with these ends, as its own side sees them.
+fn find_tcp(
+    source: SocketAddr,
+    destination: SocketAddr,
+    cookie: [u8; 8],
+) -> io::Result<Option<Uid>> {
+    let (peer, local) = (canonical(source), canonical(destination));
     let id = SocketId {
         source_port: peer.port(),
         destination_port: local.port(),
         source_address: peer.ip(),
         destination_address: local.ip(),
         interface_id: 0,
-        cookie: ANY_COOKIE,
+        cookie,
     };
     let request = InetRequest {
         family: if peer.is_ipv4() { AF_INET } else { AF_INET6 },
@@ -213,14 +230,23 @@ mod tests {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (server, peer) = listener.accept().unwrap();
             let local = server.local_addr().unwrap();
-            assert_eq!(of_tcp(peer, local).unwrap(), Some(own()), "{address}");
+            let cookie = SocketDigest::from_raw_fd(server.as_raw_fd());
+            let cookie = cookie.socket_cookie().unwrap();
+            let ask = || of_tcp(peer, local, cookie);
+            assert_eq!(ask().unwrap(), Some(own()), "{address}");
+            let other = of_tcp(peer, local, cookie + 1).unwrap();
+            assert_eq!(other, None, "{address}: this end is another by now");
             client.shutdown(std::net::Shutdown::Write).unwrap();
-            assert_eq!(of_tcp(peer, local).unwrap(), Some(own()), "{address}");
+            assert_eq!(ask().unwrap(), Some(own()), "{address}");
             drop(client);
-            eventually_nobody(|| of_tcp(peer, local));
+            eventually_nobody(ask);
             // One that listens at the port is not the peer.
             let other = SocketAddr::new(local.ip(), 9);
-            assert_eq!(of_tcp(local, other).unwrap(), None, "{address}");
+            assert_eq!(
+                find_tcp(local, other, ANY_COOKIE).unwrap(),
+                None,
+                "{address}"
+            );
         }
     }
 
@@ -230,8 +256,10 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let client = TcpStream::connect(("::ffff:127.0.0.1", port)).unwrap();
         let (server, peer) = listener.accept().unwrap();
+        let cookie = SocketDigest::from_raw_fd(server.as_raw_fd());
+        let cookie = cookie.socket_cookie().unwrap();
         assert_eq!(
-            of_tcp(peer, server.local_addr().unwrap()).unwrap(),
+            of_tcp(peer, server.local_addr().unwrap(), cookie).unwrap(),
             Some(own())
         );
         drop(client);

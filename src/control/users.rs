@@ -70,7 +70,7 @@ async fn owner(asker: &Asker) -> io::Result<Option<Uid>> {
     let (peer, local, cookie) = (asker.peer, asker.local, asker.cookie);
     // The kernel answers at once, but may have many sockets to look through.
     let told = tokio::task::spawn_blocking(move || match (peer, local, cookie) {
-        (Peer::Inet(peer), Some(local), _) => socket_owner::of_tcp(peer, local),
+        (Peer::Inet(peer), Some(local), Some(cookie)) => socket_owner::of_tcp(peer, local, cookie),
         (Peer::Unix, _, Some(cookie)) => socket_owner::of_unix(cookie),
         _ => Ok(None),
     });

@@ -31,10 +31,9 @@ use super::gate::Gate;
 use super::greeting::Greeting;
 use super::intake::Manner;
 use super::leash::Leash;
-use super::pace::Paces;
 use super::patience::Patience;
-use super::wait::Wait;
 use super::websocket::{FrameLimits, WebSocket};
+use paced::{Activity, Watched};
 
 /// How much of the next requests is kept while one is in progress; then the client's TCP waits.
 const MOST_AHEAD: usize = 64 * 1024;
@@ -61,7 +60,6 @@ pub struct Connection {
     /// How far a chunked body has come.
     chunks: ChunkScan,
     patience: Patience,
-    wait: Wait,
     /// Until when the connection was left alone, if its last request was shed.
     pub(super) rested: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
@@ -76,8 +74,8 @@ pub struct Connection {
     websocket: Option<Box<WebSocket>>,
     /// What the client may send over one at a time.
     frames: Option<Arc<FrameLimits>>,
-    /// How fast the client is, while Pingora serves the request.
-    paces: Option<Box<Paces>>,
+    /// What is watched while Pingora serves the request.
+    watched: Option<Box<Watched>>,
 }
 
 impl Connection {
@@ -90,7 +88,6 @@ impl Connection {
             gate: Gate::Length(0),
             chunks: ChunkScan::default(),
             patience: Patience::default(),
-            wait: Wait::default(),
             rested: None,
             unflushed: false,
             begun: false,
@@ -99,7 +96,7 @@ impl Connection {
             websocket: None,
             is_last: false,
             frames: None,
-            paces: None,
+            watched: None,
         }
     }
 
@@ -188,7 +185,6 @@ impl Connection {
         self.close();
         self.greeting = Greeting::Over;
         self.patience.reset();
-        self.wait = Wait::default();
         self.gate = framing.into();
         self.chunks = ChunkScan::default();
         let own = self.pass(&early);
@@ -201,7 +197,7 @@ impl Connection {
         self.leash.reset();
         self.begun = false;
         self.websocket = None;
-        self.paces = None;
+        self.watched = None;
         self.is_switching = AtomicBool::new(false);
     }
 
@@ -310,7 +306,7 @@ impl Connection {
     ) -> Poll<io::Result<()>> {
         match self.gate {
             Gate::Length(0) => match self.poll_ahead(context) {
-                Poll::Pending => self.wait.poll(&self.patience, context),
+                Poll::Pending => self.poll_wait(context),
                 ended @ Poll::Ready(_) => ended,
             },
             Gate::Length(_) | Gate::Chunked => self.poll_body(context, buffer),
@@ -318,7 +314,7 @@ impl Connection {
                 let before = buffer.filled().len();
                 let read = self.poll_upgraded(context, buffer);
                 if read.is_pending() {
-                    return self.wait.poll(&self.patience, context);
+                    return self.poll_wait(context);
                 }
                 self.note_frames();
                 let most = self.note_read(buffer.filled().get(before..).unwrap_or_default());
@@ -350,9 +346,7 @@ impl Connection {
     /// Remembers that an upgraded connection is in use: there the silence of both sides counts. How much of
     /// what was read may be handed out, if not all.
     fn note_read(&mut self, bytes: &[u8]) -> Option<usize> {
-        if self.wait.has_activity() {
-            self.wait.note_activity(&self.patience);
-        }
+        self.note_activity(Activity::Read);
         self.websocket.as_mut()?.note_read(bytes)
     }
 
@@ -360,7 +354,7 @@ impl Connection {
     fn note_write<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>, written: usize) {
         self.unflushed = true;
         self.begun = self.begun || self.patience.is_answered();
-        self.wait.note_activity(&self.patience);
+        self.note_activity(Activity::Write);
         if self.websocket.is_none() && self.is_switching.load(Ordering::Relaxed) {
             self.switch();
         }
@@ -385,7 +379,7 @@ impl AsyncRead for Connection {
         if this.leash.is_cut() {
             return this.poll_cut_read(context, buffer);
         }
-        this.leash.upload().note_asked();
+        this.note_asked();
         match this.poll_request(context, buffer) {
             Poll::Pending => this.poll_unflushed(context),
             read @ Poll::Ready(_) => read,

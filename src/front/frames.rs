@@ -42,6 +42,9 @@ enum State {
     Closed,
     /// Behind the head of a frame that is too long, or makes its message so.
     TooLong,
+    /// Behind the head of a frame that is none (RFC 6455, 5.2), or behind a Close frame, where there are limits
+    /// to hold.
+    Malformed,
     /// In something that is no WebSocket.
     Odd,
 }
@@ -70,6 +73,16 @@ impl FrameScan {
     /// Whether a frame has come that is too long, or makes its message so.
     pub(super) fn is_too_long(&self) -> bool {
         self.state == State::TooLong
+    }
+
+    /// Whether a frame has come that is malformed, so that no limit could hold behind it.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.state == State::Malformed
+    }
+
+    /// Whether frames and messages have a limit.
+    fn is_bounded(&self) -> bool {
+        self.most != [u64::MAX; 2]
     }
 
     /// Whether a part of a head has come.
@@ -113,6 +126,9 @@ impl FrameScan {
     /// `None` if the bytes end before the frame does, or no more frames are to come.
     pub(super) fn frame_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
+        if self.state == State::Closed && self.is_bounded() && !bytes.is_empty() {
+            self.state = State::Malformed;
+        }
         if self.state == State::Head {
             at = self.take_head(bytes)?;
         }
@@ -141,7 +157,11 @@ impl FrameScan {
         self.length += count;
         let head = Head::parse(self.head.get(..self.length).unwrap_or_default())?;
         if !head.is_allowed(self.sender) {
-            self.lose();
+            if self.is_bounded() {
+                self.state = State::Malformed;
+            } else {
+                self.lose();
+            }
             return None;
         }
         self.length = 0;
@@ -161,14 +181,14 @@ impl FrameScan {
 impl FrameScan {
     /// Counts a frame in; whether it is too long, or its message (RFC 6455, 5.4).
     fn is_over_limit(&mut self, head: &Head) -> bool {
+        let [frame, message] = self.most;
         if head.opcode >= CLOSE {
-            return false;
+            return head.payload > frame;
         }
         if head.opcode != CONTINUATION {
             self.message = 0;
         }
         self.message = self.message.saturating_add(head.payload);
-        let [frame, message] = self.most;
         head.payload > frame || self.message > message
     }
 }

@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::h2::Client;
 use super::intake::{HttpsRedirect, Manner};
 use super::leash::Leash;
+use super::pace::Rates;
 use super::patience::Patience;
 
 /// What the front keeps of the exchange of a session.
@@ -25,6 +26,7 @@ pub(crate) enum Hold<'a> {
 pub(crate) struct StreamHold {
     pub(super) leash: Arc<Leash>,
     pub(super) patience: Patience,
+    pub(super) rates: Rates,
     pub(super) manner: Manner,
     /// Whose stream it is, if a session of Pingora's serves it: what it resets is counted there.
     pub(super) client: Option<Arc<Client>>,
@@ -46,6 +48,14 @@ impl<'a> Hold<'a> {
         match self {
             Self::Connection(connection) => connection.patience(),
             Self::Stream(stream) => &stream.patience,
+        }
+    }
+
+    /// The rates that the client has to keep.
+    pub(crate) fn rates(self) -> Option<&'a Rates> {
+        match self {
+            Self::Connection(connection) => connection.rates(),
+            Self::Stream(stream) => Some(&stream.rates),
         }
     }
 

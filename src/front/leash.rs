@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -34,8 +35,8 @@ pub struct Leash {
     /// The instance whose exchange is to end; 0 for none. It names the instance, so that a cut that
     /// comes late does not meet the connection's next exchange.
     cut: AtomicU64,
-    /// The upload of the exchange in progress.
-    upload: UploadWatch,
+    /// The upload of the exchange in progress, if Pingora serves it.
+    upload: OnceLock<Box<UploadWatch>>,
 }
 
 impl Leash {
@@ -44,7 +45,7 @@ impl Leash {
             waker,
             serving: AtomicU64::new(0),
             cut: AtomicU64::new(0),
-            upload: UploadWatch::default(),
+            upload: OnceLock::new(),
         }
     }
 
@@ -65,12 +66,14 @@ impl Leash {
     pub(super) fn reset(&self) {
         self.release();
         self.cut.store(0, Ordering::Relaxed);
-        self.upload.reset();
+        if let Some(upload) = self.upload.get() {
+            upload.reset();
+        }
     }
 
     /// The watch on the upload of the exchange in progress.
     pub(crate) fn upload(&self) -> &UploadWatch {
-        &self.upload
+        self.upload.get_or_init(Box::default)
     }
 
     /// Whether the exchange in progress is to end.
@@ -120,7 +123,9 @@ impl Leash {
             if self.is_cut() {
                 return poll_timer(&mut timer, NOTICE, context).map(|()| None);
             }
-            self.upload.poll(&mut piece, context);
+            if let Some(upload) = self.upload.get() {
+                upload.poll(&mut piece, context);
+            }
             Poll::Pending
         })
         .await

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::clients::ClientLimit;
-use super::patience::Patience;
 
 /// After how long a wait, in all, a client's pace is looked at.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,6 +70,31 @@ impl From<TooSlow> for io::Error {
     }
 }
 
+/// The fewest bytes a second that the client of a request has to send of its body, and to take of the response; 0
+/// for no limit. Shared with the proxy's phases, which see the connection only as `&dyn IO`.
+#[derive(Debug, Default)]
+pub(crate) struct Rates {
+    upload: AtomicU32,
+    download: AtomicU32,
+}
+
+impl Rates {
+    /// Sets both for the request in progress.
+    pub(crate) fn set(&self, upload: Option<NonZeroU32>, download: Option<NonZeroU32>) {
+        let number = |rate: Option<NonZeroU32>| rate.map_or(0, NonZeroU32::get);
+        self.upload.store(number(upload), Ordering::Relaxed);
+        self.download.store(number(download), Ordering::Relaxed);
+    }
+
+    fn upload(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.upload.load(Ordering::Relaxed))
+    }
+
+    fn download(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.download.load(Ordering::Relaxed))
+    }
+}
+
 /// Both paces of a client whose requests Pingora serves: its reads and writes are all that is seen of them.
 #[derive(Debug, Default)]
 pub(super) struct Paces {
@@ -80,16 +105,16 @@ pub(super) struct Paces {
 }
 
 impl Paces {
-    /// Notes what a read of a request's body gave; `None` while it waits. Once the response has begun, a body
+    /// Notes what a read of a request's body gave; `None` while it waits. Once the response `has_begun`, a body
     /// that pauses may be half of a conversation.
     pub(super) fn note_read(
         &mut self,
-        patience: &Patience,
+        (rates, has_begun): (&Rates, bool),
         read: Option<usize>,
     ) -> Result<(), TooSlow> {
         self.received += read.unwrap_or(0) as u64;
-        let is_awaited = read.is_none() && !patience.is_answered();
-        let rate = patience.upload_rate();
+        let is_awaited = read.is_none() && !has_begun;
+        let rate = rates.upload();
         let is_slow = self
             .upload
             .note(is_awaited, self.received, rate, &mut Now::default());
@@ -102,11 +127,11 @@ impl Paces {
     /// Notes how many bytes a write of a response has handed over; `None` while it waits.
     pub(super) fn note_write(
         &mut self,
-        patience: &Patience,
+        rates: &Rates,
         written: Option<usize>,
     ) -> Result<(), TooSlow> {
         self.sent += written.unwrap_or(0) as u64;
-        let rate = patience.download_rate();
+        let rate = rates.download();
         let is_slow = self
             .download
             .note(written.is_none(), self.sent, rate, &mut Now::default());

@@ -1,6 +1,5 @@
 //! How long an origin may be silent.
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -12,10 +11,6 @@ pub(crate) struct Patience {
     between_bytes: AtomicU32,
     /// Whether the answer has begun; interim ones are none.
     answered: AtomicBool,
-    /// The fewest bytes a second that the client has to send of its body, and to take of the response; 0
-    /// for no limit.
-    upload_rate: AtomicU32,
-    download_rate: AtomicU32,
 }
 
 impl Patience {
@@ -24,22 +19,6 @@ impl Patience {
         self.first_byte.store(millis(first_byte), Ordering::Relaxed);
         self.between_bytes
             .store(millis(between_bytes), Ordering::Relaxed);
-    }
-
-    /// Sets the rates that the client of the request in progress has to keep, in bytes a second.
-    pub(crate) fn set_rates(&self, upload: Option<NonZeroU32>, download: Option<NonZeroU32>) {
-        let number = |rate: Option<NonZeroU32>| rate.map_or(0, NonZeroU32::get);
-        self.upload_rate.store(number(upload), Ordering::Relaxed);
-        self.download_rate
-            .store(number(download), Ordering::Relaxed);
-    }
-
-    pub(super) fn upload_rate(&self) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.upload_rate.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn download_rate(&self) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.download_rate.load(Ordering::Relaxed))
     }
 
     /// From now on the pauses within the answer count.
@@ -55,7 +34,6 @@ impl Patience {
     /// Forgets the request before.
     pub(super) fn reset(&self) {
         self.set(None, None);
-        self.set_rates(None, None);
         self.answered.store(false, Ordering::Relaxed);
     }
 

@@ -22,6 +22,8 @@ enum Reason {
     GoingAway,
     /// 1009: the client has sent more at a time than it may.
     TooLong,
+    /// 1002: the client has sent a frame that is malformed, behind which no limit could hold.
+    Malformed,
 }
 
 /// The length of a Close frame for the client, and of one for the app, which is masked.
@@ -121,21 +123,26 @@ impl WebSocket {
         {
             at += end;
         }
-        self.to_origin.is_too_long().then(|| {
-            let has_part = is_begun && at == 0;
-            self.close_too_long(has_part);
-            at
-        })
+        let reason = if self.to_origin.is_too_long() {
+            Reason::TooLong
+        } else if self.to_origin.is_malformed() {
+            Reason::Malformed
+        } else {
+            return None;
+        };
+        let has_part = is_begun && at == 0;
+        self.close_for(reason, has_part);
+        Some(at)
     }
 
-    /// Closes it for a frame of the client's that is too long; `has_part` if the app has a part of its head,
-    /// behind which no other frame can stand.
-    fn close_too_long(&mut self, has_part: bool) {
+    /// Closes it for a frame of the client's; `has_part` if the app has a part of its head, behind which no other
+    /// frame can stand.
+    fn close_for(&mut self, reason: Reason, has_part: bool) {
         if let Some(limits) = &self.limits {
             limits.counts.count(ClientLimit::WebSocketMessage);
         }
         let farewell = self.farewell.get_or_insert_default();
-        farewell.reason = Reason::TooLong;
+        farewell.reason = reason;
         farewell.is_client_gone = true;
         if has_part {
             farewell.origin = OriginsWord::Said;
@@ -318,13 +325,14 @@ impl Reason {
         match self {
             Self::GoingAway => [0x88, 0x02, 0x03, 0xE9],
             Self::TooLong => [0x88, 0x02, 0x03, 0xF1],
+            Self::Malformed => [0x88, 0x02, 0x03, 0xEA],
         }
     }
 }
 
 /// Whether nothing of the sender's frames stands in the way of a Close frame.
 fn is_at_end(frames: &FrameScan) -> bool {
-    frames.is_between() || frames.is_closed() || frames.is_too_long()
+    frames.is_between() || frames.is_closed() || frames.is_too_long() || frames.is_malformed()
 }
 
 impl OriginsWord {

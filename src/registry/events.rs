@@ -193,15 +193,25 @@ impl Events {
     }
 }
 
-/// The event, with a path of at most 1 KiB: thousands of events are kept, and a path can have as many
-/// bytes as a request's target.
+/// The event, with at most 1 KiB of each text that a stranger has sent: thousands of events are kept, and a
+/// method, a host or a path can have as many bytes as the head of a request.
 fn clipped(event: Event) -> Event {
-    match event {
-        Event::ProxyError(failure) if clip_message(&*failure.path) != *failure.path => {
-            let path = clip_message(&*failure.path).into_owned();
-            let failure = ProxyFailure::clone(&failure);
-            Event::ProxyError(Arc::new(ProxyFailure { path, ..failure }))
-        }
-        event => event,
+    let Event::ProxyError(failure) = event else {
+        return event;
+    };
+    let lengths = [&failure.host, &failure.path].map(|text| text.len());
+    let is_short = |length: &usize| *length <= LONGEST_TEXT;
+    if lengths.iter().all(is_short) && is_short(&failure.method.as_str().len()) {
+        return Event::ProxyError(failure);
     }
+    let method = clip_message(failure.method.as_str()).replace([' ', '[', ']'], "-");
+    Event::ProxyError(Arc::new(ProxyFailure {
+        method: method.parse().unwrap_or_default(),
+        host: clip_message(&*failure.host).into_owned(),
+        path: clip_message(&*failure.path).into_owned(),
+        ..ProxyFailure::clone(&failure)
+    }))
 }
+
+/// The longest text of an event, in bytes.
+const LONGEST_TEXT: usize = 1024;

@@ -36,6 +36,34 @@ pub fn clip_value(text: &str) -> String {
     }
 }
 
+/// A text without what a terminal acts on: control characters but line ends and tabs, and the characters that
+/// change the direction of what follows (Unicode, UAX #9), stand as `\\u009b`, which JSON reads as well.
+pub fn printable<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
+    let text = text.into();
+    if !text.chars().any(is_acted_on) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_acted_on(character) {
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown.into()
+}
+
+fn is_acted_on(character: char) -> bool {
+    match character {
+        '\n' | '\t' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            true
+        }
+        other => other.is_control(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +81,15 @@ mod tests {
             assert!(clipped.contains(" bytes left out] "), "{clipped}");
         }
         assert_eq!(clip_message("short"), "short");
+    }
+
+    #[test]
+    fn what_a_terminal_acts_on_is_shown() {
+        assert_eq!(printable("é\n\ta"), "é\n\ta");
+        assert_eq!(
+            printable("a\r\u{1b}[2J\u{9b}\u{202e}b"),
+            "a\\u000d\\u001b[2J\\u009b\\u202eb"
+        );
     }
 
     #[test]

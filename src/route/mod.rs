@@ -31,7 +31,7 @@ mod tree;
 
 pub use activity::{Activity, OUTCOMES, Totals};
 pub use balance::{Balance, RoundRobin};
-pub use clip::{clip, clip_message, clip_value};
+pub use clip::{clip, clip_message, clip_value, printable};
 pub use entry::{Generation, Route, RouteKey};
 pub use held::Held;
 pub use host::{Host, HostError, HostPattern, RequestHost, RequestHostError};

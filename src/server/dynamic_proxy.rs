@@ -16,8 +16,8 @@ use crate::control::{
     self, AllowedUser, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens,
 };
 use crate::front::{
-    ClientLimits, Clients, Connections, Engine, FrameLimits, Front, FrontOptions, HeadLimits,
-    Intake, Intakes, OverloadLimits, Shed,
+    ClientLimit, ClientLimits, Clients, Connections, Engine, FrameLimits, Front, FrontOptions,
+    HeadLimits, Intake, Intakes, LimitCounts, OverloadLimits, Shed,
 };
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
@@ -211,7 +211,7 @@ impl DynamicProxy {
             options.allow_users.clone(),
         );
         let connections = Arc::<Connections>::default();
-        let limit_counts = Arc::clone(&options.gateway.limit_counts);
+        let limit_counts = counted(&options);
         let cut = Arc::clone(&connections);
         registry.on_cut(Box::new(move |serial| cut.cut(serial)));
         Self {
@@ -514,4 +514,22 @@ fn rules(options: &Options) -> Rules {
         case: options.case,
         limits: options.table_limits,
     }
+}
+
+/// The counts of the limits on clients, with what those allow that the data path keeps.
+fn counted(options: &Options) -> Arc<LimitCounts> {
+    let (counts, limits) = (&options.gateway.limit_counts, &options.gateway.limits);
+    if let Some(most) = limits.body {
+        counts.allow(ClientLimit::Body, most);
+    }
+    if let Some(rate) = limits.upload_rate {
+        counts.allow(ClientLimit::UploadRate, rate.get());
+    }
+    if let Some(rate) = limits.download_rate {
+        counts.allow(ClientLimit::DownloadRate, rate.get());
+    }
+    if let Some(most) = options.websocket_message_limit {
+        counts.allow(ClientLimit::WebSocketMessage, most);
+    }
+    Arc::clone(counts)
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use env_logger::{Builder, Env, Logger};
 use log::{Log, Metadata, Record};
 
-use crate::route::clip;
+use crate::route::{clip, printable};
 
 /// The longest message of a line, in bytes: more is what a stranger or an app sent.
 const MOST: usize = 4096;
@@ -49,14 +49,16 @@ impl Log for Clipping {
         if !self.0.matches(record) {
             return;
         }
-        if record.target() == AUDIT {
-            return self.0.log(record);
-        }
         let text = match record.args().as_str() {
             Some(text) => Cow::Borrowed(text),
             None => Cow::Owned(record.args().to_string()),
         };
-        let text = clip(text, MOST);
+        let text = printable(text);
+        let text = if record.target() == AUDIT {
+            text
+        } else {
+            clip(text, MOST)
+        };
         let mut clipped = Record::builder();
         clipped
             .metadata(record.metadata().clone())

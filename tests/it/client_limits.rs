@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::support::http2::{Frames, GOAWAY, Http2, get as get2, request as request2};
-use crate::support::{Client, Origin, Socket, TestProxy, eventually, registration};
+use crate::support::{Client, Origin, Reader, Socket, TestProxy, eventually, registration};
 
 /// A proxy with an app behind every path. Its clients are those that a balancer on this machine announces.
 async fn announced(limits: &str) -> (TestProxy, Origin) {
@@ -307,5 +307,93 @@ async fn a_message_that_is_too_long_closes_its_websocket_with_1009_on_both_sides
         };
         assert_eq!(close.code, CloseCode::Size);
         assert_eq!(met(&proxy, "websocket_message").await, 1);
+    }
+}
+
+/// Behind a frame that is malformed, or a Close frame, nobody could tell how long the next one is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_frame_closes_a_websocket_with_limits_with_1002() {
+    let origin = Origin::start(|mut visit| async move {
+        visit.head().await.expect("a handshake");
+        visit
+            .send(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+            )
+            .await;
+        let taken = visit.rest().await.len();
+        assert!(taken < 1000, "{taken} bytes reached the app");
+    })
+    .await;
+    let proxy = TestProxy::start("limits: {websocket_frame: 1000, websocket_message: 1000}").await;
+    proxy.register("/", origin.port()).await;
+    let long_ping = [&[0x89, 0xFE, 0, 126, 0, 0, 0, 0][..], &[0; 126]].concat();
+    for odd in [
+        &[0x82, 0x01, b'x'][..],
+        &[0x83, 0x80, 0, 0, 0, 0],
+        &[0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &long_ping,
+    ] {
+        let mut client = proxy.client().await;
+        client
+            .send(
+                "GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            )
+            .await;
+        assert_eq!(client.response().await.status, 101);
+        client.send(odd).await;
+        let long = [
+            &[0x82, 0xFF, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0][..],
+            &[0; 4096],
+        ]
+        .concat();
+        drop(client.offer(long).await);
+        let close = client.bytes(4).await;
+        assert_eq!(close, [0x88, 2, 0x03, 0xEA], "{odd:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_says_what_each_limit_allows() {
+    let limits = "limits: {body: 10, websocket_message: 20, upload_rate: 30, download_rate: 40}";
+    let proxy = TestProxy::start(limits).await;
+    let status = proxy.api("GET", "/v1/status", None).await.json();
+    let limits = status["limits"].as_array().expect("a list");
+    let expected = [
+        ("body", 10),
+        ("websocket_message", 20),
+        ("upload_rate", 30),
+        ("download_rate", 40),
+    ];
+    for (key, most) in expected {
+        let key = format!("limits.{key}");
+        let found = limits.iter().find(|limit| limit["key"] == key.as_str());
+        assert_eq!(found.expect("the limit")["most"], most, "{key}");
+    }
+}
+
+/// What a stranger sends is short in the events that are kept, whichever part of a request it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_method_host_or_path_is_short_in_the_events() {
+    let proxy = TestProxy::start("").await;
+    let mut events = Reader::of(&proxy).await;
+    let long = "M".repeat(15_000);
+    for head in [
+        format!("{long} / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "a.".repeat(100) + "b"),
+    ] {
+        let mut client = proxy.client().await;
+        client.send(head).await;
+        assert_eq!(
+            client.response().await.verdict(),
+            (501, "NOT_FOUND".to_owned())
+        );
+    }
+    for _ in 0..3 {
+        let event = events.next().await;
+        let length = event.data.to_string().len();
+        assert!(length < 2500, "{length} bytes: {}", event.data);
     }
 }

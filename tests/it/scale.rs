@@ -318,6 +318,37 @@ async fn apps_connections_leave_an_eighth_of_the_descriptors() {
     );
 }
 
+/// Kept connections of ordinary clients, each of which has cost an app's connection as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_connections_of_two_clients_leave_descriptors_to_an_operator() {
+    if !may_open(4096) {
+        return;
+    }
+    let (proxy, origin) = start_with(1024, "overload: {target: off}").await;
+    let mut kept = Vec::new();
+    for address in ["192.0.2.1", "192.0.2.2"] {
+        let mut clients = Vec::new();
+        for _ in 0..600 {
+            let source = "127.0.0.9".parse().expect("an address");
+            let client = Client::connect_from(source, proxy.address()).await;
+            let mut client = client.expect("a connection");
+            let header = format!("PROXY TCP4 {address} 127.0.0.1 4000 80\r\n");
+            // Refused ones are closed at once.
+            if client.offer(header).await.is_ok() {
+                clients.push(client);
+            }
+        }
+        for client in &mut clients {
+            drop(client.offer("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await);
+        }
+        kept.extend(clients);
+    }
+    eventually("they have their places", async || proxy.open_files() > 800).await;
+    assert_eq!(proxy.api("GET", "/v1/status", None).await.status, 200);
+    proxy.register("/new", origin.port()).await;
+    eventually("they have left some", async || proxy.open_files() < 960).await;
+}
+
 /// The descriptors that are kept back are kept from apps' connections, too.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it takes a while, and thousands of descriptors: make test-all"]

@@ -113,11 +113,14 @@ pub(super) fn peer_of(peer: Option<&SocketAddr>, local: Option<&SocketAddr>) -> 
     }
 }
 
-/// The kernel's cookie of a connection over a Unix socket.
+/// The kernel's cookie of a connection over a Unix socket, or over TCP from this machine.
 pub(super) fn cookie(socket: Option<&SocketDigest>) -> Option<u64> {
     let socket = socket?;
-    let is_unix = matches!(socket.local_addr(), Some(SocketAddr::Unix(_)));
-    is_unix.then(|| socket.socket_cookie().ok())?
+    let is_local = match socket.peer_addr() {
+        Some(SocketAddr::Inet(peer)) => peer.ip().to_canonical().is_loopback(),
+        Some(SocketAddr::Unix(_)) | None => true,
+    };
+    is_local.then(|| socket.socket_cookie().ok())?
 }
 
 impl From<Box<Error>> for Broken {

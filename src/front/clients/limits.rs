@@ -150,9 +150,13 @@ pub(crate) struct ClientMeter {
     pub(crate) met: u64,
 }
 
-/// How often each limit was met since the start.
+/// How often each limit was met since the start, and what those allow that are kept elsewhere.
 #[derive(Debug, Default)]
-pub struct LimitCounts([AtomicU64; ClientLimit::ALL.len()]);
+pub struct LimitCounts {
+    met: [AtomicU64; ClientLimit::ALL.len()],
+    /// 0 for what is not known, or off.
+    most: [AtomicU64; ClientLimit::ALL.len()],
+}
 
 /// Two are the same that have counted the same.
 impl PartialEq for LimitCounts {
@@ -166,14 +170,27 @@ impl Eq for LimitCounts {}
 impl LimitCounts {
     /// Counts one; how often that was before.
     pub(crate) fn count(&self, limit: ClientLimit) -> u64 {
-        self.0
+        self.met
             .get(limit as usize)
             .map_or(0, |count| count.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Says what a limit allows.
+    pub(crate) fn allow(&self, limit: ClientLimit, most: impl Into<u64>) {
+        if let Some(allowed) = self.most.get(limit as usize) {
+            allowed.store(most.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// What a limit allows, as far as that was said.
+    pub(super) fn most(&self, limit: ClientLimit) -> Option<u64> {
+        let most = self.most.get(limit as usize)?.load(Ordering::Relaxed);
+        (most != 0).then_some(most)
+    }
+
     /// Each limit, and how often it was met.
     pub(crate) fn all(&self) -> impl Iterator<Item = (ClientLimit, u64)> {
-        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = self.met.iter().map(|count| count.load(Ordering::Relaxed));
         ClientLimit::ALL.into_iter().zip(counts)
     }
 }

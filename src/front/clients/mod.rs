@@ -131,7 +131,7 @@ impl Clients {
                 | ClientLimit::Body
                 | ClientLimit::UploadRate
                 | ClientLimit::DownloadRate
-                | ClientLimit::WebSocketMessage => None,
+                | ClientLimit::WebSocketMessage => self.counts.most(limit),
             },
             used: (limit == ClientLimit::Connections).then(|| self.open()),
             met,
@@ -181,6 +181,10 @@ impl Clients {
             return true;
         }
         let is_evicted = self.silent.lock().evict();
+        if !is_room {
+            // It would keep its high descriptor, and the next connection would get the low one that is freed.
+            return false;
+        }
         if is_evicted {
             self.note(ClientLimit::Silent, None);
             // The other's place is free as soon as its task has run.

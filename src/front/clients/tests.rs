@@ -27,11 +27,12 @@ fn the_last_descriptors_are_for_control_and_registration() {
     let admit =
         |address: &str, descriptor| clients.admit(Some(address.parse().unwrap()), descriptor);
     let silent = admit("192.0.2.1", 289).unwrap();
-    // One that has said nothing makes room, and then there is none.
-    let mut newest = admit("192.0.2.2", 290).unwrap();
+    // One that has said nothing makes room for the next, which gets its descriptor.
+    let refused = admit("192.0.2.2", 290).unwrap_err();
+    assert_eq!(refused, ClientLimit::Connections);
     assert!(silent.is_evicted(Waker::noop()));
     drop(silent);
-    newest.speak();
+    admit("192.0.2.2", 289).unwrap().speak();
     assert_eq!(
         admit("192.0.2.3", 290).unwrap_err(),
         ClientLimit::Connections

@@ -6,31 +6,81 @@ use std::task::{Context, Poll};
 use tokio::task::coop;
 
 use super::Connection;
+use crate::front::pace::{Paces, Rates};
+use crate::front::wait::Wait;
+
+/// What is watched of a request that Pingora serves.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    paces: Paces,
+    rates: Rates,
+    wait: Wait,
+}
+
+/// On which side something has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// The client has sent something.
+    Read,
+    /// Something has gone to the client.
+    Write,
+}
 
 impl Connection {
     /// Pingora serves the request in progress: its reads and writes are all that is seen of it. It is given
     /// `early` bytes of the body with the head.
     pub(in crate::front) fn watch(&mut self, early: usize) {
-        self.paces = Some(Box::default());
+        self.watched = Some(Box::default());
         if early > 0 {
             self.leash.upload().note_piece();
         }
     }
 
+    /// The rates that the client has to keep, while Pingora serves the request.
+    pub(in crate::front) fn rates(&self) -> Option<&Rates> {
+        self.watched.as_ref().map(|watched| &watched.rates)
+    }
+
+    /// Ready with an error once the upstream has been silent for too long, for Pingora.
+    pub(super) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.watched {
+            Some(watched) => watched.wait.poll(&self.patience, context),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Notes that the exchange goes on, for Pingora. What the client sends counts once something has gone to it.
+    pub(super) fn note_activity(&mut self, activity: Activity) {
+        let Some(watched) = &mut self.watched else {
+            return;
+        };
+        if activity == Activity::Write || watched.wait.has_activity() {
+            watched.wait.note_activity(&self.patience);
+        }
+    }
+
     /// Notes what a read of the request's body gave, for Pingora; `None` while it waits.
     pub(super) fn note_upload(&mut self, read: Option<usize>) -> io::Result<()> {
-        let Some(paces) = &mut self.paces else {
+        let Some(watched) = &mut self.watched else {
             return Ok(());
         };
         if read.is_some() {
             self.leash.upload().note_piece();
         }
-        Ok(paces.note_read(&self.patience, read)?)
+        let state = (&watched.rates, self.patience.is_answered());
+        Ok(watched.paces.note_read(state, read)?)
+    }
+
+    /// Notes that more of the body is asked for, by Pingora.
+    pub(super) fn note_asked(&self) {
+        if self.watched.is_some() {
+            self.leash.upload().note_asked();
+        }
     }
 
     /// Notes that bytes of a WebSocket are handed out, for Pingora.
     pub(super) fn note_frames(&self) {
-        if self.paces.is_some() {
+        if self.watched.is_some() {
             self.leash.upload().note_piece();
         }
     }
@@ -41,7 +91,7 @@ impl Connection {
         written: &Poll<io::Result<usize>>,
         context: &mut Context<'_>,
     ) -> io::Result<()> {
-        let Some(paces) = &mut self.paces else {
+        let Some(watched) = &mut self.watched else {
             return Ok(());
         };
         let count = match written {
@@ -49,7 +99,7 @@ impl Connection {
             Poll::Pending => None,
         };
         give_way(count.unwrap_or(0), context);
-        Ok(paces.note_write(&self.patience, count)?)
+        Ok(watched.paces.note_write(&watched.rates, count)?)
     }
 }
 

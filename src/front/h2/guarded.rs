@@ -72,12 +72,14 @@ impl Guarded {
         let hold = &*self.hold;
         hold.leash.upload().note_asked();
         let read = within(limit, self.session.read_body_bytes());
-        let (paces, patience) = (&mut self.paces, &hold.patience);
-        let read = waiting(read, || paces.note_read(patience, None));
+        let (paces, has_begun) = (&mut self.paces, hold.patience.is_answered());
+        let read = waiting(read, || paces.note_read((&hold.rates, has_begun), None));
         let read = until_cut(hold, read).await;
         if let Some(Some(Ok(Some(piece)))) = &read {
             hold.leash.upload().note_piece();
-            let note = self.paces.note_read(&hold.patience, Some(piece.len()));
+            let note = self
+                .paces
+                .note_read((&hold.rates, has_begun), Some(piece.len()));
             note.map_err(slow)?;
         }
         match read {
@@ -127,7 +129,7 @@ impl Guarded {
         self.note_activity();
         let sent = self.session.body_bytes_sent();
         let fresh = sent.saturating_sub(std::mem::replace(&mut self.sent, sent));
-        let note = self.paces.note_write(&self.hold.patience, Some(fresh));
+        let note = self.paces.note_write(&self.hold.rates, Some(fresh));
         note.map_err(slow)
     }
 
@@ -188,9 +190,9 @@ impl Session for Guarded {
         self.note_activity();
         let mut is_over = false;
         for task in tasks.into_iter().flat_map(pieces) {
-            let (paces, patience) = (&mut self.paces, &self.hold.patience);
+            let (paces, rates) = (&mut self.paces, &self.hold.rates);
             let write = self.session.response_duplex_vec(vec![task]);
-            let write = waiting(write, || paces.note_write(patience, None));
+            let write = waiting(write, || paces.note_write(rates, None));
             let written = until_cut(&self.hold, write).await;
             is_over |= written.unwrap_or_else(|| Err(self.cut()))?;
             self.note_written()?;

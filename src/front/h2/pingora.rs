@@ -24,6 +24,7 @@ use super::super::accept::too_many_streams;
 use super::super::framing::Framing;
 use super::super::hold::StreamHold;
 use super::super::idle::Deadline;
+use super::super::pace::Rates;
 use super::super::patience::Patience;
 use super::super::reply::Reply;
 use super::super::request::{Request, joined_cookies};
@@ -172,6 +173,7 @@ where
         let hold = Arc::new(StreamHold {
             leash: Arc::clone(&leash),
             patience: Patience::default(),
+            rates: Rates::default(),
             manner: client.manner,
             client: Some(Arc::clone(client)),
         });

@@ -70,7 +70,9 @@ pub(in crate::proxy) fn set_rates(session: &Session, exchange: &Exchange, limits
     if let Some(hold) = Hold::of(session.as_downstream()) {
         let is_call = exchange.record.as_ref().is_some_and(|call| call.is_grpc);
         let upload = limits.upload_rate.filter(|_| !is_call);
-        hold.patience().set_rates(upload, limits.download_rate);
+        if let Some(rates) = hold.rates() {
+            rates.set(upload, limits.download_rate);
+        }
     }
 }
 
