@@ -12,6 +12,7 @@ use pingora_core::server::ShutdownWatch;
 use super::balance::{Counted, Seat};
 use super::clients::Ticket;
 use super::connection::Connection;
+use super::connections::ConnectionGuard;
 use super::farewell::{dismiss, tls_required};
 use super::greeting::Greeting;
 use super::intake::{Arrival, Manner};
@@ -79,20 +80,18 @@ where
             });
         });
         // A task of its own: Pingora's keeps the room that a TLS handshake needs for as long as
-        // the connection lives.
-        let front = Arc::clone(self);
-        tokio::spawn(async move {
-            front.attend((stream, read), shutdown, ticket).await;
-            drop(counted);
-        });
+        // the connection lives. Nothing is around it, which would keep what it is given a second time.
+        let attended = Arc::clone(self).attend((stream, read), shutdown, ticket, counted);
+        tokio::spawn(attended);
     }
 
-    /// Takes a connection in and serves it until its end.
+    /// Takes a connection in and serves it until its end; until then it is counted.
     pub(super) async fn attend(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         (stream, read): (Stream, BytesMut),
         shutdown: ShutdownWatch,
         mut ticket: Ticket,
+        _counted: (ConnectionGuard, Option<Counted<Self>>),
     ) {
         let intake = self.options.intakes.of(&stream);
         let arrival = if intake.is_direct() {

@@ -40,6 +40,7 @@ async fn what_waits_for_a_request_is_small() {
             (Box::new(transport), BytesMut::new()),
             shutdown,
             test_ticket(),
+            (proxy.connections().enter(), None),
         ));
-    assert!(size <= 1536, "{size} bytes");
+    assert!(size <= 1100, "{size} bytes");
 }
