@@ -32,6 +32,7 @@ mod number;
 mod outline;
 mod pingora;
 mod registration;
+mod registration_path;
 mod routes;
 mod rules;
 mod section;

@@ -79,6 +79,7 @@ mod registration;
 mod registration_bodies;
 mod registration_effect;
 mod registration_listener;
+mod registration_paths;
 mod registration_peers;
 mod registration_users;
 mod request_ids;
