@@ -471,7 +471,7 @@ impl Rules {
     fn spelt(&self, prefix: PathPrefix) -> PathPrefix {
         match self.case {
             CaseSensitivity::Insensitive => prefix.to_ascii_lowercase(),
-            CaseSensitivity::Sensitive => prefix,
+            CaseSensitivity::Sensitive => prefix.with_upper_escapes(),
         }
     }
 

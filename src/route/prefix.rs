@@ -1,5 +1,6 @@
 //! The path prefix that an app registers.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::escape;
@@ -54,18 +55,6 @@ pub enum PrefixError {
         /// Where it stands.
         position: usize,
     },
-    /// A character that a URI's path has only as an escape (RFC 3986, 3.3).
-    #[error(
-        "the prefix has the character {character:?} at position {position}; write it as {escaped}, as clients send it"
-    )]
-    Character {
-        /// The character.
-        character: char,
-        /// Where it stands.
-        position: usize,
-        /// The spelling to use.
-        escaped: String,
-    },
     /// A `%` without two hexadecimal digits (RFC 3986, 2.1).
     #[error(
         "the prefix has {escape:?} at position {position}; write two hexadecimal digits behind %, or %25 for the character"
@@ -85,12 +74,12 @@ impl PathPrefix {
         Self("/".into())
     }
 
-    /// Reads a prefix: adds a missing leading slash, trims trailing ones and decodes unreserved
-    /// escapes (RFC 3986, 6.2.2.2). Other escapes and double slashes stay.
+    /// Reads a prefix: adds a missing leading slash, trims trailing ones, decodes unreserved escapes (RFC
+    /// 3986, 6.2.2.2) and escapes what a path has only as an escape (3.3): `/é` is `/%C3%A9`. Other escapes
+    /// and double slashes stay, and so do `[` and `]`, which clients send as they are.
     ///
     /// # Errors
-    /// [`PrefixError`], whose text says what to write instead. `[`, `]` and, in a segment, `:` and `@`
-    /// are taken: clients send them as they are.
+    /// [`PrefixError`], whose text says what to write instead.
     pub fn parse(text: &str) -> Result<Self, PrefixError> {
         if text.trim().is_empty() {
             return Err(PrefixError::Blank);
@@ -146,6 +135,21 @@ impl PathPrefix {
         Self(self.0.to_ascii_lowercase().into())
     }
 
+    /// The prefix with upper-case digits in its escapes (RFC 3986, 6.2.2.1), as a table with regard to case
+    /// spells it.
+    #[must_use]
+    pub fn with_upper_escapes(self) -> Self {
+        match escape::in_one_spelling(&self.0) {
+            Cow::Borrowed(_) => self,
+            Cow::Owned(text) => Self(text.into()),
+        }
+    }
+
+    /// Whether it has an escape, which a request may spell in another way.
+    pub(super) fn has_escape(&self) -> bool {
+        self.0.contains('%')
+    }
+
     /// The prefix as text to put a path's rest behind: empty for `/`.
     pub(super) fn below_root(&self) -> &str {
         if self.is_root() { "" } else { &self.0 }
@@ -173,8 +177,7 @@ fn decode(text: &str) -> Result<String, PrefixError> {
             taken = 3;
             position += 2;
         } else {
-            check_character(character, position)?;
-            out.push(character);
+            push_character(&mut out, character, position)?;
         }
         rest = rest.get(taken..).unwrap_or("");
     }
@@ -198,32 +201,23 @@ fn push_decoded(out: &mut String, rest: &str, position: usize) -> Result<(), Pre
     Ok(())
 }
 
-fn check_character(character: char, position: usize) -> Result<(), PrefixError> {
+fn push_character(
+    out: &mut String,
+    character: char,
+    position: usize,
+) -> Result<(), PrefixError> {
     match character {
-        '?' => Err(PrefixError::Query { position }),
-        '#' => Err(PrefixError::Fragment { position }),
-        c if c.is_control() => Err(PrefixError::Control { position }),
-        c if stands_in_path(c) => Ok(()),
-        _ => Err(PrefixError::Character {
-            character,
-            position,
-            escaped: escaped(character),
-        }),
+        '?' => return Err(PrefixError::Query { position }),
+        '#' => return Err(PrefixError::Fragment { position }),
+        c if c.is_control() => return Err(PrefixError::Control { position }),
+        c if c.is_ascii() && !escape::is_escaped_in_path(c as u8) => out.push(c),
+        c => {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                escape::push_escape(out, byte);
+            }
+        }
     }
-}
-
-/// The characters of a path segment (RFC 3986, 3.3), the slash, and the brackets that browsers leave
-/// as they are.
-fn stands_in_path(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/[]".contains(c)
-}
-
-fn escaped(character: char) -> String {
-    let mut out = String::new();
-    for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-        escape::push_escape(&mut out, byte);
-    }
-    out
+    Ok(())
 }
 
 #[cfg(test)]
@@ -252,6 +246,9 @@ mod tests {
             ("/...", "/..."),
             ("/.well-known", "/.well-known"),
             ("/Shop", "/Shop"),
+            ("/my app", "/my%20app"),
+            ("/%41\u{e9}", "/A%C3%A9"),
+            ("/{id}|\"\\^`<>", "/%7Bid%7D%7C%22%5C%5E%60%3C%3E"),
         ];
         for (text, spelling) in cases {
             assert_eq!(prefix(text).as_str(), spelling, "{text}");
@@ -276,12 +273,6 @@ mod tests {
             ("/a/.%2E/", "without . and .."),
             ("/a?b", "? at position 3"),
             ("/a#b", "# at position 3"),
-            ("/my app", "position 4; write it as %20"),
-            ("/a\"", "%22"),
-            ("/a\\b", "%5C"),
-            ("/{id}", "%7B"),
-            ("/%41é", "'é' at position 5; write it as %C3%A9"),
-            ("/a|b", "%7C"),
             ("/%zz", "\"%zz\" at position 2"),
             ("/a%4", "\"%4\" at position 3"),
             ("/%é", "\"%é\" at position 2"),
@@ -294,11 +285,10 @@ mod tests {
     }
 
     #[test]
-    fn the_remedy_of_a_bad_character_is_taken() {
-        let Err(PrefixError::Character { escaped, .. }) = PathPrefix::parse("/my app") else {
-            panic!("a space was taken");
-        };
-        assert_eq!(prefix(&format!("/my{escaped}app")).as_str(), "/my%20app");
+    fn a_table_with_regard_to_case_has_one_spelling_of_escapes() {
+        for (text, spelling) in [("/a%2fB%5c", "/a%2FB%5C"), ("/a%2FB", "/a%2FB"), ("/a", "/a")] {
+            assert_eq!(prefix(text).with_upper_escapes().as_str(), spelling);
+        }
     }
 
     #[test]
