@@ -34,7 +34,11 @@ pub(super) fn push_escape(out: &mut String, byte: u8) {
 /// Whether a path has this character only as an escape (RFC 3986, 3.3). `[` and `]` are none of these, though
 /// they should be: browsers send them as they are.
 pub(super) fn is_escaped_in_path(byte: u8) -> bool {
-    !byte.is_ascii_graphic() || matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+    !byte.is_ascii_graphic()
+        || matches!(
+            byte,
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+        )
 }
 
 /// A path as prefixes are spelled: the digits of its escapes in upper case (RFC 3986, 6.2.2.1), and escaped
