@@ -95,7 +95,7 @@ async fn the_control_api_takes_every_spelling_of_a_prefix() {
         assert_eq!(list["total"], 1, "{list}");
         let found = proxy.look("/v1/match?url=/%25c3%25a9/%257bid%257d/x").await;
         let shown = if more.is_empty() {
-            "/%C3%A9/%7bid%7d"
+            "/%c3%a9/%7Bid%7D"
         } else {
             "/%C3%A9/%7Bid%7D"
         };
