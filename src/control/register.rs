@@ -214,10 +214,8 @@ fn refuse(
         asker.from(),
         asker.id,
     );
-    let own = control
-        .on_register_error
-        .as_ref()
-        .and_then(|handler| handler(&failure));
+    let handler = control.on_register_error.as_ref();
+    let own = handler.and_then(|handler| handler(&failure));
     let response = own.map_or_else(
         || super::error::respond(&said_to(method, refusal(&failure.error)), fields),
         |answer| answer.map(Body::from),

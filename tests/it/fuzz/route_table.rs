@@ -67,15 +67,14 @@ fn remove(table: &mut Table, list: &mut List, host: &str, text: &[u8]) {
 
 /// A path with what prefixes have only as an escape.
 fn in_one_spelling(path: &str) -> String {
-    let mut out = String::new();
-    for letter in path.chars() {
+    let spelled = |letter: char| {
         if " \"<>\\^`{|}".contains(letter) {
-            out.push_str(&format!("%{:02X}", u32::from(letter)));
+            format!("%{:02X}", u32::from(letter))
         } else {
-            out.push(letter);
+            letter.to_string()
         }
-    }
-    out
+    };
+    path.chars().map(spelled).collect()
 }
 
 fn lookup(table: &Table, list: &List, host: &str, text: &[u8]) {
