@@ -24,8 +24,8 @@ pub(super) struct DrainArgs {
     /// The route: /shop, example.com/shop or *.example.com/shop.
     key: Key,
     /// Only this instance of it.
-    #[arg(long)]
-    id: Option<String>,
+    #[arg(long, value_name = "ID", alias = "id")]
+    instance: Option<String>,
     /// How long requests may go on.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::positive)]
     within: Duration,
@@ -45,7 +45,7 @@ pub(super) struct DrainArgs {
 pub(super) fn run(args: &DrainArgs) -> Result<(), CliError> {
     let mut client = args.connection.client()?;
     block_on(async {
-        let call = Call::delete(args.key.path_of(args.id.as_deref()))
+        let call = Call::delete(args.key.path_of(args.instance.as_deref()))
             .query("drain", &duration::written(args.within))
             .dry_run(args.dry_run);
         let answer = client.call(call).await?;
@@ -61,12 +61,12 @@ pub(super) fn run(args: &DrainArgs) -> Result<(), CliError> {
         } else {
             &changed.result
         };
-        changed.told(&args.key, args.id.as_deref(), gone)
+        changed.told(&args.key, args.instance.as_deref(), gone)
     })
 }
 
 async fn wait(client: &mut Client, args: &DrainArgs) -> Result<(), CliError> {
-    let id = args.id.as_deref();
+    let id = args.instance.as_deref();
     let spinner = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
         spinner.set_style(style);

@@ -12,6 +12,9 @@ use crate::route::{HttpsInput, InstanceSpec, TlsWish};
 /// The options.
 #[derive(Args, Debug)]
 pub(super) struct InstanceArgs {
+    /// Where the app is; localhost by default.
+    #[arg(long, alias = "target-host")]
+    host: Option<String>,
     /// The app's port.
     #[arg(
         long,
@@ -44,10 +47,10 @@ pub(super) struct InstanceArgs {
 }
 
 impl InstanceArgs {
-    /// The instance at this host, without a name.
-    pub(super) fn spec(&self, host: Option<&str>) -> InstanceSpec {
+    /// The instance, without a name.
+    pub(super) fn spec(&self) -> InstanceSpec {
         InstanceSpec {
-            host: host.map(str::to_owned),
+            host: self.host.clone(),
             port: self.port,
             unix: self.unix.clone(),
             protocol: self.protocol.clone(),

@@ -19,14 +19,11 @@ pub(super) struct RegisterArgs {
     target: InstanceArgs,
     #[command(flatten)]
     settings: SettingArgs,
-    /// Where the app is; localhost by default.
-    #[arg(long)]
-    host: Option<String>,
     /// The request hosts that the route is for; any, if there is none.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     req_host_name: Vec<String>,
     /// Join the route as this instance, instead of replacing it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", alias = "id")]
     instance: Option<String>,
     /// Print the proxy's answer as JSON.
     #[arg(long)]
@@ -40,7 +37,7 @@ pub(super) fn run(args: &RegisterArgs) -> Result<(), CliError> {
         prefix: args.prefix.clone(),
         req_host_names: args.req_host_name.clone(),
         instance: args.instance.clone(),
-        spec: args.target.spec(args.host.as_deref()),
+        spec: args.target.spec(),
         settings: args.settings.0.clone(),
     };
     let mut client = args.connection.client()?;

@@ -32,6 +32,8 @@ mod number;
 mod outline;
 mod pingora;
 mod registration;
+mod registration_path;
+mod route_keys;
 mod routes;
 mod rules;
 mod section;
@@ -190,6 +192,7 @@ impl Config {
             file.port = Some(Port(port));
         }
         let routes = routes::read(std::mem::take(&mut file.routes), &source)?;
+        route_keys::check(&routes, file.routing.case_sensitive, &source)?;
         let config = Self {
             routes,
             ..Self::resolve(file, &source.file, env)

@@ -7,9 +7,10 @@ use serde::{Deserialize, Deserializer};
 use super::control::{self, ControlListen, meet};
 use super::error::ConfigError;
 use super::outline::Source;
+use super::registration_path::Paths;
 use super::rules::refuse;
 use super::user::User;
-use super::{Config, duration, size, text};
+use super::{Config, duration, size};
 
 /// `registration`: how apps register.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +20,9 @@ pub struct Registration {
     /// Listeners of its own, instead of the traffic's: ports of loopback, Unix sockets. Default: none, and
     /// the traffic's listeners take registrations.
     pub listen: Vec<ControlListen>,
-    /// The path that takes registrations: whole segments, without a trailing slash. Default:
-    /// `/register`.
-    pub path: String,
+    /// The paths that take registrations: whole segments, without a trailing slash. Default:
+    /// `/register` alone.
+    pub paths: Vec<String>,
     /// Whether a registration needs a token of `control.tokens`. Default: false.
     pub require_token: bool,
     /// The users of this machine who may register without a token. Default: any.
@@ -52,8 +53,8 @@ pub(super) struct RegistrationKeys {
     /// What is wrong with a single value is said by [`check_keys`], as with `control.listen`.
     #[serde(deserialize_with = "control::addresses")]
     listen: Option<Result<Vec<ControlListen>, String>>,
-    #[serde(deserialize_with = "path")]
-    path: String,
+    #[serde(rename = "path")]
+    paths: Paths,
     require_token: bool,
     #[serde(deserialize_with = "users")]
     allow_users: Option<Vec<User>>,
@@ -69,7 +70,7 @@ impl Default for RegistrationKeys {
         Self {
             enabled: true,
             listen: None,
-            path: "/register".to_owned(),
+            paths: Paths::default(),
             require_token: false,
             allow_users: None,
             unknown_fields: UnknownFields::Refuse,
@@ -85,7 +86,7 @@ impl RegistrationKeys {
         Registration {
             enabled: self.enabled,
             listen: self.listen.and_then(Result::ok).unwrap_or_default(),
-            path: self.path,
+            paths: self.paths.resolve(),
             require_token: self.require_token,
             allow_users: self.allow_users,
             unknown_fields: self.unknown_fields,
@@ -99,7 +100,7 @@ impl RegistrationKeys {
 pub(super) fn check_keys(keys: &RegistrationKeys, source: &Source<'_>) -> Result<(), ConfigError> {
     match &keys.listen {
         Some(Err(problem)) => Err(refuse("registration.listen", problem, source)),
-        _ => Ok(()),
+        _ => keys.paths.check(source),
     }
 }
 
@@ -168,23 +169,4 @@ fn users<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<User>>
         ));
     }
     Ok(Some(users))
-}
-
-fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    text::parse_with(deserializer, |text| {
-        let path = text.trim_end_matches('/');
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-        let segment = |segment: &str| !matches!(segment, "" | "." | "..");
-        let valid = path.strip_prefix('/').is_some_and(|segments| {
-            segments.bytes().all(plain) && segments.split('/').all(segment)
-        });
-        if valid {
-            return Ok(path.to_owned());
-        }
-        Err(format!(
-            "is not a path for registrations: {}; write segments of letters, digits and -._~, \
-             such as /register or /_proxy/register",
-            text::shown(text)
-        ))
-    })
 }

@@ -43,6 +43,12 @@ impl StaticRoute {
         }
     }
 
+    /// The line of a field's value; 0 if it does not have the field.
+    pub(super) fn line(&self, field: &str) -> usize {
+        let own = self.places.iter().find(|(name, _)| name == field);
+        own.map_or(0, |(_, place)| place.line)
+    }
+
     /// Whether it has a field.
     #[must_use]
     pub fn has(&self, field: &str) -> bool {

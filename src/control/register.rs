@@ -17,6 +17,7 @@ use super::openapi::refusals::RegistrationRefused;
 use super::openapi::texts;
 use super::peer::Asker;
 use super::{Control, GENERATION};
+use crate::answer::Refusal;
 use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registration};
 use crate::route::{InstanceSpec, Settings, With};
 
@@ -114,7 +115,7 @@ pub(super) async fn register(
         Err(error) => {
             let peer = asker.peer.ip();
             let failure = RegisterFailure { error, peer };
-            refuse(&control, failure, &fields, &asker)
+            refuse(&control, failure, &method, &fields, &asker)
         }
     }
 }
@@ -186,10 +187,23 @@ fn answer(registered: &Registered) -> Response {
     ([(GENERATION, generation)], axum::Json(answer)).into_response()
 }
 
+/// What a refusal says to a request by this method: whoever reads the path, a browser above all, may look for
+/// an app of that path, which gets no requests for it.
+fn said_to(method: &Method, mut refusal: Refusal) -> Refusal {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        refusal.message.to_mut().push_str(
+            " This path is the proxy's own, where apps register; the key registration.path of the proxy's \
+             configuration moves it.",
+        );
+    }
+    refusal
+}
+
 /// The contract's answer, unless the program around us writes its own.
 fn refuse(
     control: &Control,
     failure: RegisterFailure,
+    method: &Method,
     fields: &HeaderMap,
     asker: &Asker,
 ) -> Response {
@@ -200,12 +214,10 @@ fn refuse(
         asker.from(),
         asker.id,
     );
-    let own = control
-        .on_register_error
-        .as_ref()
-        .and_then(|handler| handler(&failure));
+    let handler = control.on_register_error.as_ref();
+    let own = handler.and_then(|handler| handler(&failure));
     let response = own.map_or_else(
-        || super::error::respond(&refusal(&failure.error), fields),
+        || super::error::respond(&said_to(method, refusal(&failure.error)), fields),
         |answer| answer.map(Body::from),
     );
     control

@@ -260,7 +260,8 @@ impl Filter {
             Some(cursor) => {
                 let key = cursor.find('/').map(|slash| cursor.split_at(slash));
                 let key = key.and_then(|(host, prefix)| {
-                    Some((host_pattern(host).ok()?, PathPrefix::parse(prefix).ok()?))
+                    let prefix = registry.spelt(PathPrefix::parse(prefix).ok()?);
+                    Some((host_pattern(host).ok()?, prefix))
                 });
                 let detail = || "The cursor is not the `next` of a page.".to_owned();
                 Some(key.ok_or_else(|| bad("cursor", detail()))?)
@@ -285,10 +286,7 @@ impl Filter {
     }
 
     fn takes(&self, route: &Route) -> bool {
-        let prefix = |own: &PathPrefix| {
-            let below = route.prefix.as_str().strip_prefix(own.as_str());
-            own.is_root() || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let prefix = |own: &PathPrefix| route.prefix.is_below(own);
         let owner = |own: &String| {
             let mut instances = route.instances();
             instances.any(|instance| instance.owner.as_deref() == Some(own))

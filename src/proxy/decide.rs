@@ -125,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn what_counts_runs_once_and_a_stage_may_wait() {
         let registry = Arc::new(Registry::new(Rules::default()));
-        let policy = Policy::new(registry, GatewayOptions::default(), None, None);
+        let policy = Policy::new(registry, GatewayOptions::default(), Vec::new(), None);
         let stages = [
             Stage::once(count),
             Stage {

@@ -60,7 +60,7 @@ impl Gateway {
     pub(crate) fn new(
         registry: Arc<Registry>,
         options: GatewayOptions,
-        registration: Option<PathPrefix>,
+        registration: Vec<PathPrefix>,
         on_proxy_error: Option<ProxyErrorHandler>,
     ) -> Self {
         Self {

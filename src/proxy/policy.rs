@@ -26,8 +26,8 @@ pub(crate) type ProxyErrorHandler =
 pub(super) struct Policy {
     registry: Arc<Registry>,
     pub(super) options: GatewayOptions,
-    /// The path whose requests go to the control service, if registration is on.
-    pub(super) registration: Option<PathPrefix>,
+    /// The paths whose requests go to the control service: those of registrations.
+    registration: Vec<PathPrefix>,
     on_proxy_error: Option<ProxyErrorHandler>,
     balance: Box<dyn Balance>,
     tls: TlsPolicies,
@@ -40,7 +40,7 @@ impl Policy {
     pub(super) fn new(
         registry: Arc<Registry>,
         options: GatewayOptions,
-        registration: Option<PathPrefix>,
+        registration: Vec<PathPrefix>,
         on_proxy_error: Option<ProxyErrorHandler>,
     ) -> Self {
         Self {
@@ -59,11 +59,11 @@ impl Policy {
         Guard::new(Arc::clone(&self.registry))
     }
 
-    /// Whether a request is a registration: its path is the registration path, as whole segments and in
-    /// any case, on a listener that takes registrations from its client.
+    /// Whether a request is a registration: its path is at or below a registration path, as whole segments
+    /// and in any case, on a listener that takes registrations from its client.
     pub(super) fn is_registration(&self, request: &Request, path: &str) -> bool {
-        let registration = self.registration.as_ref();
-        request.caller().registers && registration.is_some_and(|own| own.contains_path(path))
+        let mut paths = self.registration.iter();
+        request.caller().registers && paths.any(|own| own.contains_path(path))
     }
 
     /// Asks the table.

@@ -349,7 +349,7 @@ impl Registry {
         self.writer.shared.meters.refuse(limit);
     }
 
-    /// A prefix in the table's spelling, unless it is the proxy's own.
+    /// A prefix as the table compares it, unless it is the proxy's own.
     ///
     /// # Errors
     /// [`RegisterError::Reserved`].
@@ -357,7 +357,7 @@ impl Registry {
         self.rules.admit(prefix)
     }
 
-    /// A prefix in the table's spelling.
+    /// A prefix as the table compares it.
     #[must_use]
     pub fn spelt(&self, prefix: PathPrefix) -> PathPrefix {
         self.rules.spelt(prefix)
@@ -470,8 +470,8 @@ impl Rules {
 
     fn spelt(&self, prefix: PathPrefix) -> PathPrefix {
         match self.case {
-            CaseSensitivity::Insensitive => prefix.to_ascii_lowercase(),
-            CaseSensitivity::Sensitive => prefix,
+            CaseSensitivity::Insensitive => prefix.ignoring_case(),
+            CaseSensitivity::Sensitive => prefix.with_upper_escapes(),
         }
     }
 

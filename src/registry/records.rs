@@ -49,9 +49,9 @@ pub(super) fn writes<'s>(steps: impl Iterator<Item = &'s Step>) -> Vec<Write> {
     writes
 }
 
-/// The text that a route is kept under.
+/// The text that a route is kept under, however its prefix was written.
 pub(super) fn text(key: &RouteKey) -> Arc<str> {
-    key.to_string().into()
+    format!("{}{}", key.host, key.prefix.identity()).into()
 }
 
 fn record(route: &Route) -> RouteRecord {

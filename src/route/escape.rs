@@ -1,6 +1,8 @@
 //! Percent-escapes and character classes (RFC 3986, sections 2.1 to 2.3), shared by the prefix that
 //! an app registers and the path that a request asks for.
 
+use std::borrow::Cow;
+
 /// The byte that the escape at the start of `text` stands for; `None` if there is no whole escape.
 pub(super) fn escaped_byte(text: &[u8]) -> Option<u8> {
     match text {
@@ -27,6 +29,53 @@ pub(super) fn push_escape(out: &mut String, byte: u8) {
             out.push(digit.to_ascii_uppercase());
         }
     }
+}
+
+/// Whether a path has this character only as an escape (RFC 3986, 3.3). `[` and `]` are none of these, though
+/// they should be: browsers send them as they are.
+pub(super) fn is_escaped_in_path(byte: u8) -> bool {
+    !byte.is_ascii_graphic()
+        || matches!(
+            byte,
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+        )
+}
+
+/// A path as prefixes are spelled: the digits of its escapes in upper case (RFC 3986, 6.2.2.1), and escaped
+/// what a path has only as an escape.
+pub(super) fn in_one_spelling(path: &str) -> Cow<'_, str> {
+    let mut bytes = path.bytes();
+    if !bytes.any(|byte| byte == b'%' || is_escaped_in_path(byte)) {
+        return Cow::Borrowed(path);
+    }
+    let mut rest = path.as_bytes();
+    let mut out = String::with_capacity(path.len() + 16);
+    let mut is_changed = false;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        match (byte, tail) {
+            (b'%', [high, low, behind @ ..]) if is_escape(*high, *low) => {
+                out.push('%');
+                out.extend([high, low].map(|digit| char::from(digit.to_ascii_uppercase())));
+                is_changed |= high.is_ascii_lowercase() || low.is_ascii_lowercase();
+                rest = behind;
+            }
+            (byte, _) if is_escaped_in_path(*byte) => {
+                push_escape(&mut out, *byte);
+                is_changed = true;
+            }
+            (byte, _) => out.push(char::from(*byte)),
+        }
+    }
+    if is_changed {
+        Cow::Owned(out)
+    } else {
+        Cow::Borrowed(path)
+    }
+}
+
+fn is_escape(high: u8, low: u8) -> bool {
+    high.is_ascii_hexdigit() && low.is_ascii_hexdigit()
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::escape::in_one_spelling;
 use super::table::CaseSensitivity;
 use super::{HostPattern, PathPrefix, Route};
 
@@ -18,11 +19,14 @@ pub(super) struct Item {
 
 /// The text that a route with this host and prefix is filed under.
 pub(super) fn key_text(host: &HostPattern, prefix: &PathPrefix, case: CaseSensitivity) -> String {
-    let mut text = format!("{host}{}", prefix.below_root());
-    if case == CaseSensitivity::Insensitive {
-        text.make_ascii_lowercase();
+    match case {
+        CaseSensitivity::Insensitive => {
+            let mut text = format!("{host}{}", prefix.below_root());
+            text.make_ascii_lowercase();
+            text
+        }
+        CaseSensitivity::Sensitive => format!("{host}{}", in_one_spelling(prefix.below_root())),
     }
-    text
 }
 
 /// What every looked-up text ends in. The catch-all of matchit does not match an empty rest, so a

@@ -1,6 +1,9 @@
 //! The path prefix that an app registers.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use super::escape;
 
@@ -10,8 +13,15 @@ pub const MAX_PREFIX: usize = 2048;
 /// A path prefix in its one spelling: it begins with a slash, does not end with one (but `/` is
 /// whole), and is written as [`RequestPath`](super::RequestPath) writes paths, so that the two can
 /// be compared byte by byte. `*` is a character like any other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PathPrefix(Box<str>);
+///
+/// Two prefixes are the same if their texts are. One that [ignores case](Self::ignoring_case) is shown as it was
+/// written, and is the same as any that differs in ASCII case alone. Prefixes that ignore case and prefixes that
+/// do not are never in one map.
+#[derive(Debug, Clone)]
+pub struct PathPrefix {
+    text: Box<str>,
+    ignores_case: bool,
+}
 
 /// Why a text is not a path prefix. Positions count characters from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,18 +64,6 @@ pub enum PrefixError {
         /// Where it stands.
         position: usize,
     },
-    /// A character that a URI's path has only as an escape (RFC 3986, 3.3).
-    #[error(
-        "the prefix has the character {character:?} at position {position}; write it as {escaped}, as clients send it"
-    )]
-    Character {
-        /// The character.
-        character: char,
-        /// Where it stands.
-        position: usize,
-        /// The spelling to use.
-        escaped: String,
-    },
     /// A `%` without two hexadecimal digits (RFC 3986, 2.1).
     #[error(
         "the prefix has {escape:?} at position {position}; write two hexadecimal digits behind %, or %25 for the character"
@@ -82,15 +80,22 @@ impl PathPrefix {
     /// `/`, which takes every path.
     #[must_use]
     pub fn root() -> Self {
-        Self("/".into())
+        Self::of("/")
     }
 
-    /// Reads a prefix: adds a missing leading slash, trims trailing ones and decodes unreserved
-    /// escapes (RFC 3986, 6.2.2.2). Other escapes and double slashes stay.
+    fn of(text: impl Into<Box<str>>) -> Self {
+        Self {
+            text: text.into(),
+            ignores_case: false,
+        }
+    }
+
+    /// Reads a prefix: adds a missing leading slash, trims trailing ones, decodes unreserved escapes (RFC
+    /// 3986, 6.2.2.2) and escapes what a path has only as an escape (3.3): `/é` is `/%C3%A9`. Other escapes
+    /// and double slashes stay, and so do `[` and `]`, which clients send as they are.
     ///
     /// # Errors
-    /// [`PrefixError`], whose text says what to write instead. `[`, `]` and, in a segment, `:` and `@`
-    /// are taken: clients send them as they are.
+    /// [`PrefixError`], whose text says what to write instead.
     pub fn parse(text: &str) -> Result<Self, PrefixError> {
         if text.trim().is_empty() {
             return Err(PrefixError::Blank);
@@ -103,8 +108,8 @@ impl PathPrefix {
             });
         }
         match trimmed.len() {
-            0 => Ok(Self("/".into())),
-            1..=MAX_PREFIX => Ok(Self(trimmed.into())),
+            0 => Ok(Self::root()),
+            1..=MAX_PREFIX => Ok(Self::of(trimmed)),
             length => Err(PrefixError::TooLong { length }),
         }
     }
@@ -112,13 +117,13 @@ impl PathPrefix {
     /// The prefix; `/` for every path.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether this is `/`, which takes every path.
     #[must_use]
     pub fn is_root(&self) -> bool {
-        &*self.0 == "/"
+        &*self.text == "/"
     }
 
     /// Whether this is `other` or lies below it, by whole segments and without regard to ASCII case.
@@ -140,21 +145,106 @@ impl PathPrefix {
         }
     }
 
-    /// The prefix in lower case (ASCII), as a table without regard to case spells it.
+    /// The prefix in lower case (ASCII).
     #[must_use]
     pub fn to_ascii_lowercase(&self) -> Self {
-        Self(self.0.to_ascii_lowercase().into())
+        Self {
+            text: self.text.to_ascii_lowercase().into(),
+            ignores_case: self.ignores_case,
+        }
+    }
+
+    /// The same prefix, which is now the same as any that differs in ASCII case alone: for a table without
+    /// regard to case.
+    #[must_use]
+    pub fn ignoring_case(self) -> Self {
+        Self {
+            ignores_case: true,
+            ..self
+        }
+    }
+
+    /// The text that all prefixes have that are the same: in lower case, if it ignores case.
+    #[must_use]
+    pub fn identity(&self) -> Cow<'_, str> {
+        if self.ignores_case && self.text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(self.text.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(&self.text)
+        }
+    }
+
+    /// Whether this is `other` or lies below it, by whole segments, with regard to case unless it ignores that.
+    #[must_use]
+    pub fn is_below(&self, other: &Self) -> bool {
+        let (own, outer) = (self.identity(), other.identity());
+        let rest = own.strip_prefix(if other.is_root() { "" } else { &outer });
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The prefix with upper-case digits in its escapes (RFC 3986, 6.2.2.1), as a table with regard to case
+    /// spells it.
+    #[must_use]
+    pub fn with_upper_escapes(self) -> Self {
+        match escape::in_one_spelling(&self.text) {
+            Cow::Borrowed(_) => self,
+            Cow::Owned(text) => Self {
+                text: text.into(),
+                ..self
+            },
+        }
+    }
+
+    /// Whether it has an escape, which a request may spell in another way.
+    pub(super) fn has_escape(&self) -> bool {
+        self.text.contains('%')
     }
 
     /// The prefix as text to put a path's rest behind: empty for `/`.
     pub(super) fn below_root(&self) -> &str {
-        if self.is_root() { "" } else { &self.0 }
+        if self.is_root() { "" } else { &self.text }
     }
 }
 
 impl fmt::Display for PathPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialEq for PathPrefix {
+    fn eq(&self, other: &Self) -> bool {
+        if self.ignores_case || other.ignores_case {
+            self.text.eq_ignore_ascii_case(&other.text)
+        } else {
+            self.text == other.text
+        }
+    }
+}
+
+impl Eq for PathPrefix {}
+
+impl Hash for PathPrefix {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+impl Ord for PathPrefix {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.ignores_case || other.ignores_case {
+            let lower = |byte: u8| byte.to_ascii_lowercase();
+            let (own, other) = (self.text.bytes().map(lower), other.text.bytes().map(lower));
+            own.cmp(other)
+        } else {
+            self.text.cmp(&other.text)
+        }
+    }
+}
+
+impl PartialOrd for PathPrefix {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -173,8 +263,7 @@ fn decode(text: &str) -> Result<String, PrefixError> {
             taken = 3;
             position += 2;
         } else {
-            check_character(character, position)?;
-            out.push(character);
+            push_character(&mut out, character, position)?;
         }
         rest = rest.get(taken..).unwrap_or("");
     }
@@ -198,32 +287,19 @@ fn push_decoded(out: &mut String, rest: &str, position: usize) -> Result<(), Pre
     Ok(())
 }
 
-fn check_character(character: char, position: usize) -> Result<(), PrefixError> {
+fn push_character(out: &mut String, character: char, position: usize) -> Result<(), PrefixError> {
     match character {
-        '?' => Err(PrefixError::Query { position }),
-        '#' => Err(PrefixError::Fragment { position }),
-        c if c.is_control() => Err(PrefixError::Control { position }),
-        c if stands_in_path(c) => Ok(()),
-        _ => Err(PrefixError::Character {
-            character,
-            position,
-            escaped: escaped(character),
-        }),
+        '?' => return Err(PrefixError::Query { position }),
+        '#' => return Err(PrefixError::Fragment { position }),
+        c if c.is_control() => return Err(PrefixError::Control { position }),
+        c if c.is_ascii() && !escape::is_escaped_in_path(c as u8) => out.push(c),
+        c => {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                escape::push_escape(out, byte);
+            }
+        }
     }
-}
-
-/// The characters of a path segment (RFC 3986, 3.3), the slash, and the brackets that browsers leave
-/// as they are.
-fn stands_in_path(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/[]".contains(c)
-}
-
-fn escaped(character: char) -> String {
-    let mut out = String::new();
-    for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-        escape::push_escape(&mut out, byte);
-    }
-    out
+    Ok(())
 }
 
 #[cfg(test)]
@@ -252,6 +328,9 @@ mod tests {
             ("/...", "/..."),
             ("/.well-known", "/.well-known"),
             ("/Shop", "/Shop"),
+            ("/my app", "/my%20app"),
+            ("/%41\u{e9}", "/A%C3%A9"),
+            ("/{id}|\"\\^`<>", "/%7Bid%7D%7C%22%5C%5E%60%3C%3E"),
         ];
         for (text, spelling) in cases {
             assert_eq!(prefix(text).as_str(), spelling, "{text}");
@@ -276,12 +355,6 @@ mod tests {
             ("/a/.%2E/", "without . and .."),
             ("/a?b", "? at position 3"),
             ("/a#b", "# at position 3"),
-            ("/my app", "position 4; write it as %20"),
-            ("/a\"", "%22"),
-            ("/a\\b", "%5C"),
-            ("/{id}", "%7B"),
-            ("/%41é", "'é' at position 5; write it as %C3%A9"),
-            ("/a|b", "%7C"),
             ("/%zz", "\"%zz\" at position 2"),
             ("/a%4", "\"%4\" at position 3"),
             ("/%é", "\"%é\" at position 2"),
@@ -294,11 +367,50 @@ mod tests {
     }
 
     #[test]
-    fn the_remedy_of_a_bad_character_is_taken() {
-        let Err(PrefixError::Character { escaped, .. }) = PathPrefix::parse("/my app") else {
-            panic!("a space was taken");
-        };
-        assert_eq!(prefix(&format!("/my{escaped}app")).as_str(), "/my%20app");
+    fn a_table_with_regard_to_case_has_one_spelling_of_escapes() {
+        for (text, spelling) in [
+            ("/a%2fB%5c", "/a%2FB%5C"),
+            ("/a%2FB", "/a%2FB"),
+            ("/a", "/a"),
+        ] {
+            assert_eq!(prefix(text).with_upper_escapes().as_str(), spelling);
+        }
+    }
+
+    #[test]
+    fn prefixes_that_ignore_case_are_the_same_and_are_shown_as_written() {
+        let (upper, lower) = (
+            prefix("/U/A").ignoring_case(),
+            prefix("/u/a").ignoring_case(),
+        );
+        assert_eq!(upper, lower);
+        assert_eq!(upper.cmp(&lower), Ordering::Equal);
+        let set = std::collections::HashSet::from([upper.clone()]);
+        assert!(set.contains(&lower));
+        assert_eq!(
+            (upper.to_string().as_str(), &*upper.identity()),
+            ("/U/A", "/u/a")
+        );
+        assert!(prefix("/u/a/b").ignoring_case() > upper && upper > prefix("/U").ignoring_case());
+        assert_ne!(prefix("/U/A"), prefix("/u/a"));
+    }
+
+    #[test]
+    fn below_means_whole_segments() {
+        for (inner, outer, is_below, is_ignoring) in [
+            ("/a/b", "/a", true, true),
+            ("/A/b", "/a", false, true),
+            ("/a", "/a", true, true),
+            ("/ab", "/a", false, false),
+            ("/", "/a", false, false),
+            ("/a", "/", true, true),
+            ("/", "/", true, true),
+        ] {
+            let (inner, outer) = (prefix(inner), prefix(outer));
+            assert_eq!(inner.is_below(&outer), is_below, "{inner} {outer}");
+            let (inner, outer) = (inner.ignoring_case(), outer.ignoring_case());
+            assert_eq!(inner.is_below(&outer), is_ignoring, "{inner} {outer}");
+        }
     }
 
     #[test]

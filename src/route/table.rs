@@ -11,12 +11,14 @@
 //! 1,000,000 takes 2.4 s, for each registration. To change it in place under a lock takes under a
 //! microsecond, but lets one reader or writer that the system has put to sleep hold up every other.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use ahash::RandomState;
 
+use super::escape::in_one_spelling;
 use super::key::{Item, Probe, key_text};
 use super::tree::Tree;
 use super::{Generation, HostPattern, Route, RouteKey};
@@ -39,6 +41,8 @@ pub struct Table<S = RandomState> {
     /// How many routes are for one host, and for a wildcard: without any, there is nothing to look up.
     exact: usize,
     wildcard: usize,
+    /// How many prefixes have an escape: without any, no path need be brought to their spelling.
+    escaped: usize,
     generation: Generation,
 }
 
@@ -66,6 +70,7 @@ impl<S: BuildHasher> Table<S> {
             case,
             exact: 0,
             wildcard: 0,
+            escaped: 0,
             generation: Generation::default(),
         }
     }
@@ -90,10 +95,13 @@ impl<S: BuildHasher> Table<S> {
     /// Adds a route; if one with the same key was there, it is replaced and returned.
     pub fn insert(&mut self, route: Arc<Route>) -> Option<Arc<Route>> {
         let key = key_text(&route.host, &route.prefix, self.case).into();
-        let host = route.host.clone();
+        let (host, is_escaped) = (route.host.clone(), route.prefix.has_escape());
         let replaced = self.tree.insert(Item { key, route });
-        if let (None, Some(count)) = (&replaced, self.count_of(&host)) {
-            *count += 1;
+        if replaced.is_none() {
+            self.escaped += usize::from(is_escaped);
+            if let Some(count) = self.count_of(&host) {
+                *count += 1;
+            }
         }
         replaced
     }
@@ -116,8 +124,9 @@ impl<S: BuildHasher> Table<S> {
             }
             is_same
         });
-        (self.exact, self.wildcard) = (0, 0);
+        (self.exact, self.wildcard, self.escaped) = (0, 0, 0);
         for item in &items {
+            self.escaped += usize::from(item.route.prefix.has_escape());
             if let Some(count) = self.count_of(&item.route.host) {
                 *count += 1;
             }
@@ -130,6 +139,7 @@ impl<S: BuildHasher> Table<S> {
         let removed = self
             .tree
             .remove(&key_text(&key.host, &key.prefix, self.case))?;
+        self.escaped -= usize::from(removed.prefix.has_escape());
         if let Some(count) = self.count_of(&key.host) {
             *count -= 1;
         }
@@ -149,7 +159,12 @@ impl<S: BuildHasher> Table<S> {
         if !path.starts_with('/') {
             return None;
         }
-        let mut probe = Probe::new(host, path, self.case);
+        let path = if self.escaped > 0 {
+            in_one_spelling(path)
+        } else {
+            Cow::Borrowed(path)
+        };
+        let mut probe = Probe::new(host, &path, self.case);
         if self.exact > 0
             && let Some(route) = self.tree.find(probe.exact())
         {

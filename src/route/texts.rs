@@ -67,8 +67,9 @@ texts! {
             .examples(["example.com"]);
 
     AskedPrefix: "A path prefix of whole segments, up to 2048 bytes. A missing slash at the front is \
-        added, one at the end dropped, an escape of an unreserved character decoded.",
-        |text| text.pattern(Some(path(""))).examples(["/shop"]);
+        added, one at the end dropped, an escape of an unreserved character decoded, and a character escaped \
+        that a path has only as an escape: `/é` is `/%C3%A9`.",
+        |text| text.pattern(Some(asked_path())).examples(["/shop"]);
 
     Drain: "How long requests in flight may go on, with a unit, up to `24h`; then they are cut.",
         |text| custom(text, "drain").examples(["0s"]);
@@ -112,10 +113,19 @@ fn ipv6() -> String {
     format!("({})", forms.join("|"))
 }
 
+/// A path as it is asked for: all but what begins a query or a fragment, control characters and bad escapes;
+/// no segment that is `.` or `..`, and not blank.
+fn asked_path() -> String {
+    let plain = r"[^\u0000-\u001F\u007F-\u009F?#%]";
+    format!(r"^(?!\s*$)(?!(.*/)?\.\.?(/|$))({plain}|{ESCAPE})+$")
+}
+
+/// An escape (RFC 3986, 2.1), but for those of control characters and of the dot.
+const ESCAPE: &str = "%([3-689A-Fa-f][0-9A-Fa-f]|2[0-9A-DFa-df]|7[0-9A-Ea-e])";
+
 /// Characters of a path and escapes (RFC 3986, 3.3), but no segment that is `.` or `..`, and no `%2E`,
 /// which is a dot; and what else it does not begin with.
 pub(crate) fn path(not: &str) -> String {
-    let escape = "%([3-689A-Fa-f][0-9A-Fa-f]|2[0-9A-DFa-df]|7[0-9A-Ea-e])";
     let plain = r"[A-Za-z0-9_~!$&'()*+,;=:@/\[\].-]";
-    format!(r"^(?!{not}(.*/)?\.\.?(/|$))({plain}|{escape})+$")
+    format!(r"^(?!{not}(.*/)?\.\.?(/|$))({plain}|{ESCAPE})+$")
 }

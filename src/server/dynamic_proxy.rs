@@ -35,8 +35,9 @@ use crate::tls::Certificates;
 pub struct Options {
     /// The data path.
     pub gateway: GatewayOptions,
-    /// Where apps register; `None` turns registration off, but for the control API's.
-    pub registration_path: Option<PathPrefix>,
+    /// The paths that apps register at, `/register` by default; none turns registration off, but for the
+    /// control API's own `/register`.
+    pub registration_paths: Vec<PathPrefix>,
     /// Whether apps register at the listeners of [`DynamicProxy::registration_service`] alone, and the path
     /// is one like any other at those of the traffic; by default they register there.
     pub registration_apart: bool,
@@ -118,7 +119,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             gateway: GatewayOptions::default(),
-            registration_path: PathPrefix::parse("/register").ok(),
+            registration_paths: PathPrefix::parse("/register").into_iter().collect(),
             registration_apart: false,
             allow_users: None,
             unknown_fields: UnknownFields::Refuse,
@@ -408,7 +409,7 @@ impl DynamicProxy {
         Gateway::new(
             Arc::clone(&self.registry),
             self.options.gateway.clone(),
-            traffic_registration(&self.options).cloned(),
+            traffic_registration(&self.options).to_vec(),
             self.on_proxy_error.clone(),
         )
     }
@@ -418,14 +419,15 @@ impl DynamicProxy {
     pub fn register_handler(&self) -> Bridge {
         let router = control::registration(self.control());
         let ids = self.options.gateway.request_ids.clone();
-        Bridge::registration(router, self.options.registration_path.clone(), ids)
+        Bridge::registration(router, self.options.registration_paths.clone(), ids)
     }
 
     /// The handler of the whole control API alone, a Pingora `HttpServerApp`.
     #[must_use]
     pub fn control_handler(&self) -> Bridge {
         let ids = self.options.gateway.request_ids.clone();
-        Bridge::api(control::api(self.control()), ids)
+        let paths = self.options.registration_paths.clone();
+        Bridge::api(control::api(self.control()), paths, ids)
     }
 
     fn control(&self) -> Arc<Control> {
@@ -496,10 +498,13 @@ impl DynamicProxy {
     }
 }
 
-/// The path that takes registrations at the listeners of the traffic.
-fn traffic_registration(options: &Options) -> Option<&PathPrefix> {
-    let path = options.registration_path.as_ref();
-    path.filter(|_| !options.registration_apart)
+/// The paths that take registrations at the listeners of the traffic.
+fn traffic_registration(options: &Options) -> &[PathPrefix] {
+    if options.registration_apart {
+        &[]
+    } else {
+        &options.registration_paths
+    }
 }
 
 fn rules(options: &Options) -> Rules {
@@ -510,7 +515,7 @@ fn rules(options: &Options) -> Rules {
             own_sockets: options.own_sockets.clone(),
             profiles: options.gateway.target_tls.keys().cloned().collect(),
         },
-        reserved: traffic_registration(options).into_iter().cloned().collect(),
+        reserved: traffic_registration(options).to_vec(),
         case: options.case,
         limits: options.table_limits,
     }

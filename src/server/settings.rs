@@ -28,14 +28,21 @@ use crate::registry::{AllowedTarget, Limits, OwnSocket, RegisterError, UnknownFi
 use crate::route::{CaseSensitivity, FieldError, PathPrefix, SpecError};
 use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
 
+/// The paths that apps register at; none, if they cannot.
+fn registration_paths(registration: &config::Registration) -> Result<Vec<PathPrefix>, StartError> {
+    let paths = registration.paths.iter().filter(|_| registration.enabled);
+    paths
+        .map(|path| PathPrefix::parse(path))
+        .collect::<Result<_, _>>()
+        .map_err(|error| StartError::Setting("registration.path", error.to_string()))
+}
+
 /// The options that a configuration asks for.
 pub(super) fn options(config: &Config) -> Result<Options, StartError> {
     let registration = &config.registration;
-    let path = PathPrefix::parse(&registration.path)
-        .map_err(|error| StartError::Setting("registration.path", error.to_string()))?;
     Ok(Options {
         gateway: gateway(config)?,
-        registration_path: registration.enabled.then_some(path),
+        registration_paths: registration_paths(registration)?,
         unknown_fields: match registration.unknown_fields {
             config::UnknownFields::Refuse => UnknownFields::Refuse,
             config::UnknownFields::Ignore => UnknownFields::Ignore,

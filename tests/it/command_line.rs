@@ -66,7 +66,7 @@ async fn every_kind_of_key_has_its_route() {
         ("*.example.com/", "*.example.com", "/"),
         ("/a%2fb", "*", "/a%2fb"),
         ("/instances/a", "*", "/instances/a"),
-        ("/caf\u{e9}", "*", "/caf%c3%a9"),
+        ("/caf\u{e9}", "*", "/caf%C3%A9"),
     ] {
         let put = edge
             .json(&["routes", "put", key, "--port", "4321", "--json"])
@@ -76,12 +76,12 @@ async fn every_kind_of_key_has_its_route() {
         let got = edge.json(&["routes", "get", key, "--json"]).await;
         assert_eq!(got["prefix"], prefix, "{key}");
         // One instance more, and away again.
-        edge.ok(&["routes", "put", key, "--port", "4322", "--id", "b"])
+        edge.ok(&["routes", "put", key, "--port", "4322", "--instance", "b"])
             .await;
         let got = edge.json(&["routes", "get", key, "--json"]).await;
         assert_eq!(got["instances"].as_array().map(Vec::len), Some(2), "{key}");
-        edge.ok(&["routes", "remove", key, "--id", "b"]).await;
-        edge.run(&["routes", "remove", key, "--id", "b"])
+        edge.ok(&["routes", "remove", key, "--instance", "b"]).await;
+        edge.run(&["routes", "remove", key, "--instance", "b"])
             .await
             .is(3, "NO_SUCH");
     }
@@ -160,7 +160,7 @@ async fn an_export_is_imported_again() {
         "a.com/app/1",
         "--port",
         "4500",
-        "--id",
+        "--instance",
         "x",
         "--owner",
         "me",

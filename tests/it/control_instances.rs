@@ -82,7 +82,7 @@ async fn places_of_instances_can_be_followed() {
         ("*/instances/a", "/v1/routes/*/instances/a"),
         (
             "*.Example.com/A/instances/Web_1.x~y-z",
-            "/v1/routes/*.example.com/a/instances/Web_1.x~y-z",
+            "/v1/routes/*.example.com/A/instances/Web_1.x~y-z",
         ),
         (
             "%5B::1%5D/a%20b/instances/%61",

@@ -78,7 +78,7 @@ async fn filters_choose() {
         ("host=a*", "host"),
         ("host=", "host"),
         ("prefix=", "prefix"),
-        ("prefix=/a%20b", "prefix"),
+        ("prefix=/a%3Fb", "prefix"),
         ("inactive_since=soon", "inactive_since"),
         ("inactive_since=30", "inactive_since"),
         ("inactive_since=", "inactive_since"),

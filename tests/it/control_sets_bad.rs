@@ -11,7 +11,7 @@ const ENTRIES: [(&str, &str, &str); 28] = [
     (r#"{"host": 1}"#, "INVALID_BODY", "/host"),
     (r#"{"host": null}"#, "INVALID_BODY", "/host"),
     (r#"{"prefix": ""}"#, "INVALID_PREFIX", "/prefix"),
-    (r#"{"prefix": "/a b"}"#, "INVALID_PREFIX", "/prefix"),
+    (r#"{"prefix": "/a?b"}"#, "INVALID_PREFIX", "/prefix"),
     (r#"{"prefix": "/register"}"#, "RESERVED_PREFIX", "/prefix"),
     (r#"{"prefix": 1}"#, "INVALID_BODY", "/prefix"),
     (r#"{"instances": []}"#, "INSTANCE_COUNT", ""),

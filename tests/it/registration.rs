@@ -166,7 +166,7 @@ async fn prefix_and_port_are_required() {
 }
 
 /// Bodies with a wrong value, the code of the answer, and what its sentence names.
-const WRONG: [(&str, &str, &str); 49] = [
+const WRONG: [(&str, &str, &str); 44] = [
     (r#"{"prefix": "/a", "port": 0}"#, "INVALID_PORT", "port: 0"),
     (
         r#"{"prefix": "/a", "port": 65536}"#,
@@ -196,7 +196,6 @@ const WRONG: [(&str, &str, &str); 49] = [
         "INVALID_PREFIX",
         "prefix",
     ),
-    (r#"{"prefix": "/a b", "port": 1}"#, "INVALID_PREFIX", "%20"),
     (
         r#"{"prefix": "/a\u0000", "port": 1}"#,
         "INVALID_PREFIX",
@@ -221,14 +220,6 @@ const WRONG: [(&str, &str, &str); 49] = [
     (r#"{"prefix": "/a%zz", "port": 1}"#, "INVALID_PREFIX", "%25"),
     (r#"{"prefix": "/a?b", "port": 1}"#, "INVALID_PREFIX", "%3F"),
     (r#"{"prefix": "/a#b", "port": 1}"#, "INVALID_PREFIX", "%23"),
-    (r#"{"prefix": "/{id}", "port": 1}"#, "INVALID_PREFIX", "%7B"),
-    (r#"{"prefix": "/a\\b", "port": 1}"#, "INVALID_PREFIX", "%5C"),
-    (r#"{"prefix": "/é", "port": 1}"#, "INVALID_PREFIX", "%C3%A9"),
-    (
-        r#"{"prefix": "/😀", "port": 1}"#,
-        "INVALID_PREFIX",
-        "%F0%9F%98%80",
-    ),
     (
         r#"{"prefix": "/register", "port": 1}"#,
         "RESERVED_PREFIX",

@@ -222,9 +222,9 @@ async fn the_command_line_takes_every_setting() {
     refused.is(2, "max-age=31536000");
     // An instance has no settings of the route.
     let refused = edge
-        .run(&[&["routes", "put", "/put", "--id", "a"][..], &options].concat())
+        .run(&[&["routes", "put", "/put", "--instance", "a"][..], &options].concat())
         .await;
-    refused.is(2, "--id");
+    refused.is(2, "--instance");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -257,7 +257,7 @@ async fn the_port_is_in_arguments_and_hosts_are_kept() {
         "a.com/app",
         "--port",
         "4321",
-        "--id",
+        "--instance",
         "two",
     ])
     .await;

@@ -119,8 +119,8 @@ async fn a_wrong_configuration_is_refused_with_its_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_route_is_refused_with_its_place() {
-    let cases: [(&str, &[&str]); 10] = [
-        ("  - prefix: /a b\n    port: 1", &["proxy.yaml:2:13", "%20"]),
+    let cases: [(&str, &[&str]); 11] = [
+        ("  - prefix: /a?b\n    port: 1", &["proxy.yaml:2:13", "%3F"]),
         ("  - prefix: /a\n    port: 0", &["proxy.yaml:3:11", "0"]),
         ("  - prefix: /a", &["proxy.yaml:2:", "port"]),
         ("  - port: 1", &["proxy.yaml:2:", "prefix"]),
@@ -143,6 +143,10 @@ async fn a_wrong_route_is_refused_with_its_place() {
         (
             "  - prefix: /a\n    port: 1\n    reqHostNames: [a.b, \"*\"]",
             &["proxy.yaml:4:25", "*"],
+        ),
+        (
+            "  - prefix: /a\n    port: 1\n  - prefix: A/\n    port: 2",
+            &["proxy.yaml:4:13", "`routes[0]` at line 2", "instance"],
         ),
         (
             "  - prefix: /a\n    port: 1\n    reqHostNames: []",

@@ -510,7 +510,15 @@ async fn the_command_line_sets_shows_exports_and_imports_it() {
     assert_eq!(plain(&edge.proxy, "GET", "/a", "").await.status, 403);
     assert_eq!(plain(&edge.proxy, "GET", "/b", "").await.status, 308);
     let both = edge.command(&[
-        "routes", "put", "/a", "--id", "x", "--port", &port, "--tls", "require",
+        "routes",
+        "put",
+        "/a",
+        "--instance",
+        "x",
+        "--port",
+        &port,
+        "--tls",
+        "require",
     ]);
     let refused = output_of(both).await;
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");

@@ -38,12 +38,9 @@ pub(in super::super) struct PutArgs {
     target: InstanceArgs,
     #[command(flatten)]
     settings: SettingArgs,
-    /// Where the app is; localhost by default.
-    #[arg(long, value_name = "HOST")]
-    target_host: Option<String>,
     /// Join the route as this instance, instead of replacing it.
-    #[arg(long, conflicts_with = settings::GROUP)]
-    id: Option<String>,
+    #[arg(long, value_name = "ID", alias = "id", conflicts_with = settings::GROUP)]
+    instance: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -57,24 +54,24 @@ pub(in super::super) struct RemoveArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration::any)]
     drain: Option<Duration>,
     /// Only this instance of it.
-    #[arg(long)]
-    id: Option<String>,
+    #[arg(long, value_name = "ID", alias = "id")]
+    instance: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
 }
 
 pub(super) fn put(args: &PutArgs) -> Result<(), CliError> {
     let body = With {
-        own: args.target.spec(args.target_host.as_deref()),
+        own: args.target.spec(),
         group: args.settings.0.clone(),
     };
-    let id = args.id.as_deref();
+    let id = args.instance.as_deref();
     let call = Call::json(Method::PUT, args.key.path_of(id), &body)?;
     args.change.carry_out(call, &args.key, id)
 }
 
 pub(super) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
-    let id = args.id.as_deref();
+    let id = args.instance.as_deref();
     let drain = args.drain.map(duration::written);
     let call = Call::delete(args.key.path_of(id)).query_if("drain", drain.as_deref());
     args.change.carry_out(call, &args.key, id)

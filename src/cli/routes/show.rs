@@ -70,9 +70,10 @@ pub(super) fn list(args: &ListArgs) -> Result<(), CliError> {
     output::table(&columns, list.routes.iter().flat_map(rows))
 }
 
-/// A row for each instance.
+/// A row for each instance. Requests are counted for the route as a whole, so only its first row has them.
 fn rows(route: &Route) -> impl Iterator<Item = Vec<Text>> {
     let requests: u64 = route.activity.requests.values().sum();
+    let mut requests = Some(requests.to_string());
     route.instances.iter().map(move |instance| {
         vec![
             route.host.as_str().into(),
@@ -82,7 +83,7 @@ fn rows(route: &Route) -> impl Iterator<Item = Vec<Text>> {
             state(instance),
             or_dash(ends_in(instance)),
             instance.in_flight.into(),
-            requests.into(),
+            or_dash(requests.take().as_deref()),
             or_dash(instance.group.owner.as_deref()),
         ]
     })

@@ -48,7 +48,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration::lease)]
     ttl: Duration,
     /// The name of this instance of the route; each process of several needs its own.
-    #[arg(long, value_name = "ID", default_value = DEFAULT)]
+    #[arg(long, value_name = "ID", alias = "id", default_value = DEFAULT)]
     instance: String,
     /// Whose it is.
     #[arg(long)]

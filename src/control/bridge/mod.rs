@@ -26,11 +26,11 @@ use pingora_core::server::ShutdownWatch;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 
-use super::problem;
+use super::{REGISTER, problem};
 use crate::front::{RequestId, RequestIds};
 use crate::route::PathPrefix;
 use channel::{Broken, Channel, Head, Start};
-use target::{registration_path, whole_target};
+use target::{is_registration, whole_target};
 
 /// A service that answers requests by a router: registrations behind the traffic listener, or the
 /// whole API behind the control listeners.
@@ -42,10 +42,10 @@ pub struct Bridge {
 
 /// What the router gets for a request's target.
 enum Paths {
-    /// Registrations alone: the API's own path for the configured one, and no query.
-    Registration(Option<PathPrefix>),
-    /// Everything, as it was sent: path and query.
-    Api,
+    /// Registrations alone.
+    Registration(Vec<PathPrefix>),
+    /// Everything as it was sent, path and query, but for registrations at these paths.
+    Api(Vec<PathPrefix>),
 }
 
 /// How long a client of the API may take to take a piece of a response.
@@ -65,20 +65,21 @@ const REST_TIME: Duration = Duration::from_secs(1);
 type Piece = std::io::Result<Frame<Bytes>>;
 
 impl Bridge {
-    /// Answers registrations at a path.
-    pub(crate) fn registration(router: Router, path: Option<PathPrefix>, ids: RequestIds) -> Self {
+    /// Answers registrations at these paths.
+    pub(crate) fn registration(router: Router, paths: Vec<PathPrefix>, ids: RequestIds) -> Self {
         Self {
             router,
-            paths: Paths::Registration(path),
+            paths: Paths::Registration(paths),
             ids,
         }
     }
 
-    /// Answers everything.
-    pub(crate) fn api(router: Router, ids: RequestIds) -> Self {
+    /// Answers everything, registrations at these paths among it, unless the API has them for something else.
+    pub(crate) fn api(router: Router, mut paths: Vec<PathPrefix>, ids: RequestIds) -> Self {
+        paths.retain(|path| !is_of_api(path));
         Self {
             router,
-            paths: Paths::Api,
+            paths: Paths::Api(paths),
             ids,
         }
     }
@@ -144,13 +145,25 @@ impl Bridge {
     }
 
     fn uri(&self, target: &[u8]) -> Option<Uri> {
-        let registration = match &self.paths {
-            Paths::Registration(path) => path.as_ref(),
-            Paths::Api => return whole_target(target),
-        };
-        let path = registration_path(target, registration);
-        path.parse().ok()
+        match &self.paths {
+            Paths::Registration(paths) | Paths::Api(paths) if is_registration(target, paths) => {
+                Some(Uri::from_static(REGISTER))
+            }
+            // The API answers it with 404.
+            Paths::Registration(_) => Some(Uri::from_static("/")),
+            Paths::Api(_) => whole_target(target),
+        }
     }
+}
+
+/// Whether the API has a path, or what is below it, for something else than registrations.
+fn is_of_api(path: &PathPrefix) -> bool {
+    let path = path.as_str();
+    let own = ["/v1/", "/openapi.json"];
+    own.iter().any(|own| {
+        path.get(..own.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(own))
+    })
 }
 
 /// The body for the handler; `asks` hears when the handler first wants some of it.

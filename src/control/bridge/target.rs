@@ -2,7 +2,6 @@
 
 use http::Uri;
 
-use super::super::REGISTER;
 use crate::route::{PathPrefix, RequestPath, RequestTarget};
 
 /// The path and the query as they were sent, also of a target with a scheme and a host (RFC 9112,
@@ -13,16 +12,16 @@ pub(super) fn whole_target(target: &[u8]) -> Option<Uri> {
     path.as_str().starts_with('/').then(|| Uri::from(path))
 }
 
-/// The API's own path for registrations, if the target is the registration path. For any other target it is
-/// `/`, which the API answers with 404.
-pub(super) fn registration_path(target: &[u8], registration: Option<&PathPrefix>) -> &'static str {
+/// Whether a target is one of the paths for registrations, in any case and whatever its query.
+pub(super) fn is_registration(target: &[u8], paths: &[PathPrefix]) -> bool {
     let path = RequestTarget::parse(target)
         .ok()
         .and_then(|target| target.path());
-    let path = path.and_then(|path| RequestPath::parse(path).ok());
-    let is_registration = path.zip(registration).is_some_and(|(path, registration)| {
-        let path = path.as_str().trim_end_matches('/');
-        path.eq_ignore_ascii_case(registration.as_str())
-    });
-    if is_registration { REGISTER } else { "/" }
+    let Some(Ok(path)) = path.map(RequestPath::parse) else {
+        return false;
+    };
+    let path = path.as_str().trim_end_matches('/');
+    paths
+        .iter()
+        .any(|own| path.eq_ignore_ascii_case(own.as_str()))
 }

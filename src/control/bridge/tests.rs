@@ -57,7 +57,7 @@ async fn listening(pipe: usize, kind: &'static str) -> Fixture {
     };
     let connections = Arc::<Connections>::default();
     let front = Front::of_control(
-        Bridge::api(router, RequestIds::default()),
+        Bridge::api(router, Vec::new(), RequestIds::default()),
         options,
         Arc::clone(&connections),
         Arc::new(Clients::new(ClientLimits::default(), Arc::default())),

@@ -97,7 +97,7 @@ fn a_wrong_file_is_refused_with_its_place() {
             scope("hosts: [a..b]"),
             "t.yaml:6:17: \"a..b\": the host has an empty label",
         ),
-        (scope("prefixes: [\"/a b\"]"), "t.yaml:6:20: \"/a b\": "),
+        (scope("prefixes: [\"/a?b\"]"), "t.yaml:6:20: \"/a?b\": "),
         (
             scope("ports: [0]"),
             "t.yaml:6:17: no port or range of ports: \"0\"",

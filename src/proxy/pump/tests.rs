@@ -165,7 +165,7 @@ impl Wake for Woken {
 /// How many bytes each of three turns moves, and how often the task is woken for another.
 fn turns(is_ended: bool) -> Vec<(u64, usize)> {
     let registry = Arc::new(Registry::new(Rules::default()));
-    let policy = Policy::new(registry, GatewayOptions::default(), None, None);
+    let policy = Policy::new(registry, GatewayOptions::default(), Vec::new(), None);
     let request = Box::new(test_request("POST", "/", &[("Host", "a")]));
     let mut record = Record::new(request, RequestId::new(), false);
     let mut client = Client;

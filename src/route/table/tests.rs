@@ -247,9 +247,10 @@ struct List {
 
 impl List {
     fn segments(&self, path: &str) -> Vec<String> {
+        let path = path.replace('|', "%7C").replace("%c3", "%C3");
         let path = match self.case {
             CaseSensitivity::Insensitive => path.to_lowercase(),
-            CaseSensitivity::Sensitive => path.to_owned(),
+            CaseSensitivity::Sensitive => path,
         };
         path.split('/').skip(1).map(str::to_owned).collect()
     }
@@ -283,7 +284,7 @@ impl List {
 
 fn text_of_segments(most: usize) -> impl Strategy<Value = String> {
     let names = prop_oneof![
-        6 => prop::sample::select(vec!["a", "b", "A", "", "*", "ab", "-", "*rest"]).prop_map(str::to_owned),
+        6 => prop::sample::select(vec!["a", "b", "A", "", "*", "ab", "-", "*rest", "%C3", "%c3", "a|", "%7C"]).prop_map(str::to_owned),
         3 => (0..80_u8).prop_map(|n| format!("n{n}")),
     ];
     prop::collection::vec(names, 0..most).prop_map(|segments| format!("/{}", segments.join("/")))

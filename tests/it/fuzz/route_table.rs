@@ -65,13 +65,25 @@ fn remove(table: &mut Table, list: &mut List, host: &str, text: &[u8]) {
     }
 }
 
+/// A path with what prefixes have only as an escape.
+fn in_one_spelling(path: &str) -> String {
+    let spelled = |letter: char| {
+        if " \"<>\\^`{|}".contains(letter) {
+            format!("%{:02X}", u32::from(letter))
+        } else {
+            letter.to_string()
+        }
+    };
+    path.chars().map(spelled).collect()
+}
+
 fn lookup(table: &Table, list: &List, host: &str, text: &[u8]) {
     let Ok(path) = RequestPath::parse(text) else {
         return;
     };
     let path = path.as_str();
     let found = table.lookup(host, path).map(|route| route.generation.0);
-    let lower = path.to_lowercase();
+    let lower = in_one_spelling(path).to_lowercase();
     let hosts = match host {
         "" => vec![""],
         "a.com" => vec!["a.com", "*.com", ""],

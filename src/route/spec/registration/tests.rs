@@ -80,7 +80,7 @@ fn a_destination_has_many_forms() {
     }
 }
 
-const BAD: [(&str, &str, &str); 35] = [
+const BAD: [(&str, &str, &str); 32] = [
     ("", "BAD_REQUEST", "not JSON"),
     ("prefix=/a&port=1", "BAD_REQUEST", "not JSON"),
     (r#"{"prefix": "/a", "port": 1"#, "BAD_REQUEST", "not JSON"),
@@ -111,7 +111,6 @@ const BAD: [(&str, &str, &str); 35] = [
         "`reqHostNames`",
     ),
     (r#"{"prefix": 7, "port": 1}"#, "INVALID_PREFIX", "7"),
-    (r#"{"prefix": "/a b", "port": 1}"#, "INVALID_PREFIX", "%20"),
     (
         r#"{"prefix": "/a\u0000", "port": 1}"#,
         "INVALID_PREFIX",
@@ -126,12 +125,6 @@ const BAD: [(&str, &str, &str); 35] = [
         r#"{"prefix": "/a/%2e%2E/b", "port": 1}"#,
         "INVALID_PREFIX",
         "..",
-    ),
-    (r#"{"prefix": "/{id}", "port": 1}"#, "INVALID_PREFIX", "%7B"),
-    (
-        r#"{"prefix": "/😀", "port": 1}"#,
-        "INVALID_PREFIX",
-        "%F0%9F%98%80",
     ),
     (r#"{"prefix": "/a", "port": 0}"#, "INVALID_PORT", "0"),
     (
