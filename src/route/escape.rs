@@ -19,16 +19,6 @@ pub(super) fn is_control(byte: u8) -> bool {
     byte < 0x20 || byte == 0x7f
 }
 
-/// Appends `byte` as an escape with upper-case digits (RFC 3986, 2.1).
-pub(super) fn push_escape(out: &mut String, byte: u8) {
-    out.push('%');
-    for digit in [byte >> 4, byte & 15] {
-        if let Some(digit) = char::from_digit(u32::from(digit), 16) {
-            out.push(digit.to_ascii_uppercase());
-        }
-    }
-}
-
 fn hex_digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),

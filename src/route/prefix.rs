@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::escape;
 
 /// The longest prefix, in bytes.
@@ -219,11 +221,7 @@ fn stands_in_path(c: char) -> bool {
 }
 
 fn escaped(character: char) -> String {
-    let mut out = String::new();
-    for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-        escape::push_escape(&mut out, byte);
-    }
-    out
+    utf8_percent_encode(character.encode_utf8(&mut [0; 4]), NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]
