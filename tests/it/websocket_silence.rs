@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use pingora_core::server::Fds;
 use tokio::sync::watch;
 
-use crate::support::{Client, Origin, Visit, Visitors};
+use crate::support::{Client, Origin, Visit, engine, pattern, switched};
 
 /// A proxy with its defaults on the test's runtime, until the test ends.
 struct ProxyWithin {
@@ -26,7 +26,8 @@ struct ProxyWithin {
 }
 
 impl ProxyWithin {
-    fn start(options: Options, target: u16) -> Self {
+    fn start(mut options: Options, target: u16) -> Self {
+        engine::choose(&mut options);
         // From one second on, Pingora's timers are Tokio's.
         pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
         let proxy = DynamicProxy::new(options);
@@ -64,28 +65,6 @@ async fn let_pass(time: Duration) {
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Both ends of an open WebSocket.
-async fn opened(proxy: &ProxyWithin, visitors: &mut Visitors) -> (Client, Visit) {
-    let mut client = proxy.client().await;
-    client
-        .send(
-            "GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        )
-        .await;
-    let mut visit = visitors.next().await;
-    visit.head().await.expect("a handshake");
-    visit
-        .send(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-        )
-        .await;
-    let answer = client.head().await.expect("an answer");
-    assert!(answer.line.contains("101"), "{answer:?}");
-    (client, visit)
-}
-
 async fn talk(client: &mut Client, visit: &mut Visit) {
     client.send("up").await;
     assert_eq!(visit.bytes(2).await, b"up");
@@ -96,10 +75,18 @@ async fn talk(client: &mut Client, visit: &mut Visit) {
 #[tokio::test]
 async fn a_websocket_may_be_silent_for_an_hour() {
     let (origin, mut visitors) = Origin::by_hand().await;
-    let proxy = ProxyWithin::start(Options::default(), origin.port());
-    let (mut client, mut visit) = opened(&proxy, &mut visitors).await;
+    let mut options = Options::default();
+    // By default it is not less than the silence, as all the others are.
+    options.gateway.timeouts.between_bytes = Some(Duration::from_mins(1));
+    let proxy = ProxyWithin::start(options, origin.port());
+    let (mut client, mut visit) = switched(proxy.client().await, &mut visitors).await;
     let_pass(HOUR).await;
     talk(&mut client, &mut visit).await;
+    let large = pattern(1 << 20);
+    let ((), arrived) = tokio::join!(client.send(&large), visit.bytes(large.len()));
+    assert!(arrived == large, "other bytes");
+    let ((), arrived) = tokio::join!(visit.send(&large), client.bytes(large.len()));
+    assert!(arrived == large, "other bytes");
     let_pass(HOUR).await;
     visit.send("down").await;
     assert_eq!(client.bytes(4).await, b"down");
@@ -131,13 +118,38 @@ async fn within_the_same_hour_everything_else_is_cut() {
     assert_eq!(answer.verdict(), (504, "TIMEOUT".to_owned()));
 }
 
+/// A WebSocket may be silent for an hour.
+fn limited() -> Options {
+    let mut options = Options::default();
+    options.gateway.timeouts.websocket_idle = Some(HOUR);
+    options
+}
+
+#[tokio::test]
+async fn bytes_in_one_direction_keep_a_websocket_alive() {
+    for is_up in [true, false] {
+        let (origin, mut visitors) = Origin::by_hand().await;
+        let proxy = ProxyWithin::start(limited(), origin.port());
+        let (mut client, mut visit) = switched(proxy.client().await, &mut visitors).await;
+        // Three times the limit, with a byte every quarter of it.
+        for _ in 0..12 {
+            let_pass(HOUR / 4).await;
+            let (from, to) = if is_up {
+                (&mut *client, &mut *visit)
+            } else {
+                (&mut *visit, &mut *client)
+            };
+            from.send("x").await;
+            assert_eq!(to.bytes(1).await, b"x", "up: {is_up}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_limit_on_its_silence_is_kept_to() {
     let (origin, mut visitors) = Origin::by_hand().await;
-    let mut options = Options::default();
-    options.gateway.timeouts.websocket_idle = Some(HOUR);
-    let proxy = ProxyWithin::start(options, origin.port());
-    let (mut client, mut visit) = opened(&proxy, &mut visitors).await;
+    let proxy = ProxyWithin::start(limited(), origin.port());
+    let (mut client, mut visit) = switched(proxy.client().await, &mut visitors).await;
     for _ in 0..3 {
         let_pass(Duration::from_mins(59)).await;
         talk(&mut client, &mut visit).await;

@@ -5,7 +5,7 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
 use dynamic_reverse_proxy::registry::Registration;
-use dynamic_reverse_proxy::server::{DynamicProxy, Engine, Options, default_pingora_conf};
+use dynamic_reverse_proxy::server::{DynamicProxy, Options, default_pingora_conf};
 use parking_lot::Mutex;
 use pingora_core::server::Fds;
 use pingora_core::services::Service as _;
@@ -32,9 +32,7 @@ impl Embedded {
 
     /// Starts a proxy on a socket that listens.
     pub(crate) fn start_on(listener: std::net::TcpListener, mut options: Options) -> Self {
-        if engine::chosen() == Some("pingora") {
-            options.engine = Engine::Pingora;
-        }
+        engine::choose(&mut options);
         let proxy = DynamicProxy::new(options);
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");

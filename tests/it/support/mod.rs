@@ -35,7 +35,7 @@ pub(crate) use habits::{ReservedPort, pattern, targets};
 pub(crate) use life::{Api, Home, Reader, Told};
 pub(crate) use origin::{Origin, Visit, Visitors};
 pub(crate) use proxy::{Ended, TestProxy, command, output_of, registration, run};
-pub(crate) use websocket::Socket;
+pub(crate) use websocket::{HANDSHAKE, SWITCH, Socket, switched};
 pub(crate) use wire::{Request, Wire};
 
 /// How long anything may take before its test fails: long, since the machine may be busy.
