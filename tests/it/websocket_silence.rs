@@ -15,9 +15,13 @@ use dynamic_reverse_proxy::registry::Registration;
 use dynamic_reverse_proxy::server::{DynamicProxy, Options, default_pingora_conf};
 use parking_lot::Mutex;
 use pingora_core::server::Fds;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
-use crate::support::{Client, Origin, Visit, engine, pattern, switched};
+use crate::support::tls::Identity;
+use crate::support::{
+    Client, HANDSHAKE, Origin, SWITCH, Visit, engine, in_time, pattern, switched,
+};
 
 /// A proxy with its defaults on the test's runtime, until the test ends.
 struct ProxyWithin {
@@ -72,13 +76,48 @@ async fn talk(client: &mut Client, visit: &mut Visit) {
     assert_eq!(client.bytes(4).await, b"down");
 }
 
+/// Every limit but that of WebSockets, which has none, is far below an hour.
+fn impatient() -> Options {
+    let mut options = Options::default();
+    // By default it is an hour.
+    options.gateway.timeouts.between_bytes = Some(Duration::from_mins(1));
+    options
+}
+
+#[tokio::test]
+async fn a_websocket_over_tls_may_be_silent_for_an_hour() {
+    let identity = Identity::new();
+    let mut options = impatient();
+    options.intake.tls = Some(identity.server());
+    let (origin, mut visitors) = Origin::by_hand().await;
+    let proxy = ProxyWithin::start(options, origin.port());
+    let mut client = identity.connect(proxy.address, &["http/1.1"]).await;
+    client.write_all(HANDSHAKE.as_bytes()).await.expect("sent");
+    let mut visit = visitors.next().await;
+    visit.head().await.expect("a handshake");
+    visit.send(SWITCH).await;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = in_time("an answer", client.read_u8()).await;
+        head.push(byte.expect("an open connection"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    for _ in 0..2 {
+        let_pass(HOUR).await;
+        client.write_all(b"up").await.expect("sent");
+        assert_eq!(visit.bytes(2).await, b"up");
+        visit.send("down").await;
+        let mut down = [0; 4];
+        let read = in_time("down", client.read_exact(&mut down)).await;
+        read.expect("an open connection");
+        assert_eq!(&down, b"down");
+    }
+}
+
 #[tokio::test]
 async fn a_websocket_may_be_silent_for_an_hour() {
     let (origin, mut visitors) = Origin::by_hand().await;
-    let mut options = Options::default();
-    // By default it is not less than the silence, as all the others are.
-    options.gateway.timeouts.between_bytes = Some(Duration::from_mins(1));
-    let proxy = ProxyWithin::start(options, origin.port());
+    let proxy = ProxyWithin::start(impatient(), origin.port());
     let (mut client, mut visit) = switched(proxy.client().await, &mut visitors).await;
     let_pass(HOUR).await;
     talk(&mut client, &mut visit).await;
