@@ -7,20 +7,17 @@
 //! WebSocket if the proxy did not turn it off.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dynamic_reverse_proxy::registry::Registration;
-use dynamic_reverse_proxy::server::{DynamicProxy, Options, default_pingora_conf};
-use parking_lot::Mutex;
-use pingora_core::server::Fds;
+use dynamic_reverse_proxy::server::{DynamicProxy, Options};
+use pingora_core::services::Service as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use crate::support::tls::Identity;
 use crate::support::{
-    Client, HANDSHAKE, Origin, SWITCH, Visit, engine, in_time, pattern, switched,
+    Client, HANDSHAKE, Origin, SWITCH, Visit, engine, in_time, pattern, service_on, switched,
 };
 
 /// A proxy with its defaults on the test's runtime, until the test ends.
@@ -38,16 +35,10 @@ impl ProxyWithin {
         let route = Registration::new("/", target).expect("a registration");
         proxy.add_routes([route]).expect("a route");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket");
-        let address = listener.local_addr().expect("an address");
-        let mut sockets = Fds::new();
-        sockets.add(address.to_string(), listener.into_raw_fd());
-        let mut service = proxy.service(&default_pingora_conf());
-        service.add_tcp(&address.to_string());
+        let (mut service, sockets, address) = service_on(listener, &proxy);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(async move {
-            let sockets = Some(Arc::new(Mutex::new(sockets)));
-            pingora_core::services::Service::start_service(&mut service, sockets, stopped, 1).await;
+            service.start_service(sockets, stopped, 1).await;
         });
         Self {
             address,

@@ -29,7 +29,7 @@ pub(crate) use api::{answer, etag, generation, problem};
 pub(crate) use app::App;
 pub(crate) use client::{Client, Response, api_request, get, over_unix, request};
 pub(crate) use closed_port::{ClosedPort, DeafPort};
-pub(crate) use embedded::Embedded;
+pub(crate) use embedded::{Embedded, service_on};
 pub(crate) use guarded::Guarded;
 pub(crate) use habits::{ReservedPort, pattern, targets};
 pub(crate) use life::{Api, Home, Reader, Told};
