@@ -32,10 +32,17 @@ RUN mkdir -p src benches \
     && rm -r src
 
 COPY src src
+COPY scripts/split-debug scripts/
 # Cargo goes by the time of change, and these may be older than the layer above.
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked \
-    && strip --strip-debug target/release/dynamic-reverse-proxy
+    && scripts/split-debug target/release/dynamic-reverse-proxy
+
+
+# The files and lines of backtraces, for beside the binary: docker build --target debug --output . .
+FROM scratch AS debug
+
+COPY --from=build /build/target/release/dynamic-reverse-proxy.debug /
 
 
 FROM debian:bookworm-slim

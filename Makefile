@@ -29,6 +29,7 @@ help: ## Say what there is to make
 build: ## Build the proxy as it is deployed (some minutes: link-time optimisation)
 	@scripts/prerequisites build
 	$(CARGO) build --release --locked
+	@scripts/split-debug $(TARGET)/release/dynamic-reverse-proxy
 
 run: build ## Build the proxy and run it, on port 3000 unless told otherwise
 	@exec scripts/run $(TARGET)/release/dynamic-reverse-proxy $(if $(CONF),--conf $(CONF))

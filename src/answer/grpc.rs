@@ -3,9 +3,8 @@
 //!
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 
-use std::fmt::Write as _;
-
 use http::HeaderValue;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::Refusal;
 
@@ -17,6 +16,9 @@ pub const STATUS: &str = "grpc-status";
 
 /// The field, or trailer, of the sentence that goes with it.
 pub const MESSAGE: &str = "grpc-message";
+
+/// What is percent-encoded in it, besides what is no ASCII.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// How a call ended, as far as a proxy can know:
 /// <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
@@ -107,16 +109,10 @@ pub fn is_media_type(content_type: &[u8]) -> bool {
         && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
-/// Printable ASCII stays as it is, without `%`; of anything else each byte is `%XX`.
+/// Percent-encodes a message: printable ASCII stays as it is, without `%`; of anything else each byte is
+/// `%XX`.
 fn encoded(message: &str) -> HeaderValue {
-    let mut text = String::with_capacity(message.len());
-    for byte in message.bytes() {
-        match byte {
-            b' '..=b'~' if byte != b'%' => text.push(char::from(byte)),
-            // A text takes whatever is written to it.
-            _ => drop(write!(text, "%{byte:02X}")),
-        }
-    }
+    let text = utf8_percent_encode(message, ENCODED).to_string();
     // What is encoded is a value; the other branch is never taken.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -182,6 +182,8 @@ pub enum Hint {
     Known(Vec<&'static str>),
     /// None of them is near, and they are too many to name here.
     Reference,
+    /// A key of Pingora's that Pingora does not read.
+    NoEffect,
 }
 
 impl fmt::Display for Hint {
@@ -192,6 +194,9 @@ impl fmt::Display for Hint {
             Self::Elsewhere(section) => write!(f, "; it belongs in `{section}`"),
             Self::Known(keys) => write!(f, "; its keys are {}", keys.join(", ")),
             Self::Reference => f.write_str("; conf/pingora.yaml shows every key"),
+            Self::NoEffect => {
+                f.write_str("; Pingora 0.9.1 has it but does not read it, remove the line")
+            }
         }
     }
 }

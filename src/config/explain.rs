@@ -4,6 +4,7 @@ use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
 use super::error::{ConfigError, Hint};
 use super::outline::{Entry, Node, Position, Source};
+use super::pingora::NO_EFFECT;
 use super::{key, text};
 
 /// More keys than this are not listed in a message.
@@ -76,6 +77,9 @@ fn missing_key(key: &'static str, position: Position, source: &Source<'_>) -> Co
 /// What a key was meant to be. A slip of one letter is likelier than a wrong section, and that
 /// is likelier than a key with many letters wrong.
 pub(super) fn hint(name: &str, known: &[&'static str]) -> Hint {
+    if name == NO_EFFECT {
+        return Hint::NoEffect;
+    }
     if let Some(next) = key::next(name, known) {
         return Hint::Nearest(next);
     }

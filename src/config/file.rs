@@ -58,7 +58,6 @@ pub(super) struct File {
     pub(super) downstream_tls_offload_thread_per_pool: Option<usize>,
     pub(super) upstream_debug_ssl_keylog: bool,
     pub(super) max_retries: usize,
-    pub(super) upgrade_sock_connect_accept_max_retries: Option<usize>,
     pub(super) max_blocking_threads: Option<usize>,
     pub(super) blocking_threads_ttl_seconds: Option<u64>,
     pub(super) fast_timeout_to_tokio_threshold_seconds: Option<u64>,

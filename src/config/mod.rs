@@ -220,7 +220,9 @@ impl Config {
     }
 
     fn resolve(file: File, name: &Arc<str>, env: impl Fn(&str) -> Option<String>) -> Self {
-        let server = PingoraConf(with_pingora_keys!(ServerConf, file, {}));
+        let server = PingoraConf(with_pingora_keys!(ServerConf, file, {
+            upgrade_sock_connect_accept_max_retries: None,
+        }));
         let listen = listen(&file);
         let state_directory = store::state_directory(file.state_directory, env);
         Self {

@@ -6,8 +6,8 @@ use std::thread;
 use pingora_core::server::configuration::ServerConf;
 
 /// Builds a struct from another that has the fields of Pingora's `ServerConf`. There is one list
-/// of them in the whole crate, and it is complete: a key that a new Pingora adds does not compile
-/// until it is here.
+/// of them in the whole crate, and it is complete but for [`NO_EFFECT`]: a key that a new Pingora adds
+/// does not compile until it is here.
 macro_rules! with_pingora_keys {
     ($to:ident, $from:expr, { $($rest:tt)* }) => {
         $to {
@@ -36,7 +36,6 @@ macro_rules! with_pingora_keys {
             downstream_tls_offload_thread_per_pool: $from.downstream_tls_offload_thread_per_pool,
             upstream_debug_ssl_keylog: $from.upstream_debug_ssl_keylog,
             max_retries: $from.max_retries,
-            upgrade_sock_connect_accept_max_retries: $from.upgrade_sock_connect_accept_max_retries,
             max_blocking_threads: $from.max_blocking_threads,
             blocking_threads_ttl_seconds: $from.blocking_threads_ttl_seconds,
             fast_timeout_to_tokio_threshold_seconds: $from.fast_timeout_to_tokio_threshold_seconds,
@@ -56,6 +55,10 @@ macro_rules! with_pingora_keys {
 }
 
 pub(super) use with_pingora_keys;
+
+/// The key of Pingora's that Pingora 0.9.1 itself does not read. It is refused: with it a file would
+/// promise what does not happen.
+pub(super) const NO_EFFECT: &str = "upgrade_sock_connect_accept_max_retries";
 
 /// Pingora's `ServerConf`, which this dereferences to, with our defaults and a `Clone`.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +83,9 @@ impl Default for PingoraConf {
 
 impl Clone for PingoraConf {
     fn clone(&self) -> Self {
-        Self(with_pingora_keys!(ServerConf, self.0, {}))
+        Self(with_pingora_keys!(ServerConf, self.0, {
+            upgrade_sock_connect_accept_max_retries: self.0.upgrade_sock_connect_accept_max_retries,
+        }))
     }
 }
 

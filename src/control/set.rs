@@ -23,7 +23,7 @@ use super::openapi::texts;
 use super::problem::Problem;
 use super::routes::{ResultName, WriteQuery, make, problem, query};
 use super::view::{RouteView, Viewer};
-use crate::registry::{Action, Actor, Change, Edits, Outcome, Registry, State as Snapshot};
+use crate::registry::{Action, Actor, Change, Clock, Edits, Outcome, Registry, State as Snapshot};
 use crate::route::{HostPattern, PathPrefix, Route, RouteSpec};
 
 /// How many routes are written at a time.
@@ -269,7 +269,7 @@ impl Filter {
         };
         let inactive_since = match &query.inactive_since {
             None => None,
-            Some(text) => Some(moment(registry, text).ok_or_else(|| {
+            Some(text) => Some(moment(registry.clock(), text).ok_or_else(|| {
                 let detail = "inactive_since is neither a time such as 2026-01-31T12:00:00Z nor a \
                               length of time such as 30m.";
                 bad("inactive_since", detail.to_owned())
@@ -317,12 +317,12 @@ fn host_pattern(text: &str) -> std::result::Result<HostPattern, crate::route::Ho
 }
 
 /// A time, or how long ago it was, on the registry's clock.
-fn moment(registry: &Registry, text: &str) -> Option<u64> {
+fn moment(clock: &Clock, text: &str) -> Option<u64> {
     if let Ok(ago) = humantime::parse_duration(text) {
         let ago = u64::try_from(ago.as_millis()).ok()?;
-        return Some(registry.clock().now().saturating_sub(ago));
+        return Some(clock.now().saturating_sub(ago));
     }
-    Some(registry.clock().moment(date(text)?))
+    Some(clock.moment(date(text)?))
 }
 
 /// A time with its offset from UTC (RFC 3339, 5.6): `2026-01-31T13:00:00+01:00`.
@@ -427,6 +427,25 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_of_time_ends_now() {
+        let now = 10_000_000;
+        let clock = Clock::from(now);
+        for (text, expected) in [
+            ("0s", now),
+            ("1ms", now - 1),
+            ("1s", now - 1_000),
+            ("1m 30s", now - 90_000),
+            ("1h", now - 3_600_000),
+            // Longer ago than the clock goes back.
+            ("1000y", 0),
+        ] {
+            let late = moment(&clock, text).unwrap() - expected;
+            // What passes between the two lines, on the clock of the machine.
+            assert!(late <= clock.now() - now, "{text}: {late}");
+        }
+    }
 
     #[test]
     fn a_date_has_an_offset_from_utc() {

@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::options::MergeKeyPolicy;
@@ -334,17 +335,10 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     ))
 }
 
-/// 32 bytes from 64 digits.
+/// Reads a hash from its 64 hexadecimal digits, of either case.
 fn hexadecimal(text: &str) -> Option<TokenHash> {
-    let mut hash = TokenHash::default();
-    if text.len() != 2 * hash.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (index, byte) in hash.iter_mut().enumerate() {
-        let digits = text.get(2 * index..2 * index + 2)?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(hash)
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
+    bytes.try_into().ok()
 }
 
 /// A value quoted for a message, on one line and not too long.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use http::HeaderName;
 use smallvec::SmallVec;
 
@@ -83,16 +84,9 @@ impl fmt::Display for RequestId {
 
 /// A number in its 32 hexadecimal digits.
 fn hexadecimal(number: u128) -> [u8; 32] {
-    let digit = |value: u8| match value {
-        0..=9 => b'0' + value,
-        _ => b'a' - 10 + value,
-    };
     let mut text = [0; 32];
-    for (byte, digits) in number.to_be_bytes().iter().zip(text.chunks_exact_mut(2)) {
-        if let [high, low] = digits {
-            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
-        }
-    }
+    // Two digits for each of the 16 bytes: with another length it would panic.
+    HEXLOWER.encode_mut(&number.to_be_bytes(), &mut text);
     text
 }
 

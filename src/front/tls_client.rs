@@ -1,10 +1,10 @@
 //! Who is at the other end of a TLS connection, and what origins are told about it.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
@@ -80,14 +80,7 @@ impl TlsClient {
 /// The fields that tell origins about a certificate, whose bytes are `der`.
 fn identity(der: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
     let mut texts = vec![(CLIENT_CERT, format!(":{}:", STANDARD.encode(der)))];
-    let mut fingerprint = String::with_capacity(64);
-    for byte in Sha256::digest(der) {
-        // Writing to a text does not fail.
-        if write!(fingerprint, "{byte:02x}").is_err() {
-            break;
-        }
-    }
-    texts.push((FINGERPRINT, fingerprint));
+    texts.push((FINGERPRINT, HEXLOWER.encode(&Sha256::digest(der))));
     // rustls has verified it, so it can be read.
     if let Ok((_, certificate)) = X509Certificate::from_der(der) {
         texts.push((SUBJECT, distinguished_name(certificate.subject())));
@@ -121,10 +114,7 @@ fn relative_name(part: &RelativeDistinguishedName<'_>) -> String {
         let value = match attribute.as_str() {
             Ok(text) => escaped(text),
             // In hexadecimal (RFC 4514, 2.4).
-            Err(_no_text) => {
-                let bytes = attribute.as_slice().iter();
-                bytes.fold("#".to_owned(), |text, byte| text + &format!("{byte:02x}"))
-            }
+            Err(_no_text) => format!("#{}", HEXLOWER.encode(attribute.as_slice())),
         };
         format!("{name}={value}")
     });

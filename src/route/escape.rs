@@ -23,12 +23,7 @@ pub(super) fn is_control(byte: u8) -> bool {
 
 /// Appends `byte` as an escape with upper-case digits (RFC 3986, 2.1).
 pub(super) fn push_escape(out: &mut String, byte: u8) {
-    out.push('%');
-    for digit in [byte >> 4, byte & 15] {
-        if let Some(digit) = char::from_digit(u32::from(digit), 16) {
-            out.push(digit.to_ascii_uppercase());
-        }
-    }
+    out.push_str(percent_encoding::percent_encode_byte(byte));
 }
 
 /// Whether a path has this character only as an escape (RFC 3986, 3.3). `[` and `]` are none of these, though

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use percent_encoding::percent_encode_byte;
+
 use super::escape;
 
 /// A request's path in its one spelling. Dot segments are resolved (RFC 3986, 5.2.4), also when
@@ -109,7 +111,7 @@ fn decode(raw: &[u8]) -> Result<String, PathError> {
                 push_escaped(&mut out, escaped, [*high, *low])?;
                 rest = behind;
             }
-            (0x80.., _) => escape::push_escape(&mut out, *byte),
+            (0x80.., _) => out.push_str(percent_encode_byte(*byte)),
             (byte, _) if escape::is_control(*byte) => return Err(PathError::Control),
             (byte, _) => out.push(char::from(*byte)),
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -43,7 +44,7 @@ impl Details {
             serial: certificate.raw_serial_as_string(),
             not_before: time(validity.not_before),
             not_after: time(validity.not_after),
-            fingerprint: hex(&Sha256::digest(der)),
+            fingerprint: HEXLOWER.encode(&Sha256::digest(der)),
         }
     }
 
@@ -107,14 +108,4 @@ fn time(time: ASN1Time) -> SystemTime {
     };
     // What is shown ends with the year 9999, and so does X.509 (RFC 5280, 4.1.2.5).
     moment.filter(|_| seconds >= 0).unwrap_or(UNIX_EPOCH)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| DIGITS.get(usize::from(digit)))
-        .map(|digit| char::from(*digit))
-        .collect()
 }

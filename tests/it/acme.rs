@@ -128,10 +128,7 @@ async fn an_app_that_registers_for_an_allowed_host_gets_a_certificate() {
     let key = "/v1/routes/a.apps.example";
     let gone = proxy.api("DELETE", &format!("{key}/"), None).await;
     assert!(gone.status < 300, "{}", gone.text());
-    eventually("it is not wanted", async || {
-        proxy.log().contains("is not renewed")
-    })
-    .await;
+    proxy.logged(&["is not renewed"]).await;
     assert!(pebble.shown("a.apps.example").await.is_some());
 }
 
@@ -194,10 +191,7 @@ async fn an_old_certificate_is_in_use_until_there_is_a_new_one() {
     // The authority cannot be reached, and what is there serves.
     let shown = pebble.shown("shop.example").await.expect("a certificate");
     assert_eq!(serial(&shown), old);
-    eventually("it was tried", async || {
-        proxy.log().contains("cannot be reached")
-    })
-    .await;
+    proxy.logged(&["cannot be reached"]).await;
     pebble.run().await;
     let new = issued(&pebble, "shop.example").await;
     assert_ne!(new, old);
@@ -252,12 +246,9 @@ async fn a_certificate_that_somebody_put_under_the_name_stays() {
     let body = json!({"prefix": "/", "port": 1, "reqHostNames": ["shop.example"]});
     let response = proxy.register_json(body.to_string()).await;
     assert_eq!(response.status, 200, "{}", response.text());
-    eventually("it is said", async || {
-        proxy
-            .log()
-            .contains("was put under its name over the control API")
-    })
-    .await;
+    proxy
+        .logged(&["was put under its name over the control API"])
+        .await;
     assert_eq!(pebble.orders(), 0);
     assert_eq!(listed(&proxy, "acme-shop.example").await["source"], "api");
     let shown = pebble.shown("shop.example").await;

@@ -30,21 +30,6 @@ async fn issued(pebble: &Pebble, name: &str) {
     .await;
 }
 
-/// Waits until the log has all of these words in one line.
-async fn logged(proxy: &TestProxy, words: &[&str]) -> String {
-    let mut line = None;
-    eventually(&format!("the log says {words:?}"), async || {
-        let log = proxy.log();
-        let mut lines = log.lines();
-        line = lines
-            .find(|line| words.iter().all(|word| line.contains(word)))
-            .map(str::to_owned);
-        line.is_some()
-    })
-    .await;
-    line.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_refused_is_said_counted_and_shown_and_others_are_served() {
     let state = tempfile::tempdir().unwrap();
@@ -55,11 +40,9 @@ async fn a_host_that_is_refused_is_said_counted_and_shown_and_others_are_served(
     let proxy = start(&pebble, state.path(), more).await;
     let origin = Origin::saying("app").await;
     proxy.register("/", origin.port()).await;
-    logged(
-        &proxy,
-        &["blocked.example", "rejectedIdentifier", "next try at"],
-    )
-    .await;
+    proxy
+        .logged(&["blocked.example", "rejectedIdentifier", "next try at"])
+        .await;
     issued(&pebble, "shop.example").await;
     let shown = proxy.api("GET", "/v1/certificates", None).await.json();
     let list = shown["certificates"].as_array().unwrap();
@@ -86,7 +69,9 @@ async fn a_restart_does_not_hurry_what_was_refused() {
     let mut pebble = pebble.set("domainBlocklist", json!(["blocked.example"]));
     pebble.run().await;
     let mut proxy = start(&pebble, state.path(), "  hosts: [blocked.example]\n").await;
-    logged(&proxy, &["blocked.example", "rejectedIdentifier"]).await;
+    proxy
+        .logged(&["blocked.example", "rejectedIdentifier"])
+        .await;
     assert!(proxy.stop().await.status.success());
     let more = "  hosts: [blocked.example, shop.example]\n";
     let proxy = start(&pebble, state.path(), more).await;
@@ -103,11 +88,9 @@ async fn a_challenge_that_fails_says_why_and_an_unreachable_authority_is_asked_a
     let state = tempfile::tempdir().unwrap();
     let mut pebble = Pebble::new().await;
     let proxy = start(&pebble, state.path(), "  hosts: [shop.example]\n").await;
-    let line = logged(
-        &proxy,
-        &["shop.example", "cannot be reached", "next try at"],
-    )
-    .await;
+    let line = proxy
+        .logged(&["shop.example", "cannot be reached", "next try at"])
+        .await;
     assert!(line.contains("localhost"), "{line}");
     let response = get(proxy.address(), "/").await;
     assert_eq!(response.status, 501);
@@ -130,7 +113,9 @@ async fn an_authority_that_is_not_trusted_or_is_none_says_what_to_do() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let text = without(whole(one.path()), "  ca: ");
     let mut proxy = TestProxy::start(&text).await;
-    let line = logged(&proxy, &["shop.example", "acme.ca", "next try at"]).await;
+    let line = proxy
+        .logged(&["shop.example", "acme.ca", "next try at"])
+        .await;
     let is_told = line.contains("cannot be trusted") || line.contains("no certificate authorities");
     assert!(is_told, "{line}");
     assert!(proxy.stop().await.status.success());
@@ -138,11 +123,9 @@ async fn an_authority_that_is_not_trusted_or_is_none_says_what_to_do() {
     let directory = pebble.directory();
     let text = whole(two.path()).replace(&directory, &format!("{directory}x"));
     let proxy = TestProxy::start(&text).await;
-    logged(
-        &proxy,
-        &["shop.example", "/dirx answered 404", "next try at"],
-    )
-    .await;
+    proxy
+        .logged(&["shop.example", "/dirx answered 404", "next try at"])
+        .await;
     assert_eq!(pebble.orders(), 0);
 }
 
@@ -158,7 +141,9 @@ async fn a_challenge_that_is_looked_for_elsewhere_says_what_was_found() {
         pebble.acme("  hosts: [shop.example]\n")
     );
     let proxy = TestProxy::start(&configuration).await;
-    let line = logged(&proxy, &["shop.example", "Http01 failed", "next try at"]).await;
+    let line = proxy
+        .logged(&["shop.example", "Http01 failed", "next try at"])
+        .await;
     assert!(line.contains("connection refused"), "{line}");
 }
 
@@ -211,13 +196,13 @@ async fn a_damaged_account_and_a_damaged_certificate_are_said_and_replaced() {
     assert_eq!(damaged, 2);
     let proxy = start(&pebble, state.path(), more).await;
     issued(&pebble, "shop.example").await;
-    let line = logged(&proxy, &["account-", "is damaged", "a new account is made"]).await;
+    let line = proxy
+        .logged(&["account-", "is damaged", "a new account is made"])
+        .await;
     assert!(!line.contains("key_pkcs8"), "{line}");
-    logged(
-        &proxy,
-        &["shop.example", "is damaged", "a new certificate is ordered"],
-    )
-    .await;
+    proxy
+        .logged(&["shop.example", "is damaged", "a new certificate is ordered"])
+        .await;
     assert_eq!(pebble.orders(), 2, "{}", pebble.log());
 }
 
@@ -229,7 +214,9 @@ async fn a_state_directory_that_cannot_be_used_is_said_and_the_proxy_serves() {
     std::fs::write(&state, "").unwrap();
     let pebble = Pebble::start().await;
     let proxy = start(&pebble, &state, "  hosts: [shop.example]\n").await;
-    logged(&proxy, &["cannot make the folder", "next try at"]).await;
+    proxy
+        .logged(&["cannot make the folder", "next try at"])
+        .await;
     let response = get(proxy.address(), "/").await;
     assert_eq!(response.status, 501);
     assert_eq!(pebble.orders(), 0);
@@ -248,11 +235,9 @@ async fn an_authority_that_wants_an_account_of_its_own_gets_its_key() {
     pebble.run().await;
     // Without, and with a wrong one.
     let mut proxy = start(&pebble, state.path(), "  hosts: [shop.example]\n").await;
-    logged(
-        &proxy,
-        &["externalAccountRequired", "acme.eab", "next try at"],
-    )
-    .await;
+    proxy
+        .logged(&["externalAccountRequired", "acme.eab", "next try at"])
+        .await;
     assert!(proxy.stop().await.status.success());
     let file = state.path().join("eab.key");
     let more = format!(
@@ -261,7 +246,7 @@ async fn an_authority_that_wants_an_account_of_its_own_gets_its_key() {
     );
     std::fs::write(&file, "d3Jvbmc").unwrap();
     let mut proxy = start(&pebble, state.path(), &more).await;
-    logged(&proxy, &["check `acme.eab`", "next try at"]).await;
+    proxy.logged(&["check `acme.eab`", "next try at"]).await;
     assert!(proxy.stop().await.status.success());
     std::fs::write(&file, key).unwrap();
     let _proxy = start(&pebble, state.path(), &more).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::support::pebble::{Pebble, is_issued, shown_at};
-use crate::support::{TestProxy, command, eventually};
+use crate::support::{TestProxy, eventually};
 
 /// A proxy, and the port where it listens for TLS.
 async fn start(listeners: &str, pebble: &Pebble, state: &Path) -> (TestProxy, u16) {
@@ -70,10 +70,7 @@ async fn the_second_proxy_takes_what_the_first_has_ordered() {
     let mut pebble = pebble.set("domainBlocklist", json!(["blocked.example"]));
     pebble.run().await;
     let (one, first) = start(&pebble.listeners(), &pebble, state.path()).await;
-    eventually("the first orders", async || {
-        one.log().contains("shop.example: ordering")
-    })
-    .await;
+    one.logged(&["shop.example: ordering"]).await;
     let others = "listen: [\"127.0.0.1:0\"]\ntls:\n  listen: [\"127.0.0.1:0\"]\n";
     let (two, second) = start(others, &pebble, state.path()).await;
     issued(first).await;
@@ -90,10 +87,7 @@ async fn a_proxy_that_dies_while_it_orders_leaves_no_lock() {
     let mut pebble = pebble.env("PEBBLE_VA_SLEEPTIME", "5");
     pebble.run().await;
     let (mut one, _) = start(&pebble.listeners(), &pebble, state.path()).await;
-    eventually("it orders", async || {
-        one.log().contains("shop.example: ordering")
-    })
-    .await;
+    one.logged(&["shop.example: ordering"]).await;
     one.signal("KILL");
     one.ended().await;
     let (_two, port) = start(&pebble.listeners(), &pebble, state.path()).await;
@@ -117,17 +111,10 @@ async fn after_an_upgrade_the_new_process_orders() {
         )
     };
     let mut old = TestProxy::start(&configuration("shop.example")).await;
-    eventually("it orders", async || {
-        old.log().contains("shop.example: ordering")
-    })
-    .await;
-    let file = folder.path().join("proxy.yaml");
-    std::fs::write(&file, configuration("shop.example, other.example")).unwrap();
-    let mut new = command();
-    new.args(["-u", "-c"]).arg(&file);
-    let new = tokio::spawn(TestProxy::spawn(new, tempfile::tempdir().unwrap()));
-    old.signal("QUIT");
-    let new = new.await.unwrap();
+    old.logged(&["shop.example: ordering"]).await;
+    let new = old
+        .upgraded(&configuration("shop.example, other.example"))
+        .await;
     assert!(old.ended().await.status.success());
     for name in ["shop.example", "other.example"] {
         eventually("there is a certificate", async || {

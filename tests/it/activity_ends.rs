@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Api, Client, ClosedPort, Origin, Socket, TestProxy, Visit, Visitors};
+use crate::support::{
+    Api, Client, ClosedPort, HANDSHAKE, Origin, Socket, TestProxy, Visit, Visitors,
+};
 
 const ROUTE: &str = "/v1/routes/*/a";
 
@@ -58,9 +60,6 @@ impl Case {
 }
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
-const HANDSHAKE: &str = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_goes() {

@@ -130,11 +130,9 @@ async fn inactive_routes_are_found() {
             .await;
         assert_eq!(list["total"], expected, "{since}");
     }
-    // A second after both were made, one has a request.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Later than both were made, one has a request.
+    tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(get(proxy.address(), "/busy").await.status, 200);
-    let list = proxy.look("/v1/routes?inactive_since=1s").await;
-    assert_eq!(keys(&list), ["*/idle"]);
     let moment = proxy.look("/v1/routes/*/busy").await["activity"]["last_activity"].clone();
     let since = moment.as_str().unwrap().to_owned();
     let list = proxy

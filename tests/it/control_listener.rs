@@ -271,13 +271,7 @@ async fn an_upgrade_keeps_the_control_listeners() {
     })
     .await;
     let inode = std::fs::metadata(&path).unwrap().ino();
-    let file = folder.path().join("proxy.yaml");
-    std::fs::write(&file, &configuration).unwrap();
-    let mut new = command();
-    new.args(["-u", "-c"]).arg(&file);
-    let new = tokio::spawn(TestProxy::spawn(new, tempfile::tempdir().unwrap()));
-    old.signal("QUIT");
-    let mut new = new.await.unwrap();
+    let mut new = old.upgraded(&configuration).await;
     assert!(old.ended().await.status.success());
     eventually("both are named", async || {
         new.control_listeners().count() == 2
@@ -317,13 +311,7 @@ async fn after_an_upgrade_there_is_what_the_old_process_did_not_have() {
     );
     drop(traffic);
     let mut old = TestProxy::start(&before).await;
-    let file = folder.path().join("proxy.yaml");
-    std::fs::write(&file, &after).unwrap();
-    let mut new = command();
-    new.args(["-u", "-c"]).arg(&file);
-    let new = tokio::spawn(TestProxy::spawn(new, tempfile::tempdir().unwrap()));
-    old.signal("QUIT");
-    let new = new.await.unwrap();
+    let new = old.upgraded(&after).await;
     eventually("the socket is named", async || {
         new.control_listeners().count() == 1
     })

@@ -194,6 +194,15 @@ fn kept() -> Value {
     json!({"routes": [{"host": "*", "prefix": "/kept", "instances": [{"port": 1}]}]})
 }
 
+/// The changes are refused for what is wrong at this place.
+async fn are_refused(proxy: &TestProxy, changes: &[Value], problem: (u16, &str), pointer: &str) {
+    let body = json!({ "changes": changes });
+    let document = proxy
+        .refused("PATCH", "/v1/routes", Some(body), problem)
+        .await;
+    assert_eq!(document["pointer"], pointer, "{document}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_entry_is_named_and_nothing_is_changed() {
     let proxy = TestProxy::plain().await;
@@ -230,15 +239,8 @@ async fn one_bad_entry_is_named_and_nothing_is_changed() {
             (vec![with(good.clone(), &put), with(entry.clone(), &put)], 1),
             (vec![with(entry.clone(), &put)], 0),
         ] {
-            let body = json!({ "changes": changes });
-            let document = proxy
-                .refused("PATCH", "/v1/routes", Some(body), (status, code))
-                .await;
-            assert_eq!(
-                document["pointer"],
-                format!("/changes/{index}{field}"),
-                "{document}"
-            );
+            let pointer = format!("/changes/{index}{field}");
+            are_refused(&proxy, &changes, (status, code), &pointer).await;
         }
     }
     assert_eq!(proxy.table().await, before);
@@ -272,15 +274,8 @@ async fn one_bad_change_is_named_and_none_is_made() {
         for index in [0, 2] {
             let mut changes = vec![with(kept.clone(), &join); index];
             changes.push(with(kept.clone(), &change));
-            let body = json!({ "changes": changes });
-            let document = proxy
-                .refused("PATCH", "/v1/routes", Some(body), (status, code))
-                .await;
-            assert_eq!(
-                document["pointer"],
-                format!("/changes/{index}{field}"),
-                "{document}"
-            );
+            let pointer = format!("/changes/{index}{field}");
+            are_refused(&proxy, &changes, (status, code), &pointer).await;
         }
     }
     assert_eq!(proxy.table().await, before);

@@ -10,15 +10,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::support::{
-    Client, DeafPort, Embedded, Origin, Socket, TestProxy, Visit, Visitors, eventually, in_time,
+    Client, DeafPort, Embedded, HANDSHAKE, Origin, Socket, TestProxy, Visit, Visitors, eventually,
+    in_time, switched,
 };
-
-/// A handshake as bytes, and the answer to it.
-const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// A Close frame with the status 1001, from a server.
 const GOING_AWAY: &[u8] = &[0x88, 0x02, 0x03, 0xE9];
@@ -58,9 +52,7 @@ async fn in_flight(proxy: &Embedded, visitors: &mut Visitors, request: &str) -> 
 /// A WebSocket as bytes on both ends, through which a Ping has gone.
 async fn raw_websocket(proxy: &Embedded, visitors: &mut Visitors) -> (Client, Visit) {
     const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
-    let (mut client, mut visit) = in_flight(proxy, visitors, HANDSHAKE).await;
-    visit.send(SWITCH).await;
-    assert_eq!(client.response().await.status, 101);
+    let (mut client, mut visit) = switched(proxy.client().await, visitors).await;
     client.send(PING).await;
     assert_eq!(visit.bytes(6).await, PING);
     (client, visit)

@@ -8,7 +8,9 @@ use h2::Reason;
 use http::{HeaderValue, Method};
 use tokio::process::Command;
 
-use crate::support::http2::{Frames, GOAWAY, HEADERS, Http2, RST_STREAM, SETTINGS, get, request};
+use crate::support::http2::{
+    Frames, GOAWAY, HEADERS, Http2, RST_STREAM, SETTINGS, get, nghttp2, request,
+};
 use crate::support::{Client, Embedded, Origin, TestProxy, Visitors, eventually, in_time};
 
 /// A limit that a test waits for.
@@ -562,16 +564,6 @@ async fn tls_in_cleartext_gets_an_alert() {
     assert_eq!(client.rest().await, [21, 3, 1, 0, 2, 2, 40]);
 }
 
-/// What a program of nghttp2 writes.
-async fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let output = in_time(program, output).await;
-    let output = output.expect("nghttp2-client is installed");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {error}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nghttp_and_h2load_are_served() {
     let origin = Origin::saying("hello").await;
@@ -580,7 +572,7 @@ async fn nghttp_and_h2load_are_served() {
     let proxy = TestProxy::start(configuration).await;
     proxy.register("/", origin.port()).await;
     let url = format!("http://127.0.0.1:{}/", proxy.port());
-    let text = output("nghttp", &["--verbose", "--data=Cargo.toml", &url]).await;
+    let text = nghttp2("nghttp", &["--verbose", "--data=Cargo.toml", &url]).await;
     assert!(
         text.contains("SETTINGS_MAX_CONCURRENT_STREAMS(0x03):32"),
         "{text}"
@@ -590,7 +582,7 @@ async fn nghttp_and_h2load_are_served() {
         "{text}"
     );
     let load = ["-n", "5000", "-c", "8", "-m", "32", &url];
-    let text = output("h2load", &load).await;
+    let text = nghttp2("h2load", &load).await;
     assert!(
         text.contains("5000 done, 5000 succeeded, 0 failed, 0 errored, 0 timeout"),
         "{text}"

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use crate::http2::curl as plain_curl;
 use crate::registration_peers::outer_address;
 use crate::support::{
-    Client, Origin, ReservedPort, TestProxy, command, eventually, in_time, registration, run,
+    Client, Origin, ReservedPort, TestProxy, eventually, in_time, registration, run,
 };
 use crate::tls::{Authority, curl};
 
@@ -512,13 +512,7 @@ async fn an_upgrade_keeps_what_each_listener_does() {
     );
     drop(ports);
     let mut old = TestProxy::start(&configuration).await;
-    let file = folder.path().join("proxy.yaml");
-    std::fs::write(&file, &configuration).unwrap();
-    let mut new = command();
-    new.args(["-u", "-c"]).arg(&file);
-    let new = tokio::spawn(TestProxy::spawn(new, tempfile::tempdir().unwrap()));
-    old.signal("QUIT");
-    let new = new.await.unwrap();
+    let new = old.upgraded(&configuration).await;
     assert!(old.ended().await.status.success());
     new.register("/", origin.port()).await;
     let mut client = Client::connect(([127, 0, 0, 1], redirecting).into()).await;

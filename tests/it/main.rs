@@ -16,6 +16,7 @@ mod acme_misbehaving;
 mod acme_sharing;
 mod activity;
 mod activity_ends;
+mod backtraces;
 mod browser;
 mod certificates;
 mod client_certificates;

@@ -120,10 +120,7 @@ async fn a_burst_has_one_line_at_its_beginning_and_one_at_its_end() {
     for client in &mut clients {
         is_shed(&client.response().await);
     }
-    eventually("the overload is over", async || {
-        proxy.log().contains("the overload is over after")
-    })
-    .await;
+    proxy.logged(&["the overload is over after"]).await;
     let log = proxy.log();
     let lines: Vec<_> = log
         .lines()

@@ -652,10 +652,7 @@ async fn a_refusal_is_html_for_a_browser() {
 async fn a_refused_registration_is_one_line_of_the_log() {
     let proxy = TestProxy::plain().await;
     proxy.register_json(r#"{"prefix": "/a"}"#).await;
-    crate::support::eventually("a line of the log", async || {
-        proxy.log().contains("INCOMPLETE_REQUEST")
-    })
-    .await;
+    proxy.logged(&["INCOMPLETE_REQUEST"]).await;
     let lines = proxy
         .log()
         .lines()

@@ -6,8 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use serde_json::json;
 
 use crate::support::{
-    Client, Origin, ReservedPort, TestProxy, command, eventually, over_unix, registration, request,
-    run,
+    Client, Origin, ReservedPort, TestProxy, eventually, over_unix, registration, request, run,
 };
 
 /// Where registrations are taken, by the log: an address, or `unix:` and a path.
@@ -137,13 +136,7 @@ async fn it_goes_along_at_an_upgrade_and_stays_no_target() {
     let mut old = TestProxy::start(&configuration).await;
     listener(&old).await;
     let inode = std::fs::metadata(&path).unwrap().ino();
-    let file = folder.path().join("proxy.yaml");
-    std::fs::write(&file, &configuration).unwrap();
-    let mut new = command();
-    new.args(["-u", "-c"]).arg(&file);
-    let new = tokio::spawn(TestProxy::spawn(new, tempfile::tempdir().unwrap()));
-    old.signal("QUIT");
-    let new = new.await.unwrap();
+    let new = old.upgraded(&configuration).await;
     assert!(old.ended().await.status.success());
     listener(&new).await;
     assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);

@@ -186,10 +186,7 @@ async fn a_sender_that_has_closed_is_nobody() {
     client.send(registration(body(4321))).await;
     drop(client);
     proxy.signal("CONT");
-    eventually("it is refused", async || {
-        proxy.log().contains("nobody holds the other end")
-    })
-    .await;
+    proxy.logged(&["nobody holds the other end"]).await;
     assert_eq!(proxy.client().await.get("/x").await.status, 501);
     assert!(audit(&proxy).is_empty());
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, DeafPort, Origin, Response, TestProxy, Visit, Visitors, eventually};
+use crate::support::{Client, DeafPort, Origin, Response, TestProxy, Visit, Visitors};
 
 /// Long enough to be told from at once, and to be waited for.
 const SHORT: &str = "400ms";
@@ -29,21 +29,12 @@ async fn ask(proxy: &TestProxy, head: &str) -> Response {
         .await
 }
 
-/// The log names the limit.
-async fn logged(proxy: &TestProxy, limit: &str) {
-    let limit = format!("({limit})");
-    eventually("the log names the limit", async || {
-        proxy.log().contains(&limit)
-    })
-    .await;
-}
-
 /// The reply and the log name the limit, as that of the route or of the configuration.
 async fn names(proxy: &TestProxy, response: &Response, verdict: (u16, &str), limit: &str) {
     assert_eq!(response.verdict(), (verdict.0, verdict.1.to_owned()));
     let message = response.message();
     assert!(message.ends_with(&format!(" ({limit}).")), "{message}");
-    logged(proxy, limit).await;
+    proxy.logged(&[&format!("({limit})")]).await;
 }
 
 async fn arrived(visitors: &mut Visitors) -> Visit {
@@ -144,7 +135,7 @@ async fn a_response_may_pause_as_long_as_the_route_says() {
                 "{engine}"
             );
             assert!(begin.elapsed() < SOON, "{engine}: {:?}", begin.elapsed());
-            logged(&proxy, limit).await;
+            proxy.logged(&[&format!("({limit})")]).await;
         }
     }
 }

@@ -82,19 +82,13 @@ async fn a_folder_that_cannot_be_made_anew_is_503() {
             (503, &json!("STORE_FAILED")),
             "{problem}"
         );
-        eventually("a line in the log", async || {
-            proxy.log().contains("the store fails")
-        })
-        .await;
+        proxy.logged(&["the store fails"]).await;
     }
     assert_eq!(proxy.table().await, before);
     fs::remove_file(&state).unwrap();
     fs::rename(&aside, &state).unwrap();
     assert_eq!(put(&mut api, "b").await.0, 201);
-    eventually("a line in the log", async || {
-        proxy.log().contains("the store works again")
-    })
-    .await;
+    proxy.logged(&["the store works again"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::support::http2::nghttp2;
 use crate::support::{Origin, TestProxy, eventually, in_time};
 use crate::tls::{Authority, tls_port};
 
@@ -157,15 +158,6 @@ async fn names_are_compared_as_dns_does() {
     );
 }
 
-async fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let output = in_time(program, output).await;
-    let output = output.expect("nghttp2-client is installed");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {error}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nghttp_and_h2load_are_served_over_tls() {
     let (authority, origin, _proxy, port) = shop("http2: {streams: 50}\n").await;
@@ -173,7 +165,7 @@ async fn nghttp_and_h2load_are_served_over_tls() {
     let upload = authority.path().join("upload");
     std::fs::write(&upload, "x".repeat(100_000)).unwrap();
     let body = format!("--data={}", upload.display());
-    let text = output("nghttp", &["--verbose", &body, &url]).await;
+    let text = nghttp2("nghttp", &["--verbose", &body, &url]).await;
     assert!(text.contains("The negotiated protocol: h2"), "{text}");
     assert!(
         text.contains(":status: 200") && text.contains("hello from the app"),
@@ -181,9 +173,9 @@ async fn nghttp_and_h2load_are_served_over_tls() {
     );
     assert_eq!(origin.requests()[0].body.len(), 100_000);
     let done = |count| format!("{count} done, {count} succeeded, 0 failed, 0 errored, 0 timeout");
-    let text = output("h2load", &["-n", "4000", "-c", "8", "-m", "50", &url]).await;
+    let text = nghttp2("h2load", &["-n", "4000", "-c", "8", "-m", "50", &url]).await;
     assert!(text.contains(&done(4000)), "{text}");
-    let text = output("h2load", &["-n", "300", "-c", "4", "-m", "10", &body, &url]).await;
+    let text = nghttp2("h2load", &["-n", "300", "-c", "4", "-m", "10", &body, &url]).await;
     assert!(text.contains(&done(300)), "{text}");
     let requests = origin.requests();
     assert_eq!(requests.len(), 4301);
@@ -191,6 +183,6 @@ async fn nghttp_and_h2load_are_served_over_tls() {
         .iter()
         .filter(|request| request.body.len() == 100_000);
     assert_eq!(uploaded.count(), 301);
-    let text = output("h2load", &["--h1", "-n", "1000", "-c", "8", &url]).await;
+    let text = nghttp2("h2load", &["--h1", "-n", "1000", "-c", "8", &url]).await;
     assert!(text.contains(&done(1000)), "{text}");
 }

@@ -9,17 +9,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::support::{
-    App, Client, Origin, Socket, TestProxy, Visitors, eventually, in_time, pattern,
+    App, Client, HANDSHAKE, Origin, SWITCH, Socket, TestProxy, Visitors, eventually, in_time,
+    pattern, switched,
 };
-
-/// A handshake as bytes.
-const HANDSHAKE: &str = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
-/// The answer to it.
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 async fn before(port: u16) -> TestProxy {
     let proxy = TestProxy::plain().await;
@@ -219,12 +211,7 @@ async fn the_handshakes_fields_are_passed_on_both_ways() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_origin_that_just_closes_ends_the_clients_connection() {
     let (proxy, origin, mut visitors) = by_hand().await;
-    let mut client = proxy.client().await;
-    client.send(HANDSHAKE).await;
-    let mut visit = visitors.next().await;
-    visit.head().await.expect("a handshake");
-    visit.send(SWITCH).await;
-    assert!(client.head().await.expect("an answer").line.contains("101"));
+    let (mut client, mut visit) = switched(proxy.client().await, &mut visitors).await;
     visit.send("last words").await;
     drop(visit);
     assert_eq!(client.rest().await, b"last words");
@@ -427,33 +414,13 @@ const SHORT: &str = "timeouts:\n  head: 300ms\n  idle: 1s\n  client_body: 300ms\
     connect: 300ms\n  first_byte: 300ms\n  between_bytes: 300ms\n  upstream_idle: 300ms\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_other_limit_cuts_a_silent_websocket() {
-    let origin = Origin::websocket().await;
-    let proxy = TestProxy::start(SHORT).await;
-    proxy.register("/", origin.port()).await;
-    let mut fresh = Socket::open(&proxy, "/").await;
-    let mut used = Socket::open(&proxy, "/").await;
-    used.echo_text("before").await;
-    used.echo(Message::binary(pattern(1 << 20))).await;
-    // The silence is what is tested; nothing is waited for.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    fresh.echo_text("after").await;
-    used.echo_text("after").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_websockets_own_limit_cuts_it() {
     let (origin, mut visitors) = Origin::by_hand().await;
     let proxy = TestProxy::start("timeouts: {websocket_idle: 500ms}").await;
     proxy.register("/", origin.port()).await;
     let base = proxy.open_files();
     for talks_before in [false, true] {
-        let mut client = proxy.client().await;
-        client.send(HANDSHAKE).await;
-        let mut visit = visitors.next().await;
-        visit.head().await.expect("a handshake");
-        visit.send(SWITCH).await;
-        client.head().await.expect("an answer");
+        let (mut client, mut visit) = switched(proxy.client().await, &mut visitors).await;
         if talks_before {
             client.send("up").await;
             assert_eq!(visit.bytes(2).await, b"up");
@@ -468,32 +435,6 @@ async fn the_websockets_own_limit_cuts_it() {
         assert!(after < Duration::from_secs(5), "cut only after {after:?}");
     }
     proxy.is_back_at(base).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bytes_in_one_direction_keep_a_websocket_alive() {
-    for is_up in [true, false] {
-        let (origin, mut visitors) = Origin::by_hand().await;
-        let proxy = TestProxy::start("timeouts: {websocket_idle: 1s}").await;
-        proxy.register("/", origin.port()).await;
-        let mut client = proxy.client().await;
-        client.send(HANDSHAKE).await;
-        let mut visit = visitors.next().await;
-        visit.head().await.expect("a handshake");
-        visit.send(SWITCH).await;
-        client.head().await.expect("an answer");
-        // Three times the limit, with a byte every quarter of it.
-        for _ in 0..12 {
-            tokio::time::sleep(Duration::from_millis(250)).await;
-            let (from, to) = if is_up {
-                (&mut *client, &mut *visit)
-            } else {
-                (&mut *visit, &mut *client)
-            };
-            from.send("x").await;
-            assert_eq!(to.bytes(1).await, b"x", "up: {is_up}");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

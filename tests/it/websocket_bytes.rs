@@ -6,13 +6,10 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener};
 
-use crate::support::{Client, Origin, TestProxy, Visit, Visitors, eventually, in_time, pattern};
-
-const HANDSHAKE: &str = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+use crate::support::{
+    Client, HANDSHAKE, Origin, SWITCH, TestProxy, Visit, Visitors, eventually, in_time, pattern,
+    switched,
+};
 
 /// More than all buffers on the way hold: both kernels' and the proxy's own.
 const FLOOD: usize = 64 << 20;
@@ -27,21 +24,9 @@ async fn started(configuration: &str) -> (TestProxy, Origin, Visitors) {
     (proxy, origin, visitors)
 }
 
-/// A handshake that has reached its origin.
-async fn asked(proxy: &TestProxy, visitors: &mut Visitors) -> (Client, Visit) {
-    let mut client = proxy.client().await;
-    client.send(HANDSHAKE).await;
-    let mut visit = visitors.next().await;
-    visit.head().await.expect("a handshake");
-    (client, visit)
-}
-
 /// Both ends of an open connection.
 async fn opened(proxy: &TestProxy, visitors: &mut Visitors) -> (Client, Visit) {
-    let (mut client, mut visit) = asked(proxy, visitors).await;
-    visit.send(SWITCH).await;
-    assert_eq!(client.response().await.status, 101);
-    (client, visit)
+    switched(proxy.client().await, visitors).await
 }
 
 /// Sends as much as is taken of it; how much that is.
@@ -103,7 +88,10 @@ async fn what_comes_before_a_refusal_is_the_next_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_words_come_with_the_answer_or_behind_interim_ones() {
     let (proxy, _origin, mut visitors) = started("").await;
-    let (mut client, mut visit) = asked(&proxy, &mut visitors).await;
+    let mut client = proxy.client().await;
+    client.send(HANDSHAKE).await;
+    let mut visit = visitors.next().await;
+    visit.head().await.expect("a handshake");
     let words = pattern(100_000);
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     visit

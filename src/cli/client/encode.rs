@@ -1,40 +1,47 @@
 //! Percent-encoding (RFC 3986, 2.1) of what goes into a request target.
 
-use std::fmt::Write as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What a value of a query or a segment of a path may hold as it is (RFC 3986, 2.3).
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
-}
+/// Everything but the unreserved characters (RFC 3986, 2.3), as in a value of a query.
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
-/// A value of a query.
+/// `*` stays, since it stands for any host.
+const SEGMENT: &AsciiSet = &VALUE.remove(b'*');
+
+/// Everything that a path may hold stays (RFC 3986, 3.3), its separators and escapes too.
+const PREFIX: &AsciiSet = &SEGMENT
+    .remove(b'/')
+    .remove(b'%')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
+/// Encodes a value of a query.
 pub(super) fn value(text: &str) -> String {
-    encoded(text, is_unreserved)
+    utf8_percent_encode(text, VALUE).to_string()
 }
 
-/// One segment of a path; `*` stays, for it stands for any host.
+/// Encodes one segment of a path.
 pub(in super::super) fn segment(text: &str) -> String {
-    encoded(text, |byte| is_unreserved(byte) || byte == b'*')
+    utf8_percent_encode(text, SEGMENT).to_string()
 }
 
-/// A prefix in a path: its own escapes and separators stay, and so does all that a path may hold
-/// (RFC 3986, 3.3).
+/// Encodes a prefix for a path.
 pub(in super::super) fn prefix(text: &str) -> String {
-    encoded(text, |byte| {
-        is_unreserved(byte) || b"/%!$&'()*+,;=:@".contains(&byte)
-    })
-}
-
-fn encoded(text: &str, stays: impl Fn(u8) -> bool) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if stays(byte) {
-            encoded.push(char::from(byte));
-        } else if write!(encoded, "%{byte:02X}").is_err() {
-            // A string takes everything.
-        }
-    }
-    encoded
+    utf8_percent_encode(text, PREFIX).to_string()
 }
 
 #[cfg(test)]
@@ -53,5 +60,11 @@ mod tests {
         assert_eq!(segment("a/b"), "a%2Fb");
         assert_eq!(segment("%41"), "%2541");
         assert_eq!(prefix("/a%2Fb/c d?e@"), "/a%2Fb/c%20d%3Fe@");
+        let may_stand_in_a_path = "/-._~!$&'()*+,;=:@%41";
+        assert_eq!(prefix(may_stand_in_a_path), may_stand_in_a_path);
+        assert_eq!(
+            prefix("\"#<>[]^`{|}\\\u{7f}"),
+            "%22%23%3C%3E%5B%5D%5E%60%7B%7C%7D%5C%7F"
+        );
     }
 }

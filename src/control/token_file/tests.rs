@@ -11,6 +11,31 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
 }
 
 #[test]
+fn a_hash_is_64_hexadecimal_digits_of_either_case() {
+    let hash = |digits: &str| {
+        tokens(&format!(
+            "tokens:\n  - name: a\n    hash: sha256:{digits}\n"
+        ))
+        .map(|tokens| tokens.first().map(|token| token.hash))
+    };
+    let of_both_cases = format!("{}aB", "0f".repeat(31));
+    let mut expected = [0x0f; 32];
+    expected[31] = 0xab;
+    assert_eq!(hash(&of_both_cases), Ok(Some(expected)));
+    for wrong in [
+        "a".repeat(63),
+        "a".repeat(65),
+        "a".repeat(66),
+        format!("{}g", "a".repeat(63)),
+        format!("+{}", "a".repeat(63)),
+        format!("{}\u{e4}", "a".repeat(62)),
+    ] {
+        let error = hash(&wrong).unwrap_err();
+        assert!(error.contains("64 hexadecimal digits"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn a_token_has_the_rights_of_its_scopes() {
     let text = format!(
         "tokens:\n  - name: all\n    hash: {A}\n  - name: shop\n    hash: {B}\n    scopes:\n      \

@@ -5,9 +5,9 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
 use dynamic_reverse_proxy::registry::Registration;
-use dynamic_reverse_proxy::server::{DynamicProxy, Engine, Options, default_pingora_conf};
+use dynamic_reverse_proxy::server::{DynamicProxy, Options, TrafficService, default_pingora_conf};
 use parking_lot::Mutex;
-use pingora_core::server::Fds;
+use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::Service as _;
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
@@ -32,17 +32,9 @@ impl Embedded {
 
     /// Starts a proxy on a socket that listens.
     pub(crate) fn start_on(listener: std::net::TcpListener, mut options: Options) -> Self {
-        if engine::chosen() == Some("pingora") {
-            options.engine = Engine::Pingora;
-        }
+        engine::choose(&mut options);
         let proxy = DynamicProxy::new(options);
-        listener.set_nonblocking(true).expect("a socket");
-        let address = listener.local_addr().expect("an address");
-        let mut table = Fds::new();
-        table.add(address.to_string(), listener.into_raw_fd());
-        let table = Arc::new(Mutex::new(table));
-        let mut service = proxy.service(&default_pingora_conf());
-        service.add_tcp(&address.to_string());
+        let (mut service, table, address) = service_on(listener, &proxy);
         let (stop, stopped) = watch::channel(false);
         let (end, ended) = oneshot::channel();
         // A thread of its own, as the server gives each worker one. Where threads take work from each other,
@@ -51,7 +43,7 @@ impl Embedded {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async move {
                 tokio::spawn(async move {
-                    service.start_service(Some(table), stopped, 1).await;
+                    service.start_service(table, stopped, 1).await;
                 });
                 // What is in flight goes on after a stop. The sender is only ever dropped.
                 drop(ended.await);
@@ -89,4 +81,18 @@ impl Embedded {
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address).await
     }
+}
+
+/// The service of a proxy with the table that it takes its socket from, and the address of that.
+pub(crate) fn service_on(
+    listener: std::net::TcpListener,
+    proxy: &DynamicProxy,
+) -> (TrafficService, Option<ListenFds>, SocketAddr) {
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let mut table = Fds::new();
+    table.add(address.to_string(), listener.into_raw_fd());
+    let mut service = proxy.service(&default_pingora_conf());
+    service.add_tcp(&address.to_string());
+    (service, Some(Arc::new(Mutex::new(table))), address)
 }

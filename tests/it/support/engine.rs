@@ -1,5 +1,7 @@
 //! Which engine the proxies of the tests run with, and what the other one cannot do.
 
+use dynamic_reverse_proxy::server::{Engine, Options};
+
 /// A test that cannot be expected of `engine: pingora`.
 pub(crate) struct Exception {
     /// As `--list` names it.
@@ -56,5 +58,12 @@ pub(crate) fn chosen() -> Option<&'static str> {
         "direct" => Some("direct"),
         "pingora" => Some("pingora"),
         other => panic!("ENGINE is direct or pingora, not {other:?}"),
+    }
+}
+
+/// Has a proxy within the test run with it.
+pub(crate) fn choose(options: &mut Options) {
+    if chosen() == Some("pingora") {
+        options.engine = Engine::Pingora;
     }
 }

@@ -8,6 +8,7 @@ use h2::{Reason, SendStream};
 use http::{Method, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use super::{Wire, in_time};
@@ -259,4 +260,14 @@ pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// What a program of nghttp2 writes, `nghttp` or `h2load`.
+pub(crate) async fn nghttp2(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = in_time(program, output).await;
+    let output = output.expect("nghttp2-client is installed");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -29,13 +29,13 @@ pub(crate) use api::{answer, etag, generation, problem};
 pub(crate) use app::App;
 pub(crate) use client::{Client, Response, api_request, get, over_unix, request};
 pub(crate) use closed_port::{ClosedPort, DeafPort};
-pub(crate) use embedded::Embedded;
+pub(crate) use embedded::{Embedded, service_on};
 pub(crate) use guarded::Guarded;
 pub(crate) use habits::{ReservedPort, pattern, targets};
 pub(crate) use life::{Api, Home, Reader, Told};
 pub(crate) use origin::{Origin, Visit, Visitors};
 pub(crate) use proxy::{Ended, TestProxy, command, output_of, registration, run};
-pub(crate) use websocket::Socket;
+pub(crate) use websocket::{HANDSHAKE, SWITCH, Socket, switched};
 pub(crate) use wire::{Request, Wire};
 
 /// How long anything may take before its test fails: long, since the machine may be busy.

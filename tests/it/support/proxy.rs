@@ -158,6 +158,33 @@ impl TestProxy {
             .clone()
     }
 
+    /// A new process that has taken the sockets over (hot upgrade), with this configuration. What is in
+    /// flight goes on in this one.
+    pub(crate) async fn upgraded(&self, configuration: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("proxy.yaml");
+        std::fs::write(&file, configuration).expect("a file");
+        let mut command = command();
+        command.args(["-u", "-c"]).arg(&file);
+        let new = tokio::spawn(Self::spawn(command, directory));
+        self.signal("QUIT");
+        new.await.expect("it starts")
+    }
+
+    /// Waits until the log has all of these words in one line, which it returns.
+    pub(crate) async fn logged(&self, words: &[&str]) -> String {
+        let mut found = None;
+        eventually(&format!("the log says {words:?}"), async || {
+            let log = self.log();
+            let mut lines = log.lines();
+            let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
+            found = line.map(str::to_owned);
+            found.is_some()
+        })
+        .await;
+        found.unwrap_or_default()
+    }
+
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address()).await
     }
