@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_terminal_is_not_given_commands() {
-        assert_eq!(clean("a\u{1b}[31m\nb\u{9b}"), "a\\u{1b}[31m\\nb\\u{9b}");
+        assert_eq!(clean("a\u{1b}[31m\nb\u{9b}"), "a\\u001b[31m\\nb\\u009b");
         assert_eq!(clean("gr\u{fc}n"), "gr\u{fc}n");
     }
 }

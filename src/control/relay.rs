@@ -7,13 +7,12 @@
 use http::{HeaderMap, HeaderName};
 
 /// Whole names.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 9] = [
     "cdn-loop",
     "forwarded",
     "front-end-https",
     "surrogate-capability",
     "via",
-    "x-amzn-trace-id",
     "x-real-port",
     "x-rewrite-url",
     "x-scheme",

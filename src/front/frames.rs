@@ -181,14 +181,14 @@ impl FrameScan {
 impl FrameScan {
     /// Counts a frame in; whether it is too long, or its message (RFC 6455, 5.4).
     fn is_over_limit(&mut self, head: &Head) -> bool {
-        let [frame, message] = self.most;
         if head.opcode >= CLOSE {
-            return head.payload > frame;
+            return false;
         }
         if head.opcode != CONTINUATION {
             self.message = 0;
         }
         self.message = self.message.saturating_add(head.payload);
+        let [frame, message] = self.most;
         head.payload > frame || self.message > message
     }
 }
