@@ -45,12 +45,7 @@ pub(super) type Uid = u32;
 /// The kernel does not tell.
 pub(super) fn of_tcp(peer: SocketAddr, local: SocketAddr, cookie: u64) -> io::Result<Option<Uid>> {
     let owner = find_tcp(peer, local, ANY_COOKIE)?;
-    let [low, high] = [cookie as u32, (cookie >> 32) as u32].map(u32::to_ne_bytes);
-    let mut own = [0; 8];
-    for (to, from) in own.iter_mut().zip(low.into_iter().chain(high)) {
-        *to = from;
-    }
-    let is_there = find_tcp(local, peer, own)?.is_some();
+    let is_there = find_tcp(local, peer, halves(cookie))?.is_some();
     Ok(owner.filter(|_| is_there))
 }
 
@@ -141,6 +136,15 @@ fn uid(socket: &UnixResponse) -> Option<Uid> {
     }
     known.emit_value(&mut value);
     Some(Uid::from_ne_bytes(value))
+}
+
+/// A socket's cookie as netlink has it, the other way round than [`whole`].
+fn halves(cookie: u64) -> [u8; 8] {
+    let mut halves = cookie.to_ne_bytes();
+    if cfg!(target_endian = "big") {
+        halves.rotate_left(4);
+    }
+    halves
 }
 
 /// A socket's cookie, of which netlink has the lower half first, each half in the machine's order.

@@ -199,7 +199,7 @@ fn clipped(event: Event) -> Event {
     let Event::ProxyError(failure) = event else {
         return event;
     };
-    let lengths = [&failure.host, &failure.path].map(|text| text.len());
+    let lengths = [&failure.host, &failure.path].map(String::len);
     let is_short = |length: &usize| *length <= LONGEST_TEXT;
     if lengths.iter().all(is_short) && is_short(&failure.method.as_str().len()) {
         return Event::ProxyError(failure);

@@ -46,12 +46,19 @@ pub fn printable<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
     let mut shown = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         if is_acted_on(character) {
-            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+            shown.push_str("\\u");
+            shown.extend([12, 8, 4, 0].map(|shift| digit(character, shift)));
         } else {
             shown.push(character);
         }
     }
     shown.into()
+}
+
+/// A hexadecimal digit of a character below U+10000.
+fn digit(character: char, shift: u32) -> char {
+    let digit = (u32::from(character) >> shift) & 0xf;
+    char::from_digit(digit, 16).unwrap_or('0')
 }
 
 fn is_acted_on(character: char) -> bool {
