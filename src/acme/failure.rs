@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// The same for another scope, in other words.
+    /// This failure with another scope and other words.
     pub(super) fn with(self, scope: Scope, reason: &str) -> Self {
         Self {
             retry_after: self.retry_after,
@@ -57,7 +57,7 @@ impl Failure {
         }
     }
 
-    /// The same, but not to be tried before a moment.
+    /// This failure, not to be tried again before a moment.
     pub(super) fn not_before(self, moment: Option<SystemTime>) -> Self {
         Self {
             retry_after: moment,

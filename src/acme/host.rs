@@ -125,7 +125,7 @@ impl Host {
         if ours == other || ours.issued < other.issued {
             return ours != other;
         }
-        // An older one that is of no use, and one that ours could not be written over, is none.
+        // An older one that is of no use, and one that ours could not be written over, does not count.
         let is_better = until > now || self.has_expired(now);
         let is_ahead = ours.issued > seconds(now);
         self.write_at.is_none() && is_better && (is_ahead || self.is_old(directory, now))

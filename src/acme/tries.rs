@@ -11,7 +11,7 @@ use super::moment::{self, seconds};
 /// after 1, 3, 9 and 27 minutes.
 const HOST: (Duration, u32, Duration) = (Duration::from_mins(1), 3, Duration::from_hours(24));
 
-/// The same when the authority cannot be reached, which costs it nothing.
+/// The pause after a try in which the authority could not be reached, which costs it nothing.
 const AUTHORITY: (Duration, u32, Duration) = (Duration::from_secs(4), 2, Duration::from_hours(1));
 
 /// A process that starts does not wait for longer than this after the last failure: somebody may have

@@ -1,4 +1,4 @@
-//! The same answers for gRPC, whose clients read no status of HTTP and no body: a call that fails is
+//! The replies for gRPC, whose clients read no status of HTTP and no body: a call that fails is
 //! a 200 of fields alone, with the status of the call among them.
 //!
 //! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>

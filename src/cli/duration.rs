@@ -22,7 +22,7 @@ pub(super) fn any(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// The same above zero.
+/// Parses a duration above zero.
 pub(super) fn positive(text: &str) -> Result<Duration, String> {
     match any(text)? {
         Duration::ZERO => Err("it is zero; write a longer one".to_owned()),
@@ -30,7 +30,7 @@ pub(super) fn positive(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The same, at least a second: a lease.
+/// Parses a duration of at least a second: a lease.
 pub(super) fn lease(text: &str) -> Result<Duration, String> {
     match any(text)? {
         short if short < Duration::from_secs(1) => {

@@ -176,7 +176,7 @@ impl ConfigError {
 pub enum Hint {
     /// A key of the same map that is nearly the same.
     Nearest(&'static str),
-    /// The same key in another section, of this path; empty for the top level.
+    /// The key exists in another section, of this path; empty for the top level.
     Elsewhere(&'static str),
     /// None of them is near: these are all that there are.
     Known(Vec<&'static str>),

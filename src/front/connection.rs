@@ -107,7 +107,7 @@ impl Connection {
         self
     }
 
-    /// The same connection with the manner of its listener and the limits on its WebSocket frames.
+    /// Sets the manner of the listener and the limits on WebSocket frames.
     pub(super) fn treated(mut self, manner: Manner, frames: Option<Arc<FrameLimits>>) -> Self {
         self.manner = manner;
         self.frames = frames;
@@ -155,7 +155,7 @@ impl Connection {
         &self.leash
     }
 
-    /// The same, for as long as it takes.
+    /// A handle of its own to end the exchange in progress by.
     pub(crate) fn held(&self) -> Arc<Leash> {
         Arc::clone(&self.leash)
     }
@@ -235,7 +235,7 @@ impl Connection {
         std::future::poll_fn(|context| self.poll_fill(context, buffer)).await
     }
 
-    /// The same, as far as it goes now.
+    /// Poll form of `fill`.
     pub(super) fn poll_fill(
         &mut self,
         context: &mut Context<'_>,

@@ -42,8 +42,8 @@ enum State {
     Closed,
     /// Behind the head of a frame that is too long, or makes its message so.
     TooLong,
-    /// Behind the head of a frame that is none (RFC 6455, 5.2), or behind a Close frame, where there are limits
-    /// to hold.
+    /// Behind a malformed frame head (RFC 6455, 5.2), or behind a Close frame, while frames or messages are
+    /// limited.
     Malformed,
     /// In something that is no WebSocket.
     Odd,
@@ -61,7 +61,7 @@ impl FrameScan {
         }
     }
 
-    /// The same, as far as no frame has a payload of more than `frame` bytes, and no message one of more than
+    /// A scan that ends at a frame with a payload of more than `frame` bytes, and at a message of more than
     /// `message`.
     pub(super) fn bounded(sender: Sender, frame: u64, message: u64) -> Self {
         Self {

@@ -14,7 +14,7 @@ pub(super) const ALERT: &[u8] = &[21, 3, 1, 0, 2, 2, 40];
 pub(super) enum Greeting {
     /// HTTP/1, or TLS by mistake.
     Http1,
-    /// The same, or HTTP/2.
+    /// HTTP/1, HTTP/2, or TLS by mistake.
     AnyHttp,
     /// Nothing: the protocol is known.
     #[default]

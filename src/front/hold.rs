@@ -21,7 +21,7 @@ pub(crate) enum Hold<'a> {
     Stream(&'a StreamHold),
 }
 
-/// The same for one HTTP/2 stream; it travels in the extensions of the request.
+/// What the front keeps of one HTTP/2 stream; it travels in the extensions of the request.
 #[derive(Debug)]
 pub(crate) struct StreamHold {
     pub(super) leash: Arc<Leash>,

@@ -47,7 +47,7 @@ pub(super) async fn first_bytes(
     stop: &AtomicBool,
     buffer: &mut BytesMut,
 ) -> bool {
-    // A limit that no clock reaches is none.
+    // A limit that no clock reaches does not limit.
     let deadline = idle.and_then(|idle| Instant::now().checked_add(idle));
     std::future::poll_fn(|context| {
         // What has come is served, whatever else has happened.

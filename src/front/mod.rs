@@ -184,7 +184,7 @@ impl<P, C> Front<P, C> {
         }
     }
 
-    /// The same as one of several workers.
+    /// This front as one of several workers.
     pub(crate) fn seated(mut self, seat: Seat<Self>) -> Self {
         self.seat = Some(seat);
         self

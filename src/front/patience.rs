@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) struct Patience {
     first_byte: AtomicU32,
     between_bytes: AtomicU32,
-    /// Whether the answer has begun; interim ones are none.
+    /// Whether the answer has begun; interim responses do not count.
     answered: AtomicBool,
 }
 

@@ -31,7 +31,7 @@ impl RequestIds {
         self.choose(|| request.fields().get(self.field.as_str()))
     }
 
-    /// The same where the client's own has still to be looked for.
+    /// The id of a request in which the client's own has still to be looked for.
     pub(crate) fn choose<'r>(&self, own: impl FnOnce() -> Option<&'r [u8]>) -> RequestId {
         let own = if self.accept { own() } else { None };
         own.and_then(RequestId::given)

@@ -49,7 +49,7 @@ fn timeout(value: &[u8]) -> Option<Duration> {
 }
 
 impl Timeouts {
-    /// The same for a call with a deadline: until then either side may be silent for as long as it
+    /// The limits of a call with a deadline: until then either side may be silent for as long as it
     /// likes, and no longer.
     pub(super) fn until(self, deadline: Duration) -> Self {
         let silence = Some(deadline.saturating_add(MARGIN).min(FURTHEST));

@@ -74,7 +74,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// The same with what a route says of its app.
+    /// These limits with what a route says of its app.
     pub(super) fn overridden_by(self, own: RouteTimeouts) -> Self {
         let limit =
             |own: Option<TimeoutOrOff>, general| own.map_or(general, TimeoutOrOff::duration);

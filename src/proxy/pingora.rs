@@ -23,7 +23,7 @@ use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{BError, Error, ErrorType, Result};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
 use super::admission::{Admission, OwnReply};
@@ -122,11 +122,11 @@ impl Gateway {
         exchange.is_stale = false;
         exchange.attempt = 0;
         let Some(record) = &mut exchange.record else {
-            return Err(no_address());
+            return Err(error::no_address());
         };
         let in_flight = record.in_flight.take();
         let Some(request) = record.request() else {
-            return Err(no_address());
+            return Err(error::no_address());
         };
         let mut admission = Admission {
             request,
@@ -143,7 +143,7 @@ impl Gateway {
         record.in_flight = in_flight;
         exchange.own = own_reply(outcome);
         match exchange.own {
-            Some(_) => Err(no_address()),
+            Some(_) => Err(error::no_address()),
             None => Ok(()),
         }
     }
@@ -174,10 +174,10 @@ impl Gateway {
 
     /// The peer to try next.
     fn peer(&self, session: &Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
-        let record = exchange.record.as_mut().ok_or_else(no_address)?;
-        let in_flight = record.in_flight.as_ref().ok_or_else(no_address)?;
+        let record = exchange.record.as_mut().ok_or_else(error::no_address)?;
+        let in_flight = record.in_flight.as_ref().ok_or_else(error::no_address)?;
         let (index, address) = peer::aim(in_flight.route(), in_flight.index(), exchange.attempt)
-            .ok_or_else(no_address)?;
+            .ok_or_else(error::no_address)?;
         let instance = in_flight.route().instance(index);
         record.tries += 1;
         exchange.aimed = index;
@@ -196,7 +196,7 @@ impl Gateway {
             group,
             &self.guard,
         );
-        peer.map(Box::new).ok_or_else(no_address)
+        peer.map(Box::new).ok_or_else(error::no_address)
     }
 
     fn upstream_idle(&self) -> Option<Duration> {
@@ -301,10 +301,10 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        let record = exchange.record.as_ref().ok_or_else(no_address)?;
-        let in_flight = record.in_flight.as_ref().ok_or_else(no_address)?;
+        let record = exchange.record.as_ref().ok_or_else(error::no_address)?;
+        let in_flight = record.in_flight.as_ref().ok_or_else(error::no_address)?;
         let upstream = UpstreamRequest {
-            request: record.request().ok_or_else(no_address)?,
+            request: record.request().ok_or_else(error::no_address)?,
             is_trusted: exchange.is_trusted,
             is_encrypted: record.is_encrypted,
             id_field: self.policy.id_field,
@@ -356,7 +356,7 @@ impl ProxyHttp for Gateway {
         holds::begin_response(session, exchange, is_switch);
         exchange.is_bodiless = passed.is_bodiless;
         session::settle(session, response, passed.is_unbounded);
-        let record = exchange.record.as_mut().ok_or_else(no_address)?;
+        let record = exchange.record.as_mut().ok_or_else(error::no_address)?;
         if let Some(in_flight) = record.in_flight.as_ref()
             && passed.announces_absent_body
         {
@@ -488,12 +488,6 @@ impl ProxyHttp for Gateway {
     ) -> bool {
         true
     }
-}
-
-/// There is no upstream to send a request to.
-#[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
-fn no_address() -> BError {
-    Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up()
 }
 
 /// The reply of a decision. The front has given registrations to the control service.

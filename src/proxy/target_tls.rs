@@ -25,10 +25,10 @@ pub enum TargetTlsError {
     /// One of the authorities is no certificate.
     #[error("an authority is not an X.509 certificate")]
     Authority,
-    /// The certificate that the proxy is to show is none.
+    /// The certificate that the proxy is to show is not valid.
     #[error("the certificate is not an X.509 certificate")]
     Certificate,
-    /// Its key is none.
+    /// The key of that certificate is not valid.
     #[error("the key is not a private key")]
     Key,
 }

@@ -24,7 +24,7 @@ pub enum RegisterError {
     /// Only `POST` registers.
     #[error("register with POST")]
     MethodNotAllowed,
-    /// What is written is none of a registration.
+    /// The object is not a registration.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The prefix belongs to the proxy.

@@ -162,7 +162,7 @@ impl Registry {
             .cloned()
     }
 
-    /// The same, held for a request: without writing what other threads write.
+    /// Looks a route up and keeps it for a request, without writing what other threads write.
     #[must_use]
     pub fn hold(&self, host: &str, path: &str) -> Option<Held> {
         let state = self.writer.shared.live.load();

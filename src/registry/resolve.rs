@@ -71,7 +71,7 @@ pub struct TargetPolicy {
     pub allow: Vec<AllowedTarget>,
     /// The proxy's own listeners, which are no targets.
     pub own: Vec<SocketAddr>,
-    /// The proxy's own Unix sockets, which are none either.
+    /// The proxy's own Unix sockets, which are not targets either.
     pub own_sockets: Vec<OwnSocket>,
     /// The names of the configuration's settings for TLS with targets.
     pub profiles: Vec<String>,

@@ -63,7 +63,7 @@ impl Activity {
         })
     }
 
-    /// The request that has just begun on this thread is none of this route's after all.
+    /// The request that has just begun on this thread does not go to this route after all.
     pub fn take_back(&self) {
         if let Some(tally) = self.tallies.local() {
             tally.started.fetch_sub(1, Ordering::Relaxed);

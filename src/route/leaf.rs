@@ -77,7 +77,7 @@ impl Leaf {
         self.items.get(*place.value)
     }
 
-    /// The same without matchit, in case that it refused a pattern.
+    /// Looks a prefix up without matchit, in case that it refused a pattern.
     fn scan(&self, text: &str) -> Option<&Item> {
         let matching = self.items.iter().filter(|item| takes(&item.key, text));
         matching.max_by_key(|item| item.key.len())

@@ -52,7 +52,7 @@ impl<T: Clone> Live<T> {
         result
     }
 
-    /// The same, for changes that can fail.
+    /// Changes the value by a function that can fail.
     ///
     /// # Errors
     /// What `change` returns; nothing is published then.

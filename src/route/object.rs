@@ -187,7 +187,7 @@ impl<'de> Deserializer<'de> for Text<'_> {
 /// What the other fields say about a name.
 #[derive(Debug)]
 enum NameError {
-    /// It is none of these.
+    /// The name is not one of these.
     Unknown(&'static [&'static str]),
     Custom(String),
 }

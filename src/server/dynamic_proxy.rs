@@ -56,7 +56,7 @@ pub struct Options {
     pub allowed_targets: Vec<AllowedTarget>,
     /// The addresses that the proxy itself listens on, which are no targets.
     pub own_listeners: Vec<SocketAddr>,
-    /// The Unix sockets that the proxy itself listens on, which are none either.
+    /// The Unix sockets that the proxy itself listens on, which are not targets either.
     pub own_sockets: Vec<OwnSocket>,
     /// The tokens of those who may use the control API over TCP; none by default, and whoever is on
     /// this machine may.
@@ -94,7 +94,7 @@ pub struct Options {
     /// How the traffic listeners take connections in: TLS, PROXY protocol, HTTP/2 in cleartext; by
     /// default plain.
     pub intake: Intake,
-    /// The same for single listeners, by the address that they listen on, in place of
+    /// The options of single listeners, by the address that they listen on, in place of
     /// [`Options::intake`].
     pub intake_of: Vec<(SocketAddr, Intake)>,
     /// How many streams a client may have open at a time on one connection of HTTP/2; 100 by default.

@@ -131,7 +131,7 @@ pub struct Server {
     armed: watch::Sender<bool>,
     pingora: PingoraServer,
     grace: Duration,
-    /// The same after the sockets have gone to a new process.
+    /// How long the process may go on after its sockets have gone to a new one.
     upgrade_grace: Duration,
 }
 

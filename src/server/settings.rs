@@ -180,7 +180,7 @@ pub(super) fn tls_options(config: &Config) -> Result<Vec<ServerOptions>, StartEr
     std::iter::once(general).chain(listeners).collect()
 }
 
-/// The same of one listener, by its place in the configuration.
+/// The TLS configuration of one listener, by its place in the configuration.
 pub(super) fn listener_tls(
     config: &Config,
     index: usize,

@@ -28,7 +28,7 @@ pub(super) struct Signals {
     pub(super) files: SocketFiles,
     /// Whose store is given up at the end.
     pub(super) proxy: DynamicProxy,
-    /// The same after an upgrade.
+    /// How long what is in flight may go on after an upgrade.
     pub(super) upgrade_grace: Duration,
     /// What Pingora is at.
     pub(super) phases: broadcast::Receiver<ExecutionPhase>,

@@ -56,7 +56,7 @@ impl Authorities {
     /// Reads certificates, PEM.
     ///
     /// # Errors
-    /// [`PairError`] of the first that is none.
+    /// [`PairError`] of the first that is not valid.
     pub fn parse(text: &[u8]) -> Result<Self, PairError> {
         let mut roots = RootCertStore::empty();
         for (index, certificate) in pem::certificates(text)?.into_iter().enumerate() {

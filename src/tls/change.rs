@@ -26,7 +26,7 @@ impl Certificates {
         self.take_if(name, given, |_any| true)
     }
 
-    /// The same, if `may` allows the new certificate and the one that it replaces.
+    /// Puts a certificate, if `may` allows it and the one that it replaces.
     ///
     /// # Errors
     /// [`TakeError`]; nothing has changed then.
@@ -123,7 +123,7 @@ impl Certificates {
         self.remove_if(name, |_any| true)
     }
 
-    /// The same, if `may` allows it.
+    /// Removes a certificate, if `may` allows it.
     ///
     /// # Errors
     /// [`RemoveError`]; nothing has changed then.

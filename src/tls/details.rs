@@ -79,7 +79,7 @@ fn shown(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// The DNS names. Those that are none, and the other kinds, which nobody can ask for by SNI, are left
+/// The DNS names. Those that are not valid, and the other kinds, which nobody can ask for by SNI, are left
 /// out.
 fn names(certificate: &X509Certificate<'_>) -> Vec<Pattern> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {

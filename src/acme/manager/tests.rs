@@ -69,7 +69,7 @@ fn issued(names: &[&str], from: i64, until: i64) -> Issued {
     }
 }
 
-/// The same as a file of the folder, issued at a moment.
+/// A certificate as a file of the folder, issued at a moment.
 fn kept(issued: Issued, when: SystemTime) -> KeptCertificate {
     KeptCertificate {
         directory: URL.to_owned(),

@@ -63,7 +63,7 @@ impl Client {
         self.endpoint.to_string()
     }
 
-    /// The same with another deadline.
+    /// This client with another deadline.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
     }

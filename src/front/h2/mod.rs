@@ -95,7 +95,7 @@ where
         }
     }
 
-    /// The same for a client in cleartext, whose first bytes are already read.
+    /// Serves a client of HTTP/2 in cleartext, whose first bytes are already read.
     pub(super) async fn serve_http2_after(
         self: &Arc<Self>,
         client: Http2Client,

@@ -139,7 +139,7 @@ impl Streams {
             idle
         };
         let since = *self.idle_since.get_or_insert_with(Instant::now);
-        // A limit that no clock reaches is none.
+        // A limit that no clock reaches does not limit.
         match limit.and_then(|limit| since.checked_add(limit)) {
             Some(deadline) => self
                 .timer

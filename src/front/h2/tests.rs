@@ -161,7 +161,7 @@ async fn a_reply_that_is_dropped_is_no_answer() {
         }
     };
     assert_eq!(error.reason(), Some(Reason::CANCEL));
-    // A word without a head is none.
+    // A stream without a head does not count.
     let (_response, mut incoming) = line.request().await;
     assert!(incoming.reply.write("body".into(), true).await.is_err());
     assert!(incoming.reply.end_with(HeaderMap::new()).is_err());

@@ -104,6 +104,12 @@ fn in_words(error: &Error) -> String {
 #[error("the body is too long (limits.body)")]
 struct BodyTooLarge(u64);
 
+/// The error of a request for which there is no upstream.
+#[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
+pub(in crate::proxy) fn no_address() -> BError {
+    Error::explain(ErrorType::ConnectNoRoute, "no address left").into_up()
+}
+
 /// The error of an upstream that is not to be connected to.
 #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
 pub(in crate::proxy) fn unreachable(error: io::Error) -> BError {

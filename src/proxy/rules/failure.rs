@@ -72,7 +72,7 @@ impl Limit {
         }
     }
 
-    /// The same limit, of this route if it has set it.
+    /// This limit as the route's, if that has set it.
     fn of(self, route: &Route) -> Self {
         let own = route.settings().and_then(|own| own.timeouts);
         let own = own.unwrap_or_default();
@@ -284,7 +284,7 @@ impl Failure {
         Self::new(Fault::Proxy, Reason::Text(reason))
     }
 
-    /// The same failure, whose limit is the route's if that has set it.
+    /// This failure with its limit named as the route's, if that has set it.
     pub(in crate::proxy) fn on(self, route: Option<&Route>) -> Self {
         let limit = match (self.limit, route) {
             (Some(limit), Some(route)) => Some(limit.of(route)),

@@ -261,7 +261,7 @@ impl<'a> UpstreamRequest<'a> {
     fn passes(&self, (name, value): Field<'a>, said: &mut Said<'a>) -> bool {
         match action(name, self.id_field) {
             FieldAction::Passes => return true,
-            // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is none.
+            // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is ignored.
             FieldAction::Expect => return self.request.version() != Version::HTTP_10,
             FieldAction::Ends | FieldAction::Host => {}
             FieldAction::Length => said.has_length = true,

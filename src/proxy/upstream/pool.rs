@@ -237,7 +237,7 @@ mod tests {
         pair_before(path, NEW)
     }
 
-    /// The same, where the newest instance has this serial number.
+    /// Both ends of a connection to a path, made when the newest instance had this serial number.
     fn pair_before(path: &str, newest: u64) -> (Socket, UnixStream) {
         let (own, other) = UnixStream::pair().unwrap();
         (Socket::unix(own, path, newest), other)

@@ -51,7 +51,7 @@ pub(in crate::proxy) struct Sources {
 }
 
 impl Sources {
-    /// Those of a server's settings. What is no address is none; the configuration has been checked.
+    /// Those of a server's settings. What is not an address is left out; the configuration has been checked.
     pub(in crate::proxy) fn of(conf: &ServerConf) -> Self {
         Self {
             v4: addresses(&conf.client_bind_to_ipv4),

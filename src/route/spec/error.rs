@@ -85,7 +85,7 @@ pub enum SpecError {
     /// The prefix cannot be routed.
     #[error(transparent)]
     Prefix(#[from] PrefixError),
-    /// A field's value is none of it.
+    /// The value of a field is not valid.
     #[error(transparent)]
     Field(#[from] FieldError),
 }

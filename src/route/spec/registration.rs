@@ -66,7 +66,7 @@ impl Registration {
     /// The same registration as an instance of the route, beside others.
     ///
     /// # Errors
-    /// [`FieldError`] if the name is none.
+    /// [`FieldError`] if the name is not valid.
     pub fn as_instance(mut self, id: &str) -> Result<Self, FieldError> {
         self.instance = Some(instance_id(id)?);
         Ok(self)
@@ -114,7 +114,7 @@ impl Registration {
     /// The same registration for these request hosts only.
     ///
     /// # Errors
-    /// [`FieldError`] for a name that is none, and for an empty list.
+    /// [`FieldError`] for a name that is not valid, and for an empty list.
     pub fn for_request_hosts<T: AsRef<str>>(mut self, names: &[T]) -> Result<Self, FieldError> {
         self.request_hosts = request_hosts(names.iter().map(AsRef::as_ref))?;
         Ok(self)
