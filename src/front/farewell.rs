@@ -12,14 +12,10 @@ use super::connection::Connection;
 use super::downstream::DownstreamError;
 use super::downstream::http1::Http1;
 use super::framing::Framing;
-use super::reply::Reply;
+use super::reply::{LINGER, Reply};
 use super::request_id::RequestId;
 use super::{Front, intake};
 use crate::answer::Refusal;
-
-/// How long a refused client may go on sending before the connection is closed under it, so that
-/// it can read the refusal (RFC 9112, 9.6).
-pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 pub(super) fn head_too_slow(limit: Duration) -> Refusal {
     Refusal::new(

@@ -32,11 +32,11 @@ use pingora_core::protocols::SocketDigest;
 use super::connection::Connection;
 use super::downstream::Downstream;
 use super::downstream::http1::Http1;
-use super::farewell::LINGER;
 use super::idle::Deadline;
+use super::reply::LINGER;
 use super::reply::{Reply, drain};
 use super::request::Request;
-use super::{Front, Service, keep};
+use super::{Front, Service};
 use crate::answer::grpc::Status;
 use crate::answer::{Refusal, prefers_html};
 pub(super) use new_connection::NewConnection;
@@ -470,7 +470,7 @@ impl<P: Service, C> Front<P, C> {
         let mut downstream = Http1::new(&mut connection, request, early, &self.is_stopping);
         self.shed(request, &mut downstream).await;
         let ended = downstream.after();
-        let connection = keep(connection, ended).await?;
+        let connection = ended.keep(connection).await?;
         if self.overload.is_shedding() {
             leave_alone(connection, self.overload.state.rest(), timer).await
         } else {

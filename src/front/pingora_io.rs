@@ -15,7 +15,8 @@ use pingora_core::protocols::{
 use tokio::io::AsyncWriteExt;
 
 use super::connection::Connection;
-use super::farewell::{LINGER, drain};
+use super::farewell::drain;
+use super::reply::LINGER;
 
 #[async_trait]
 impl Shutdown for Connection {

@@ -19,6 +19,10 @@ use super::request::Request;
 use crate::answer::grpc::{MEDIA_TYPE, Status};
 use crate::answer::{Body, Refusal};
 
+/// How long a refused client may go on sending before the connection is closed under it, so that
+/// it can read the refusal (RFC 9112, 9.6).
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
 /// How long the rest of a body is read whose response came before its end, so that the kernel does not
 /// reset the connection and lose the response on its way (RFC 9112, 9.6).
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);

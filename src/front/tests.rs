@@ -1,3 +1,5 @@
+use bytes::BytesMut;
+
 use super::*;
 use crate::server::{DynamicProxy, Options, default_pingora_conf};
 

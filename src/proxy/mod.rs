@@ -10,6 +10,7 @@
 //!   programs that mount it in a Pingora server of their own.
 
 mod admission;
+mod challenges;
 mod decide;
 mod direct;
 mod exchange;
@@ -43,10 +44,10 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
+pub use challenges::Challenges;
 pub use options::{ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, Timeouts};
 pub use pingora::{Exchange, Gateway};
 pub(crate) use policy::ProxyErrorHandler;
-pub use stages::challenge::Challenges;
 pub use target_tls::{TargetTlsError, TargetTlsOptions};
 
 use crate::front::{Deadline, Decision, Downstream, Leash, Outcome, Request, RequestId, Service};

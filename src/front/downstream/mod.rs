@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, StatusCode};
 
 use super::chunked::BadChunk;
+use pingora_core::protocols::Shutdown;
+
 use super::connection::Connection;
 use super::fields::Field;
 use super::framing::Framing;
@@ -163,4 +165,21 @@ pub enum Ended {
     Closed,
     /// The client is not to take what it has for all.
     Broken,
+}
+
+impl Ended {
+    /// The connection, if another request may follow; else it is closed.
+    pub(super) async fn keep(self, mut connection: Box<Connection>) -> Option<Box<Connection>> {
+        match self {
+            Self::Kept => {
+                connection.close();
+                Some(connection)
+            }
+            Self::Closed => {
+                Shutdown::shutdown(&mut *connection).await;
+                None
+            }
+            Self::Broken => None,
+        }
+    }
 }

@@ -27,6 +27,7 @@ use pingora_core::server::ShutdownWatch;
 
 use super::accept::too_many_streams;
 use super::clients::Ticket;
+use super::conversation::Http2Client;
 use super::downstream::http2::Http2;
 use super::fields::decimal;
 use super::framing::Framing;
@@ -35,12 +36,13 @@ use super::intake::{IntakeError, Manner};
 use super::reply::Reply as OwnReply;
 use super::request::Request;
 use super::service::{ControlService, Decision, Service};
-use super::{Engine, Front, Http2Client, LINGER, intake, leash, stopping};
+use super::{Engine, Front, LINGER, intake, leash, stopping};
 use crate::answer::Refusal;
 pub(crate) use body::RequestBody;
 pub(super) use client::Client;
 use client::InUse;
 pub(super) use incoming::Incoming;
+use reply::SEND_BUFFER;
 pub(crate) use reply::{Reply, poll_room};
 use streams::{Connection, End, Streams};
 
@@ -51,9 +53,6 @@ const MOST_ERRORS: usize = 100;
 /// others their share.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// What is kept of one answer that the client does not take.
-const SEND_BUFFER: usize = 128 * 1024;
 
 impl<P, C> Front<P, C>
 where
