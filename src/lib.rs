@@ -96,13 +96,13 @@
 //! `front`, `proxy`, `server`, the bridge of `control` and its own keys in `config`.
 
 pub mod acme;
-pub mod answer;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod front;
 pub mod proxy;
 pub mod registry;
+pub mod reply;
 pub mod route;
 pub mod server;
 pub mod telemetry;

@@ -83,7 +83,7 @@ pub(crate) fn steady(
     Ok(Times(times.into_iter().flatten().collect()))
 }
 
-/// The same for a time.
+/// Keeps the rate for a time.
 pub(crate) fn steady_for(
     clients: &mut [Client],
     rate: f64,

@@ -15,22 +15,22 @@ use super::measure::Case;
 #[derive(Default)]
 struct Before {
     open: AtomicUsize,
-    leashes: [Mutex<Slab<Arc<AtomicUsize>>>; 16],
+    handles: [Mutex<Slab<Arc<AtomicUsize>>>; 16],
 }
 
 impl Before {
     fn pass(self: &Arc<Self>, thread: usize) {
         let counted = Arc::clone(self);
         self.open.fetch_add(1, Ordering::AcqRel);
-        let leash = Arc::new(AtomicUsize::new(0));
+        let handle = Arc::new(AtomicUsize::new(0));
         let found = Arc::clone(self);
-        let Some(leashes) = found.leashes.get(thread % 16) else {
+        let Some(handles) = found.handles.get(thread % 16) else {
             return;
         };
-        let key = leashes.lock().insert(Arc::clone(&leash));
-        leash.store(0, Ordering::Relaxed);
-        leash.store(7, Ordering::SeqCst);
-        drop(leashes.lock().try_remove(key));
+        let key = handles.lock().insert(Arc::clone(&handle));
+        handle.store(0, Ordering::Relaxed);
+        handle.store(7, Ordering::SeqCst);
+        drop(handles.lock().try_remove(key));
         counted.open.fetch_sub(1, Ordering::AcqRel);
     }
 }

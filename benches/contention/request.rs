@@ -92,7 +92,7 @@ impl Setting {
     ) -> f64 {
         let (host, path) = ("www.example.com", format!("/user/{}/api/17", number % BUSY));
         if by_handle {
-            meter.ns(|| work(&self.registry.hold(host, &path).expect("the route")))
+            meter.ns(|| work(&self.registry.lookup_ref(host, &path).expect("the route")))
         } else {
             meter.ns(|| work(&self.registry.lookup(host, &path).expect("the route")))
         }

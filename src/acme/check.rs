@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::failure::one_line;
-use super::moment::shown;
+use super::time::shown;
 use crate::tls::{Details, Pattern};
 
 /// The most letters of names that are shown.
@@ -40,7 +40,7 @@ pub(super) fn check_new(details: &Details, now: SystemTime) -> Result<(), String
 
 #[cfg(test)]
 mod tests {
-    use super::super::moment::at;
+    use super::super::time::at;
     use super::*;
 
     fn details(names: &[&str], from: u64, until: u64) -> Details {

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::tries::Tries;
-use super::wanted::short_hash;
+use super::backoff::Tries;
+use super::desired_hosts::short_hash;
 use crate::tls::StoreError;
 
 const EXTENSION: &str = "json";

@@ -6,9 +6,9 @@ use instant_acme::CertificateIdentifier;
 use log::info;
 
 use super::files::KeptCertificate;
-use super::moment::{self, seconds, shown};
-use super::queue::Place;
+use super::queue::Priority;
 use super::renewal::{self, Validity, Window};
+use super::time::{self, seconds, shown};
 use crate::tls::Details;
 
 /// How soon, and how late, an authority is asked again when to renew (RFC 9773, 4.3.2).
@@ -132,17 +132,17 @@ impl Host {
     }
 
     /// Its place among those that are due; it last failed at a moment, in seconds since 1970.
-    pub(super) fn place(&self, failed: u64, now: SystemTime) -> Place {
+    pub(super) fn place(&self, failed: u64, now: SystemTime) -> Priority {
         if let Some(validity) = self.validity.filter(|_| self.kept.is_some())
             && validity.is_ending(now)
         {
-            return Place::Expiring(seconds(validity.not_after));
+            return Priority::Expiring(seconds(validity.not_after));
         }
         let issued = self.kept.as_ref().map_or(0, |kept| kept.issued);
         let last = failed.max(issued);
         match self.wanted_by {
-            WantedBy::Operator => Place::Own(last),
-            WantedBy::App => Place::Registered(last),
+            WantedBy::Operator => Priority::Own(last),
+            WantedBy::App => Priority::Registered(last),
         }
     }
 
@@ -194,7 +194,7 @@ impl Host {
 }
 
 fn issued(kept: &KeptCertificate) -> SystemTime {
-    moment::at(kept.issued)
+    time::at(kept.issued)
 }
 
 #[cfg(test)]
@@ -352,11 +352,11 @@ mod tests {
         let mut host = host();
         let until = seconds(day(1090));
         let issued = seconds(day(1000));
-        assert_eq!(host.place(0, day(1061)), Place::Registered(issued));
-        assert_eq!(host.place(0, day(1080)), Place::Expiring(until));
-        assert_eq!(host.place(0, day(1091)), Place::Registered(issued));
+        assert_eq!(host.place(0, day(1061)), Priority::Registered(issued));
+        assert_eq!(host.place(0, day(1080)), Priority::Expiring(until));
+        assert_eq!(host.place(0, day(1091)), Priority::Registered(issued));
         host.wanted_by = WantedBy::Operator;
-        assert_eq!(host.place(0, day(1061)), Place::Own(issued));
-        assert_eq!(host.place(u64::MAX, day(1061)), Place::Own(u64::MAX));
+        assert_eq!(host.place(0, day(1061)), Priority::Own(issued));
+        assert_eq!(host.place(u64::MAX, day(1061)), Priority::Own(u64::MAX));
     }
 }

@@ -18,19 +18,19 @@
 
 mod account;
 mod answers;
+mod backoff;
 mod check;
 mod client;
+mod desired_hosts;
 mod failure;
 mod files;
 mod host;
 mod manager;
-mod moment;
 mod order;
 mod queue;
 mod renewal;
 mod supervise;
-mod tries;
-mod wanted;
+mod time;
 
 use std::fmt;
 use std::io;

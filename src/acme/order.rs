@@ -22,7 +22,7 @@ use crate::tls::{Certificates, provider};
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// The time for the authority to look at a challenge, or to sign.
-const PATIENCE: RetryPolicy = RetryPolicy::new()
+const RETRIES: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
     .backoff(1.5)
     .timeout(Duration::from_mins(2));
@@ -68,7 +68,7 @@ async fn try_issue(acme: &Acme, open: &Open, wish: Wish) -> Result<Issued, Failu
     let mut order = begin(open, &wish).await?;
     let proofs = prove(acme, &mut order, &wish, &failed).await?;
     if order.state().status == OrderStatus::Pending {
-        let decided = order.poll_ready(&PATIENCE).await;
+        let decided = order.poll_ready(&RETRIES).await;
         drop(proofs);
         match decided {
             Ok(OrderStatus::Ready | OrderStatus::Valid) => {}
@@ -81,7 +81,7 @@ async fn try_issue(acme: &Acme, open: &Open, wish: Wish) -> Result<Issued, Failu
     }
     let (request, key) = request(&wish.host).map_err(|error| own_fault(&error))?;
     order.finalize_csr(&request).await.map_err(failed)?;
-    let certificate = order.poll_certificate(&PATIENCE).await.map_err(failed)?;
+    let certificate = order.poll_certificate(&RETRIES).await.map_err(failed)?;
     Ok(Issued { certificate, key })
 }
 

@@ -5,7 +5,7 @@
 /// Apps can register any number of hosts. They do not keep the operator's own from their turn, nor
 /// what serves now from being renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum Priority {
     /// Its certificate is in use, and expires soon: when, in seconds since 1970.
     Expiring(u64),
     /// A host of the configuration: when it was last tried, in seconds since 1970.
@@ -16,7 +16,7 @@ pub(super) enum Place {
 
 /// The hosts that are kept out of many; those with a certificate come first, then those that are kept
 /// already, then the others by name. They stay the same when more come.
-pub(super) fn bound<T: Ord>(mut hosts: Vec<(Standing, T)>, most: usize) -> Vec<T> {
+pub(super) fn bound<T: Ord>(mut hosts: Vec<(Seniority, T)>, most: usize) -> Vec<T> {
     hosts.sort_unstable();
     hosts.truncate(most);
     hosts.into_iter().map(|(_, host)| host).collect()
@@ -24,7 +24,7 @@ pub(super) fn bound<T: Ord>(mut hosts: Vec<(Standing, T)>, most: usize) -> Vec<T
 
 /// What speaks for a registered host when there are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
+pub(super) enum Seniority {
     HasCertificate,
     Known,
     New,
@@ -37,23 +37,23 @@ mod tests {
     #[test]
     fn what_expires_comes_first_then_the_operators_hosts_then_who_waited_longest() {
         let mut places = [
-            Place::Registered(0),
-            Place::Registered(7),
-            Place::Own(9),
-            Place::Own(0),
-            Place::Expiring(5000),
-            Place::Expiring(4000),
+            Priority::Registered(0),
+            Priority::Registered(7),
+            Priority::Own(9),
+            Priority::Own(0),
+            Priority::Expiring(5000),
+            Priority::Expiring(4000),
         ];
         places.sort_unstable();
         assert_eq!(
             places,
             [
-                Place::Expiring(4000),
-                Place::Expiring(5000),
-                Place::Own(0),
-                Place::Own(9),
-                Place::Registered(0),
-                Place::Registered(7),
+                Priority::Expiring(4000),
+                Priority::Expiring(5000),
+                Priority::Own(0),
+                Priority::Own(9),
+                Priority::Registered(0),
+                Priority::Registered(7),
             ]
         );
     }
@@ -61,10 +61,10 @@ mod tests {
     #[test]
     fn of_too_many_hosts_the_known_stay() {
         let hosts = vec![
-            (Standing::New, "a"),
-            (Standing::Known, "y"),
-            (Standing::HasCertificate, "z"),
-            (Standing::New, "b"),
+            (Seniority::New, "a"),
+            (Seniority::Known, "y"),
+            (Seniority::HasCertificate, "z"),
+            (Seniority::New, "b"),
         ];
         assert_eq!(bound(hosts.clone(), 3), ["z", "y", "a"]);
         assert_eq!(bound(hosts.clone(), 9).len(), 4);

@@ -5,9 +5,9 @@ use axum::response::Response;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::answer::Refusal;
 use crate::registry::store::StoreError;
 use crate::registry::{ChangeError, RegisterError};
+use crate::reply::Refusal;
 use crate::route::clip_message;
 
 /// The answer to a registration that is refused.

@@ -127,7 +127,7 @@ fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 8] {
     ]
 }
 
-/// Every answer says how late it is.
+/// Adds x-route-generation to every response.
 async fn with_generation(State(control): State<Arc<Control>>, mut response: Response) -> Response {
     let generation = control.registry.generation();
     response

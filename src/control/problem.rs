@@ -77,7 +77,7 @@ impl Problem {
         }
     }
 
-    /// The same problem, at a field of the body (RFC 6901: `/changes/3/prefix`).
+    /// Names the field of the body that the problem is at (RFC 6901: `/changes/3/prefix`).
     #[must_use]
     pub(crate) fn at(mut self, pointer: impl Into<String>) -> Self {
         let mut pointer: String = pointer.into();
@@ -89,14 +89,14 @@ impl Problem {
         self
     }
 
-    /// The same problem, in a query parameter.
+    /// Names the query parameter that the problem is in.
     #[must_use]
     pub(crate) fn in_parameter(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.parameter = Some(clip_message(name));
         self
     }
 
-    /// The same problem, with what the client has to prove.
+    /// Adds the challenge that the client has to meet (RFC 6750, 3).
     #[must_use]
     pub(crate) fn challenging(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);

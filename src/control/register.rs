@@ -17,8 +17,8 @@ use super::openapi::refusals::RegistrationRefused;
 use super::openapi::texts;
 use super::peer::Asker;
 use super::{Control, GENERATION};
-use crate::answer::Refusal;
 use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registration};
+use crate::reply::Refusal;
 use crate::route::{InstanceSpec, Settings, With};
 
 /// The answer to a registration, in the original's words and order.

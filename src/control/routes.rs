@@ -22,7 +22,9 @@ use super::openapi::texts;
 use super::place::Place;
 use super::problem::Problem;
 use super::view::{RouteView, Viewer};
-use crate::registry::{Action, Actor, Change, ChangeError, Edit, Edits, Outcome, Registry, What};
+use crate::registry::{
+    Action, Actor, Change, ChangeError, ChangeResult, Edit, Edits, Outcome, Registry,
+};
 use crate::route::{InstanceId, InstanceSpec, RouteKey, Settings};
 
 /// What a reading of one route can be asked: nothing.
@@ -98,14 +100,14 @@ pub(super) enum ResultName {
     Draining,
 }
 
-impl From<What> for ResultName {
-    fn from(what: What) -> Self {
+impl From<ChangeResult> for ResultName {
+    fn from(what: ChangeResult) -> Self {
         match what {
-            What::Created => Self::Created,
-            What::Replaced => Self::Replaced,
-            What::Unchanged => Self::Unchanged,
-            What::Removed => Self::Removed,
-            What::Draining => Self::Draining,
+            ChangeResult::Created => Self::Created,
+            ChangeResult::Replaced => Self::Replaced,
+            ChangeResult::Unchanged => Self::Unchanged,
+            ChangeResult::Removed => Self::Removed,
+            ChangeResult::Draining => Self::Draining,
         }
     }
 }
@@ -274,8 +276,8 @@ fn written(registry: &Registry, outcome: &Outcome, instance: Option<&InstanceId>
         meant.any(|one| one.lease.is_some())
     });
     let name = match result.what {
-        What::Created if instance.is_some() => ResultName::Joined,
-        What::Unchanged if is_leased => ResultName::Renewed,
+        ChangeResult::Created if instance.is_some() => ResultName::Joined,
+        ChangeResult::Unchanged if is_leased => ResultName::Renewed,
         what => what.into(),
     };
     let written = Written {
@@ -285,7 +287,7 @@ fn written(registry: &Registry, outcome: &Outcome, instance: Option<&InstanceId>
         route: result.route.as_ref().map(|route| viewer.of(route)),
     };
     let mut response = Json(written).into_response();
-    if result.what == What::Created && !outcome.dry_run {
+    if result.what == ChangeResult::Created && !outcome.dry_run {
         *response.status_mut() = StatusCode::CREATED;
         if let Ok(location) = HeaderValue::from_str(&Place::path(&result.key, instance)) {
             response.headers_mut().insert(LOCATION, location);

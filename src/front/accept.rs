@@ -7,16 +7,16 @@ use pingora_core::protocols::l4::stream::Stream as Socket;
 use pingora_core::server::ShutdownWatch;
 
 use super::clients::{ClientLimit, Ticket};
-use super::intake::{self, Arrival, Intake};
+use super::listener::{self, Accepted, ListenerOptions};
 use super::request::Request;
 use super::{Front, Service, stopping};
-use crate::answer::Refusal;
+use crate::reply::Refusal;
 
 impl<P: Service, C> Front<P, C> {
     /// Counts a connection at its client; one that announces its clients is counted when it has.
     pub(super) fn admit(&self, stream: &Stream) -> Result<Ticket, ClientLimit> {
-        let peer = intake::peer(stream);
-        let announces = self.options.intakes.of(stream).trusts(peer);
+        let peer = listener::peer(stream);
+        let announces = self.options.listeners.of(stream).trusts(peer);
         let client = peer.filter(|_| !announces);
         let descriptor = usize::try_from(stream.id()).unwrap_or(0);
         self.clients
@@ -28,29 +28,29 @@ impl<P: Service, C> Front<P, C> {
     pub(super) async fn arrive(
         &self,
         stream: Stream,
-        intake: &Intake,
+        listener: &ListenerOptions,
         mut shutdown: ShutdownWatch,
         ticket: &mut Ticket,
-    ) -> Arrival {
-        let peer = intake::peer(&stream);
-        let announces = intake.trusts(peer);
+    ) -> Accepted {
+        let peer = listener::peer(&stream);
+        let announces = listener.trusts(peer);
         let limit = self.options.handshake_timeout;
         let sheds = |socket: &Socket| self.sheds_handshake(socket);
         let admitted = tokio::select! {
             biased;
-            admitted = intake::admit(stream, intake, limit, sheds) => admitted,
-            () = stopping(&mut shutdown) => return Arrival::Nothing,
-            () = ticket.evicted() => return Arrival::Nothing,
+            admitted = listener::admit(stream, listener, limit, sheds) => admitted,
+            () = stopping(&mut shutdown) => return Accepted::Nothing,
+            () = ticket.evicted() => return Accepted::Nothing,
         };
-        let arrival = admitted.unwrap_or_else(|error| {
+        let accepted = admitted.unwrap_or_else(|error| {
             self.failures.note(peer, &error);
-            Arrival::Nothing
+            Accepted::Nothing
         });
-        let client = arrival.stream().and_then(intake::peer);
+        let client = accepted.stream().and_then(listener::peer);
         if announces && ticket.announce(client.map(|client| client.ip())).is_err() {
-            return Arrival::Nothing;
+            return Accepted::Nothing;
         }
-        arrival
+        accepted
     }
 
     /// Why a request is not served that came over a connection beyond the limits, if it came over one and

@@ -13,11 +13,11 @@ use super::balance::{Counted, Seat};
 use super::clients::Ticket;
 use super::connection::Connection;
 use super::connections::ConnectionGuard;
-use super::farewell::{dismiss, tls_required};
-use super::greeting::Greeting;
-use super::intake::{Arrival, Manner};
+use super::lingering_close::{dismiss, tls_required};
+use super::listener::{Accepted, ListenerMode};
 use super::overload::NewConnection;
-use super::{ControlService, Front, Service, hello, intake, leash, stopping};
+use super::sniff::Sniff;
+use super::{ControlService, Front, Service, abort, client_hello, listener, stopping};
 
 #[async_trait]
 impl<P, C> ServerApp for Front<P, C>
@@ -93,50 +93,52 @@ where
         mut ticket: Ticket,
         _counted: (ConnectionGuard, Option<Counted<Self>>),
     ) {
-        let intake = self.options.intakes.of(&stream);
-        let arrival = if intake.is_direct() {
-            Arrival::Plain(stream, read)
+        let listener = self.options.listeners.of(&stream);
+        let accepted = if listener.is_direct() {
+            Accepted::Plain(stream, read)
         } else {
             // Boxed, here and below: its room is free again when it is over.
-            Box::pin(self.arrive(stream, intake, shutdown.clone(), &mut ticket)).await
+            Box::pin(self.arrive(stream, listener, shutdown.clone(), &mut ticket)).await
         };
-        let greeting = if intake.http2_cleartext {
-            Greeting::AnyHttp
+        let sniff = if listener.http2_cleartext {
+            Sniff::AnyHttp
         } else {
-            Greeting::Http1
+            Sniff::Http1
         };
-        let redirect = intake.redirect_to_https;
-        let manner = match &arrival {
-            Arrival::Plain(stream, _) | Arrival::Encrypted(stream) | Arrival::Http2(stream) => {
-                Manner::of(redirect, stream)
+        let redirect = listener.redirect_to_https;
+        let mode = match &accepted {
+            Accepted::Plain(stream, _) | Accepted::Encrypted(stream) | Accepted::Http2(stream) => {
+                ListenerMode::of(redirect, stream)
             }
-            Arrival::NotEncrypted(_) | Arrival::Unknown(_) | Arrival::Nothing => Manner::SERVING,
+            Accepted::NotEncrypted(_) | Accepted::Unknown(_) | Accepted::Nothing => {
+                ListenerMode::SERVING
+            }
         };
-        let leash = self.connections.leash(leash::task_waker().await);
-        let connection = match arrival {
-            Arrival::Plain(stream, read) => {
-                Connection::new(stream, Arc::clone(&leash)).greeted(greeting, read)
+        let abort = self.connections.abort(abort::task_waker().await);
+        let connection = match accepted {
+            Accepted::Plain(stream, read) => {
+                Connection::new(stream, Arc::clone(&abort)).sniffing(sniff, read)
             }
-            Arrival::Encrypted(stream) => Connection::new(stream, Arc::clone(&leash)),
-            Arrival::NotEncrypted(stream) => {
-                let mut connection = Connection::new(stream, Arc::clone(&leash));
+            Accepted::Encrypted(stream) => Connection::new(stream, Arc::clone(&abort)),
+            Accepted::NotEncrypted(stream) => {
+                let mut connection = Connection::new(stream, Arc::clone(&abort));
                 return Box::pin(self.refuse(&mut connection, &tls_required())).await;
             }
-            Arrival::Unknown(stream) => {
-                let peer = intake::peer(&stream);
+            Accepted::Unknown(stream) => {
+                let peer = listener::peer(&stream);
                 self.failures
                     .note(peer, &"no certificate for the name that it asks for");
-                let mut connection = Connection::new(stream, Arc::clone(&leash));
-                let alert = dismiss(&mut connection, hello::UNRECOGNIZED_NAME);
+                let mut connection = Connection::new(stream, Arc::clone(&abort));
+                let alert = dismiss(&mut connection, client_hello::UNRECOGNIZED_NAME);
                 return Box::pin(alert).await;
             }
-            Arrival::Http2(stream) => {
-                return Box::pin(self.serve_http2(stream, manner, shutdown, ticket)).await;
+            Accepted::Http2(stream) => {
+                return Box::pin(self.serve_http2(stream, mode, shutdown, ticket)).await;
             }
-            Arrival::Nothing => return,
+            Accepted::Nothing => return,
         };
         let frames = self.options.frames.clone();
-        let connection = Box::new(connection.treated(manner, frames));
+        let connection = Box::new(connection.treated(mode, frames));
         let client = self
             .converse(connection, shutdown.clone(), &mut ticket)
             .await;

@@ -8,7 +8,7 @@ use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 
-use super::intake::HttpsRedirect;
+use super::listener::HttpsRedirect;
 use super::tls_client::TlsClient;
 
 /// Who asks, and what the listener does with requests.

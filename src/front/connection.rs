@@ -24,14 +24,14 @@ use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::abort::AbortHandle;
 use super::caller::Caller;
 use super::chunked::{BadChunk, ChunkScan};
 use super::framing::Framing;
 use super::gate::Gate;
-use super::greeting::Greeting;
-use super::intake::Manner;
-use super::leash::Leash;
-use super::patience::Patience;
+use super::listener::ListenerMode;
+use super::sniff::Sniff;
+use super::upstream_timeouts::UpstreamTimeouts;
 use super::websocket::{FrameLimits, WebSocket};
 use paced::{Activity, Watched};
 
@@ -49,9 +49,9 @@ thread_local! {
 pub struct Connection {
     pub(super) transport: Stream,
     /// What may still come before the first request.
-    pub(super) greeting: Greeting,
+    pub(super) sniff: Sniff,
     /// What its requests are met with.
-    pub(super) manner: Manner,
+    pub(super) mode: ListenerMode,
     /// Whether the request in progress is the last that it serves.
     pub(super) is_last: bool,
     /// Bytes that came before their turn.
@@ -59,7 +59,7 @@ pub struct Connection {
     gate: Gate,
     /// How far a chunked body has come.
     chunks: ChunkScan,
-    patience: Patience,
+    upstream_timeouts: UpstreamTimeouts,
     /// Until when the connection was left alone, if its last request was shed.
     pub(super) rested: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
@@ -67,7 +67,7 @@ pub struct Connection {
     /// Whether a byte of the answer has gone to the client; interim ones do not count.
     begun: bool,
     /// By what the exchange in progress can be ended.
-    leash: Arc<Leash>,
+    abort: Arc<AbortHandle>,
     /// Whether the next answer opens a WebSocket.
     is_switching: AtomicBool,
     /// The frames, once a WebSocket is open.
@@ -79,19 +79,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(transport: Stream, leash: Arc<Leash>) -> Self {
+    pub(crate) fn new(transport: Stream, abort: Arc<AbortHandle>) -> Self {
         Self {
             transport,
-            greeting: Greeting::Over,
-            manner: Manner::SERVING,
+            sniff: Sniff::Over,
+            mode: ListenerMode::SERVING,
             ahead: BytesMut::new(),
             gate: Gate::Length(0),
             chunks: ChunkScan::default(),
-            patience: Patience::default(),
+            upstream_timeouts: UpstreamTimeouts::default(),
             rested: None,
             unflushed: false,
             begun: false,
-            leash,
+            abort,
             is_switching: AtomicBool::new(false),
             websocket: None,
             is_last: false,
@@ -100,16 +100,16 @@ impl Connection {
         }
     }
 
-    /// The same connection in cleartext, with bytes that have been read from it already.
-    pub(super) fn greeted(mut self, greeting: Greeting, bytes: BytesMut) -> Self {
-        self.greeting = greeting;
+    /// A connection in cleartext, with bytes that have been read from it already.
+    pub(super) fn sniffing(mut self, sniff: Sniff, bytes: BytesMut) -> Self {
+        self.sniff = sniff;
         self.ahead = bytes;
         self
     }
 
-    /// Sets the manner of the listener and the limits on WebSocket frames.
-    pub(super) fn treated(mut self, manner: Manner, frames: Option<Arc<FrameLimits>>) -> Self {
-        self.manner = manner;
+    /// Sets the mode of the listener and the limits on WebSocket frames.
+    pub(super) fn treated(mut self, mode: ListenerMode, frames: Option<Arc<FrameLimits>>) -> Self {
+        self.mode = mode;
         self.frames = frames;
         self
     }
@@ -135,29 +135,29 @@ impl Connection {
             self.transport.get_socket_digest(),
             self.transport.get_proxy_digest(),
             self.transport.get_ssl_digest(),
-            self.manner.redirect,
-            self.manner.registers,
+            self.mode.redirect,
+            self.mode.registers,
         )
     }
 
     /// The response, not only an interim one, begins.
     pub(super) fn begin_response(&self) {
-        self.patience.begin_answer();
+        self.upstream_timeouts.begin_answer();
     }
 
     /// The limits on the origin's pauses.
-    pub(crate) fn patience(&self) -> &Patience {
-        &self.patience
+    pub(crate) fn upstream_timeouts(&self) -> &UpstreamTimeouts {
+        &self.upstream_timeouts
     }
 
     /// By what the exchange in progress can be ended.
-    pub(crate) fn leash(&self) -> &Leash {
-        &self.leash
+    pub(crate) fn abort(&self) -> &AbortHandle {
+        &self.abort
     }
 
     /// A handle of its own to end the exchange in progress by.
-    pub(crate) fn held(&self) -> Arc<Leash> {
-        Arc::clone(&self.leash)
+    pub(crate) fn abort_handle(&self) -> Arc<AbortHandle> {
+        Arc::clone(&self.abort)
     }
 
     /// The answer that comes next, a 101, opens a WebSocket.
@@ -183,8 +183,8 @@ impl Connection {
     /// Returns the part of them that belongs to the request; the rest waits for its turn.
     pub(crate) fn open(&mut self, framing: Framing, mut early: BytesMut) -> BytesMut {
         self.close();
-        self.greeting = Greeting::Over;
-        self.patience.reset();
+        self.sniff = Sniff::Over;
+        self.upstream_timeouts.reset();
         self.gate = framing.into();
         self.chunks = ChunkScan::default();
         let own = self.pass(&early);
@@ -194,7 +194,7 @@ impl Connection {
 
     /// The exchange has ended: until the next one begins, nothing can be cut.
     pub(super) fn close(&mut self) {
-        self.leash.reset();
+        self.abort.reset();
         self.begun = false;
         self.websocket = None;
         self.watched = None;
@@ -353,7 +353,7 @@ impl Connection {
     /// Remembers what went to the client.
     fn note_write<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>, written: usize) {
         self.unflushed = true;
-        self.begun = self.begun || self.patience.is_answered();
+        self.begun = self.begun || self.upstream_timeouts.is_answered();
         self.note_activity(Activity::Write);
         if self.websocket.is_none() && self.is_switching.load(Ordering::Relaxed) {
             self.switch();
@@ -376,7 +376,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.leash.is_cut() {
+        if this.abort.is_aborted() {
             return this.poll_cut_read(context, buffer);
         }
         this.note_asked();
@@ -394,7 +394,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.leash.is_cut() {
+        if this.abort.is_aborted() {
             return this.poll_cut_write(context, bytes);
         }
         let written = Pin::new(&mut this.transport).poll_write(context, bytes);
@@ -421,7 +421,7 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.leash.is_cut() {
+        if this.abort.is_aborted() {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return this.poll_cut_write(context, first.map_or(&[], |slice| slice));
         }

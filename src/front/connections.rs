@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use super::leash::Leash;
+use super::abort::AbortHandle;
 
 thread_local! {
     /// Each thread has a shard of its own, as long as there are enough.
@@ -38,7 +38,7 @@ pub struct Connections {
 struct Shard {
     begun: AtomicUsize,
     ended: AtomicUsize,
-    leashes: Mutex<Slab<Arc<Leash>>>,
+    handles: Mutex<Slab<Arc<AbortHandle>>>,
     stop: Arc<Stop>,
 }
 
@@ -101,27 +101,27 @@ impl Connections {
     /// in flight on the instance are not touched. The cost grows with the number of connections.
     #[must_use = "says how many exchanges were cut"]
     pub fn cut(&self, serial: u64) -> usize {
-        self.each(|leash| leash.cut(serial))
+        self.each(|abort| abort.cut(serial))
     }
 
     /// Ends everything that is in flight on any instance, as [`Connections::cut`] does.
     #[must_use = "says how many exchanges were cut"]
     pub fn cut_all(&self) -> usize {
-        self.each(Leash::cut_any)
+        self.each(AbortHandle::abort_any)
     }
 
-    /// Has every connection look around.
+    /// Wakes the task of every connection.
     pub(super) fn wake(&self) {
-        self.each(|leash| {
-            leash.wake();
+        self.each(|abort| {
+            abort.wake();
             false
         });
     }
 
-    fn each(&self, mut cut: impl FnMut(&Leash) -> bool) -> usize {
+    fn each(&self, mut cut: impl FnMut(&AbortHandle) -> bool) -> usize {
         let count = |shard: &Arc<Shard>| {
-            let leashes = shard.leashes.lock();
-            leashes.iter().filter(|(_, leash)| cut(leash)).count()
+            let handles = shard.handles.lock();
+            handles.iter().filter(|(_, abort)| cut(abort)).count()
         };
         self.shards.iter().map(count).sum()
     }
@@ -135,14 +135,14 @@ impl Connections {
         ConnectionGuard(shard)
     }
 
-    /// A leash for exchanges that the task of `waker` drives, found until the guard is dropped.
-    pub(crate) fn leash(&self, waker: Waker) -> LeashGuard {
-        let leash = Arc::new(Leash::new(waker));
+    /// An abort handle for exchanges that the task of `waker` drives, found until the guard is dropped.
+    pub(crate) fn abort(&self, waker: Waker) -> AbortGuard {
+        let abort = Arc::new(AbortHandle::new(waker));
         let place = self.shard().map(|shard| {
-            let key = shard.leashes.lock().insert(Arc::clone(&leash));
+            let key = shard.handles.lock().insert(Arc::clone(&abort));
             (Arc::clone(shard), key)
         });
-        LeashGuard { place, leash }
+        AbortGuard { place, abort }
     }
 
     /// What one connection with one exchange writes here, from its beginning to its end: what
@@ -150,9 +150,9 @@ impl Connections {
     #[doc(hidden)]
     pub fn pass(&self, serial: u64) {
         let _counted = self.enter();
-        let leash = self.leash(Waker::noop().clone());
-        leash.reset();
-        leash.serve(serial);
+        let abort = self.abort(Waker::noop().clone());
+        abort.reset();
+        abort.bind(serial);
     }
 
     /// This thread's shard; there is always one.
@@ -167,7 +167,7 @@ impl Shard {
         Self {
             begun: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
-            leashes: Mutex::default(),
+            handles: Mutex::default(),
             stop: Arc::clone(stop),
         }
     }
@@ -190,27 +190,27 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// A leash that can be found.
+/// An abort handle that can be found.
 #[derive(Debug)]
-pub(crate) struct LeashGuard {
+pub(crate) struct AbortGuard {
     place: Option<(Arc<Shard>, usize)>,
-    leash: Arc<Leash>,
+    abort: Arc<AbortHandle>,
 }
 
-impl Deref for LeashGuard {
-    type Target = Arc<Leash>;
+impl Deref for AbortGuard {
+    type Target = Arc<AbortHandle>;
 
-    fn deref(&self) -> &Arc<Leash> {
-        &self.leash
+    fn deref(&self) -> &Arc<AbortHandle> {
+        &self.abort
     }
 }
 
-impl Drop for LeashGuard {
+impl Drop for AbortGuard {
     fn drop(&mut self) {
         let place = self.place.take();
-        let leash = place.and_then(|(shard, key)| shard.leashes.lock().try_remove(key));
+        let abort = place.and_then(|(shard, key)| shard.handles.lock().try_remove(key));
         // Outside of the lock: the waker may hold the last of its task.
-        drop(leash);
+        drop(abort);
     }
 }
 
@@ -221,19 +221,19 @@ mod tests {
     #[test]
     fn a_leash_is_found_until_it_is_dropped() {
         let connections = Arc::new(Connections::default());
-        let leashes: Vec<_> = (1..=3)
+        let handles: Vec<_> = (1..=3)
             .map(|serial| {
-                let leash = connections.leash(Waker::noop().clone());
-                leash.serve(serial % 2 + 1);
-                leash
+                let abort = connections.abort(Waker::noop().clone());
+                abort.bind(serial % 2 + 1);
+                abort
             })
             .collect();
         assert_eq!(connections.cut(2), 2);
         assert_eq!(connections.cut(1), 1);
         assert_eq!(connections.cut(3), 0);
-        assert!(leashes.iter().all(|leash| leash.is_cut()));
+        assert!(handles.iter().all(|abort| abort.is_aborted()));
         assert_eq!(connections.cut_all(), 3);
-        drop(leashes);
+        drop(handles);
         assert_eq!(connections.cut_all(), 0);
     }
 
@@ -242,7 +242,7 @@ mod tests {
         let connections = Arc::new(Connections::default());
         let guards = (
             connections.enter(),
-            connections.leash(Waker::noop().clone()),
+            connections.abort(Waker::noop().clone()),
         );
         assert_eq!(
             (connections.open(), Arc::strong_count(&connections)),

@@ -8,9 +8,9 @@ use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 
+use super::abort::AbortHandle;
 use super::downstream::Downstream;
-use super::idle::Deadline;
-use super::leash::Leash;
+use super::idle::ReusableTimer;
 use super::request::Request;
 use super::service::{Decision, Outcome, Service};
 
@@ -38,8 +38,8 @@ impl Service for ControlOnly {
         plan: Self::Plan,
         _request: Box<Request>,
         _downstream: D,
-        _abort: Arc<Leash>,
-        _timer: &'c mut Deadline,
+        _abort: Arc<AbortHandle>,
+        _timer: &'c mut ReusableTimer,
     ) -> Outcome<'c> {
         match plan {}
     }

@@ -14,14 +14,14 @@ use super::clients::Ticket;
 use super::connection::Connection;
 use super::downstream::http1::Http1;
 use super::engine::Engine;
-use super::farewell::{dismiss, head_too_slow};
-use super::greeting::{self, Speech};
 use super::head::{self, HeadScan};
-use super::idle::{self, Deadline};
-use super::intake;
+use super::idle::{self, ReusableTimer};
+use super::lingering_close::{dismiss, head_too_slow};
+use super::listener;
 use super::request::Request;
 use super::service::{ControlService, Decision, Outcome, Service};
-use crate::answer::Refusal;
+use super::sniff::{self, Sniffed};
+use crate::reply::Refusal;
 
 /// What became of the wait for a request.
 enum Next {
@@ -54,7 +54,7 @@ where
         shutdown: ShutdownWatch,
         ticket: &mut Ticket,
     ) -> Option<Http2Client> {
-        let mut timer = Deadline::default();
+        let mut timer = ReusableTimer::default();
         loop {
             match self.next_head(&mut connection, &mut timer, ticket).await {
                 Next::Request(request, early) => {
@@ -74,9 +74,9 @@ where
                     return None;
                 }
                 Next::Alert => {
-                    let peer = intake::peer(&connection.transport);
+                    let peer = listener::peer(&connection.transport);
                     self.failures.note(peer, &"TLS on a port in cleartext");
-                    Box::pin(dismiss(&mut connection, greeting::ALERT)).await;
+                    Box::pin(dismiss(&mut connection, sniff::ALERT)).await;
                     return None;
                 }
                 Next::Close => {
@@ -92,7 +92,7 @@ where
     async fn next_head(
         &self,
         connection: &mut Connection,
-        timer: &mut Deadline,
+        timer: &mut ReusableTimer,
         ticket: &mut Ticket,
     ) -> Next {
         if !ticket.is_silent() {
@@ -118,7 +118,7 @@ where
     async fn head_within(
         &self,
         connection: &mut Connection,
-        timer: &mut Deadline,
+        timer: &mut ReusableTimer,
         idle: Option<Duration>,
     ) -> Next {
         let mut buffer = BytesMut::new();
@@ -167,8 +167,8 @@ where
         scan: &mut HeadScan,
         buffer: &mut BytesMut,
     ) -> Option<Next> {
-        match connection.greeting.heard(buffer) {
-            Speech::Http1 => match head::take(scan, buffer, &self.options.limits) {
+        match connection.sniff.sniff(buffer) {
+            Sniffed::Http1 => match head::take(scan, buffer, &self.options.limits) {
                 Ok(None) => None,
                 Ok(Some((length, head))) => {
                     let mut bytes = std::mem::take(buffer);
@@ -178,9 +178,9 @@ where
                 }
                 Err(error) => Some(Next::Refuse(error.refusal())),
             },
-            Speech::Http2 => Some(Next::Http2(std::mem::take(buffer))),
-            Speech::Tls => Some(Next::Alert),
-            Speech::Open => None,
+            Sniffed::Http2 => Some(Next::Http2(std::mem::take(buffer))),
+            Sniffed::Tls => Some(Next::Alert),
+            Sniffed::Open => None,
         }
     }
 
@@ -191,7 +191,7 @@ where
         mut connection: Box<Connection>,
         request: Box<Request>,
         early: BytesMut,
-        timer: &mut Deadline,
+        timer: &mut ReusableTimer,
         shutdown: &ShutdownWatch,
     ) -> Option<Box<Connection>> {
         let early = connection.open(request.framing(), early);
@@ -212,7 +212,7 @@ where
         // Boxed: what a request needs is no part of the future of an idle connection, nor of a tunnel.
         let exchange = Box::pin(self.exchange(&mut connection, request, early, timer, shutdown));
         let ended = match exchange.await {
-            Outcome::Ended(ended) => ended,
+            Outcome::After(ended) => ended,
             Outcome::Switched(tunnel) => tunnel.await,
         };
         ended.keep(connection).await
@@ -224,10 +224,10 @@ where
         connection: &'c mut Connection,
         request: Box<Request>,
         early: BytesMut,
-        timer: &'c mut Deadline,
+        timer: &'c mut ReusableTimer,
         shutdown: &'c ShutdownWatch,
     ) -> Outcome<'c> {
-        let abort = connection.held();
+        let abort = connection.abort_handle();
         let downstream = Http1::new(connection, &request, early, &self.is_stopping);
         match self.proxy.decide(&request).await {
             Decision::Proxy(plan) => {
@@ -237,7 +237,7 @@ where
             }
             Decision::Control => {
                 let answered = Box::pin(self.control.answer(request, downstream, shutdown));
-                Outcome::Ended(answered.await)
+                Outcome::After(answered.await)
             }
         }
     }

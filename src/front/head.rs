@@ -14,7 +14,7 @@ use super::fields::{At, decimal, list};
 use super::framing::Framing;
 use super::request::{ConnectionOptions, Http1Head};
 
-use crate::answer::Refusal;
+use crate::reply::Refusal;
 use crate::route::RequestTarget;
 
 /// The most fields that a head may have at all; Pingora refuses 256.

@@ -1,7 +1,7 @@
 //! The wait for the next request of a connection: for bytes, for the idle time, for the server's stop.
 //!
 //! It happens before each request, so it costs next to nothing: one timer serves a connection for all
-//! its life and is set anew only when it has run out, and a stop wakes connections by their leashes
+//! its life and is set anew only when it has run out, and a stop wakes connections by their abort handles
 //! rather than each of them asking for it.
 
 use std::pin::Pin;
@@ -16,9 +16,9 @@ use super::connection::Connection;
 
 /// The timer of a connection: of its idle times, and of the waits of its exchanges.
 #[derive(Debug, Default)]
-pub struct Deadline(Option<Pin<Box<Sleep>>>);
+pub struct ReusableTimer(Option<Pin<Box<Sleep>>>);
 
-impl Deadline {
+impl ReusableTimer {
     /// Ready once `deadline` has passed. What is in the timer's wheel may be an earlier time, of a wait
     /// that is over.
     pub(crate) fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
@@ -42,7 +42,7 @@ impl Deadline {
 /// first bytes are appended to `buffer`.
 pub(super) async fn first_bytes(
     connection: &mut Connection,
-    timer: &mut Deadline,
+    timer: &mut ReusableTimer,
     idle: Option<Duration>,
     stop: &AtomicBool,
     buffer: &mut BytesMut,
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     /// How long a wait takes, on a timer that earlier waits have used.
-    async fn wait(timer: &mut Deadline, length: Duration) -> Duration {
+    async fn wait(timer: &mut ReusableTimer, length: Duration) -> Duration {
         let begin = Instant::now();
         std::future::poll_fn(|context| timer.poll(begin + length, context)).await;
         begin.elapsed()
@@ -78,7 +78,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_timer_serves_every_wait() {
-        let (mut timer, second) = (Deadline::default(), Duration::from_secs(1));
+        let (mut timer, second) = (ReusableTimer::default(), Duration::from_secs(1));
         assert_eq!(wait(&mut timer, second).await, second);
         // Waits that end before their time leave the timer where it was.
         for _ in 0..5 {

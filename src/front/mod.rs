@@ -6,41 +6,39 @@
 //! needs exists only during a request. The front also gives the head of a request a total deadline and a
 //! strict check (`head`), which Pingora 0.9.1 does not.
 //!
-//! Pingora takes every connection for plain TCP: what comes before HTTP (`intake`: the PROXY
-//! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`greeting`, `h2`), is made here.
+//! Pingora takes every connection for plain TCP: what comes before HTTP (`listener`: the PROXY
+//! protocol, TLS), and the choice between HTTP/1 and HTTP/2 (`sniff`, `h2`), is made here.
 
+mod abort;
 mod accept;
 mod accepted;
 mod balance;
 mod caller;
 mod chunked;
+mod client_hello;
 mod clients;
 mod connection;
 mod connections;
 mod control_only;
 mod conversation;
 mod downstream;
+mod downstream_handle;
 mod duplicate;
 mod engine;
 mod failures;
-mod farewell;
 mod fields;
 mod frames;
 mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
-mod greeting;
 mod h2;
 mod head;
-mod hello;
-mod hold;
 mod idle;
-mod intake;
-mod leash;
+mod lingering_close;
+mod listener;
 mod overload;
 mod pace;
-mod patience;
 mod pingora;
 mod pingora_io;
 mod proxy_protocol;
@@ -48,10 +46,12 @@ mod reply;
 mod request;
 mod request_id;
 mod reset;
+mod response_timer;
 mod service;
+mod sniff;
 mod tls_client;
 mod upload_watch;
-mod wait;
+mod upstream_timeouts;
 mod websocket;
 
 use std::sync::atomic::AtomicBool;
@@ -61,8 +61,10 @@ use std::time::Duration;
 use log::debug;
 use pingora_core::server::ShutdownWatch;
 
-use crate::answer::{Body, Refusal};
+use crate::reply::{Body, Refusal};
 
+pub use abort::AbortHandle;
+pub(crate) use abort::{CLOSE_TIMEOUT, Drained};
 pub(crate) use balance::{Balance, Seat};
 pub use caller::Caller;
 pub(crate) use chunked::BadChunk;
@@ -73,7 +75,8 @@ pub use clients::{ClientLimit, ClientLimits, Clients, LimitCounts};
 pub use connection::Connection;
 pub use connections::Connections;
 pub use control_only::ControlOnly;
-pub use downstream::{Downstream, DownstreamError, Ended, ResponseStart};
+pub use downstream::{After, Downstream, DownstreamError, ResponseStart};
+pub(crate) use downstream_handle::DownstreamHandle;
 pub(crate) use duplicate::duplicate;
 pub use engine::Engine;
 use failures::Failures;
@@ -83,17 +86,13 @@ pub(crate) use framing::{
 };
 pub(crate) use h2::poll_room;
 pub(crate) use head::HeadLimits;
-pub(crate) use hold::Hold;
-pub use idle::Deadline;
-pub(crate) use intake::Intakes;
-pub use intake::{HttpsRedirect, Intake};
-pub use leash::Leash;
-pub(crate) use leash::{Drained, FAREWELL};
+pub use idle::ReusableTimer;
+pub(crate) use listener::Listeners;
+pub use listener::{HttpsRedirect, ListenerOptions};
 use overload::Overload;
 pub(crate) use overload::OverloadLimits;
 pub use overload::Shed;
 pub(crate) use pace::{Now, Pace, TooSlow};
-pub(crate) use patience::OriginSilent;
 use reply::LINGER;
 pub(crate) use reply::{DRAIN, Reply, drain};
 pub use request::Request;
@@ -102,6 +101,7 @@ pub(crate) use request::tests::request as test_request;
 pub use request_id::{RequestId, RequestIds};
 pub use service::{ControlService, Decision, Outcome, Service};
 pub use tls_client::TlsClient;
+pub(crate) use upstream_timeouts::UpstreamSilent;
 pub(crate) use websocket::FrameLimits;
 
 /// What the front needs to know of the configuration.
@@ -115,7 +115,7 @@ pub(crate) struct FrontOptions {
     /// Time without a request after which a connection is closed.
     pub(crate) idle_timeout: Option<Duration>,
     /// How listeners take connections in.
-    pub(crate) intakes: Intakes,
+    pub(crate) listeners: Listeners,
     /// How many streams of one connection a client may have open at a time.
     pub(crate) http2_streams: u32,
     /// What carries the requests.

@@ -32,13 +32,13 @@ use pingora_core::protocols::SocketDigest;
 use super::connection::Connection;
 use super::downstream::Downstream;
 use super::downstream::http1::Http1;
-use super::idle::Deadline;
+use super::idle::ReusableTimer;
 use super::reply::LINGER;
 use super::reply::{Reply, drain};
 use super::request::Request;
 use super::{Front, Service};
-use crate::answer::grpc::Status;
-use crate::answer::{Refusal, prefers_html};
+use crate::reply::grpc::Status;
+use crate::reply::{Refusal, prefers_html};
 pub(super) use new_connection::NewConnection;
 
 /// How often a request is looked at while nothing is shed.
@@ -391,7 +391,7 @@ async fn skip_body<D: Downstream>(downstream: &mut D) {
 async fn leave_alone(
     mut connection: Box<Connection>,
     time: Duration,
-    timer: &mut Deadline,
+    timer: &mut ReusableTimer,
 ) -> Option<Box<Connection>> {
     let end = tokio::time::Instant::now() + time;
     let stays = std::future::poll_fn(|context| {
@@ -465,7 +465,7 @@ impl<P: Service, C> Front<P, C> {
         mut connection: Box<Connection>,
         request: &Request,
         early: BytesMut,
-        timer: &mut Deadline,
+        timer: &mut ReusableTimer,
     ) -> Option<Box<Connection>> {
         let mut downstream = Http1::new(&mut connection, request, early, &self.is_stopping);
         self.shed(request, &mut downstream).await;

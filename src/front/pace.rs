@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::clients::ClientLimit;
 
 /// After how long a wait, in all, a client's pace is looked at.
-const PATIENCE: Duration = Duration::from_secs(30);
+const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// The time for which one side of an exchange was waited for, and the bytes that came of it.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Pace {
         let wanted = self.waited.as_secs_f64() * f64::from(rate.get());
         #[expect(clippy::cast_precision_loss, reason = "an average")]
         let moved = self.moved as f64;
-        self.waited > PATIENCE && moved < wanted
+        self.waited > GRACE_PERIOD && moved < wanted
     }
 }
 

@@ -45,7 +45,7 @@ where
             connection.watch(early.len());
             bytes.unsplit(early);
         }
-        let leash = connection.held();
+        let abort = connection.abort_handle();
         let mut session = ServerSession::new_http1(connection);
         session.set_pipelined_prefix(bytes);
         session.set_keepalive(self.keepalive());
@@ -54,7 +54,7 @@ where
         } else {
             self.proxy.process_new_http(session, shutdown)
         };
-        let Some(reused) = leash.hold(exchange).await else {
+        let Some(reused) = abort.run_until_aborted(exchange).await else {
             // Its record says which one it was.
             warn!("an exchange is cut whose client and upstream both take nothing");
             return None;

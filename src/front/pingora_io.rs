@@ -15,7 +15,7 @@ use pingora_core::protocols::{
 use tokio::io::AsyncWriteExt;
 
 use super::connection::Connection;
-use super::farewell::drain;
+use super::lingering_close::drain;
 use super::reply::LINGER;
 
 #[async_trait]

@@ -16,8 +16,8 @@ use super::downstream::{Downstream, DownstreamError, ResponseStart};
 use super::fields::Field;
 use super::framing::Framing;
 use super::request::Request;
-use crate::answer::grpc::{MEDIA_TYPE, Status};
-use crate::answer::{Body, Refusal};
+use crate::reply::grpc::{MEDIA_TYPE, Status};
+use crate::reply::{Body, Refusal};
 
 /// How long a refused client may go on sending before the connection is closed under it, so that
 /// it can read the refusal (RFC 9112, 9.6).

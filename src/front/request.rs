@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::caller::Caller;
 use super::fields::{At, FieldAt, Fields};
 use super::framing::Framing;
-use crate::answer::{Refusal, grpc};
+use crate::reply::{Refusal, grpc};
 use crate::route::{RequestHost, RequestPath, RequestTarget, TargetFormError};
 
 /// A request that may be served: its head as it came, and what has been read in it.

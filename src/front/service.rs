@@ -7,9 +7,9 @@ use std::sync::Arc;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::server::ShutdownWatch;
 
-use super::downstream::{Downstream, Ended};
-use super::idle::Deadline;
-use super::leash::Leash;
+use super::abort::AbortHandle;
+use super::downstream::{After, Downstream};
+use super::idle::ReusableTimer;
 use super::request::Request;
 
 /// Whom a request is for.
@@ -41,8 +41,8 @@ pub trait Service: HttpServerApp + Send + Sync + 'static {
         plan: Self::Plan,
         request: Box<Request>,
         downstream: D,
-        abort: Arc<Leash>,
-        timer: &'c mut Deadline,
+        abort: Arc<AbortHandle>,
+        timer: &'c mut ReusableTimer,
     ) -> impl Future<Output = Outcome<'c>> + Send + 'c;
 }
 
@@ -54,13 +54,13 @@ pub trait ControlService: HttpServerApp + Send + Sync + 'static {
         request: Box<Request>,
         downstream: D,
         shutdown: &'c ShutdownWatch,
-    ) -> impl Future<Output = Ended> + Send + 'c;
+    ) -> impl Future<Output = After> + Send + 'c;
 }
 
 /// What an exchange leaves behind.
 pub enum Outcome<'c> {
     /// The connection.
-    Ended(Ended),
+    After(After),
     /// Another protocol on it, until its end.
-    Switched(Pin<Box<dyn Future<Output = Ended> + Send + 'c>>),
+    Switched(Pin<Box<dyn Future<Output = After> + Send + 'c>>),
 }

@@ -20,7 +20,7 @@ async fn what_waits_for_a_request_is_small() {
         head_timeout: LINGER,
         handshake_timeout: LINGER,
         idle_timeout: Some(LINGER),
-        intakes: Intakes::default(),
+        listeners: Listeners::default(),
         http2_streams: 100,
         request_ids: RequestIds::default(),
         frames: None,

@@ -10,9 +10,9 @@ use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::abort::{CLOSE_TIMEOUT, Drained, poll_timer};
 use super::clients::{ClientLimit, LimitCounts};
 use super::frames::{FrameScan, Sender};
-use super::leash::{Drained, FAREWELL, poll_timer};
 
 /// Why the proxy closes a WebSocket: a status of RFC 6455, 7.4.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) struct WebSocket {
     head: SwitchScan,
     to_client: FrameScan,
     to_origin: FrameScan,
-    farewell: Option<Farewell>,
+    closing: Option<ClosingHandshake>,
     limits: Option<Arc<FrameLimits>>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct FrameLimits {
 
 /// The end of a WebSocket, once it is cut.
 #[derive(Debug, Default)]
-struct Farewell {
+struct ClosingHandshake {
     timer: Option<Pin<Box<Sleep>>>,
     /// What goes to the client.
     client: Word,
@@ -103,7 +103,7 @@ impl WebSocket {
                 Some(limits) => FrameScan::bounded(Sender::Client, limits.frame, limits.message),
                 None => FrameScan::new(Sender::Client),
             },
-            farewell: None,
+            closing: None,
             limits,
         }
     }
@@ -141,23 +141,23 @@ impl WebSocket {
         if let Some(limits) = &self.limits {
             limits.counts.count(ClientLimit::WebSocketMessage);
         }
-        let farewell = self.farewell.get_or_insert_default();
-        farewell.reason = reason;
-        farewell.is_client_gone = true;
+        let closing = self.closing.get_or_insert_default();
+        closing.reason = reason;
+        closing.is_client_gone = true;
         if has_part {
-            farewell.origin = OriginsWord::Said;
+            closing.origin = OriginsWord::Said;
         }
     }
 
-    /// Whether there is a way to say farewell: the handshake is through, and both sides speak in
+    /// Whether there is a way to close: the handshake is through, and both sides speak in
     /// frames.
     pub(super) fn can_part(&self) -> bool {
         self.head.is_over() && !self.to_client.is_lost() && !self.to_origin.is_lost()
     }
 
-    /// Whether the farewell has begun.
+    /// Whether the closing handshake has begun.
     pub(super) fn is_parting(&self) -> bool {
-        self.farewell.is_some()
+        self.closing.is_some()
     }
 
     /// Takes what the origin still sends: the rest of a frame goes to the client, nothing else.
@@ -167,18 +167,18 @@ impl WebSocket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let farewell = self.farewell.get_or_insert_default();
-        if farewell.poll_over(context).is_ready() || self.to_client.is_lost() {
+        let closing = self.closing.get_or_insert_default();
+        if closing.poll_over(context).is_ready() || self.to_client.is_lost() {
             return Poll::Ready(Err(Drained.into()));
         }
-        if farewell.client == Word::Due && !is_at_end(&self.to_client) {
+        if closing.client == Word::Due && !is_at_end(&self.to_client) {
             let end = self.to_client.end_within(bytes);
             let own = bytes.get(..end).unwrap_or(bytes);
             let written = ready!(Pin::new(transport).poll_write(context, own))?;
             self.to_client.pass(own.get(..written).unwrap_or_default());
             return Poll::Ready(Ok(written));
         }
-        ready!(farewell.poll_client(&self.to_client, transport, context))?;
+        ready!(closing.poll_client(&self.to_client, transport, context))?;
         self.to_client.pass(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -191,17 +191,17 @@ impl WebSocket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let farewell = self.farewell.get_or_insert_default();
-        let told = farewell.poll_client(&self.to_client, transport, context)?;
+        let closing = self.closing.get_or_insert_default();
+        let told = closing.poll_client(&self.to_client, transport, context)?;
         let before = buffer.filled().len();
-        while matches!(farewell.origin, OriginsWord::Due) {
+        while matches!(closing.origin, OriginsWord::Due) {
             if is_at_end(&self.to_origin) {
-                farewell.origin = OriginsWord::after(&self.to_origin, farewell.reason);
+                closing.origin = OriginsWord::after(&self.to_origin, closing.reason);
                 break;
             }
             match Pin::new(&mut *transport).poll_read(context, buffer) {
                 Poll::Ready(read) => read?,
-                Poll::Pending => return farewell.poll_end(told.is_ready(), context),
+                Poll::Pending => return closing.poll_end(told.is_ready(), context),
             }
             let read = buffer.filled().get(before..).unwrap_or_default();
             if read.is_empty() {
@@ -211,7 +211,7 @@ impl WebSocket {
             let (own, rest) = read.split_at_checked(end).unwrap_or((read, &[]));
             self.to_origin.pass(own);
             if is_at_end(&self.to_origin) {
-                farewell.origin = OriginsWord::after(&self.to_origin, farewell.reason);
+                closing.origin = OriginsWord::after(&self.to_origin, closing.reason);
             }
             self.to_origin.pass(rest);
             buffer.set_filled(before + own.len());
@@ -222,14 +222,14 @@ impl WebSocket {
                 return Poll::Ready(Ok(()));
             }
         }
-        if farewell.origin.hand_out(buffer) {
+        if closing.origin.hand_out(buffer) {
             return Poll::Ready(Ok(()));
         }
-        let heard = farewell.poll_hear(&mut self.to_origin, transport, context)?;
+        let heard = closing.poll_hear(&mut self.to_origin, transport, context)?;
         if told.is_ready() && heard.is_ready() && self.to_client.is_closed() {
             return Poll::Ready(Ok(()));
         }
-        farewell.poll_end(told.is_ready(), context)
+        closing.poll_end(told.is_ready(), context)
     }
 
     /// Waits for the client's Close frame when the origin has closed already.
@@ -238,22 +238,22 @@ impl WebSocket {
         transport: &mut Stream,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(farewell) = &mut self.farewell else {
+        let Some(closing) = &mut self.closing else {
             return Poll::Ready(Ok(()));
         };
-        let told = farewell.poll_client(&self.to_client, transport, context)?;
-        let heard = farewell.poll_hear(&mut self.to_origin, transport, context)?;
+        let told = closing.poll_client(&self.to_client, transport, context)?;
+        let heard = closing.poll_hear(&mut self.to_origin, transport, context)?;
         if told.is_ready() && heard.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        farewell.poll_over(context).map(Ok)
+        closing.poll_over(context).map(Ok)
     }
 }
 
-impl Farewell {
+impl ClosingHandshake {
     /// Ready when the time is up.
     fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        poll_timer(&mut self.timer, FAREWELL, context)
+        poll_timer(&mut self.timer, CLOSE_TIMEOUT, context)
     }
 
     /// Ready when the time is up: a clean end for who has been told, a hard one else.

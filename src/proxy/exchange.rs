@@ -27,19 +27,19 @@ use super::tunnel::Tunnel;
 use super::upstream::http1::Http1;
 use super::upstream::http2::Http2;
 use super::upstream::{H2Connection, KeyRef, Leftover, Question, Socket, Upstream};
-use crate::answer::Refusal;
-use crate::answer::grpc::Status;
 use crate::front::{
-    DRAIN, Deadline, Downstream, Ended, Framing, Leash, Outcome as Left, Reply, drain,
+    AbortHandle, After, DRAIN, Downstream, Framing, Outcome as Left, Reply, ReusableTimer, drain,
 };
 use crate::registry::ProxyError;
+use crate::reply::Refusal;
+use crate::reply::grpc::Status;
 
 /// A request on its way.
 pub(super) struct Exchange<'x, D> {
     pub(super) direct: &'x Direct,
     pub(super) downstream: D,
     pub(super) record: Record,
-    pub(super) abort: Arc<Leash>,
+    pub(super) abort: Arc<AbortHandle>,
     pub(super) is_trusted: bool,
     pub(super) has_certificate: bool,
     pub(super) body: RequestBody,
@@ -60,7 +60,7 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Forwards the request, and answers with what comes back.
-    pub(super) async fn forward(&mut self, timer: &mut Deadline) {
+    pub(super) async fn forward(&mut self, timer: &mut ReusableTimer) {
         self.answer(timer).await;
         if self.downstream.wants_drain() {
             Box::pin(drain(&mut self.downstream, &self.record.id)).await;
@@ -68,17 +68,17 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// What is left when the response is complete, or failed.
-    pub(super) fn into_left<'c>(mut self, timer: &'c mut Deadline) -> Left<'c>
+    pub(super) fn into_left<'c>(mut self, timer: &'c mut ReusableTimer) -> Left<'c>
     where
         D: 'c,
     {
         let ended = self.downstream.after();
         let Some(upstream) = self.switched.take() else {
-            return Left::Ended(ended);
+            return Left::After(ended);
         };
         self.record.forget_request();
         match self.downstream.into_switched() {
-            None => Left::Ended(Ended::Broken),
+            None => Left::After(After::Abort),
             Some(client) => {
                 let policy = Arc::clone(&self.direct.policy);
                 let tunnel = Tunnel::new(client, upstream, timer, policy, self.record);
@@ -87,7 +87,7 @@ impl<D: Downstream> Exchange<'_, D> {
         }
     }
 
-    async fn answer(&mut self, timer: &mut Deadline) {
+    async fn answer(&mut self, timer: &mut ReusableTimer) {
         loop {
             let Err(failure) = self.attempt(timer).await else {
                 self.record.end = End::Complete;
@@ -124,7 +124,7 @@ impl<D: Downstream> Exchange<'_, D> {
     }
 
     /// Sends the request over one connection, and moves its response.
-    async fn attempt(&mut self, timer: &mut Deadline) -> Result<(), Failure> {
+    async fn attempt(&mut self, timer: &mut ReusableTimer) -> Result<(), Failure> {
         match self.connect().await? {
             Connected::Http1(socket, is_reused) => {
                 if is_reused && self.is_idempotent() {
@@ -145,7 +145,7 @@ impl<D: Downstream> Exchange<'_, D> {
     async fn move_over<U: Upstream>(
         &mut self,
         upstream: U,
-        timer: &mut Deadline,
+        timer: &mut ReusableTimer,
     ) -> Result<(), Failure> {
         let mut pump = self.pump(upstream);
         let done = std::future::poll_fn(|context| pump.poll(context, timer)).await;
@@ -217,7 +217,7 @@ impl<D: Downstream> Exchange<'_, D> {
         {
             record.tries += 1;
             let instance = in_flight.route().instance(index);
-            self.abort.serve(instance.serial);
+            self.abort.bind(instance.serial);
             if instance.is_over() {
                 // Before that call nobody could have cut it.
                 return Err(Failure::drained());
@@ -466,10 +466,10 @@ fn uri(upstream: &UpstreamRequest<'_>) -> Option<Uri> {
 }
 
 /// Waits for what is no read or write of the client's, unless the exchange is aborted meanwhile.
-async fn unless_aborted<T>(abort: &Leash, wait: impl Future<Output = T>) -> Option<T> {
+async fn unless_aborted<T>(abort: &AbortHandle, wait: impl Future<Output = T>) -> Option<T> {
     let mut wait = std::pin::pin!(wait);
     std::future::poll_fn(|context| match wait.as_mut().poll(context) {
-        std::task::Poll::Pending if abort.is_cut() => std::task::Poll::Ready(None),
+        std::task::Poll::Pending if abort.is_aborted() => std::task::Poll::Ready(None),
         waited => waited.map(Some),
     })
     .await

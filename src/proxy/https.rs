@@ -5,7 +5,7 @@ use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderValue, Method, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
-use crate::answer::Refusal;
+use crate::reply::Refusal;
 use crate::route::RequestTarget;
 
 /// The port of https (RFC 9110, 4.2.2), which a URL need not name.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::registry::Clock;
-use crate::route::{Balance, Held, Instance, Route};
+use crate::route::{Balance, Instance, Route, RouteRef};
 
 /// One request at a route and at one of its instances. Both count it as in flight until this is
 /// dropped, however the exchange ends.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    route: Held,
+    route: RouteRef,
     instance: usize,
     status: Option<StatusCode>,
     clock: Clock,
@@ -20,7 +20,7 @@ pub(super) struct InFlight {
 impl InFlight {
     /// A request at one of a route's instances; `None` if that one has begun to drain since the route
     /// was found: it may be gone, and the table has another answer by now.
-    pub(super) fn begin(route: Held, balance: &dyn Balance, clock: Clock) -> Option<Self> {
+    pub(super) fn begin(route: RouteRef, balance: &dyn Balance, clock: Clock) -> Option<Self> {
         let turn = route.activity.begin(clock.now());
         let instance = if route.instance_count() == 1 {
             0
@@ -102,7 +102,7 @@ mod tests {
         let target = Target::new("localhost", NonZeroU16::MIN, []);
         let instance = Arc::new(Instance::new(target));
         let route = Arc::new(Route::new(key, Arc::clone(&instance), Generation(1)));
-        let begin = || InFlight::begin(Held::new(&route), &RoundRobin, Clock::from(0));
+        let begin = || InFlight::begin(RouteRef::new(&route), &RoundRobin, Clock::from(0));
         let in_flight = begin().unwrap();
         assert_eq!(instance.in_flight(), 1);
         instance.drain_until(0);

@@ -50,7 +50,9 @@ pub use pingora::{Exchange, Gateway};
 pub(crate) use policy::ProxyErrorHandler;
 pub use target_tls::{TargetTlsError, TargetTlsOptions};
 
-use crate::front::{Deadline, Decision, Downstream, Leash, Outcome, Request, RequestId, Service};
+use crate::front::{
+    AbortHandle, Decision, Downstream, Outcome, Request, RequestId, ReusableTimer, Service,
+};
 use admission::{Admission, OwnReply};
 use decide::Outcome as Decided;
 use direct::Direct;
@@ -119,8 +121,8 @@ impl Service for Proxy {
         plan: Plan,
         request: Box<Request>,
         downstream: D,
-        abort: Arc<Leash>,
-        timer: &'c mut Deadline,
+        abort: Arc<AbortHandle>,
+        timer: &'c mut ReusableTimer,
     ) -> impl Future<Output = Outcome<'c>> + Send + 'c {
         let mut record = Record::new(request, plan.id, plan.is_encrypted);
         record.in_flight = plan.in_flight;

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use super::Timeouts;
 use super::guard::Guard;
 use super::target_tls::Profiles;
-use crate::front::{Framing, Hold};
+use crate::front::{DownstreamHandle, Framing};
 use crate::route::{Instance, Protocol, Route, Target};
 
 /// One place where an instance takes connections.
@@ -124,10 +124,10 @@ fn unsent(limit: Duration) -> TcpKeepalive {
 }
 
 /// Sets the limits on the origin's pauses that the front keeps.
-pub(super) fn be_patient(session: &Session, timeouts: &Timeouts, kind: Kind) {
-    if let Some(hold) = Hold::of(session.as_downstream()) {
-        let (first_byte, between_bytes) = timeouts.patience(kind);
-        hold.patience().set(first_byte, between_bytes);
+pub(super) fn set_upstream_timeouts(session: &Session, timeouts: &Timeouts, kind: Kind) {
+    if let Some(hold) = DownstreamHandle::of(session.as_downstream()) {
+        let (first_byte, between_bytes) = timeouts.upstream_timeouts(kind);
+        hold.upstream_timeouts().set(first_byte, between_bytes);
     }
 }
 
@@ -169,7 +169,7 @@ impl Timeouts {
     }
 
     /// The limits that the front keeps beside Pingora's own, for first byte and between bytes.
-    pub(super) fn patience(&self, kind: Kind) -> (Option<Duration>, Option<Duration>) {
+    pub(super) fn upstream_timeouts(&self, kind: Kind) -> (Option<Duration>, Option<Duration>) {
         match kind {
             Kind::Plain => {}
             Kind::Upload => return (self.first_byte, self.between_bytes),
@@ -211,7 +211,7 @@ mod tests {
         for (timeouts, pingora, first, between) in cases {
             let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs());
             assert_eq!(seconds(timeouts.longest_silence()), pingora);
-            let (own_first, own_between) = timeouts.patience(Kind::Plain);
+            let (own_first, own_between) = timeouts.upstream_timeouts(Kind::Plain);
             assert_eq!((seconds(own_first), seconds(own_between)), (first, between));
         }
     }

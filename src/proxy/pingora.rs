@@ -44,7 +44,7 @@ use chunks::NoChunks;
 pub use context::Exchange;
 use pools::Pools;
 
-use crate::front::{ClientLimit, Hold};
+use crate::front::{ClientLimit, DownstreamHandle};
 use crate::registry::Registry;
 use crate::route::PathPrefix;
 
@@ -168,7 +168,7 @@ impl Gateway {
         // Pingora would close for an interim response as well, before which no body has come.
         session.set_close_on_response_before_downstream_finish(false);
         session::spare_interim(session);
-        peer::be_patient(session, &exchange.timeouts, exchange.kind);
+        peer::set_upstream_timeouts(session, &exchange.timeouts, exchange.kind);
         holds::set_rates(session, exchange, &self.policy.options.limits);
     }
 
@@ -466,7 +466,7 @@ impl ProxyHttp for Gateway {
         {
             record.end = End::Complete;
         }
-        if let Some(hold) = Hold::of(session.as_downstream()) {
+        if let Some(hold) = DownstreamHandle::of(session.as_downstream()) {
             let is_gone =
                 |error: &Error| Failure::of_pingora(error, false).fault == Fault::ClientGone;
             let is_reset = !session::has_begun(session) && error.is_some_and(is_gone);

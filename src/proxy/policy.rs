@@ -13,10 +13,10 @@ use super::options::{GatewayOptions, Timeouts};
 use super::record::{Record, RequestSummary};
 use super::rules::failure::{self, Limit};
 use super::tls_policy::{Denied, TlsPolicies, Transport};
-use crate::answer::Refusal;
 use crate::front::{HttpsRedirect, Request};
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
-use crate::route::{Balance, Held, PathPrefix, RoundRobin, Route};
+use crate::reply::Refusal;
+use crate::route::{Balance, PathPrefix, RoundRobin, Route, RouteRef};
 
 /// A handler that may answer a request that could not be proxied itself.
 pub(crate) type ProxyErrorHandler =
@@ -67,9 +67,9 @@ impl Policy {
     }
 
     /// Asks the table.
-    fn lookup(&self, admission: &Admission<'_>) -> Option<Held> {
+    fn lookup(&self, admission: &Admission<'_>) -> Option<RouteRef> {
         let (host, path) = (admission.host, admission.path);
-        let found = self.registry.hold(host, path);
+        let found = self.registry.lookup_ref(host, path);
         if self.options.debug {
             let shown = found.as_ref().map_or_else(
                 || "no route".to_owned(),

@@ -14,7 +14,7 @@ use super::responder::Responder;
 use super::rules::failure::Failure;
 use super::rules::timeouts::{Phase, PhaseTimers, Progress};
 use super::upstream::{BUFFER, PIECE, Upstream};
-use crate::front::{CHUNK_HEAD, ClientLimit, Deadline, Downstream, Leash, Now, Pace};
+use crate::front::{AbortHandle, CHUNK_HEAD, ClientLimit, Downstream, Now, Pace, ReusableTimer};
 
 /// How many bytes a turn of a task moves before it gives way to the others of its thread.
 pub(super) const TURN: u64 = 256 * 1024;
@@ -37,7 +37,7 @@ pub(super) struct Pump<'x, D, U> {
     pub(super) body: &'x mut RequestBody,
     pub(super) upstream: U,
     timeouts: Timeouts,
-    abort: &'x Leash,
+    abort: &'x AbortHandle,
     /// Whether anything has been sent.
     has_begun: bool,
     timers: PhaseTimers,
@@ -55,7 +55,7 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
         body: &'x mut RequestBody,
         upstream: U,
         timeouts: Timeouts,
-        abort: &'x Leash,
+        abort: &'x AbortHandle,
     ) -> Self {
         let limits = responder.policy.options.limits;
         Self {
@@ -78,9 +78,9 @@ impl<'x, D: Downstream, U: Upstream> Pump<'x, D, U> {
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,
-        timer: &mut Deadline,
+        timer: &mut ReusableTimer,
     ) -> Poll<Result<(), Failure>> {
-        if self.abort.is_cut() {
+        if self.abort.is_aborted() {
             return Poll::Ready(Err(Failure::drained()));
         }
         self.turn = self.responder.record.moved();

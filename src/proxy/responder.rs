@@ -11,8 +11,8 @@ use super::record::Record;
 use super::rules::failure::Failure;
 use super::rules::response::ResponseHead;
 use super::upstream::ResponseSink;
-use crate::answer::grpc;
 use crate::front::{Downstream, Field, Framing, Reply, ResponseStart};
+use crate::reply::grpc;
 
 /// Where a response is from, for whoever looks for a fault.
 const SERVED_BY: &[u8] = b"x-served-by";

@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::https;
 use super::options::SecurityDefaults;
-use crate::answer::Refusal;
+use crate::reply::Refusal;
 use crate::route::{ClientCertificate, Route, Settings, TlsPolicy};
 
 /// How a request came.

@@ -18,21 +18,21 @@ use super::record::{End, Record};
 use super::rules::failure::{Failure, Fault, Reason};
 use super::rules::timeouts::{Phase, PhaseTimers};
 use super::upstream::{PIECE, Socket};
-use crate::front::{Connection, Deadline, DownstreamError, Ended, Now};
+use crate::front::{After, Connection, DownstreamError, Now, ReusableTimer};
 
 /// A client and an upstream that have agreed to another protocol.
 pub(super) struct Tunnel<'c> {
     client: &'c mut Connection,
     upstream: Socket,
-    timer: &'c mut Deadline,
+    timer: &'c mut ReusableTimer,
     policy: Arc<Policy>,
     record: Record,
-    flow: Flow,
+    progress: Progress,
 }
 
 /// What is on its way.
 #[derive(Debug, Default)]
-struct Flow {
+struct Progress {
     to_upstream: Direction,
     to_client: Direction,
     timers: PhaseTimers,
@@ -42,7 +42,7 @@ impl<'c> Tunnel<'c> {
     pub(super) fn new(
         client: &'c mut Connection,
         upstream: Socket,
-        timer: &'c mut Deadline,
+        timer: &'c mut ReusableTimer,
         policy: Arc<Policy>,
         record: Record,
     ) -> Self {
@@ -52,24 +52,24 @@ impl<'c> Tunnel<'c> {
             timer,
             policy,
             record,
-            flow: Flow::default(),
+            progress: Progress::default(),
         }
     }
 
     /// Moves bytes until either side has enough.
-    pub(super) async fn run(mut self: Box<Self>) -> Ended {
-        let leash = self.client.held();
-        let moved = leash
-            .hold(std::future::poll_fn(|context| self.poll(context)))
+    pub(super) async fn run(mut self: Box<Self>) -> After {
+        let abort = self.client.abort_handle();
+        let moved = abort
+            .run_until_aborted(std::future::poll_fn(|context| self.poll(context)))
             .await;
         match moved.unwrap_or_else(|| Err(Failure::drained())) {
             Ok(()) => {
                 self.record.end = End::Complete;
-                Ended::Closed
+                After::Close
             }
             Err(failure) => {
                 self.fail(&failure);
-                Ended::Broken
+                After::Abort
             }
         }
     }
@@ -86,7 +86,7 @@ impl<'c> Tunnel<'c> {
             if down {
                 down = self.move_down(context)?;
             }
-            if self.flow.to_upstream.is_done() || self.flow.to_client.is_done() {
+            if self.progress.to_upstream.is_done() || self.progress.to_client.is_done() {
                 return Poll::Ready(Ok(()));
             }
             if self.record.moved() - begin >= TURN {
@@ -95,18 +95,18 @@ impl<'c> Tunnel<'c> {
                 return Poll::Pending;
             }
             // What the front says at the end, when it reads, timers for the end of a frame that it writes.
-            up |= down && self.client.leash().is_cut();
+            up |= down && self.client.abort().is_aborted();
         }
         self.poll_timers(context).map(Err)
     }
 
     /// Moves a piece from the client to the upstream; whether anything has moved.
     fn move_up(&mut self, context: &mut Context<'_>) -> Result<bool, Failure> {
-        let Flow {
+        let Progress {
             to_upstream,
             timers,
             ..
-        } = &mut self.flow;
+        } = &mut self.progress;
         let record = &mut self.record;
         let moved = to_upstream.advance(context, self.client, &mut self.upstream, |count| {
             record.receive(count);
@@ -130,9 +130,9 @@ impl<'c> Tunnel<'c> {
 
     /// Moves a piece from the upstream to the client; whether anything has moved.
     fn move_down(&mut self, context: &mut Context<'_>) -> Result<bool, Failure> {
-        let Flow {
+        let Progress {
             to_client, timers, ..
-        } = &mut self.flow;
+        } = &mut self.progress;
         let record = &mut self.record;
         let moved = to_client.advance(context, &mut self.upstream, self.client, |count| {
             record.send(count);
@@ -151,17 +151,17 @@ impl<'c> Tunnel<'c> {
     /// Ready once somebody has been waited for for too long.
     fn poll_timers(&mut self, context: &mut Context<'_>) -> Poll<Failure> {
         let timeouts = &self.policy.options.timeouts;
-        let flow = &mut self.flow;
+        let progress = &mut self.progress;
         let mut now = Now::default();
         let on = [
-            (Phase::Sending, flow.to_upstream.is_waiting()),
-            (Phase::Client, flow.to_client.is_waiting()),
+            (Phase::Sending, progress.to_upstream.is_waiting()),
+            (Phase::Client, progress.to_client.is_waiting()),
             (Phase::Silence, timeouts.websocket_idle.is_some()),
         ];
         for (waiting, is_on) in on {
-            flow.timers.set(waiting, is_on, &mut now);
+            progress.timers.set(waiting, is_on, &mut now);
         }
-        flow.timers.poll(timeouts, self.timer, context)
+        progress.timers.poll(timeouts, self.timer, context)
     }
 
     /// Tells everybody that it broke off; the client sees it.
@@ -207,7 +207,7 @@ impl Direction {
         self.is_over && !self.is_waiting()
     }
 
-    /// Whether something timers for the side that it leads to.
+    /// Whether something waits for the side that it leads to.
     fn is_waiting(&self) -> bool {
         self.is_unflushed || !self.rest.is_empty()
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::change::{
-    Change, ChangeError, Counts, Edit, EditResult, Edits, Expected, MAX_INSTANCES, Outcome, Spec,
-    What,
+    Change, ChangeError, ChangeResult, Counts, Edit, EditResult, Edits, Expected, MAX_INSTANCES,
+    Outcome, Spec,
 };
 use super::clock::millis;
 use super::{Action, Actor, State};
@@ -131,7 +131,7 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    fn edit(&mut self, edit: &Edit) -> Result<What> {
+    fn edit(&mut self, edit: &Edit) -> Result<ChangeResult> {
         match edit {
             Edit::Put(key, specs, settings) => self.put(key, specs, settings, Cause::Put),
             Edit::Register(key, spec, settings) => {
@@ -181,7 +181,7 @@ impl<'a> Attempt<'a> {
         specs: &[Spec],
         settings: &Settings,
         cause: Cause,
-    ) -> Result<What> {
+    ) -> Result<ChangeResult> {
         let action = match cause {
             Cause::Register => Action::Register,
             _ => Action::Write,
@@ -215,7 +215,7 @@ impl<'a> Attempt<'a> {
             for same in &instances {
                 self.renew(key, same);
             }
-            return Ok(What::Unchanged);
+            return Ok(ChangeResult::Unchanged);
         }
         if let Some(before) = &before {
             for instance in before.instances() {
@@ -244,7 +244,7 @@ impl<'a> Attempt<'a> {
         spec: &Spec,
         settings: &Settings,
         fresh: bool,
-    ) -> Result<What> {
+    ) -> Result<ChangeResult> {
         self.may_aim(Action::Register, key, std::slice::from_ref(spec))?;
         let spec = self.owned(key, spec)?;
         let before = self.state.routes.get(key).cloned();
@@ -260,12 +260,12 @@ impl<'a> Attempt<'a> {
         if let Some(same) = same.filter(is_same) {
             self.may_take(key, same)?;
             self.renew(key, same);
-            return Ok(What::Unchanged);
+            return Ok(ChangeResult::Unchanged);
         }
         let what = if same.is_some() {
-            What::Replaced
+            ChangeResult::Replaced
         } else {
-            What::Created
+            ChangeResult::Created
         };
         for instance in route.instances() {
             // To join is to take a share of the requests.
@@ -286,7 +286,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Other settings, and the instances that there are.
-    fn set(&mut self, key: &RouteKey, patch: &SettingsPatch) -> Result<What> {
+    fn set(&mut self, key: &RouteKey, patch: &SettingsPatch) -> Result<ChangeResult> {
         self.may(Action::Write, key, None)?;
         let Some(route) = self.state.routes.get(key).cloned() else {
             return Err(ChangeError::NoSuchRoute { key: key.clone() });
@@ -294,7 +294,7 @@ impl<'a> Attempt<'a> {
         let before = own(route.settings());
         let settings = patch.applied_to(&before);
         if settings == before {
-            return Ok(What::Unchanged);
+            return Ok(ChangeResult::Unchanged);
         }
         for instance in route.instances() {
             self.may_take(key, instance)?;
@@ -308,7 +308,7 @@ impl<'a> Attempt<'a> {
         key: &RouteKey,
         id: Option<&InstanceId>,
         drain: Option<Duration>,
-    ) -> Result<What> {
+    ) -> Result<ChangeResult> {
         let action = if id.is_some() {
             Action::Register
         } else {
@@ -338,9 +338,9 @@ impl<'a> Attempt<'a> {
         let settings = before.as_ref().map(|route| own(route.settings()));
         self.replace(key, before, staying, &settings.unwrap_or_default(), cause);
         Ok(if drain.is_some() {
-            What::Draining
+            ChangeResult::Draining
         } else {
-            What::Removed
+            ChangeResult::Removed
         })
     }
 
@@ -350,7 +350,7 @@ impl<'a> Attempt<'a> {
         key: &RouteKey,
         id: Option<&InstanceId>,
         drain: Option<Duration>,
-    ) -> Result<What> {
+    ) -> Result<ChangeResult> {
         let draining = self.state.draining.get(key).cloned();
         let meant: Vec<Arc<Instance>> = draining
             .iter()
@@ -374,12 +374,12 @@ impl<'a> Attempt<'a> {
             let ends = self.now.saturating_add(millis(drain));
             let steps = meant.into_iter().map(|i| Step::Drain(key.clone(), i, ends));
             self.steps.extend(steps);
-            return Ok(What::Draining);
+            return Ok(ChangeResult::Draining);
         }
         for instance in meant {
             self.gone(key, &instance, true);
         }
-        Ok(What::Removed)
+        Ok(ChangeResult::Removed)
     }
 
     fn begin_drain(&mut self, route: &Arc<Route>, leaving: &[Arc<Instance>], drain: Duration) {
@@ -429,9 +429,9 @@ impl<'a> Attempt<'a> {
             .push(Step::Gone(key.clone(), Arc::clone(instance), cut));
     }
 
-    fn expire(&mut self, key: &RouteKey, serial: u64) -> What {
+    fn expire(&mut self, key: &RouteKey, serial: u64) -> ChangeResult {
         let Some(route) = self.state.routes.get(key).cloned() else {
-            return What::Unchanged;
+            return ChangeResult::Unchanged;
         };
         let is_over = |i: &Arc<Instance>| {
             i.serial == serial
@@ -441,11 +441,11 @@ impl<'a> Attempt<'a> {
         };
         let staying: Vec<_> = route.instances().filter(|i| !is_over(i)).cloned().collect();
         if staying.len() == route.instance_count() {
-            return What::Unchanged;
+            return ChangeResult::Unchanged;
         }
         let settings = own(route.settings());
         self.replace(key, Some(route), staying, &settings, Cause::Expire);
-        What::Removed
+        ChangeResult::Removed
     }
 
     /// Puts the route with these instances into the table, or takes it out if there are none.
@@ -456,7 +456,7 @@ impl<'a> Attempt<'a> {
         instances: Vec<Arc<Instance>>,
         settings: &Settings,
         cause: Cause,
-    ) -> What {
+    ) -> ChangeResult {
         let generation = *self
             .generation
             .get_or_insert_with(|| self.state.routes.advance());
@@ -467,9 +467,9 @@ impl<'a> Attempt<'a> {
         let after = Route::with_instances(key.clone(), instances, generation, activity);
         let after = after.map(|route| Arc::new(route.with_settings(Some(settings))));
         let what = match (&before, &after) {
-            (None, _) => What::Created,
-            (Some(_), Some(_)) => What::Replaced,
-            (Some(_), None) => What::Removed,
+            (None, _) => ChangeResult::Created,
+            (Some(_), Some(_)) => ChangeResult::Replaced,
+            (Some(_), None) => ChangeResult::Removed,
         };
         match &after {
             Some(route) => drop(self.state.routes.insert(Arc::clone(route))),

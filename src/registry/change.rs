@@ -106,14 +106,14 @@ pub struct EditResult {
     /// The route's key.
     pub key: RouteKey,
     /// What became of it.
-    pub what: What,
+    pub what: ChangeResult,
     /// The route as it is now, unless it is gone.
     pub route: Option<Arc<Route>>,
 }
 
 /// What became of a route or an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum What {
+pub enum ChangeResult {
     /// It is new.
     Created,
     /// It is not what it was before.
@@ -140,17 +140,17 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(super) fn count(&mut self, what: What) {
+    pub(super) fn count(&mut self, what: ChangeResult) {
         match what {
-            What::Created => self.created += 1,
-            What::Replaced => self.replaced += 1,
-            What::Unchanged => self.unchanged += 1,
-            What::Removed | What::Draining => self.removed += 1,
+            ChangeResult::Created => self.created += 1,
+            ChangeResult::Replaced => self.replaced += 1,
+            ChangeResult::Unchanged => self.unchanged += 1,
+            ChangeResult::Removed | ChangeResult::Draining => self.removed += 1,
         }
     }
 }
 
-impl What {
+impl ChangeResult {
     /// The word for it.
     #[must_use]
     pub fn name(self) -> &'static str {

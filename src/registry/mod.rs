@@ -1,7 +1,7 @@
 //! The live routes and their only writer: the rules of registration, leases, drains, generations,
 //! events, and the store behind them.
 //!
-//! Readers take [`Registry::lookup`], requests [`Registry::hold`]; neither waits for a writer. A change
+//! Readers take [`Registry::lookup`], requests [`Registry::lookup_ref`]; neither waits for a writer. A change
 //! is checked and resolved first, then made as a whole (`attempt`), kept by the store, published
 //! (`writer`), and only then answered: when [`Registry::register`] returns, every later request sees it
 //! and it is on disk.
@@ -35,8 +35,8 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 pub use change::{
-    Change, ChangeError, Condition, Counts, Edit, EditResult, Edits, Expected, MAX_INSTANCES,
-    Outcome, Spec, What,
+    Change, ChangeError, ChangeResult, Condition, Counts, Edit, EditResult, Edits, Expected,
+    MAX_INSTANCES, Outcome, Spec,
 };
 pub use clock::Clock;
 pub use error::RegisterError;
@@ -55,7 +55,7 @@ pub use unix_socket::{OwnSocket, UnixSocket, UnixSocketError};
 pub(crate) use writer::Cut;
 use writer::Writer;
 
-use crate::route::{CaseSensitivity, Generation, Held, PathPrefix, Route, RouteKey, Target};
+use crate::route::{CaseSensitivity, Generation, PathPrefix, Route, RouteKey, RouteRef, Target};
 pub use crate::route::{Destination, Place, Registration, SpecError, TlsWish, UnknownFields};
 
 /// The rules that registrations follow.
@@ -164,9 +164,9 @@ impl Registry {
 
     /// Looks a route up and keeps it for a request, without writing what other threads write.
     #[must_use]
-    pub fn hold(&self, host: &str, path: &str) -> Option<Held> {
+    pub fn lookup_ref(&self, host: &str, path: &str) -> Option<RouteRef> {
         let state = self.writer.shared.live.load();
-        state.routes.lookup(host, path).map(Held::new)
+        state.routes.lookup(host, path).map(RouteRef::new)
     }
 
     /// The number of the last change.
@@ -447,7 +447,7 @@ impl Registry {
             .collect();
         for (route, result) in routes.iter().zip(&outcome.results) {
             // A renewal is no news.
-            if result.what != What::Unchanged {
+            if result.what != ChangeResult::Unchanged {
                 log::info!("registered {} -> {}{by}", route.key(), route.target());
             }
             self.emit(Event::RouteRegistered(Arc::clone(route)));

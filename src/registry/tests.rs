@@ -13,10 +13,10 @@ use crate::route::{HostPattern, InstanceId, Settings, TlsPolicy};
 
 /// A store in memory that outlives its registry, and that fails when it is told to.
 #[derive(Clone, Debug, Default)]
-struct Mirror(Arc<Mutex<Kept>>);
+struct Mirror(Arc<Mutex<MemoryStore>>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct MemoryStore {
     meta: Meta,
     routes: BTreeMap<Arc<str>, RouteRecord>,
     leases: BTreeMap<(Arc<str>, Arc<str>), u64>,

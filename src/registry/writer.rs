@@ -63,7 +63,7 @@ struct Batch {
 pub(super) enum Job {
     Change(Change, oneshot::Sender<Answer>),
     /// There may be a new end to wait for.
-    Look,
+    Wake,
 }
 
 /// What the writer shares with everybody.
@@ -175,7 +175,7 @@ impl Writer {
 
     fn look(&self) {
         if let Some(jobs) = self.start()
-            && jobs.send(Job::Look).is_err()
+            && jobs.send(Job::Wake).is_err()
         {
             error!("the registry's thread has ended; leases and drains do not end");
         }
@@ -190,7 +190,7 @@ impl Writer {
     /// Gives the store up: what was answered is kept, and nothing is changed from now on.
     pub(super) fn close(&self) {
         let mut core = self.shared.core.lock();
-        self.shared.tell_time(&mut core);
+        self.shared.persist_clock(&mut core);
         core.store = None;
     }
 }
@@ -212,7 +212,7 @@ impl Shared {
                 .into_iter()
                 .filter_map(|job| match job {
                     Job::Change(change, answer) => Some((change, answer)),
-                    Job::Look => None,
+                    Job::Wake => None,
                 })
                 .unzip();
             let mut core = self.core.lock();
@@ -230,7 +230,7 @@ impl Shared {
             self.end_leases(&mut core);
             self.end_drains(&mut core);
             if !core.leases.is_empty() && self.clock.now() >= core.told + CLOCK_TICK {
-                self.tell_time(&mut core);
+                self.persist_clock(&mut core);
             }
         }
     }
@@ -371,8 +371,8 @@ impl Shared {
         self.live.update(|current| *current = state);
     }
 
-    /// Lets the store know how late it is.
-    fn tell_time(&self, core: &mut Core) {
+    /// Writes the time to the store.
+    fn persist_clock(&self, core: &mut Core) {
         let now = self.clock.now();
         if !core.is_durable || core.store.is_none() {
             // Nobody to tell; not again at once.

@@ -81,7 +81,7 @@ impl Route {
         })
     }
 
-    /// The same route with these settings.
+    /// Returns the route with these settings.
     #[must_use]
     pub fn with_settings(mut self, settings: Option<&Settings>) -> Self {
         let settings = settings.filter(|settings| !settings.is_default());

@@ -10,7 +10,6 @@ mod balance;
 mod clip;
 mod entry;
 mod escape;
-mod held;
 mod host;
 mod instance;
 mod key;
@@ -22,6 +21,7 @@ mod path;
 mod per_thread;
 mod prefix;
 mod request_target;
+mod route_ref;
 mod settings;
 mod spec;
 mod table;
@@ -33,7 +33,6 @@ pub use activity::{Activity, OUTCOMES, Totals};
 pub use balance::{Balance, RoundRobin};
 pub use clip::{clip, clip_message, clip_value, printable};
 pub use entry::{Generation, Route, RouteKey};
-pub use held::Held;
 pub use host::{Host, HostError, HostPattern, RequestHost, RequestHostError};
 pub use instance::{Instance, InstanceId, InstanceIdError, Lease};
 pub use live::{Live, LiveTable};
@@ -41,6 +40,7 @@ pub use object::{Group, Nothing, With};
 pub use path::{PathError, RequestPath};
 pub use prefix::{MAX_PREFIX, PathPrefix, PrefixError};
 pub use request_target::{RequestTarget, TargetFormError};
+pub use route_ref::RouteRef;
 pub use settings::{
     ClientCertificate, Hsts, RouteTimeouts, Setting, SettingField, Settings, SettingsPatch,
     Timeout, TimeoutOrOff, TlsPolicy,

@@ -154,7 +154,7 @@ impl PathPrefix {
         }
     }
 
-    /// The same prefix, which is now the same as any that differs in ASCII case alone: for a table without
+    /// Makes the prefix equal to any that differs in ASCII case alone: for a table without
     /// regard to case.
     #[must_use]
     pub fn ignoring_case(self) -> Self {

@@ -17,7 +17,7 @@ use crate::control::{
 };
 use crate::front::{
     ClientLimit, ClientLimits, Clients, Connections, Engine, FrameLimits, Front, FrontOptions,
-    HeadLimits, Intake, Intakes, LimitCounts, OverloadLimits, Shed,
+    HeadLimits, LimitCounts, ListenerOptions, Listeners, OverloadLimits, Shed,
 };
 use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
@@ -93,10 +93,10 @@ pub struct Options {
     pub idle_timeout: Option<Duration>,
     /// How the traffic listeners take connections in: TLS, PROXY protocol, HTTP/2 in cleartext; by
     /// default plain.
-    pub intake: Intake,
+    pub listener: ListenerOptions,
     /// The options of single listeners, by the address that they listen on, in place of
-    /// [`Options::intake`].
-    pub intake_of: Vec<(SocketAddr, Intake)>,
+    /// [`Options::listener`].
+    pub listeners: Vec<(SocketAddr, ListenerOptions)>,
     /// How many streams a client may have open at a time on one connection of HTTP/2; 100 by default.
     pub http2_streams: u32,
     /// How long a request may wait until the proxy looks at it, before it counts as overloaded; 200 ms by
@@ -143,8 +143,8 @@ impl Default for Options {
             head_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Some(Duration::from_secs(75)),
-            intake: Intake::default(),
-            intake_of: Vec::new(),
+            listener: ListenerOptions::default(),
+            listeners: Vec::new(),
             http2_streams: 100,
             overload_target: Some(Duration::from_millis(200)),
             overload_interval: Duration::from_millis(100),
@@ -343,7 +343,7 @@ impl DynamicProxy {
 
     fn control_only(&self, name: &str, handler: Bridge) -> ControlService {
         let options = FrontOptions {
-            intakes: Intakes::default(),
+            listeners: Listeners::default(),
             // What is not proxied needs no other engine.
             engine: Engine::Direct,
             // An operator always gets in.
@@ -367,7 +367,7 @@ impl DynamicProxy {
             head_timeout: options.head_timeout,
             handshake_timeout: options.handshake_timeout,
             idle_timeout: options.idle_timeout,
-            intakes: Intakes::of_worker(&options.intake, &options.intake_of),
+            listeners: Listeners::of_worker(&options.listener, &options.listeners),
             http2_streams: options.http2_streams,
             engine: options.engine,
             request_ids: options.gateway.request_ids.clone(),

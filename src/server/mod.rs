@@ -43,9 +43,9 @@ use crate::config::{Config, ConfigError};
 pub use crate::control::{
     AllowedUser, NewToken, NewTokenError, TokenFileError, Tokens, TokensError,
 };
-use crate::front::{Balance, FAREWELL};
+use crate::front::{Balance, CLOSE_TIMEOUT};
 pub use crate::front::{ClientLimit, ClientLimits, Clients, LimitCounts};
-pub use crate::front::{Engine, HttpsRedirect, Intake, RequestIds, TlsClient};
+pub use crate::front::{Engine, HttpsRedirect, ListenerOptions, RequestIds, TlsClient};
 use crate::registry::store::StoreError;
 use crate::tls;
 
@@ -180,12 +180,12 @@ impl Server {
         // With -u the running server has the sockets; Pingora fetches them.
         let traffic = Traffic::open(
             config,
-            &options.intake,
+            &options.listener,
             &options.certificates,
             switches.upgrade,
         )?;
         let (addresses, listeners) = (traffic.addresses, traffic.bound);
-        options.intake_of = traffic.intakes;
+        options.listeners = traffic.listeners;
         options.gateway.https_port = traffic.https_port;
         let control = BoundControl::open(ControlListeners::of(config), switches.upgrade)?;
         let registration = ControlListeners::of_registration(config);
@@ -423,8 +423,8 @@ fn upgrade_grace(config: &Config) -> Duration {
 
 fn conf(config: &Config) -> ServerConf {
     let mut conf = config.pingora();
-    // Pingora's own end comes after ours, which lets the connections say farewell.
-    let grace = upgrade_grace(config).saturating_add(2 * FAREWELL);
+    // Pingora's own end comes after ours, which lets the connections close in order.
+    let grace = upgrade_grace(config).saturating_add(2 * CLOSE_TIMEOUT);
     conf.grace_period_seconds = Some(grace.as_secs());
     conf
 }

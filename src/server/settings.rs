@@ -19,7 +19,7 @@ use crate::config::{
     TlsVersion,
 };
 use crate::control::{AllowedUser, Tokens, TokensError};
-use crate::front::{ClientLimits, Engine, HttpsRedirect, Intake, RequestIds};
+use crate::front::{ClientLimits, Engine, HttpsRedirect, ListenerOptions, RequestIds};
 use crate::proxy::{
     ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts,
 };
@@ -73,13 +73,13 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         head_timeout: config.timeouts.head,
         handshake_timeout: config.timeouts.handshake,
         idle_timeout: config.timeouts.idle,
-        intake: Intake {
+        listener: ListenerOptions {
             tls: None,
             proxy_protocol: config.proxy_protocol.trusted.clone(),
             http2_cleartext: config.http2.cleartext,
             redirect_to_https: HttpsRedirect::Off,
         },
-        intake_of: Vec::new(),
+        listeners: Vec::new(),
         http2_streams: config.http2.streams,
         clients: client_limits(config),
         websocket_frame_limit: config.limits.websocket_frame,

@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::DynamicProxy;
 use super::service::SocketFiles;
-use crate::front::{Connections, FAREWELL};
+use crate::front::{CLOSE_TIMEOUT, Connections};
 
 /// Waits for the signal that ends the server.
 pub(super) struct Signals {
@@ -135,7 +135,7 @@ async fn cut_after(grace: Duration, connections: &Connections) {
     let open = connections.open();
     let cut = connections.cut_all();
     warn!("{open} connections cut at the end of the grace, {cut} with something in flight");
-    let closed = tokio::time::timeout(FAREWELL, connections.all_closed()).await;
+    let closed = tokio::time::timeout(CLOSE_TIMEOUT, connections.all_closed()).await;
     if closed.is_err() {
         warn!("{} of them did not end by themselves", connections.open());
     }

@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use super::listener::{self, BoundListener, Purpose};
 use super::{StartError, settings};
 use crate::config::{Config, Listen, TlsListen};
-use crate::front::{HttpsRedirect, Intake};
+use crate::front::{HttpsRedirect, ListenerOptions};
 use crate::tls::{self, Certificates};
 
 /// The listeners of the traffic.
@@ -19,8 +19,8 @@ pub(super) struct Traffic {
     pub(super) bound: Vec<BoundListener>,
     /// Their addresses: those in cleartext, then those with TLS.
     pub(super) addresses: Vec<SocketAddr>,
-    /// The intakes of those that differ from the rest.
-    pub(super) intakes: Vec<(SocketAddr, Intake)>,
+    /// The options of those that differ from the rest.
+    pub(super) listeners: Vec<(SocketAddr, ListenerOptions)>,
     /// The public port of https.
     pub(super) https_port: u16,
 }
@@ -30,7 +30,7 @@ impl Traffic {
     /// and the addresses are those of the configuration.
     pub(super) fn open(
         config: &Config,
-        common: &Intake,
+        common: &ListenerOptions,
         certificates: &Arc<Certificates>,
         inherit: bool,
     ) -> Result<Self, StartError> {
@@ -86,7 +86,7 @@ impl Traffic {
         Ok(Some(address))
     }
 
-    fn note(&mut self, address: SocketAddr, listen: &Listen, common: &Intake) {
+    fn note(&mut self, address: SocketAddr, listen: &Listen, common: &ListenerOptions) {
         let redirect = settings::redirect(listen.redirect_to_https);
         match redirect {
             HttpsRedirect::Off => info!("HTTP on {address}"),
@@ -96,13 +96,13 @@ impl Traffic {
             && listen.http2_cleartext == common.http2_cleartext
             && listen.proxy_protocol == common.proxy_protocol;
         if !is_common {
-            let intake = Intake {
+            let listener = ListenerOptions {
                 redirect_to_https: redirect,
                 http2_cleartext: listen.http2_cleartext,
                 proxy_protocol: listen.proxy_protocol.clone(),
                 ..common.clone()
             };
-            self.intakes.push((address, intake));
+            self.listeners.push((address, listener));
         }
     }
 
@@ -112,14 +112,14 @@ impl Traffic {
         address: SocketAddr,
         tls: Arc<ServerConfig>,
         listen: &TlsListen,
-        common: &Intake,
+        common: &ListenerOptions,
     ) {
-        let intake = Intake {
+        let listener = ListenerOptions {
             tls: Some(tls),
             proxy_protocol: listen.proxy_protocol.clone(),
             ..common.clone()
         };
-        self.intakes.push((address, intake));
+        self.listeners.push((address, listener));
         info!("TLS on {address}");
     }
 }

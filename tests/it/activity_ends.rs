@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Api, Client, ClosedPort, HANDSHAKE, Origin, Socket, TestProxy, Visit, Visitors,
+    Api, Client, ClosedPort, HANDSHAKE, Origin, OriginConnection, Socket, TestProxy, Visitors,
 };
 
 const ROUTE: &str = "/v1/routes/*/a";
@@ -30,7 +30,7 @@ impl Case {
     }
 
     /// A request on its way.
-    async fn send(&mut self, request: &str) -> (Client, Visit) {
+    async fn send(&mut self, request: &str) -> (Client, OriginConnection) {
         let mut client = self.proxy.client().await;
         client.send(request).await;
         let mut visit = self.visitors.next().await;

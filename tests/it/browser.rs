@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use crate::support::{Origin, TestProxy, Visit, in_time};
+use crate::support::{Origin, OriginConnection, TestProxy, in_time};
 use crate::tls::{Authority, tls_port};
 
 /// The page does everything that it can, and then says what it has seen.
@@ -52,13 +52,13 @@ addEventListener("load", async () => {
 });
 </script><body>hello</body>"#;
 
-async fn answer(visit: &mut Visit, kind: &str, body: &str) {
+async fn answer(visit: &mut OriginConnection, kind: &str, body: &str) {
     let length = body.len();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n");
     drop(visit.offer(format!("{head}\r\n{body}")).await);
 }
 
-async fn serve(mut visit: Visit, reports: mpsc::UnboundedSender<Value>) {
+async fn serve(mut visit: OriginConnection, reports: mpsc::UnboundedSender<Value>) {
     while let Some(request) = visit.request().await {
         let path = request.target();
         if let Some(number) = path.strip_prefix("/data/") {

@@ -10,8 +10,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::support::{
-    Client, DeafPort, Embedded, HANDSHAKE, Origin, Socket, TestProxy, Visit, Visitors, eventually,
-    in_time, switched,
+    Client, DeafPort, Embedded, HANDSHAKE, Origin, OriginConnection, Socket, TestProxy, Visitors,
+    eventually, in_time, switched,
 };
 
 /// A Close frame with the status 1001, from a server.
@@ -22,7 +22,7 @@ const MASKED_CLOSE: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE9];
 /// A frame that fits into no buffer on the way.
 const LENGTH: usize = 3 << 20;
 
-/// Above the second that a farewell may take, far below every other limit.
+/// Above the second that a lingering close may take, far below every other limit.
 const SOON: Duration = Duration::from_secs(5);
 
 fn going_away() -> Message {
@@ -41,7 +41,11 @@ async fn by_hand() -> (Embedded, Origin, Visitors, u64) {
 }
 
 /// A request on its way, up to the origin's half of it.
-async fn in_flight(proxy: &Embedded, visitors: &mut Visitors, request: &str) -> (Client, Visit) {
+async fn in_flight(
+    proxy: &Embedded,
+    visitors: &mut Visitors,
+    request: &str,
+) -> (Client, OriginConnection) {
     let mut client = proxy.client().await;
     client.send(request).await;
     let mut visit = visitors.next().await;
@@ -50,7 +54,7 @@ async fn in_flight(proxy: &Embedded, visitors: &mut Visitors, request: &str) -> 
 }
 
 /// A WebSocket as bytes on both ends, through which a Ping has gone.
-async fn raw_websocket(proxy: &Embedded, visitors: &mut Visitors) -> (Client, Visit) {
+async fn raw_websocket(proxy: &Embedded, visitors: &mut Visitors) -> (Client, OriginConnection) {
     const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
     let (mut client, mut visit) = switched(proxy.client().await, visitors).await;
     client.send(PING).await;
@@ -58,7 +62,7 @@ async fn raw_websocket(proxy: &Embedded, visitors: &mut Visitors) -> (Client, Vi
     (client, visit)
 }
 
-/// The same with a client that knows the protocol.
+/// Sends the request with a client that knows the protocol.
 async fn websocket(proxy: &Embedded, path: &str) -> Socket {
     let opened = Socket::open_at(proxy.address(), path).await;
     let mut socket = opened.expect("a WebSocket");
@@ -68,7 +72,7 @@ async fn websocket(proxy: &Embedded, path: &str) -> Socket {
 }
 
 /// Reads a masked Close frame with the status 1001.
-async fn masked_close(visit: &mut Visit) {
+async fn masked_close(visit: &mut OriginConnection) {
     let frame = visit.bytes(8).await;
     assert_eq!(frame[..2], MASKED_CLOSE[..2], "{frame:?}");
     let status = [frame[6] ^ frame[2], frame[7] ^ frame[3]];
@@ -84,7 +88,7 @@ async fn nothing_is_open(proxy: &Embedded) {
 }
 
 /// Waits until nothing is left of a connection on either side.
-async fn both_end(client: &mut Client, visit: &mut Visit) {
+async fn both_end(client: &mut Client, visit: &mut OriginConnection) {
     assert!(client.rest().await.is_empty());
     assert!(visit.rest().await.is_empty());
 }

@@ -166,7 +166,7 @@ async fn shown(api: &mut Api) -> (Value, Value) {
     (routes.collect(), certificates["certificates"].clone())
 }
 
-/// The same: its prefixes are too long for a failure's text.
+/// A set whose prefixes are too long for a failure's text.
 async fn is_shown(api: &mut Api, before: &(Value, Value)) {
     assert!(shown(api).await == *before, "another table");
 }

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::support::{Api, Client, Origin, Socket, TestProxy, Visit, Visitors, eventually};
+use crate::support::{
+    Api, Client, Origin, OriginConnection, Socket, TestProxy, Visitors, eventually,
+};
 
 /// Far below the drains here that do not end, far above what an end takes.
 const SOON: Duration = Duration::from_secs(5);
@@ -19,7 +21,7 @@ struct Kinds {
     socket: Socket,
     download: Client,
     waiting: Client,
-    visits: Vec<Visit>,
+    visits: Vec<OriginConnection>,
     _origins: [Origin; 2],
     _visitors: Visitors,
     proxy: TestProxy,

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Api, Client, Origin, Reader, Socket, TestProxy, Visit, Visitors, eventually};
+use crate::support::{
+    Api, Client, Origin, OriginConnection, Reader, Socket, TestProxy, Visitors, eventually,
+};
 
 /// Far below the drains here, far above what their ends take.
 const SOON: Duration = Duration::from_secs(5);
@@ -21,7 +23,7 @@ async fn by_hand() -> (TestProxy, Api, Origin, Visitors) {
 }
 
 /// A request on its way, up to the origin.
-async fn in_flight(proxy: &TestProxy, visitors: &mut Visitors) -> (Client, Visit) {
+async fn in_flight(proxy: &TestProxy, visitors: &mut Visitors) -> (Client, OriginConnection) {
     let mut client = proxy.client().await;
     client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut visit = visitors.next().await;
@@ -29,7 +31,7 @@ async fn in_flight(proxy: &TestProxy, visitors: &mut Visitors) -> (Client, Visit
     (client, visit)
 }
 
-async fn answered(mut client: Client, mut visit: Visit) {
+async fn answered(mut client: Client, mut visit: OriginConnection) {
     visit.answer(200, "done").await;
     let response = client.response().await;
     assert_eq!((response.status, response.text().as_str()), (200, "done"));

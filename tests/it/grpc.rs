@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dynamic_reverse_proxy::registry::{Destination, Registration};
 use dynamic_reverse_proxy::route::Protocol;
-use dynamic_reverse_proxy::server::{Intake, Options};
+use dynamic_reverse_proxy::server::{ListenerOptions, Options};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -34,7 +34,7 @@ async fn serve(stream: TcpStream) {
     }
 }
 
-/// The same app in a moment at which it takes nothing, so many times.
+/// An app that refuses streams, so many times.
 async fn refusing(times: usize) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -83,7 +83,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
     answer.send_trailers(trailers).unwrap();
 }
 
-/// The same app, whose first connection says farewell to a request that it has not looked at.
+/// An app whose first connection sends GOAWAY and leaves a request unprocessed.
 async fn leaving() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -108,8 +108,8 @@ async fn proxy() -> Embedded {
 
 async fn proxy_of(port: u16) -> Embedded {
     let mut options = Options::default();
-    options.intake = Intake::default();
-    options.intake.http2_cleartext = true;
+    options.listener = ListenerOptions::default();
+    options.listener.http2_cleartext = true;
     let proxy = Embedded::start(options);
     let app = Destination::local(port.try_into().unwrap());
     let app = app.speaking(Protocol::H2c, None).unwrap();
@@ -191,8 +191,8 @@ async fn a_call_that_fails_at_once_has_its_status() {
 #[tokio::test]
 async fn what_is_no_call_is_refused_as_ever() {
     let mut options = Options::default();
-    options.intake = Intake::default();
-    options.intake.http2_cleartext = true;
+    options.listener = ListenerOptions::default();
+    options.listener.http2_cleartext = true;
     let proxy = Embedded::start(options);
     let mut client = Http2::connect(proxy.address()).await;
     let mut web = call();

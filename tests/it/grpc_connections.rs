@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dynamic_reverse_proxy::registry::{Destination, Registration};
 use dynamic_reverse_proxy::route::Protocol;
-use dynamic_reverse_proxy::server::{Intake, Options};
+use dynamic_reverse_proxy::server::{ListenerOptions, Options};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -27,8 +27,8 @@ const MESSAGES: usize = 20_000;
 enum Habit {
     /// Sends back what it gets.
     Echo,
-    /// Says farewell with its first answer.
-    Farewell,
+    /// Sends GOAWAY with its first response.
+    GoAway,
     /// Sends more than anybody keeps for a client, to the path `/large`.
     Large,
     /// Sends many small messages.
@@ -110,7 +110,7 @@ async fn serve(stream: TcpStream, habit: Habit, number: usize, seen: Arc<Seen>) 
             answer(request, respond, habit).await;
             seen.in_flight.fetch_sub(1, Ordering::SeqCst);
         });
-        if habit == Habit::Farewell && number == 0 {
+        if habit == Habit::GoAway && number == 0 {
             connection.graceful_shutdown();
         }
     }
@@ -159,8 +159,8 @@ async fn flood(mut answer: SendStream<Bytes>) {
 
 fn options() -> Options {
     let mut options = Options::default();
-    options.intake = Intake::default();
-    options.intake.http2_cleartext = true;
+    options.listener = ListenerOptions::default();
+    options.listener.http2_cleartext = true;
     options
 }
 
@@ -247,7 +247,7 @@ async fn a_client_that_does_not_read_holds_up_no_other_call() {
 
 #[tokio::test]
 async fn a_connection_that_is_to_end_takes_no_other_call() {
-    let app = App::start(Habit::Farewell).await;
+    let app = App::start(Habit::GoAway).await;
     let proxy = proxy(options(), &app).await;
     let mut client = Http2::connect(proxy.address()).await;
     for _ in 0..3 {

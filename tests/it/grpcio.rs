@@ -119,7 +119,7 @@ async fn passes(address: &str, ca: Option<&Path>, scenarios: &[&str]) {
     client.succeeds().await;
 }
 
-/// A proxy in cleartext with the app behind it, that has all of gRPC but not much patience.
+/// A proxy in cleartext with the app behind it, that has all of gRPC and short timeouts.
 struct Setup {
     proxy: TestProxy,
     app: App,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dynamic_reverse_proxy::server::{Intake, Options};
+use dynamic_reverse_proxy::server::{ListenerOptions, Options};
 use h2::Reason;
 use http::{HeaderValue, Method};
 use tokio::process::Command;
@@ -18,8 +18,8 @@ const SHORT: Duration = Duration::from_millis(300);
 
 fn options() -> Options {
     let mut options = Options::default();
-    options.intake = Intake::default();
-    options.intake.http2_cleartext = true;
+    options.listener = ListenerOptions::default();
+    options.listener.http2_cleartext = true;
     options
 }
 
@@ -489,12 +489,12 @@ async fn whoever_resets_streams_for_nothing_is_sent_away() {
     while reader.is_none() {
         reader = frames.next_of(&[GOAWAY]).await;
     }
-    let goaway = reader.expect("a farewell");
+    let goaway = reader.expect("GOAWAY");
     assert_eq!(goaway.reason(), Reason::ENHANCE_YOUR_CALM);
     assert!(origin.requests().len() < 500, "{}", origin.requests().len());
     // Malformed streams have an end, too.
     let mut frames = Frames::connect(proxy.address()).await;
-    // No more than it takes: what comes behind the farewell would meet a closed connection, whose reset may
+    // No more than it takes: what comes behind GOAWAY would meet a closed connection, whose reset may
     // overtake that.
     for stream in 0..32 {
         frames.headers(2 * stream + 1, &fields[..3]).await;
@@ -526,7 +526,7 @@ async fn an_idle_connection_gets_a_farewell() {
     assert_eq!(client.get("/").await.text(), "fine");
     let since = Instant::now();
     let mut frames = Frames::connect(proxy.address()).await;
-    let goaway = frames.next_of(&[GOAWAY]).await.expect("a farewell");
+    let goaway = frames.next_of(&[GOAWAY]).await.expect("GOAWAY");
     assert_eq!(goaway.reason(), Reason::NO_ERROR);
     assert!(since.elapsed() >= SHORT);
     eventually("both are closed", async || {

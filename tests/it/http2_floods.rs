@@ -1,4 +1,4 @@
-//! HTTP/2 as an attack: much work for the proxy, little for the client. Each ends with a farewell, or
+//! HTTP/2 as an attack: much work for the proxy, little for the client. Each ends with GOAWAY, or
 //! is bounded in memory and leaves others alone.
 
 use std::time::Duration;
@@ -42,8 +42,8 @@ async fn pour(frames: &mut Frames, bytes: &[u8], most: usize) -> usize {
     count
 }
 
-/// The reason of the farewell.
-async fn farewell(frames: &mut Frames) -> Option<Reason> {
+/// The reason of the GOAWAY.
+async fn goaway(frames: &mut Frames) -> Option<Reason> {
     frames.next_of(&[GOAWAY]).await.map(|frame| frame.reason())
 }
 
@@ -179,7 +179,7 @@ async fn whoever_has_streams_reset_is_sent_away() {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let reason = farewell(&mut frames).await;
+        let reason = goaway(&mut frames).await;
         assert!(
             matches!(
                 reason,
@@ -219,7 +219,7 @@ async fn streams_above_the_limit_are_refused_and_then_the_client() {
                 refused += 1;
             }
             Some(frame) => break frame.reason(),
-            None => panic!("no farewell after {refused} refused streams"),
+            None => panic!("no GOAWAY after {refused} refused streams"),
         }
     };
     assert_eq!(reason, Reason::ENHANCE_YOUR_CALM, "after {refused}");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dynamic_reverse_proxy::server::{Intake, Options};
+use dynamic_reverse_proxy::server::{ListenerOptions, Options};
 use h2::Reason;
 use http::Method;
 
@@ -24,8 +24,8 @@ const FIELDS: [(&str, &str); 4] = [
 
 fn options() -> Options {
     let mut options = Options::default();
-    options.intake = Intake::default();
-    options.intake.http2_cleartext = true;
+    options.listener = ListenerOptions::default();
+    options.listener.http2_cleartext = true;
     options
 }
 
@@ -243,7 +243,7 @@ async fn malformed_requests_between_others_are_counted() {
         }
         answers += 1;
         assert!(answers < 100, "no end");
-        // The other answer of the pair, or the farewell.
+        // The other answer of the pair, or GOAWAY.
         if let Some(answer) = frames.next_of(&[HEADERS, GOAWAY]).await
             && answer.kind == GOAWAY
         {
@@ -284,7 +284,7 @@ async fn after_a_stop_a_client_is_let_go_a_moment_after_its_last_stream() {
     let mut visit = visitors.next().await;
     visit.head().await.expect("a request");
     proxy.stop();
-    frames.next_of(&[GOAWAY]).await.expect("a farewell");
+    frames.next_of(&[GOAWAY]).await.expect("GOAWAY");
     // Longer than an idle client is waited for; this one answers no PING.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(proxy.proxy.connections().open(), 1);
@@ -302,8 +302,8 @@ async fn a_stream_that_comes_after_a_stop_is_served() {
     let mut first = visitors.next().await;
     first.head().await.expect("a request");
     proxy.stop();
-    frames.next_of(&[GOAWAY]).await.expect("a farewell");
-    // It was on its way: the farewell names no last stream yet (RFC 9113, 6.8).
+    frames.next_of(&[GOAWAY]).await.expect("GOAWAY");
+    // It was on its way: GOAWAY names no last stream yet (RFC 9113, 6.8).
     frames.headers(3, &FIELDS).await;
     let mut second = visitors.next().await;
     second.head().await.expect("a request");

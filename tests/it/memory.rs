@@ -1,4 +1,4 @@
-//! Memory comes back, and what is said of a large body is short.
+//! Memory comes back, and errors about a large body are short.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use dynamic_reverse_proxy::server::{Intake, Options};
+use dynamic_reverse_proxy::server::{ListenerOptions, Options};
 
 use crate::support::tls::Identity;
 use crate::support::{Embedded, Origin, eventually, in_time};
@@ -24,9 +24,9 @@ fn addresses(tlvs: &[u8]) -> Vec<u8> {
 
 async fn before(origin: &Origin, tls: bool) -> Embedded {
     let mut options = Options::default();
-    options.intake = Intake::default();
-    options.intake.proxy_protocol = vec!["127.0.0.0/8".parse().expect("a network")];
-    options.intake.tls = tls.then(|| Identity::new().server());
+    options.listener = ListenerOptions::default();
+    options.listener.proxy_protocol = vec!["127.0.0.0/8".parse().expect("a network")];
+    options.listener.tls = tls.then(|| Identity::new().server());
     options.handshake_timeout = LIMIT;
     let proxy = Embedded::start(options);
     proxy.register("/", origin.port()).await;

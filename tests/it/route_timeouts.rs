@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, DeafPort, Origin, Response, TestProxy, Visit, Visitors};
+use crate::support::{Client, DeafPort, Origin, OriginConnection, Response, TestProxy, Visitors};
 
 /// Long enough to be told from at once, and to be waited for.
 const SHORT: &str = "400ms";
@@ -37,7 +37,7 @@ async fn names(proxy: &TestProxy, response: &Response, verdict: (u16, &str), lim
     proxy.logged(&[&format!("({limit})")]).await;
 }
 
-async fn arrived(visitors: &mut Visitors) -> Visit {
+async fn arrived(visitors: &mut Visitors) -> OriginConnection {
     let mut visit = visitors.next().await;
     visit.request().await.expect("a request");
     visit

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use crate::support::{Ended, Origin, TestProxy, Visit, eventually, get};
+use crate::support::{Ended, Origin, OriginConnection, TestProxy, eventually, get};
 
 /// Far below the default grace of 30 s, far above what a stop takes.
 const SOON: Duration = Duration::from_secs(5);
@@ -15,7 +15,9 @@ fn check_soon(ended: &Ended) {
 }
 
 /// A proxy and an origin that the test plays, with one request on its way.
-async fn in_flight(configuration: &str) -> (TestProxy, Origin, crate::support::Client, Visit) {
+async fn in_flight(
+    configuration: &str,
+) -> (TestProxy, Origin, crate::support::Client, OriginConnection) {
     let (origin, mut visitors) = Origin::by_hand().await;
     let proxy = TestProxy::start(configuration).await;
     proxy.register("/", origin.port()).await;

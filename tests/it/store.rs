@@ -62,7 +62,7 @@ fn child(part: &str, place: &Path) -> Command {
     with_part(Command::new(env::current_exe().unwrap()), part, place)
 }
 
-/// The same, as the root of name spaces of its own, where it may mount; `None` where that is not
+/// The test in a process that is root of name spaces of its own, where it may mount; `None` where that is not
 /// permitted.
 fn child_that_may_mount(part: &str, place: &Path) -> Option<Command> {
     let unshare = || {

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Client, Origin, TestProxy, Visit, Visitors, Wire, eventually, in_time, pattern,
+    Client, Origin, OriginConnection, TestProxy, Visitors, Wire, eventually, in_time, pattern,
 };
 
 /// A piece of a large body.
@@ -27,7 +27,7 @@ async fn by_hand() -> (TestProxy, Origin, Visitors) {
 }
 
 /// A client whose request the origin has read.
-async fn begun(proxy: &TestProxy, visitors: &mut Visitors) -> (Client, Visit) {
+async fn begun(proxy: &TestProxy, visitors: &mut Visitors) -> (Client, OriginConnection) {
     let mut client = proxy.client().await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut visit = visitors.next().await;
@@ -362,7 +362,7 @@ async fn a_client_that_goes_away_frees_a_silent_origin() {
 }
 
 /// The proxy closes a connection to the origin, without a request on it.
-async fn is_left(mut visit: Visit) {
+async fn is_left(mut visit: OriginConnection) {
     assert_eq!(visit.rest().await, b"");
 }
 

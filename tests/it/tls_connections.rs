@@ -1,4 +1,4 @@
-//! Connections of TLS: how they live and end, what they do not notice, and records that are none.
+//! Connections of TLS: how they live and end, what they do not notice, and records that are malformed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -82,13 +82,13 @@ async fn websockets_go_over_tls() {
     for _ in 0..4 {
         echo(&mut socket, Message::binary(large.clone())).await;
     }
-    let farewell = CloseFrame {
+    let close = CloseFrame {
         code: CloseCode::Library(4001),
         reason: "enough".into(),
     };
-    socket.close(Some(farewell.clone())).await.expect("sent");
-    let back = in_time("a farewell", socket.next()).await;
-    assert_eq!(back.unwrap().unwrap(), Message::Close(Some(farewell)));
+    socket.close(Some(close.clone())).await.expect("sent");
+    let back = in_time("a Close frame", socket.next()).await;
+    assert_eq!(back.unwrap().unwrap(), Message::Close(Some(close)));
     assert!(in_time("the end", socket.next()).await.is_none());
 }
 

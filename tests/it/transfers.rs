@@ -22,7 +22,7 @@ async fn deaf() -> (u16, Origin) {
     (origin.port(), origin)
 }
 
-/// The same over HTTP/2: the window of its stream stays shut once it is used up.
+/// A client of HTTP/2 that does not read: the window of its stream stays shut once it is used up.
 async fn deaf_h2c() -> (u16, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("its address").port();
@@ -58,7 +58,7 @@ async fn upload_of_http1(proxy: &TestProxy) -> (u16, String) {
     client.response().await.verdict()
 }
 
-/// The same over HTTP/2.
+/// Over HTTP/2.
 async fn upload_of_http2(proxy: &TestProxy) -> (u16, String) {
     let mut client = Http2::connect(proxy.address()).await;
     let mut upload = client.begin(request2(Method::PUT, "/"), true).await;

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener};
 
 use crate::support::{
-    Client, HANDSHAKE, Origin, SWITCH, TestProxy, Visit, Visitors, eventually, in_time, pattern,
-    switched,
+    Client, HANDSHAKE, Origin, OriginConnection, SWITCH, TestProxy, Visitors, eventually, in_time,
+    pattern, switched,
 };
 
 /// More than all buffers on the way hold: both kernels' and the proxy's own.
@@ -25,7 +25,7 @@ async fn started(configuration: &str) -> (TestProxy, Origin, Visitors) {
 }
 
 /// Both ends of an open connection.
-async fn opened(proxy: &TestProxy, visitors: &mut Visitors) -> (Client, Visit) {
+async fn opened(proxy: &TestProxy, visitors: &mut Visitors) -> (Client, OriginConnection) {
     switched(proxy.client().await, visitors).await
 }
 

@@ -17,7 +17,8 @@ use tokio::sync::watch;
 
 use crate::support::tls::Identity;
 use crate::support::{
-    Client, HANDSHAKE, Origin, SWITCH, Visit, engine, in_time, pattern, service_on, switched,
+    Client, HANDSHAKE, Origin, OriginConnection, SWITCH, engine, in_time, pattern, service_on,
+    switched,
 };
 
 /// A proxy with its defaults on the test's runtime, until the test ends.
@@ -60,7 +61,7 @@ async fn let_pass(time: Duration) {
 
 const HOUR: Duration = Duration::from_hours(1);
 
-async fn talk(client: &mut Client, visit: &mut Visit) {
+async fn talk(client: &mut Client, visit: &mut OriginConnection) {
     client.send("up").await;
     assert_eq!(visit.bytes(2).await, b"up");
     visit.send("down").await;
@@ -79,7 +80,7 @@ fn impatient() -> Options {
 async fn a_websocket_over_tls_may_be_silent_for_an_hour() {
     let identity = Identity::new();
     let mut options = impatient();
-    options.intake.tls = Some(identity.server());
+    options.listener.tls = Some(identity.server());
     let (origin, mut visitors) = Origin::by_hand().await;
     let proxy = ProxyWithin::start(options, origin.port());
     let mut client = identity.connect(proxy.address, &["http/1.1"]).await;

@@ -1,7 +1,7 @@
 //! The loop: looks at what is wanted and what there is, orders what is due, keeps what comes.
 
-mod look;
-mod outcome;
+mod plan;
+mod result;
 #[cfg(test)]
 mod tests;
 
@@ -15,15 +15,15 @@ use tokio::task::{Id, JoinSet};
 
 use super::Acme;
 use super::account::{self, Open};
+use super::backoff::{Tried, Tries};
+use super::desired_hosts::name;
 use super::failure::Failure;
 use super::files::{Files, Stamp};
 use super::host::Host;
-use super::moment::shown;
 use super::order::{self, Issued, Wish};
-use super::queue::Place;
+use super::queue::Priority;
 use super::renewal::Window;
-use super::tries::{Tried, Tries};
-use super::wanted::name;
+use super::time::shown;
 use crate::route::Generation;
 use crate::tls::Source;
 
@@ -108,7 +108,7 @@ impl Manager {
             let tried = self.tries.get(host);
             tried.is_none_or(|tried| tried.is_ready(now))
         };
-        let mut due: Vec<(Place, &Arc<str>)> = self
+        let mut due: Vec<(Priority, &Arc<str>)> = self
             .hosts
             .iter()
             .filter(|(host, managed)| managed.is_due(directory, now) && is_ready(host))

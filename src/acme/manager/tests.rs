@@ -3,10 +3,10 @@
 use rcgen::{CertificateParams, KeyPair};
 
 use super::super::answers::Answers;
+use super::super::desired_hosts::name;
 use super::super::failure::Scope;
 use super::super::files::KeptCertificate;
-use super::super::moment::{at, seconds};
-use super::super::wanted::name;
+use super::super::time::{at, seconds};
 use super::super::{Challenge, Options};
 use super::*;
 use crate::registry::{Registration, Registry, Rules};

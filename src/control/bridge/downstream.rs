@@ -12,7 +12,7 @@ use super::super::peer::{Asker, Peer};
 use super::channel::{Broken, Channel, Head, Start};
 use super::{Bridge, SEND_TIMEOUT, expects_continue};
 use crate::front::{
-    Caller, ControlService, Downstream, DownstreamError, Ended, Field, Fields, Framing, Request,
+    After, Caller, ControlService, Downstream, DownstreamError, Field, Fields, Framing, Request,
     RequestId, ResponseStart, drain,
 };
 
@@ -25,7 +25,7 @@ impl ControlService for Bridge {
         request: Box<Request>,
         mut downstream: D,
         shutdown: &'c ShutdownWatch,
-    ) -> Ended {
+    ) -> After {
         let id = self.ids.of(&request);
         let head = head(&request, id.clone());
         drop(request);

@@ -8,7 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
 use super::*;
-use crate::front::{ClientLimits, Clients, Connections, Front, FrontOptions, HeadLimits, Intakes};
+use crate::front::{
+    ClientLimits, Clients, Connections, Front, FrontOptions, HeadLimits, Listeners,
+};
 use pingora_core::apps::ServerApp;
 
 /// How long anything may take.
@@ -48,7 +50,7 @@ async fn listening(pipe: usize, kind: &'static str) -> Fixture {
         head_timeout: DEADLINE,
         handshake_timeout: Duration::from_secs(1),
         idle_timeout: None,
-        intakes: Intakes::default(),
+        listeners: Listeners::default(),
         engine: crate::front::Engine::Direct,
         http2_streams: 100,
         request_ids: RequestIds::default(),

@@ -7,7 +7,7 @@ use log::debug;
 use pingora_core::protocols::Stream;
 use tokio::io::ReadBuf;
 
-use super::super::leash::Drained;
+use super::super::abort::Drained;
 use super::super::websocket::WebSocket;
 use super::Connection;
 
@@ -20,7 +20,7 @@ impl Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.leash.cut_any();
+        self.abort.abort_any();
         buffer.set_filled(end);
         if end == start {
             return self.poll_cut_read(context, buffer);
@@ -35,7 +35,7 @@ impl Connection {
     #[cold]
     pub(super) fn drained(&mut self) -> io::Error {
         if !self.begun {
-            self.leash.release();
+            self.abort.release();
         }
         Drained.into()
     }
@@ -57,7 +57,7 @@ impl Connection {
         let parted =
             std::future::poll_fn(|context| websocket.poll_last_words(transport, context)).await;
         if let Err(error) = parted {
-            debug!("a client left before it said its farewell: {error}");
+            debug!("a client left before its closing handshake was over: {error}");
         }
     }
 

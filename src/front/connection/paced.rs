@@ -7,14 +7,14 @@ use tokio::task::coop;
 
 use super::Connection;
 use crate::front::pace::{Paces, Rates};
-use crate::front::wait::Wait;
+use crate::front::response_timer::ResponseTimer;
 
 /// What is watched of a request that Pingora serves.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     paces: Paces,
     rates: Rates,
-    wait: Wait,
+    wait: ResponseTimer,
 }
 
 /// On which side something has moved.
@@ -32,7 +32,7 @@ impl Connection {
     pub(in crate::front) fn watch(&mut self, early: usize) {
         self.watched = Some(Box::default());
         if early > 0 {
-            self.leash.upload().note_piece();
+            self.abort.upload().note_piece();
         }
     }
 
@@ -44,7 +44,7 @@ impl Connection {
     /// Ready with an error once the upstream has been silent for too long, for Pingora.
     pub(super) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.watched {
-            Some(watched) => watched.wait.poll(&self.patience, context),
+            Some(watched) => watched.wait.poll(&self.upstream_timeouts, context),
             None => Poll::Pending,
         }
     }
@@ -55,7 +55,7 @@ impl Connection {
             return;
         };
         if activity == Activity::Write || watched.wait.has_activity() {
-            watched.wait.note_activity(&self.patience);
+            watched.wait.note_activity(&self.upstream_timeouts);
         }
     }
 
@@ -65,23 +65,23 @@ impl Connection {
             return Ok(());
         };
         if read.is_some() {
-            self.leash.upload().note_piece();
+            self.abort.upload().note_piece();
         }
-        let state = (&watched.rates, self.patience.is_answered());
+        let state = (&watched.rates, self.upstream_timeouts.is_answered());
         Ok(watched.paces.note_read(state, read)?)
     }
 
     /// Notes that more of the body is asked for, by Pingora.
     pub(super) fn note_asked(&self) {
         if self.watched.is_some() {
-            self.leash.upload().note_asked();
+            self.abort.upload().note_asked();
         }
     }
 
     /// Notes that bytes of a WebSocket are handed out, for Pingora.
     pub(super) fn note_frames(&self) {
         if self.watched.is_some() {
-            self.leash.upload().note_piece();
+            self.abort.upload().note_piece();
         }
     }
 

@@ -15,7 +15,7 @@ use super::super::fields::Field;
 use super::super::framing::{Body, Framing, LAST_CHUNK, put_chunk};
 use super::super::request::Request;
 use super::super::reset::reset;
-use super::{Downstream, DownstreamError, Ended, ResponseStart};
+use super::{After, Downstream, DownstreamError, ResponseStart};
 
 /// Data of this size and more is written from where it is, rather than copied behind what waits.
 const LARGE: usize = 4096;
@@ -407,13 +407,13 @@ impl Downstream for Http1<'_> {
         self.progress = Progress::Abandoned;
     }
 
-    fn after(&self) -> Ended {
+    fn after(&self) -> After {
         if self.progress != Progress::Complete {
-            Ended::Broken
+            After::Abort
         } else if self.keeps && self.body.is_over() {
-            Ended::Kept
+            After::KeepAlive
         } else {
-            Ended::Closed
+            After::Close
         }
     }
 

@@ -10,7 +10,7 @@ use super::super::connection::Connection;
 use super::super::fields::Field;
 use super::super::framing::Framing;
 use super::super::h2::{Reply, RequestBody};
-use super::{Downstream, DownstreamError, Ended, ResponseStart};
+use super::{After, Downstream, DownstreamError, ResponseStart};
 
 /// A stream of HTTP/2 with a request on it.
 pub(in crate::front) struct Http2 {
@@ -199,8 +199,8 @@ impl Downstream for Http2 {
     fn abandon(&mut self) {}
 
     /// The connection is that of other streams as well.
-    fn after(&self) -> Ended {
-        Ended::Kept
+    fn after(&self) -> After {
+        After::KeepAlive
     }
 
     fn into_switched<'c>(self) -> Option<&'c mut Connection>

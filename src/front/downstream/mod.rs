@@ -12,10 +12,10 @@ use http::{HeaderMap, StatusCode};
 use super::chunked::BadChunk;
 use pingora_core::protocols::Shutdown;
 
+use super::abort::Drained;
 use super::connection::Connection;
 use super::fields::Field;
 use super::framing::Framing;
-use super::leash::Drained;
 
 /// Why a client's side does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +148,7 @@ pub trait Downstream: Send {
     fn abandon(&mut self);
 
     /// What becomes of the connection.
-    fn after(&self) -> Ended;
+    fn after(&self) -> After;
 
     /// The connection, once it speaks another protocol; only HTTP/1 can.
     fn into_switched<'c>(self) -> Option<&'c mut Connection>
@@ -158,28 +158,28 @@ pub trait Downstream: Send {
 
 /// What has become of a connection when its exchange has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum After {
     /// Another request may follow.
-    Kept,
+    KeepAlive,
     /// The response is complete, and was the last.
-    Closed,
+    Close,
     /// The client is not to take what it has for all.
-    Broken,
+    Abort,
 }
 
-impl Ended {
+impl After {
     /// The connection, if another request may follow; else it is closed.
     pub(super) async fn keep(self, mut connection: Box<Connection>) -> Option<Box<Connection>> {
         match self {
-            Self::Kept => {
+            Self::KeepAlive => {
                 connection.close();
                 Some(connection)
             }
-            Self::Closed => {
+            Self::Close => {
                 Shutdown::shutdown(&mut *connection).await;
                 None
             }
-            Self::Broken => None,
+            Self::Abort => None,
         }
     }
 }

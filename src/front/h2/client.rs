@@ -10,7 +10,7 @@ use pingora_core::server::ShutdownWatch;
 
 use super::super::caller::Caller;
 use super::super::clients::{ClientLimit, StreamGuard, Ticket};
-use super::super::intake::Manner;
+use super::super::listener::ListenerMode;
 use super::resets::Resets;
 
 /// The client of a connection, as its streams know it.
@@ -19,7 +19,7 @@ pub(crate) struct Client {
     /// Who asks.
     pub(crate) caller: Caller,
     /// What its requests are met with.
-    pub(super) manner: Manner,
+    pub(super) mode: ListenerMode,
     /// Whether the server has begun to stop, for whoever may wait for that.
     pub(super) shutdown: ShutdownWatch,
     /// How often it has changed its mind.
@@ -43,7 +43,7 @@ impl Client {
     /// The client of a connection whose task is woken by `waker`.
     pub(super) fn new(
         digest: Digest,
-        manner: Manner,
+        mode: ListenerMode,
         shutdown: ShutdownWatch,
         waker: Waker,
         ticket: Ticket,
@@ -53,10 +53,10 @@ impl Client {
                 digest.socket_digest,
                 digest.proxy_digest,
                 digest.ssl_digest,
-                manner.redirect,
-                manner.registers,
+                mode.redirect,
+                mode.registers,
             ),
-            manner,
+            mode,
             shutdown,
             resets: Resets::default(),
             ticket,

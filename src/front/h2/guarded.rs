@@ -25,18 +25,18 @@ use pingora_core::protocols::http::v2::server::HttpSession;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::{BError, Error, ErrorType, Result};
 
-use super::super::hold::StreamHold;
-use super::super::leash::Drained;
+use super::super::abort::Drained;
+use super::super::downstream_handle::StreamHandle;
 use super::super::pace::{Paces, TooSlow};
-use super::super::wait::Wait;
+use super::super::response_timer::ResponseTimer;
 
 type Messages = Box<dyn futures_util::Stream<Item = Result<Bytes>> + Unpin + Send + Sync>;
 
 /// A session of Pingora's and the limits of its exchange.
 pub(super) struct Guarded {
     session: HttpSession,
-    hold: Arc<StreamHold>,
-    wait: Wait,
+    hold: Arc<StreamHandle>,
+    wait: ResponseTimer,
     /// The time for one read of the request's body.
     read_timeout: Option<Duration>,
     paces: Paces,
@@ -45,11 +45,11 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    pub(super) fn new(session: HttpSession, hold: Arc<StreamHold>) -> Self {
+    pub(super) fn new(session: HttpSession, hold: Arc<StreamHandle>) -> Self {
         Self {
             session,
             hold,
-            wait: Wait::default(),
+            wait: ResponseTimer::default(),
             read_timeout: None,
             paces: Paces::default(),
             sent: 0,
@@ -61,7 +61,7 @@ impl Guarded {
     #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
     fn cut(&self) -> BError {
         if self.session.response_written().is_none() {
-            self.hold.leash.release();
+            self.hold.abort.release();
         }
         broken(Drained.into())
     }
@@ -70,13 +70,13 @@ impl Guarded {
     async fn read(&mut self) -> Result<Option<Bytes>> {
         let limit = self.read_timeout;
         let hold = &*self.hold;
-        hold.leash.upload().note_asked();
+        hold.abort.upload().note_asked();
         let read = within(limit, self.session.read_body_bytes());
-        let (paces, has_begun) = (&mut self.paces, hold.patience.is_answered());
+        let (paces, has_begun) = (&mut self.paces, hold.upstream_timeouts.is_answered());
         let read = waiting(read, || paces.note_read((&hold.rates, has_begun), None));
         let read = until_cut(hold, read).await;
         if let Some(Some(Ok(Some(piece)))) = &read {
-            hold.leash.upload().note_piece();
+            hold.abort.upload().note_piece();
             let note = self
                 .paces
                 .note_read((&hold.rates, has_begun), Some(piece.len()));
@@ -94,14 +94,14 @@ impl Guarded {
 
     /// Waits until the client resets the stream or the app has been silent for too long: always an error.
     async fn idle<T>(&mut self) -> Result<T> {
-        self.hold.leash.upload().note_asked();
+        self.hold.abort.upload().note_asked();
         let (hold, wait) = (&self.hold, &mut self.wait);
         let mut idle = pin!(self.session.idle());
         let ended = std::future::poll_fn(|context| {
             if let Poll::Ready(reset) = idle.as_mut().poll(context) {
                 return Poll::Ready(Ok(reset));
             }
-            match wait.poll(&hold.patience, context) {
+            match wait.poll(&hold.upstream_timeouts, context) {
                 Poll::Ready(Err(silent)) => Poll::Ready(Err(silent)),
                 Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
             }
@@ -117,7 +117,7 @@ impl Guarded {
 
     /// Fails if the exchange is cut.
     fn check(&self) -> Result<()> {
-        if self.hold.leash.is_cut() {
+        if self.hold.abort.is_aborted() {
             Err(self.cut())
         } else {
             Ok(())
@@ -135,7 +135,7 @@ impl Guarded {
 
     /// Notes that the response goes on.
     fn note_activity(&mut self) {
-        self.wait.note_activity(&self.hold.patience);
+        self.wait.note_activity(&self.hold.upstream_timeouts);
     }
 }
 
@@ -375,10 +375,10 @@ async fn waiting<T>(
 }
 
 /// Runs `work` until it is done or the exchange is cut.
-async fn until_cut<T>(hold: &StreamHold, work: impl Future<Output = T>) -> Option<T> {
+async fn until_cut<T>(hold: &StreamHandle, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     std::future::poll_fn(|context| {
-        if hold.leash.is_cut() {
+        if hold.abort.is_aborted() {
             return Poll::Ready(None);
         }
         work.as_mut().poll(context).map(Some)

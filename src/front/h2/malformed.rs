@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::super::fields::decimal;
 use super::request::target;
-use crate::answer::Refusal;
+use crate::reply::Refusal;
 
 /// What is wrong with a request.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

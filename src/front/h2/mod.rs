@@ -31,13 +31,13 @@ use super::conversation::Http2Client;
 use super::downstream::http2::Http2;
 use super::fields::decimal;
 use super::framing::Framing;
-use super::idle::Deadline;
-use super::intake::{IntakeError, Manner};
+use super::idle::ReusableTimer;
+use super::listener::{AcceptError, ListenerMode};
 use super::reply::Reply as OwnReply;
 use super::request::Request;
 use super::service::{ControlService, Decision, Service};
-use super::{Engine, Front, LINGER, intake, leash, stopping};
-use crate::answer::Refusal;
+use super::{Engine, Front, LINGER, abort, listener, stopping};
+use crate::reply::Refusal;
 pub(crate) use body::RequestBody;
 pub(super) use client::Client;
 use client::InUse;
@@ -63,13 +63,13 @@ where
     pub(super) async fn serve_http2(
         self: &Arc<Self>,
         stream: Stream,
-        manner: Manner,
+        mode: ListenerMode,
         mut shutdown: ShutdownWatch,
         mut ticket: Ticket,
     ) {
         let digest = client::digest(&stream);
         let own = (self.options.engine == Engine::Pingora).then(|| client::digest(&stream));
-        let peer = intake::peer(&stream);
+        let peer = listener::peer(&stream);
         let handshake = self.http2_options().handshake(stream);
         let limit = self.options.handshake_timeout;
         let handshake = tokio::select! {
@@ -81,8 +81,8 @@ where
         match handshake {
             Ok(Ok(connection)) => {
                 ticket.speak();
-                let waker = leash::task_waker().await;
-                let client = Client::new(digest, manner, shutdown, waker, ticket);
+                let waker = abort::task_waker().await;
+                let client = Client::new(digest, mode, shutdown, waker, ticket);
                 let client = Arc::new(client);
                 match own {
                     Some(digest) => self.serve_sessions(connection, client, digest).await,
@@ -90,7 +90,7 @@ where
                 }
             }
             Ok(Err(error)) => self.failures.note(peer, &error),
-            Err(_elapsed) => self.failures.note(peer, &IntakeError::TooSlow(limit)),
+            Err(_elapsed) => self.failures.note(peer, &AcceptError::TooSlow(limit)),
         }
     }
 
@@ -101,14 +101,14 @@ where
         shutdown: ShutdownWatch,
         ticket: Ticket,
     ) {
-        let manner = client.connection.manner;
+        let mode = client.connection.mode;
         let transport = client.connection.into_transport();
-        let Some(mut socket) = intake::socket(transport) else {
+        let Some(mut socket) = listener::socket(transport) else {
             debug!("HTTP/2 on a connection that is no socket is not spoken");
             return;
         };
         socket.rewind(&client.read);
-        self.serve_http2(socket, manner, shutdown, ticket).await;
+        self.serve_http2(socket, mode, shutdown, ticket).await;
     }
 
     fn http2_options(&self) -> h2::server::Builder {
@@ -177,8 +177,8 @@ where
         } = stream;
         match self.proxy.decide(&request).await {
             Decision::Proxy(plan) => {
-                let abort = self.connections.leash(leash::task_waker().await);
-                let (mut timer, held) = (Deadline::default(), Arc::clone(&abort));
+                let abort = self.connections.abort(abort::task_waker().await);
+                let (mut timer, held) = (ReusableTimer::default(), Arc::clone(&abort));
                 // A stream is over with its exchange, and speaks no other protocol.
                 drop(
                     self.proxy

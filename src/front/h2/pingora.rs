@@ -21,19 +21,19 @@ use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession};
 use tokio::time::Instant;
 
 use super::super::accept::too_many_streams;
+use super::super::downstream_handle::StreamHandle;
 use super::super::framing::Framing;
-use super::super::hold::StreamHold;
-use super::super::idle::Deadline;
+use super::super::idle::ReusableTimer;
 use super::super::pace::Rates;
-use super::super::patience::Patience;
 use super::super::reply::Reply;
 use super::super::request::{Request, joined_cookies};
-use super::super::{ControlService, Front, LINGER, Service, leash, stopping};
+use super::super::upstream_timeouts::UpstreamTimeouts;
+use super::super::{ControlService, Front, LINGER, Service, abort, stopping};
 use super::client::{Client, InUse};
 use super::guarded::Guarded;
 use super::request;
 use super::streams::{Connection, MOST_REJECTED};
-use crate::answer::{Refusal, grpc};
+use crate::reply::{Refusal, grpc};
 
 /// What the next step of a connection is.
 enum Next {
@@ -61,7 +61,7 @@ where
         digest: Digest,
     ) {
         let digest = Arc::new(digest);
-        let (mut timer, mut rejected, mut is_stopping) = (Deadline::default(), 0, false);
+        let (mut timer, mut rejected, mut is_stopping) = (ReusableTimer::default(), 0, false);
         loop {
             let next =
                 self.next_session(&mut connection, &client, &digest, &mut timer, is_stopping);
@@ -102,7 +102,7 @@ where
         connection: &mut Connection,
         client: &Client,
         digest: &Arc<Digest>,
-        timer: &mut Deadline,
+        timer: &mut ReusableTimer,
         is_stopping: bool,
     ) -> Next {
         let mut shutdown = client.shutdown.clone();
@@ -169,12 +169,12 @@ where
             return self.shed_session(&mut session, &request).await;
         }
         let is_control = self.proxy.is_control(&request);
-        let leash = self.connections.leash(leash::task_waker().await);
-        let hold = Arc::new(StreamHold {
-            leash: Arc::clone(&leash),
-            patience: Patience::default(),
+        let abort = self.connections.abort(abort::task_waker().await);
+        let hold = Arc::new(StreamHandle {
+            abort: Arc::clone(&abort),
+            upstream_timeouts: UpstreamTimeouts::default(),
             rates: Rates::default(),
-            manner: client.manner,
+            mode: client.mode,
             client: Some(Arc::clone(client)),
         });
         // Pingora's type lets nobody reach its extensions: the head is made anew.
@@ -190,7 +190,7 @@ where
         } else {
             self.proxy.process_new_http(session, &client.shutdown)
         };
-        if leash.hold(exchange).await.is_none() {
+        if abort.run_until_aborted(exchange).await.is_none() {
             // Its record says which one it was.
             warn!("an exchange is cut whose client and upstream both take nothing");
         }
@@ -250,7 +250,7 @@ async fn send(session: &mut HttpSession, reply: Reply, is_head: bool) -> Result<
     Ok(())
 }
 
-/// Says farewell, and waits for a moment until it is sent.
+/// Sends GOAWAY, and waits for a moment until it is sent.
 async fn close(mut connection: Connection, reason: Reason) {
     connection.abrupt_shutdown(reason);
     let closed = std::future::poll_fn(|context| connection.poll_closed(context));

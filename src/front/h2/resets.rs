@@ -9,7 +9,7 @@ const BUDGET: i32 = 200;
 
 /// Whoever waits so long before giving up costs no more than a client of HTTP/1 that does: the number
 /// of open streams bounds it. Calls of gRPC whose deadlines pass, one after another, are no attack.
-const PATIENT: Duration = Duration::from_secs(1);
+const LONG_LIVED: Duration = Duration::from_secs(1);
 
 /// The budget of one connection: a stream that is reset before it is answered costs one, one that is
 /// answered to its end gives one back.
@@ -25,7 +25,7 @@ impl Default for Resets {
 impl Resets {
     /// A stream was reset by the client before its end, after so long.
     pub(super) fn spend(&self, after: Duration) {
-        if after < PATIENT {
+        if after < LONG_LIVED {
             self.0.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -55,7 +55,7 @@ mod tests {
             resets.spend(Duration::ZERO);
         }
         for _ in 0..10 * BUDGET {
-            resets.spend(PATIENT);
+            resets.spend(LONG_LIVED);
         }
         assert!(!resets.are_too_many());
         for _ in 0..BUDGET {

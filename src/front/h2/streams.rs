@@ -19,7 +19,7 @@ use pingora_core::protocols::Stream;
 use tokio::time::Instant;
 
 use super::super::LINGER;
-use super::super::idle::Deadline;
+use super::super::idle::ReusableTimer;
 use super::client::Client;
 use super::incoming::Incoming;
 
@@ -33,7 +33,7 @@ pub(super) const MOST_REJECTED: usize = 32;
 pub(super) struct Streams {
     connection: Connection,
     client: Arc<Client>,
-    timer: Deadline,
+    timer: ReusableTimer,
     /// Since when no stream has been in use, as far as that was looked at.
     idle_since: Option<Instant>,
     is_stopping: bool,
@@ -54,7 +54,7 @@ impl Streams {
         Self {
             connection,
             client,
-            timer: Deadline::default(),
+            timer: ReusableTimer::default(),
             idle_since: None,
             is_stopping: false,
             rejected: 0,
@@ -133,7 +133,7 @@ impl Streams {
             return Poll::Pending;
         }
         let limit = if self.is_stopping {
-            // Clients that have nothing in flight need not answer our farewell.
+            // Clients that have nothing in flight need not answer our GOAWAY.
             Some(LINGER)
         } else {
             idle
@@ -149,7 +149,7 @@ impl Streams {
         }
     }
 
-    /// Says farewell, and waits for a moment until it is sent.
+    /// Sends GOAWAY, and waits for a moment until it is sent.
     pub(super) async fn close(mut self, reason: Reason) {
         self.connection.abrupt_shutdown(reason);
         let closed = std::future::poll_fn(|context| self.connection.poll_closed(context));

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use pingora_core::protocols::{Digest, Stream};
 use tokio::sync::{mpsc, watch};
 
-use super::super::intake::Manner;
+use super::super::listener::ListenerMode;
 use super::super::test_ticket;
 use super::client::Client;
 use super::incoming::Incoming;
@@ -28,7 +28,7 @@ fn client(waker: Waker) -> Arc<Client> {
     let (_server, shutdown) = watch::channel(false);
     Arc::new(Client::new(
         Digest::default(),
-        Manner::SERVING,
+        ListenerMode::SERVING,
         shutdown,
         waker,
         test_ticket(),

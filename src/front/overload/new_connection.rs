@@ -18,7 +18,7 @@ use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream};
 use super::super::caller::Caller;
 use super::super::framing::Framing;
 use super::super::head::{self, HeadScan};
-use super::super::intake::{Intake, Manner};
+use super::super::listener::{ListenerMode, ListenerOptions};
 use super::super::request::Request;
 use super::super::{Front, Service};
 use super::{Wait, age};
@@ -42,13 +42,13 @@ impl<P: Service, C> Front<P, C> {
     /// later, where they have waited in the thread's queue as well.
     pub(in crate::front) fn look_at_new(&self, stream: &Stream) -> NewConnection {
         if self.overload.is_shedding() && self.has_waited(stream.get_socket_digest().as_deref()) {
-            let intake = self.options.intakes.of(stream);
-            if intake.tls.is_some() {
+            let listener = self.options.listeners.of(stream);
+            if listener.tls.is_some() {
                 self.count_handshake();
                 return NewConnection::Shed;
             }
-            if intake.is_direct() {
-                return self.look_at_request(stream, intake);
+            if listener.is_direct() {
+                return self.look_at_request(stream, listener);
             }
         }
         NewConnection::Serve(BytesMut::new())
@@ -76,12 +76,12 @@ impl<P: Service, C> Front<P, C> {
 
     /// Sheds the request that has come over a new connection, if the connection ends with it. One that the
     /// client wants to keep takes the usual way, which leaves it alone for a while.
-    fn look_at_request(&self, stream: &Stream, intake: &Intake) -> NewConnection {
+    fn look_at_request(&self, stream: &Stream, listener: &ListenerOptions) -> NewConnection {
         let Some(socket) = (**stream).as_any().downcast_ref::<Socket>() else {
             return NewConnection::Serve(BytesMut::new());
         };
         let mut bytes = received(socket);
-        let Some(request) = self.last_request(&mut bytes, stream, intake) else {
+        let Some(request) = self.last_request(&mut bytes, stream, listener) else {
             return NewConnection::Serve(bytes);
         };
         let id = self.options.request_ids.of(&request);
@@ -100,7 +100,7 @@ impl<P: Service, C> Front<P, C> {
         &self,
         bytes: &mut BytesMut,
         stream: &Stream,
-        intake: &Intake,
+        listener: &ListenerOptions,
     ) -> Option<Request> {
         let limits = &self.options.limits;
         let (length, head) = head::take(&mut HeadScan::default(), bytes, limits).ok()??;
@@ -109,13 +109,13 @@ impl<P: Service, C> Front<P, C> {
         if !is_last || head.framing != Framing::None || length != bytes.len() {
             return None;
         }
-        let manner = Manner::of(intake.redirect_to_https, stream);
+        let mode = ListenerMode::of(listener.redirect_to_https, stream);
         let caller = Caller::of(
             stream.get_socket_digest(),
             None,
             None,
-            manner.redirect,
-            manner.registers,
+            mode.redirect,
+            mode.registers,
         );
         let request = Request::http1(bytes.clone(), head, caller);
         (!request.is_grpc() && !self.proxy.is_control(&request)).then_some(request)

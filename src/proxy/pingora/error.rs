@@ -7,12 +7,12 @@ use nix::errno::Errno;
 use pingora_core::{BError, Error, ErrorSource, ErrorType};
 
 use super::Exchange;
-use crate::answer::Refusal;
-use crate::front::{BadChunk, ClientLimit, Drained, OriginSilent, TooSlow};
+use crate::front::{BadChunk, ClientLimit, Drained, TooSlow, UpstreamSilent};
 use crate::proxy::peer::Kind;
 use crate::proxy::rules::failure::{self, Failure, Fault, Limit, Reason, bad_chunk, body_timeout};
 use crate::proxy::rules::retry::Loss;
 use crate::registry::ProxyError;
+use crate::reply::Refusal;
 
 impl Failure {
     /// Reads Pingora's error; `was_idle` is whether the try went over a connection that had been idle.
@@ -64,7 +64,7 @@ pub(in crate::proxy) fn with_limit(
     error: &Error,
     exchange: &Exchange,
 ) -> Failure {
-    let is_silent = is_of_front::<OriginSilent>(error)
+    let is_silent = is_of_front::<UpstreamSilent>(error)
         || (*error.esource() == ErrorSource::Upstream && *error.etype() == ErrorType::ReadTimedout);
     if failure.limit.is_some() || !is_silent || exchange.has_deadline {
         return failure;
@@ -86,7 +86,7 @@ fn in_words(error: &Error) -> String {
     use ErrorType as E;
     let is_upstream = *error.esource() == ErrorSource::Upstream;
     let key = match error.etype() {
-        _ if is_of_front::<OriginSilent>(error) => {
+        _ if is_of_front::<UpstreamSilent>(error) => {
             "timeouts.first_byte, timeouts.between_bytes or timeouts.websocket_idle"
         }
         E::WriteTimedout => "timeouts.send",
@@ -128,7 +128,7 @@ impl Fault {
         if let Some(BodyTooLarge(most)) = of_front(error) {
             return Self::Client(failure::body_too_large(*most));
         }
-        if is_of_front::<OriginSilent>(error) {
+        if is_of_front::<UpstreamSilent>(error) {
             return Self::Upstream(ProxyError::Timeout);
         }
         if is_of_front::<Drained>(error) {
@@ -197,7 +197,7 @@ fn is_kernels_timeout(error: &Error) -> bool {
     })
 }
 
-/// Whether the upstream has ended its stream, or its connection, by a reset or a farewell.
+/// Whether the upstream has ended its stream, or its connection, by `RST_STREAM` or GOAWAY.
 fn is_ended_by_upstream(error: &Error) -> bool {
     let error = error.root_cause().downcast_ref::<h2::Error>();
     error.is_some_and(h2::Error::is_remote)
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_silent_origin_is_not_the_clients_fault() {
-        let silent = OriginSilent::new(std::time::Duration::from_secs(1));
+        let silent = UpstreamSilent::new(std::time::Duration::from_secs(1));
         let cause = io::Error::new(io::ErrorKind::TimedOut, silent);
         let mut error = Error::because(ErrorType::ReadError, "while idle", cause);
         error.as_down();

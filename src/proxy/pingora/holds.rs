@@ -8,7 +8,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::Exchange;
-use crate::front::{Drained, Hold};
+use crate::front::{DownstreamHandle, Drained};
 use crate::proxy::options::ExchangeLimits;
 use crate::proxy::peer::{self, Kind};
 use crate::proxy::rules::failure::Failure;
@@ -16,10 +16,10 @@ use crate::route::Instance;
 
 /// From here on the exchange goes to this instance, and ends with it.
 pub(in crate::proxy) fn serve(session: &Session, instance: &Instance) -> Result<()> {
-    let Some(hold) = Hold::of(session.as_downstream()) else {
+    let Some(hold) = DownstreamHandle::of(session.as_downstream()) else {
         return Ok(());
     };
-    hold.leash().serve(instance.serial);
+    hold.abort().bind(instance.serial);
     if instance.is_over() {
         // Before that call nobody could have cut it.
         let drained = std::io::Error::from(Drained);
@@ -31,8 +31,8 @@ pub(in crate::proxy) fn serve(session: &Session, instance: &Instance) -> Result<
 
 /// Watches what is sent to an upstream: Pingora does not end an exchange when nothing of it is taken.
 pub(in crate::proxy) fn watch_upload(session: &Session, limit: Duration, upstream: RawFd) {
-    if let Some(hold) = Hold::of(session.as_downstream()) {
-        hold.leash().upload().begin(limit, upstream);
+    if let Some(hold) = DownstreamHandle::of(session.as_downstream()) {
+        hold.abort().upload().begin(limit, upstream);
     }
 }
 
@@ -46,16 +46,16 @@ pub(in crate::proxy) fn note_body_end(session: &Session, exchange: &Exchange, is
     let is_http2 = in_flight
         .is_some_and(|in_flight| peer::speaks_only_http2(in_flight.instance().target.protocol));
     if (is_bare || !is_http2)
-        && let Some(hold) = Hold::of(session.as_downstream())
+        && let Some(hold) = DownstreamHandle::of(session.as_downstream())
     {
-        hold.leash().upload().end();
+        hold.abort().upload().end();
     }
 }
 
 /// The failure that an error of Pingora's is, and the end of the upload that was watched.
 pub(in crate::proxy) fn failure(session: &Session, error: &Error, was_idle: bool) -> Failure {
-    if let Some(hold) = Hold::of(session.as_downstream()) {
-        let upload = hold.leash().upload();
+    if let Some(hold) = DownstreamHandle::of(session.as_downstream()) {
+        let upload = hold.abort().upload();
         upload.end();
         if upload.has_passed() {
             // The front has shut the connection down.
@@ -67,7 +67,7 @@ pub(in crate::proxy) fn failure(session: &Session, error: &Error, was_idle: bool
 
 /// Sets the rates that the client has to keep. The messages of a call of gRPC come when they come.
 pub(in crate::proxy) fn set_rates(session: &Session, exchange: &Exchange, limits: &ExchangeLimits) {
-    if let Some(hold) = Hold::of(session.as_downstream()) {
+    if let Some(hold) = DownstreamHandle::of(session.as_downstream()) {
         let is_call = exchange.record.as_ref().is_some_and(|call| call.is_grpc);
         let upload = limits.upload_rate.filter(|_| !is_call);
         if let Some(rates) = hold.rates() {
@@ -85,10 +85,10 @@ pub(in crate::proxy) fn begin_response(
     let is_websocket = exchange.kind == Kind::Upgrade;
     if is_websocket && !is_switch {
         // Refused: a response like any other.
-        peer::be_patient(session, &exchange.timeouts, Kind::Upload);
+        peer::set_upstream_timeouts(session, &exchange.timeouts, Kind::Upload);
     }
-    if let Some(hold) = Hold::of(session.as_downstream()) {
-        hold.patience().begin_answer();
+    if let Some(hold) = DownstreamHandle::of(session.as_downstream()) {
+        hold.upstream_timeouts().begin_answer();
         if is_websocket && is_switch {
             hold.begin_websocket();
         }

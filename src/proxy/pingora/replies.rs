@@ -8,15 +8,15 @@ use pingora_proxy::Session;
 use super::Gateway;
 use super::context::Exchange;
 use super::session;
-use crate::answer::Refusal;
-use crate::answer::grpc::Status;
-use crate::front::{Hold, Reply};
+use crate::front::{DownstreamHandle, Reply};
 use crate::proxy::admission::OwnReply;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::record::{End, Record};
 use crate::proxy::responder;
 use crate::proxy::rules::failure::{self, Failure, Fault, Limit};
 use crate::registry::ProxyError;
+use crate::reply::Refusal;
+use crate::reply::grpc::Status;
 
 impl Gateway {
     /// Answers with a reply of the proxy's own.
@@ -112,8 +112,8 @@ fn of_failure(
 
 /// What follows is the proxy's own, which no instance can be taken down under.
 fn release(session: &Session) {
-    if let Some(hold) = Hold::of(session.as_downstream()) {
-        hold.leash().release();
+    if let Some(hold) = DownstreamHandle::of(session.as_downstream()) {
+        hold.abort().release();
     }
 }
 

@@ -11,9 +11,9 @@ use pingora_core::Result;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_proxy::Session;
 
-use crate::answer::Refusal;
-use crate::answer::grpc::{self, Status};
-use crate::front::{Caller, Framing, Hold, HttpsRedirect, Reply, Request, list};
+use crate::front::{Caller, DownstreamHandle, Framing, HttpsRedirect, Reply, Request, list};
+use crate::reply::Refusal;
+use crate::reply::grpc::{self, Status};
 
 /// How long the rest of a refused request's body is read, so that the client sees the reply.
 pub(in crate::proxy) const DRAIN: Duration = Duration::from_secs(2);
@@ -89,7 +89,8 @@ fn framing(session: &mut Session) -> Framing {
 /// Who asks.
 fn caller(session: &Session) -> Caller {
     let digest = session.digest();
-    let redirect = Hold::of(session.as_downstream()).map_or(HttpsRedirect::Off, Hold::redirect);
+    let redirect = DownstreamHandle::of(session.as_downstream())
+        .map_or(HttpsRedirect::Off, DownstreamHandle::redirect);
     Caller::of(
         digest.and_then(|digest| digest.socket_digest.clone()),
         digest.and_then(|digest| digest.proxy_digest.clone()),
@@ -118,7 +119,8 @@ pub(in crate::proxy) fn spare_interim(session: &mut Session) {
 /// Closes the connection after its last response, and after one that comes before the end of the request's
 /// body: the rest of it may never come, and could not be told from the next request.
 pub(in crate::proxy) fn close_if_body_is_left(session: &mut Session) {
-    let is_last = Hold::of(session.as_downstream()).is_some_and(Hold::is_last);
+    let is_last =
+        DownstreamHandle::of(session.as_downstream()).is_some_and(DownstreamHandle::is_last);
     if is_last || !session.is_body_done() {
         session.set_keepalive(None);
     }

@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 use http::{HeaderMap, StatusCode};
 
 use super::*;
-use crate::front::{Connection, Connections, DownstreamError, Ended, Field, ResponseStart};
+use crate::front::{After, Connection, Connections, DownstreamError, Field, ResponseStart};
 use crate::front::{RequestId, test_request};
 use crate::proxy::GatewayOptions;
 use crate::proxy::policy::Policy;
@@ -141,8 +141,8 @@ impl Downstream for Client {
 
     fn abandon(&mut self) {}
 
-    fn after(&self) -> Ended {
-        Ended::Broken
+    fn after(&self) -> After {
+        After::Abort
     }
 
     fn into_switched<'c>(self) -> Option<&'c mut Connection>
@@ -175,13 +175,13 @@ fn turns(is_ended: bool) -> Vec<(u64, usize)> {
         policy: &policy,
     };
     let connections = Arc::<Connections>::default();
-    let leash = connections.leash(Waker::noop().clone());
+    let abort = connections.abort(Waker::noop().clone());
     let (mut body, upstream) = (RequestBody::default(), Endless { is_ended });
     let timeouts = policy.options.timeouts;
-    let mut pump = Pump::new(responder, &mut body, upstream, timeouts, &leash);
+    let mut pump = Pump::new(responder, &mut body, upstream, timeouts, &abort);
     let woken = Arc::<Woken>::default();
     let waker = Waker::from(Arc::clone(&woken));
-    let (mut context, mut timer) = (Context::from_waker(&waker), Deadline::default());
+    let (mut context, mut timer) = (Context::from_waker(&waker), ReusableTimer::default());
     let mut turns = Vec::new();
     for _ in 0..3 {
         let before = pump.responder.record.moved();

@@ -12,10 +12,10 @@ use nix::errno::Errno;
 
 use super::response::ResponseError;
 use super::retry::Loss;
-use crate::answer::Refusal;
 use crate::front::{BadChunk, DownstreamError};
 use crate::proxy::ErrorStatuses;
 use crate::registry::ProxyError;
+use crate::reply::Refusal;
 use crate::route::Route;
 
 /// Whose fault a broken exchange is.
@@ -137,8 +137,8 @@ pub(in crate::proxy) const STUCK: &str = "the client takes no more of the respon
 /// manual.
 fn in_words(error: &io::Error) -> String {
     let text = error.to_string();
-    let is_cut = error.kind() == io::ErrorKind::UnexpectedEof && text.contains("close_notify");
-    if is_cut {
+    let is_aborted = error.kind() == io::ErrorKind::UnexpectedEof && text.contains("close_notify");
+    if is_aborted {
         return "the connection ended without the close_notify of TLS (RFC 8446, 6.1)".to_owned();
     }
     text
@@ -221,7 +221,7 @@ impl Failure {
     /// An upstream of HTTP/2, or the connection to it, has failed in place of what was `expected`.
     pub(in crate::proxy) fn http2(error: h2::Error, expected: Expected) -> Self {
         let fault = match expected {
-            // What the upstream itself has ended, by a reset or a farewell, is no malformed response.
+            // What the upstream itself has ended, by RST_STREAM or GOAWAY, is no malformed response.
             Expected::Head if !error.is_io() && !error.is_remote() => ProxyError::InvalidResponse,
             Expected::Head | Expected::Body => ProxyError::Broken,
         };

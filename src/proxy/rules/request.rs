@@ -174,7 +174,7 @@ fn shadows(name: &[u8], id_field: &str) -> bool {
 /// What the fields have said that is written behind them.
 #[derive(Default)]
 #[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
-struct Said<'a> {
+struct ForwardingFields<'a> {
     forwarded_for: SmallVec<[&'a [u8]; 2]>,
     forwarded: SmallVec<[&'a [u8]; 2]>,
     has_proto: bool,
@@ -217,7 +217,7 @@ impl<'a> UpstreamRequest<'a> {
             out.put(b"Host", host);
         }
         let nominated = self.nominated();
-        let mut said = Said::default();
+        let mut said = ForwardingFields::default();
         if let Fields::Map(fields) = request.fields() {
             // Of HTTP/2, which has no `Connection`; or from a server that has taken out what that names.
             for (name, value) in fields {
@@ -258,7 +258,7 @@ impl<'a> UpstreamRequest<'a> {
     }
 
     /// Whether a field of the client's goes on to the upstream; what is written later is noted.
-    fn passes(&self, (name, value): Field<'a>, said: &mut Said<'a>) -> bool {
+    fn passes(&self, (name, value): Field<'a>, said: &mut ForwardingFields<'a>) -> bool {
         match action(name, self.id_field) {
             FieldAction::Passes => return true,
             // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is ignored.
@@ -287,7 +287,7 @@ impl<'a> UpstreamRequest<'a> {
     }
 
     /// Says where the body ends, and what is asked of the connection.
-    fn write_framing(&self, hop: Hop, said: &Said<'_>, out: &mut impl FieldSink) {
+    fn write_framing(&self, hop: Hop, said: &ForwardingFields<'_>, out: &mut impl FieldSink) {
         let request = self.request;
         match (request.framing(), hop) {
             (Framing::Length(length), _) => {
@@ -322,7 +322,7 @@ impl<'a> UpstreamRequest<'a> {
     }
 
     /// Tells the upstream who asked: behind what a trusted proxy said, otherwise in its place.
-    fn write_forwarding(&self, said: &Said<'_>, out: &mut impl FieldSink) {
+    fn write_forwarding(&self, said: &ForwardingFields<'_>, out: &mut impl FieldSink) {
         let client = self.client();
         let address = forwarding::address_text(client.address);
         out.put_list("x-forwarded-for", &said.forwarded_for, &[&address]);

@@ -73,7 +73,7 @@ enum Coding {
 
 /// What the fields say, before it is weighed.
 #[derive(Default)]
-struct Said<'b> {
+struct FramingFields<'b> {
     length: Option<u64>,
     coding: Option<Coding>,
     /// Whether the connection is kept, if that is said.
@@ -105,7 +105,7 @@ impl<'h> ResponseHead<'h> {
         if is_switch && !(asked == Asked::Upgrade && is_http11) {
             return Err(ResponseError::Switch);
         }
-        let said = Said::read(fields, id_field)?;
+        let said = FramingFields::read(fields, id_field)?;
         let framing = said.framing(status, asked);
         let keeps = said.keeps.unwrap_or(is_http11)
             && !matches!(framing, Framing::UntilClose | Framing::Upgrade)
@@ -163,7 +163,7 @@ impl<'h> ResponseHead<'h> {
     }
 }
 
-impl<'b> Said<'b> {
+impl<'b> FramingFields<'b> {
     fn read(fields: Fields<'b>, id_field: &str) -> Result<Self, ResponseError> {
         let mut said = Self::default();
         for (name, value) in fields {

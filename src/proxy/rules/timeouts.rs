@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::failure::{Failure, Limit, STUCK, body_timeout};
-use crate::front::{Deadline, Now};
+use crate::front::{Now, ReusableTimer};
 use crate::proxy::options::Timeouts;
 use crate::registry::ProxyError;
 
@@ -118,7 +118,7 @@ impl PhaseTimers {
     pub(in crate::proxy) fn poll(
         &self,
         timeouts: &Timeouts,
-        timer: &mut Deadline,
+        timer: &mut ReusableTimer,
         context: &mut Context<'_>,
     ) -> Poll<Failure> {
         let ends = Phase::ALL.into_iter().zip(&self.0);
@@ -154,7 +154,7 @@ mod tests {
             first_byte: Some(Duration::from_secs(2)),
             ..Timeouts::default()
         };
-        let (mut timers, mut timer) = (PhaseTimers::default(), Deadline::default());
+        let (mut timers, mut timer) = (PhaseTimers::default(), ReusableTimer::default());
         let begin = Instant::now();
         loop {
             // An interim response comes, and the client takes it.
@@ -181,7 +181,7 @@ mod tests {
             between_bytes: Some(Duration::from_secs(2)),
             ..Timeouts::default()
         };
-        let (mut timers, mut timer) = (PhaseTimers::default(), Deadline::default());
+        let (mut timers, mut timer) = (PhaseTimers::default(), ReusableTimer::default());
         for _ in 0..5 {
             timers.restart(Phase::Response);
             let progress = Progress {

@@ -15,8 +15,8 @@ use log::Level;
 use super::admission::{Admission, OwnReply, Verdict};
 use super::https;
 use super::tls_policy::Denied;
-use crate::answer::Refusal;
 use crate::front::Reply;
+use crate::reply::Refusal;
 
 /// A request is refused.
 fn refuse(admission: &Admission<'_>, refusal: &Refusal) -> Verdict {

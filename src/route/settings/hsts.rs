@@ -7,7 +7,7 @@ use super::{Setting, by_text};
 use crate::route::texts::describe_text;
 use crate::route::{FieldError, clip_value};
 
-/// The field `Strict-Transport-Security` of answers over TLS (RFC 6797, 6.1), or that there is none.
+/// The field `Strict-Transport-Security` of responses over TLS (RFC 6797, 6.1), or its absence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hsts(Option<Box<str>>);
 

@@ -96,7 +96,7 @@ impl Destination {
         }
     }
 
-    /// The same destination, secured and spoken to in another way.
+    /// Returns the destination with another protocol and TLS settings.
     ///
     /// # Errors
     /// [`FieldError`] if the two do not go together, or if there is no name to verify.

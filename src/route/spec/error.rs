@@ -32,7 +32,7 @@ impl FieldError {
         }
     }
 
-    /// The same error, of an entry of the list.
+    /// Puts the error at an entry of the list.
     pub(crate) fn at(mut self, index: usize) -> Self {
         self.index = Some(index);
         self

@@ -63,7 +63,7 @@ impl Registration {
         })
     }
 
-    /// The same registration as an instance of the route, beside others.
+    /// Makes the registration one instance of the route, beside others.
     ///
     /// # Errors
     /// [`FieldError`] if the name is not valid.
@@ -72,7 +72,7 @@ impl Registration {
         Ok(self)
     }
 
-    /// The same registration with a lease: 1 second to 30 days.
+    /// Sets the lease: 1 second to 30 days.
     ///
     /// # Errors
     /// [`FieldError`].
@@ -85,7 +85,7 @@ impl Registration {
         Ok(self)
     }
 
-    /// The same registration with another target host.
+    /// Sets the target host.
     ///
     /// # Errors
     /// [`FieldError`] if it is neither a name nor an IP address.
@@ -96,14 +96,14 @@ impl Registration {
         Ok(self)
     }
 
-    /// The same registration with another destination.
+    /// Sets the destination.
     #[must_use]
     pub fn to(mut self, destination: Destination) -> Self {
         self.destination = destination;
         self
     }
 
-    /// The same registration with these settings of the route. They go before those that a route has that is
+    /// Sets the settings of the route. They go before those that a route has that is
     /// there already; what is `None` stays.
     #[must_use]
     pub fn with_settings(mut self, settings: Settings) -> Self {
@@ -111,7 +111,7 @@ impl Registration {
         self
     }
 
-    /// The same registration for these request hosts only.
+    /// Limits the route to these request hosts.
     ///
     /// # Errors
     /// [`FieldError`] for a name that is not valid, and for an empty list.

@@ -1,4 +1,4 @@
-//! What is read from files, and what is said of those that cannot be.
+//! Reading files, and the errors of those that cannot be read.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -23,7 +23,7 @@ use super::root;
 use crate::support::{Origin, ReservedPort, TestProxy};
 
 /// How long the commands of one page may take.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 const PROXY_BINARY: &str = env!("CARGO_BIN_EXE_dynamic-reverse-proxy");
 
@@ -197,7 +197,7 @@ impl Stage {
             .env_remove("port")
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, shell.output()).await;
+        let output = tokio::time::timeout(TIMEOUT, shell.output()).await;
         output
             .expect("the commands end in time")
             .expect("bash runs")

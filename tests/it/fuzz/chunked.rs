@@ -12,10 +12,10 @@ use super::naive_chunks::{End, decode};
 const STRETCH: u8 = b'~';
 
 pub(super) fn run(data: &[u8]) {
-    let Some((manner, data)) = data.split_first() else {
+    let Some((mode, data)) = data.split_first() else {
         return;
     };
-    if *manner == STRETCH {
+    if *mode == STRETCH {
         let Some(cuts) = Cuts::of(data) else {
             return;
         };

@@ -246,7 +246,7 @@ async fn streams_are_closed_and_numbered() {
 async fn the_preface_is_demanded() {
     let (identity, origin) = (Identity::new(), origin().await);
     let mut options = Options::default();
-    options.intake.tls = Some(identity.server());
+    options.listener.tls = Some(identity.server());
     let proxy = Embedded::start(options);
     proxy.register("/", origin.port()).await;
     for preface in [
@@ -290,7 +290,7 @@ async fn settings_and_pings_are_acknowledged() {
     frames.send(GOAWAY, 0, 0, &[0; 8]).await;
     let answer = next(&mut frames, &[HEADERS]).await.expect("an answer");
     assert_eq!(status(&answer.payload), 200);
-    let end = timeout(PATIENCE, frames.0.rest()).await;
+    let end = timeout(TIMEOUT, frames.0.rest()).await;
     assert!(end.is_ok(), "the connection ends after its last stream");
 }
 

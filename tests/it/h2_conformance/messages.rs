@@ -83,7 +83,7 @@ async fn requests_are_framed() {
             [announced(WHOLE, "5")],
         ),
         case(
-            "8.1.1 a length that is none",
+            "8.1.1 a length that is not a number",
             Malformed,
             [announced(WHOLE, "0x0")],
         ),

@@ -11,7 +11,7 @@ mod messages;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dynamic_reverse_proxy::server::{Intake, Options};
+use dynamic_reverse_proxy::server::{ListenerOptions, Options};
 use futures_util::future::join_all;
 use h2::Reason;
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ use crate::support::http2::{
 use crate::support::{Embedded, Origin};
 
 /// How long an outcome may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The rules that are not kept, and what h2 0.4 does instead.
 const SHORT: &[(&str, &str)] = &[
@@ -194,7 +194,7 @@ fn case<const N: usize>(rule: &'static str, expected: Expected, sent: [Vec<u8>; 
     }
 }
 
-/// The same once the stream 1 has been answered.
+/// A case that begins once stream 1 has been answered.
 fn later<const N: usize>(rule: &'static str, expected: Expected, sent: [Vec<u8>; N]) -> Case {
     let steps = vec![
         Step::Send(get(1)),
@@ -232,7 +232,7 @@ async fn outcome(frames: &mut Frames, expected: Expected) -> Outcome {
         match frame.kind {
             GOAWAY => {
                 let reason = frame.reason();
-                let end = timeout(PATIENCE, frames.0.rest()).await;
+                let end = timeout(TIMEOUT, frames.0.rest()).await;
                 return end.map_or(Outcome::StaysOpen(reason), |_| Outcome::Connection(reason));
             }
             RST_STREAM => return Outcome::Stream(frame.reason()),
@@ -267,7 +267,7 @@ async fn run(address: SocketAddr, case: Case) -> (&'static str, Expected, Outcom
             Step::Ended(stream) => ended(&mut frames, stream).await,
         }
     }
-    let outcome = timeout(PATIENCE, outcome(&mut frames, case.expected)).await;
+    let outcome = timeout(TIMEOUT, outcome(&mut frames, case.expected)).await;
     let outcome = outcome.unwrap_or(Outcome::Nothing);
     (case.rule, case.expected, outcome)
 }
@@ -288,8 +288,8 @@ async fn origin() -> Origin {
 /// A proxy in cleartext before it.
 async fn before(origin: &Origin) -> Embedded {
     let mut options = Options::default();
-    options.intake = Intake::default();
-    options.intake.http2_cleartext = true;
+    options.listener = ListenerOptions::default();
+    options.listener.http2_cleartext = true;
     let proxy = Embedded::start(options);
     proxy.register("/", origin.port()).await;
     proxy
@@ -325,7 +325,7 @@ async fn check(cases: Vec<Case>) {
 
 /// A frame that comes next, of these kinds, within the time.
 async fn next(frames: &mut Frames, kinds: &[u8]) -> Option<Frame> {
-    let next = timeout(PATIENCE, frames.next_of(kinds)).await;
+    let next = timeout(TIMEOUT, frames.next_of(kinds)).await;
     next.ok().flatten()
 }
 

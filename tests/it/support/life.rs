@@ -32,7 +32,7 @@ impl Api {
         self.0.exchange(request).await
     }
 
-    /// The same, and it has to succeed.
+    /// Runs the command, which has to succeed.
     pub(crate) async fn ok(&mut self, method: &str, target: &str, body: Option<Value>) -> Value {
         let response = self.call(method, target, body).await;
         let status = response.status;

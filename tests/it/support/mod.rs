@@ -33,7 +33,7 @@ pub(crate) use embedded::{Embedded, service_on};
 pub(crate) use guarded::Guarded;
 pub(crate) use habits::{ReservedPort, pattern, targets};
 pub(crate) use life::{Api, Home, Reader, Told};
-pub(crate) use origin::{Origin, Visit, Visitors};
+pub(crate) use origin::{Origin, OriginConnection, Visitors};
 pub(crate) use proxy::{Ended, TestProxy, command, output_of, registration, run};
 pub(crate) use websocket::{HANDSHAKE, SWITCH, Socket, switched};
 pub(crate) use wire::{Request, Wire};

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::in_time;
 use super::wire::{Request, Wire};
 
-type Handler = Arc<dyn Fn(Visit) -> BoxFuture<'static, ()> + Send + Sync>;
+type Handler = Arc<dyn Fn(OriginConnection) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A server that runs one handler for each connection, until it is dropped.
 pub(crate) struct Origin {
@@ -32,17 +32,19 @@ struct Record {
 }
 
 /// One connection to an origin.
-pub(crate) struct Visit {
+pub(crate) struct OriginConnection {
     wire: Wire,
     record: Arc<Record>,
 }
 
 /// The connections of an origin whose part the test plays itself.
-pub(crate) struct Visitors(mpsc::UnboundedReceiver<Visit>);
+pub(crate) struct Visitors(mpsc::UnboundedReceiver<OriginConnection>);
 
 impl Origin {
     /// An origin on a free port of 127.0.0.1.
-    pub(crate) async fn start<F>(handler: impl Fn(Visit) -> F + Send + Sync + 'static) -> Self
+    pub(crate) async fn start<F>(
+        handler: impl Fn(OriginConnection) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -52,7 +54,7 @@ impl Origin {
     /// An origin on another address.
     pub(crate) async fn start_at<F>(
         address: &str,
-        handler: impl Fn(Visit) -> F + Send + Sync + 'static,
+        handler: impl Fn(OriginConnection) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -112,7 +114,7 @@ impl Origin {
             let mut visits = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
-                visits.spawn(handler(Visit::new(stream, &record)));
+                visits.spawn(handler(OriginConnection::new(stream, &record)));
                 while visits.try_join_next().is_some() {}
             }
         }));
@@ -165,7 +167,7 @@ impl Drop for Origin {
     }
 }
 
-impl Visit {
+impl OriginConnection {
     fn new(stream: TcpStream, record: &Arc<Record>) -> Self {
         record.accepted.fetch_add(1, Ordering::SeqCst);
         record.open.fetch_add(1, Ordering::SeqCst);
@@ -224,7 +226,7 @@ impl Visit {
     }
 }
 
-impl Deref for Visit {
+impl Deref for OriginConnection {
     type Target = Wire;
 
     fn deref(&self) -> &Wire {
@@ -232,13 +234,13 @@ impl Deref for Visit {
     }
 }
 
-impl DerefMut for Visit {
+impl DerefMut for OriginConnection {
     fn deref_mut(&mut self) -> &mut Wire {
         &mut self.wire
     }
 }
 
-impl Drop for Visit {
+impl Drop for OriginConnection {
     fn drop(&mut self) {
         self.record.open.fetch_sub(1, Ordering::SeqCst);
     }
@@ -246,14 +248,14 @@ impl Drop for Visit {
 
 impl Visitors {
     /// The next connection.
-    pub(crate) async fn next(&mut self) -> Visit {
+    pub(crate) async fn next(&mut self) -> OriginConnection {
         in_time("a connection to the origin", self.0.recv())
             .await
             .expect("a running origin")
     }
 
     /// A connection that has come already.
-    pub(crate) fn try_next(&mut self) -> Option<Visit> {
+    pub(crate) fn try_next(&mut self) -> Option<OriginConnection> {
         self.0.try_recv().ok()
     }
 }

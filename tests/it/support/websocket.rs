@@ -8,7 +8,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{Client, Origin, TestProxy, Visit, Visitors, in_time};
+use super::{Client, Origin, OriginConnection, TestProxy, Visitors, in_time};
 
 /// A handshake as bytes (RFC 6455, 1.3).
 pub(crate) const HANDSHAKE: &str = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
@@ -20,7 +20,10 @@ pub(crate) const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection:
     Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// Both ends of an open WebSocket as bytes: this client's, and that of the origin which it reaches.
-pub(crate) async fn switched(mut client: Client, visitors: &mut Visitors) -> (Client, Visit) {
+pub(crate) async fn switched(
+    mut client: Client,
+    visitors: &mut Visitors,
+) -> (Client, OriginConnection) {
     client.send(HANDSHAKE).await;
     let mut visit = visitors.next().await;
     visit.head().await.expect("a handshake");

@@ -35,7 +35,7 @@ pub(super) fn open(
 
 /// Where a file is now, beside where it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum FileState {
     /// There.
     There,
     /// Nothing is there.
@@ -45,13 +45,13 @@ pub(super) enum Standing {
 }
 
 /// Whether the file is still the one of this name, which the next start will look for.
-pub(super) fn standing(file: &File, path: &Path) -> io::Result<Standing> {
+pub(super) fn file_state(file: &File, path: &Path) -> io::Result<FileState> {
     let this = file.metadata()?;
     match fs::metadata(path) {
-        Ok(there) if (this.dev(), this.ino()) == (there.dev(), there.ino()) => Ok(Standing::There),
-        Ok(_) => Ok(Standing::Replaced),
+        Ok(there) if (this.dev(), this.ino()) == (there.dev(), there.ino()) => Ok(FileState::There),
+        Ok(_) => Ok(FileState::Replaced),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(Standing::Removed)
+            Ok(FileState::Removed)
         }
         Err(error) => Err(error),
     }
@@ -88,7 +88,7 @@ pub(super) fn create(
         .map_err(system)?;
     // Whoever holds this lock on the file of this name makes the store.
     lock(path, &file)?;
-    if standing(&file, &temporary).map_err(system)? != Standing::There {
+    if file_state(&file, &temporary).map_err(system)? != FileState::There {
         return Ok(None);
     }
     if path.try_exists().map_err(system)? {

@@ -36,7 +36,7 @@ use redb::{Builder, Database, Durability, ReadableDatabase};
 
 use self::backend::{Before, Disk, Trial, read_header};
 use self::fault::guarded;
-use self::file::Standing;
+use self::file::FileState;
 use self::format::Fault;
 use self::header::Commits;
 use super::{Meta, Store, StoreError, Stored, Write};
@@ -120,11 +120,11 @@ impl Embedded {
     /// Makes sure that the file is where the next start looks for it: a commit to a file without a name
     /// is not kept. One that was removed is written anew, one that was replaced is an error.
     fn in_place(&mut self) -> Result<(), StoreError> {
-        let standing = file::standing(&self.file, &self.path);
+        let standing = file::file_state(&self.file, &self.path);
         match standing.map_err(|error| fault::system(&self.path, &error))? {
-            Standing::There => Ok(()),
-            Standing::Removed => self.write_anew(),
-            Standing::Replaced => Err(fault::replaced(&self.path)),
+            FileState::There => Ok(()),
+            FileState::Removed => self.write_anew(),
+            FileState::Replaced => Err(fault::replaced(&self.path)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The hold on one exchange: by it, whoever takes an instance of an app down reaches the exchanges
 //! that are still on it, wherever their tasks are.
 //!
-//! An HTTP/1 connection has one leash for all of its exchanges, since they come one after another;
+//! An HTTP/1 connection has one abort handle for all of its exchanges, since they come one after another;
 //! a protocol with several at a time has one for each.
 
 use std::future::Future;
@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 use super::upload_watch::{PieceTimer, UploadWatch};
 
 /// How long a WebSocket that is cut may take for its last words.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long an exchange that is cut may take to notice it: both of its sides may be stuck.
 const NOTICE: Duration = Duration::from_secs(2);
@@ -27,7 +27,7 @@ const EVERY: u64 = u64::MAX;
 
 /// The hold on one exchange at a time.
 #[derive(Debug)]
-pub struct Leash {
+pub struct AbortHandle {
     /// Wakes the task that drives the exchange.
     waker: Waker,
     /// The instance that the exchange goes to; 0 for none.
@@ -39,7 +39,7 @@ pub struct Leash {
     upload: OnceLock<Box<UploadWatch>>,
 }
 
-impl Leash {
+impl AbortHandle {
     pub(super) fn new(waker: Waker) -> Self {
         Self {
             waker,
@@ -53,7 +53,7 @@ impl Leash {
     ///
     /// Whoever takes an instance down marks it first and cuts then; a proxy that asks for the mark
     /// after this call misses no cut.
-    pub(crate) fn serve(&self, serial: u64) {
+    pub(crate) fn bind(&self, serial: u64) {
         self.serving.store(serial, Ordering::SeqCst);
     }
 
@@ -77,7 +77,7 @@ impl Leash {
     }
 
     /// Whether the exchange in progress is to end.
-    pub(crate) fn is_cut(&self) -> bool {
+    pub(crate) fn is_aborted(&self) -> bool {
         match self.cut.load(Ordering::Relaxed) {
             0 => false,
             cut => self.is_serving(cut),
@@ -99,13 +99,13 @@ impl Leash {
         is_hit
     }
 
-    /// Has the task look around.
+    /// Wakes the task.
     pub(super) fn wake(&self) {
         self.waker.wake_by_ref();
     }
 
     /// Ends the exchange, whichever instance it is on.
-    pub(super) fn cut_any(&self) -> bool {
+    pub(super) fn abort_any(&self) -> bool {
         self.cut(EVERY)
     }
 
@@ -113,14 +113,17 @@ impl Leash {
     ///
     /// The connection notices in its reads and writes, which Pingora does not always poll: not while
     /// the origin takes nothing of an upload.
-    pub(crate) async fn hold<T>(&self, mut exchange: impl Future<Output = T> + Unpin) -> Option<T> {
+    pub(crate) async fn run_until_aborted<T>(
+        &self,
+        mut exchange: impl Future<Output = T> + Unpin,
+    ) -> Option<T> {
         let mut timer: Option<Pin<Box<Sleep>>> = None;
         let mut piece = PieceTimer::default();
         std::future::poll_fn(|context| {
             if let Poll::Ready(outcome) = Pin::new(&mut exchange).poll(context) {
                 return Poll::Ready(Some(outcome));
             }
-            if self.is_cut() {
+            if self.is_aborted() {
                 return poll_timer(&mut timer, NOTICE, context).map(|()| None);
             }
             if let Some(upload) = self.upload.get() {
@@ -166,20 +169,23 @@ mod tests {
 
     #[test]
     fn only_the_exchange_on_the_instance_is_cut() {
-        let leash = Leash::new(Waker::noop().clone());
-        assert!(!leash.cut(7) && !leash.cut_any() && !leash.cut(0));
-        leash.serve(7);
-        assert!(!leash.cut(8) && !leash.is_cut());
-        assert!(leash.cut(7) && leash.is_cut());
+        let abort = AbortHandle::new(Waker::noop().clone());
+        assert!(!abort.cut(7) && !abort.abort_any() && !abort.cut(0));
+        abort.bind(7);
+        assert!(!abort.cut(8) && !abort.is_aborted());
+        assert!(abort.cut(7) && abort.is_aborted());
         // A second try of the same request, on another instance.
-        leash.serve(8);
-        assert!(!leash.is_cut());
-        assert!(leash.cut_any() && leash.is_cut());
-        leash.release();
-        assert!(!leash.is_cut());
-        leash.serve(8);
-        leash.reset();
-        leash.serve(8);
-        assert!(!leash.is_cut(), "a new exchange is not cut for the old one");
+        abort.bind(8);
+        assert!(!abort.is_aborted());
+        assert!(abort.abort_any() && abort.is_aborted());
+        abort.release();
+        assert!(!abort.is_aborted());
+        abort.bind(8);
+        abort.reset();
+        abort.bind(8);
+        assert!(
+            !abort.is_aborted(),
+            "a new exchange is not cut for the old one"
+        );
     }
 }

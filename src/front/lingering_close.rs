@@ -14,8 +14,8 @@ use super::downstream::http1::Http1;
 use super::framing::Framing;
 use super::reply::{LINGER, Reply};
 use super::request_id::RequestId;
-use super::{Front, intake};
-use crate::answer::Refusal;
+use super::{Front, listener};
+use crate::reply::Refusal;
 
 pub(super) fn head_too_slow(limit: Duration) -> Refusal {
     Refusal::new(
@@ -36,7 +36,7 @@ pub(super) fn tls_required() -> Refusal {
 impl<P, C> Front<P, C> {
     /// Answers a client whose request no service has seen, and closes.
     pub(super) async fn refuse(&self, connection: &mut Connection, refusal: &Refusal) {
-        let peer = intake::peer(&connection.transport);
+        let peer = listener::peer(&connection.transport);
         let reply = Reply::with_body(refusal, (self.body)(refusal, None));
         let reply = self.named(reply, refusal, peer);
         let sent = async {

@@ -20,7 +20,7 @@ const WAYS: usize = 4;
 
 /// A route, held for a request: it goes on however the table changes.
 #[derive(Clone, Debug)]
-pub struct Held(By);
+pub struct RouteRef(By);
 
 #[derive(Clone, Debug)]
 enum By {
@@ -58,7 +58,7 @@ thread_local! {
     static HANDLES: RefCell<Handles> = const { RefCell::new(Handles::NONE) };
 }
 
-impl Held {
+impl RouteRef {
     /// Holds a route, by a handle of this thread if it has one or gets one now.
     #[must_use]
     pub fn new(route: &Arc<Route>) -> Self {
@@ -71,13 +71,13 @@ impl Held {
     }
 }
 
-impl From<Arc<Route>> for Held {
+impl From<Arc<Route>> for RouteRef {
     fn from(route: Arc<Route>) -> Self {
         Self(By::Route(route))
     }
 }
 
-impl Deref for Held {
+impl Deref for RouteRef {
     type Target = Arc<Route>;
 
     fn deref(&self) -> &Arc<Route> {
@@ -180,12 +180,12 @@ mod tests {
         std::thread::scope(|scope| scope.spawn(work).join()).unwrap()
     }
 
-    fn held_twice(route: &Arc<Route>) -> Held {
-        drop(Held::new(route));
-        Held::new(route)
+    fn held_twice(route: &Arc<Route>) -> RouteRef {
+        drop(RouteRef::new(route));
+        RouteRef::new(route)
     }
 
-    fn is_by_handle(held: &Held) -> bool {
+    fn is_by_handle(held: &RouteRef) -> bool {
         matches!(held.0, By::Handle(_))
     }
 
@@ -193,10 +193,10 @@ mod tests {
     fn a_request_does_not_write_the_count_that_all_threads_share() {
         let route = route(0);
         on_a_thread(|| {
-            assert!(!is_by_handle(&Held::new(&route)), "once is not busy");
-            let first = Held::new(&route);
+            assert!(!is_by_handle(&RouteRef::new(&route)), "once is not busy");
+            let first = RouteRef::new(&route);
             let count = Arc::strong_count(&route);
-            let more: Vec<_> = (0..100).map(|_| Held::new(&route)).collect();
+            let more: Vec<_> = (0..100).map(|_| RouteRef::new(&route)).collect();
             assert!(more.iter().all(is_by_handle));
             assert!(more.iter().all(|held| Arc::ptr_eq(held, &first)));
             assert_eq!(Arc::strong_count(&route), count);
@@ -225,10 +225,10 @@ mod tests {
             drop(gone);
             assert!(weak.upgrade().is_some(), "it was busy");
             for _ in 0..2 * SETS * WAYS {
-                drop(Held::new(&other));
+                drop(RouteRef::new(&other));
             }
             assert!(weak.upgrade().is_none());
-            assert!(is_by_handle(&Held::new(&other)), "it still is");
+            assert!(is_by_handle(&RouteRef::new(&other)), "it still is");
         });
     }
 
@@ -283,7 +283,7 @@ mod tests {
             let mut made: Vec<Weak<Route>> = Vec::new();
             let run = || -> Result<(), TestCaseError> {
                 let live = LiveTable::new(Table::default());
-                let mut requests: Vec<(Held, Weak<Route>)> = Vec::new();
+                let mut requests: Vec<(RouteRef, Weak<Route>)> = Vec::new();
                 for step in steps {
                     match step {
                         Step::Replace(number) => {
@@ -299,7 +299,7 @@ mod tests {
                             let Some(found) = table.lookup("", &format!("/{number}")) else {
                                 continue;
                             };
-                            let held = Held::new(found);
+                            let held = RouteRef::new(found);
                             prop_assert!(Arc::ptr_eq(&held, found));
                             requests.push((held, Arc::downgrade(found)));
                         }

@@ -6,14 +6,14 @@ use std::time::Duration;
 /// How long the origin may keep this request waiting; shared with the proxy's phases, which see
 /// the connection only as `&dyn IO`. Milliseconds, 0 for no limit.
 #[derive(Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct UpstreamTimeouts {
     first_byte: AtomicU32,
     between_bytes: AtomicU32,
     /// Whether the answer has begun; interim responses do not count.
     answered: AtomicBool,
 }
 
-impl Patience {
+impl UpstreamTimeouts {
     /// Sets both limits for the request in progress.
     pub(crate) fn set(&self, first_byte: Option<Duration>, between_bytes: Option<Duration>) {
         self.first_byte.store(millis(first_byte), Ordering::Relaxed);
@@ -63,11 +63,11 @@ fn millis(limit: Option<Duration>) -> u32 {
 /// The origin has been silent for longer than the configuration allows.
 #[derive(Debug, thiserror::Error)]
 #[error("the origin was silent for {after:?}")]
-pub(crate) struct OriginSilent {
+pub(crate) struct UpstreamSilent {
     after: Duration,
 }
 
-impl OriginSilent {
+impl UpstreamSilent {
     pub(crate) fn new(after: Duration) -> Self {
         Self { after }
     }

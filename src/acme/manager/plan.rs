@@ -7,12 +7,12 @@ use std::time::SystemTime;
 use log::{error, info, warn};
 
 use super::super::check::check;
+use super::super::desired_hosts::{MOST_REGISTERED, name, registered};
 use super::super::failure::{Failure, LONGEST, one_line};
 use super::super::files::{Files, KeptCertificate};
 use super::super::host::{Host, WantedBy};
-use super::super::moment::seconds;
-use super::super::queue::{Standing, bound};
-use super::super::wanted::{MOST_REGISTERED, name, registered};
+use super::super::queue::{Seniority, bound};
+use super::super::time::seconds;
 use super::{Manager, TICK};
 use crate::tls::{Details, Given, Source, StoreError};
 
@@ -85,9 +85,9 @@ impl Manager {
             );
         }
         let standing = |host: &str| match self.hosts.get(host) {
-            Some(managed) if managed.kept.is_some() => Standing::HasCertificate,
-            Some(managed) if managed.is_wanted => Standing::Known,
-            _ => Standing::New,
+            Some(managed) if managed.kept.is_some() => Seniority::HasCertificate,
+            Some(managed) if managed.is_wanted => Seniority::Known,
+            _ => Seniority::New,
         };
         let hosts = hosts.into_iter().map(|host| (standing(&host), host));
         bound(hosts.collect(), MOST_REGISTERED)

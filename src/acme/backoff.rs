@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::moment::{self, seconds};
+use super::time::{self, seconds};
 
 /// After the first failure of a host, and at most. Let's Encrypt allows five failures an hour: this is
 /// after 1, 3, 9 and 27 minutes.
@@ -76,7 +76,7 @@ impl Tried {
 
     /// When it is time.
     pub(super) fn next(&self) -> SystemTime {
-        moment::at(self.next)
+        time::at(self.next)
     }
 
     /// When the last failure was: seconds since 1970.

@@ -1,7 +1,7 @@
 //! What the proxy itself says when it does not pass an origin's answer on: a status, a code for
 //! programs and a sentence for people, as JSON or as HTML.
 //!
-//! The same [`Refusal`] serves the front (raw bytes on a socket), the proxy (a Pingora session) and
+//! One [`Refusal`] serves the front (raw bytes on a socket), the proxy (a Pingora session) and
 //! the control API (an axum response), so that a client meets one format; clients of gRPC, which read
 //! neither, meet [`grpc`].
 
@@ -43,7 +43,7 @@ impl Refusal {
         }
     }
 
-    /// The same refusal with an `Allow` field.
+    /// Adds an `Allow` field to the refusal.
     #[must_use]
     pub fn allowing(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);

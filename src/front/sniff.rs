@@ -11,7 +11,7 @@ pub(super) const ALERT: &[u8] = &[21, 3, 1, 0, 2, 2, 40];
 
 /// What may still come first on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Greeting {
+pub(super) enum Sniff {
     /// HTTP/1, or TLS by mistake.
     Http1,
     /// HTTP/1, HTTP/2, or TLS by mistake.
@@ -23,7 +23,7 @@ pub(super) enum Greeting {
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speech {
+pub(super) enum Sniffed {
     /// HTTP/1, or nothing at all: its own parser says.
     Http1,
     Http2,
@@ -32,15 +32,15 @@ pub(super) enum Speech {
     Open,
 }
 
-impl Greeting {
+impl Sniff {
     /// What the client speaks whose first bytes are these.
-    pub(super) fn heard(self, bytes: &[u8]) -> Speech {
+    pub(super) fn sniff(self, bytes: &[u8]) -> Sniffed {
         match (self, bytes.first()) {
-            (Self::Over, _) | (_, None) => Speech::Http1,
-            (_, Some(&HANDSHAKE)) => Speech::Tls,
-            (Self::AnyHttp, Some(b'P')) if bytes.starts_with(PREFACE) => Speech::Http2,
-            (Self::AnyHttp, Some(b'P')) if PREFACE.starts_with(bytes) => Speech::Open,
-            _ => Speech::Http1,
+            (Self::Over, _) | (_, None) => Sniffed::Http1,
+            (_, Some(&HANDSHAKE)) => Sniffed::Tls,
+            (Self::AnyHttp, Some(b'P')) if bytes.starts_with(PREFACE) => Sniffed::Http2,
+            (Self::AnyHttp, Some(b'P')) if PREFACE.starts_with(bytes) => Sniffed::Open,
+            _ => Sniffed::Http1,
         }
     }
 }
@@ -61,25 +61,25 @@ mod tests {
 
     #[test]
     fn the_first_bytes_tell_the_protocol() {
-        let cases: [(Greeting, &[u8], Speech); 11] = [
-            (Greeting::AnyHttp, PREFACE, Speech::Http2),
+        let cases: [(Sniff, &[u8], Sniffed); 11] = [
+            (Sniff::AnyHttp, PREFACE, Sniffed::Http2),
             (
-                Greeting::AnyHttp,
+                Sniff::AnyHttp,
                 b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0",
-                Speech::Http2,
+                Sniffed::Http2,
             ),
-            (Greeting::AnyHttp, b"P", Speech::Open),
-            (Greeting::AnyHttp, b"PRI * HTTP/2.0\r\n\r\n", Speech::Open),
-            (Greeting::AnyHttp, b"POST /", Speech::Http1),
-            (Greeting::AnyHttp, b"GET / HTTP/1.0\r\n\r\n", Speech::Http1),
-            (Greeting::AnyHttp, b"\x16\x03", Speech::Tls),
-            (Greeting::Http1, PREFACE, Speech::Http1),
-            (Greeting::Http1, b"\x16", Speech::Tls),
-            (Greeting::Over, PREFACE, Speech::Http1),
-            (Greeting::Over, b"\x16", Speech::Http1),
+            (Sniff::AnyHttp, b"P", Sniffed::Open),
+            (Sniff::AnyHttp, b"PRI * HTTP/2.0\r\n\r\n", Sniffed::Open),
+            (Sniff::AnyHttp, b"POST /", Sniffed::Http1),
+            (Sniff::AnyHttp, b"GET / HTTP/1.0\r\n\r\n", Sniffed::Http1),
+            (Sniff::AnyHttp, b"\x16\x03", Sniffed::Tls),
+            (Sniff::Http1, PREFACE, Sniffed::Http1),
+            (Sniff::Http1, b"\x16", Sniffed::Tls),
+            (Sniff::Over, PREFACE, Sniffed::Http1),
+            (Sniff::Over, b"\x16", Sniffed::Http1),
         ];
-        for (greeting, bytes, speech) in cases {
-            assert_eq!(greeting.heard(bytes), speech, "{greeting:?} {bytes:?}");
+        for (sniff, bytes, sniffed) in cases {
+            assert_eq!(sniff.sniff(bytes), sniffed, "{sniff:?} {bytes:?}");
         }
     }
 }

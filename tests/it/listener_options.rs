@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dynamic_reverse_proxy::server::{Intake, Options};
+use dynamic_reverse_proxy::server::{ListenerOptions, Options};
 use futures_util::{SinkExt, StreamExt};
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,14 +21,14 @@ use crate::support::{Client, Embedded, Origin, eventually, in_time};
 const SHORT: Duration = Duration::from_millis(500);
 
 fn options(tls: Option<Arc<ServerConfig>>, trusted: &[&str]) -> Options {
-    let mut intake = Intake::default();
-    intake.tls = tls;
-    intake.proxy_protocol = trusted
+    let mut listener_options = ListenerOptions::default();
+    listener_options.tls = tls;
+    listener_options.proxy_protocol = trusted
         .iter()
         .map(|network| network.parse().expect("a network"))
         .collect();
     let mut options = Options::default();
-    options.intake = intake;
+    options.listener = listener_options;
     options
 }
 
@@ -365,17 +365,17 @@ async fn each_listener_has_its_own_way() {
     let (identity, origin) = (Identity::new(), Origin::saying("hello").await);
     let mut options = Options::default();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut tls = Intake::default();
+    let mut tls = ListenerOptions::default();
     tls.tls = Some(identity.server());
-    options.intake_of = vec![(listener.local_addr().expect("an address"), tls)];
+    options.listeners = vec![(listener.local_addr().expect("an address"), tls)];
     let proxy = Embedded::start_on(listener, options);
     proxy.register("/", origin.port()).await;
     let stream = identity.connect(proxy.address(), &["h2"]).await;
     assert_eq!(Http2::over(stream).await.get("/").await.text(), "hello");
     let mut options = Options::default();
-    let mut tls = Intake::default();
+    let mut tls = ListenerOptions::default();
     tls.tls = Some(identity.server());
-    options.intake_of = vec![("127.0.0.1:1".parse().expect("an address"), tls)];
+    options.listeners = vec![("127.0.0.1:1".parse().expect("an address"), tls)];
     let proxy = before(options, &origin).await;
     assert_eq!(proxy.client().await.exchange(REQUEST).await.body, b"hello");
 }

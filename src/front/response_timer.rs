@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep};
 
-use super::patience::{OriginSilent, Patience};
+use super::upstream_timeouts::{UpstreamSilent, UpstreamTimeouts};
 
 /// The wait for the origin of one request.
 #[derive(Debug, Default)]
-pub(super) struct Wait {
+pub(super) struct ResponseTimer {
     timer: Option<Pin<Box<Sleep>>>,
     /// When the wait began.
     since: Option<Instant>,
@@ -19,14 +19,14 @@ pub(super) struct Wait {
     last_write: Option<Instant>,
 }
 
-impl Wait {
+impl ResponseTimer {
     /// Ready with an error once the origin has kept the client waiting for too long.
     pub(super) fn poll(
         &mut self,
-        patience: &Patience,
+        upstream_timeouts: &UpstreamTimeouts,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(limit) = patience.limit() else {
+        let Some(limit) = upstream_timeouts.limit() else {
             return Poll::Pending;
         };
         // The origin's time begins with the end of the request's body, whatever came before.
@@ -42,13 +42,13 @@ impl Wait {
         ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            OriginSilent::new(limit),
+            UpstreamSilent::new(limit),
         )))
     }
 
     /// Remembers that the origin's answer goes on, if anybody asks for it.
-    pub(super) fn note_activity(&mut self, patience: &Patience) {
-        if patience.is_limited() {
+    pub(super) fn note_activity(&mut self, upstream_timeouts: &UpstreamTimeouts) {
+        if upstream_timeouts.is_limited() {
             self.last_write = Some(Instant::now());
         }
     }

@@ -5,49 +5,49 @@ use std::time::Duration;
 
 use pingora_core::protocols::http::ServerSession;
 
+use super::abort::AbortHandle;
 use super::connection::Connection;
 use super::h2::Client;
-use super::intake::{HttpsRedirect, Manner};
-use super::leash::Leash;
+use super::listener::{HttpsRedirect, ListenerMode};
 use super::pace::Rates;
-use super::patience::Patience;
+use super::upstream_timeouts::UpstreamTimeouts;
 
 /// What the front keeps of the exchange of a session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Hold<'a> {
+pub(crate) enum DownstreamHandle<'a> {
     /// An HTTP/1 connection.
     Connection(&'a Connection),
     /// One stream of an HTTP/2 connection.
-    Stream(&'a StreamHold),
+    Stream(&'a StreamHandle),
 }
 
 /// What the front keeps of one HTTP/2 stream; it travels in the extensions of the request.
 #[derive(Debug)]
-pub(crate) struct StreamHold {
-    pub(super) leash: Arc<Leash>,
-    pub(super) patience: Patience,
+pub(crate) struct StreamHandle {
+    pub(super) abort: Arc<AbortHandle>,
+    pub(super) upstream_timeouts: UpstreamTimeouts,
     pub(super) rates: Rates,
-    pub(super) manner: Manner,
+    pub(super) mode: ListenerMode,
     /// Whose stream it is, if a session of Pingora's serves it: what it resets is counted there.
     pub(super) client: Option<Arc<Client>>,
 }
 
-impl<'a> Hold<'a> {
+impl<'a> DownstreamHandle<'a> {
     /// The hold on a session's exchange, if it came through the front.
     pub(crate) fn of(session: &'a ServerSession) -> Option<Self> {
         if let Some(stream) = session.stream() {
             return Connection::of(stream).map(Self::Connection);
         }
         let extensions = &session.req_header().extensions;
-        let hold = extensions.get::<Arc<StreamHold>>()?;
+        let hold = extensions.get::<Arc<StreamHandle>>()?;
         Some(Self::Stream(hold))
     }
 
     /// The limits on the origin's pauses.
-    pub(crate) fn patience(self) -> &'a Patience {
+    pub(crate) fn upstream_timeouts(self) -> &'a UpstreamTimeouts {
         match self {
-            Self::Connection(connection) => connection.patience(),
-            Self::Stream(stream) => &stream.patience,
+            Self::Connection(connection) => connection.upstream_timeouts(),
+            Self::Stream(stream) => &stream.upstream_timeouts,
         }
     }
 
@@ -70,16 +70,16 @@ impl<'a> Hold<'a> {
     /// Whether the listener only sends its clients to https.
     pub(crate) fn redirect(self) -> HttpsRedirect {
         match self {
-            Self::Connection(connection) => connection.manner.redirect,
-            Self::Stream(stream) => stream.manner.redirect,
+            Self::Connection(connection) => connection.mode.redirect,
+            Self::Stream(stream) => stream.mode.redirect,
         }
     }
 
     /// By what the exchange can be ended.
-    pub(crate) fn leash(self) -> &'a Leash {
+    pub(crate) fn abort(self) -> &'a AbortHandle {
         match self {
-            Self::Connection(connection) => connection.leash(),
-            Self::Stream(stream) => &stream.leash,
+            Self::Connection(connection) => connection.abort(),
+            Self::Stream(stream) => &stream.abort,
         }
     }
 

@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 use log::{debug, error, info, warn};
 use tokio::task::{Id, JoinError};
 
+use super::super::backoff::Tried;
 use super::super::check::check_new;
+use super::super::desired_hosts::name;
 use super::super::failure::{Failure, Scope};
 use super::super::files::{Files, KeptCertificate};
 use super::super::host::Host;
-use super::super::moment::{seconds, shown};
 use super::super::order::Issued;
-use super::super::tries::Tried;
-use super::super::wanted::name;
-use super::look::{details, unusable};
+use super::super::time::{seconds, shown};
+use super::plan::{details, unusable};
 use super::{Done, Manager};
 
 /// How many hosts a log line names.

@@ -6,7 +6,7 @@ use pingora_core::protocols::l4::stream::Stream as Socket;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 
-use super::intake::{IntakeError, read_more};
+use super::listener::{AcceptError, read_more};
 
 /// A fatal `unrecognized_name` (RFC 6066, 3).
 pub(super) const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
@@ -20,7 +20,7 @@ pub(super) async fn is_known(
     config: &ServerConfig,
     socket: &mut Socket,
     bytes: &mut BytesMut,
-) -> Result<bool, IntakeError> {
+) -> Result<bool, AcceptError> {
     let mut acceptor = Acceptor::default();
     let mut seen = 0;
     loop {

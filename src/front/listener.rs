@@ -29,9 +29,9 @@ use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 
-use super::greeting;
-use super::hello;
+use super::client_hello;
 use super::proxy_protocol::{self, Announced, Beginning, HeaderError};
+use super::sniff;
 use super::tls_client::TlsClient;
 
 /// The protocol of a challenge of TLS-ALPN-01 (RFC 8737).
@@ -40,7 +40,7 @@ const ACME: &[u8] = b"acme-tls/1";
 /// How a listener takes its connections in; by default plain, HTTP/1 alone.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Intake {
+pub struct ListenerOptions {
     /// TLS, with its certificates and ALPN protocols; `None` for cleartext. HTTP/2 is spoken if `h2`
     /// is among the protocols and the client has chosen it.
     pub tls: Option<Arc<ServerConfig>>,
@@ -66,7 +66,7 @@ pub enum HttpsRedirect {
     Port(u16),
 }
 
-impl Intake {
+impl ListenerOptions {
     /// Whether nothing comes before the first request.
     pub(super) fn is_direct(&self) -> bool {
         self.tls.is_none() && self.proxy_protocol.is_empty()
@@ -83,37 +83,40 @@ impl Intake {
     }
 }
 
-/// The intakes of all listeners of a service.
+/// The options of all listeners of a service.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Intakes {
+pub(crate) struct Listeners {
     /// Of every listener that has none of its own.
-    pub(crate) common: Arc<Intake>,
+    pub(crate) common: Arc<ListenerOptions>,
     /// Of single listeners, by the address that they listen on.
-    pub(crate) own: Vec<(SocketAddr, Arc<Intake>)>,
+    pub(crate) own: Vec<(SocketAddr, Arc<ListenerOptions>)>,
 }
 
-impl Intakes {
+impl Listeners {
     /// Those of one worker. Its configurations of TLS, which each connection counts itself at, are its
     /// own; certificates, and the keys of tickets, it shares with the other workers'.
-    pub(crate) fn of_worker(common: &Intake, own: &[(SocketAddr, Intake)]) -> Self {
-        let copy = |intake: &Intake| {
-            let tls = intake.tls.as_deref().cloned();
-            Arc::new(Intake {
+    pub(crate) fn of_worker(
+        common: &ListenerOptions,
+        own: &[(SocketAddr, ListenerOptions)],
+    ) -> Self {
+        let copy = |listener: &ListenerOptions| {
+            let tls = listener.tls.as_deref().cloned();
+            Arc::new(ListenerOptions {
                 tls: tls.map(Arc::new),
-                ..intake.clone()
+                ..listener.clone()
             })
         };
         Self {
             common: copy(common),
             own: own
                 .iter()
-                .map(|(address, intake)| (*address, copy(intake)))
+                .map(|(address, listener)| (*address, copy(listener)))
                 .collect(),
         }
     }
 
-    /// The intake of the listener that a connection came through.
-    pub(super) fn of(&self, stream: &Stream) -> &Arc<Intake> {
+    /// The options of the listener that a connection came through.
+    pub(super) fn of(&self, stream: &Stream) -> &Arc<ListenerOptions> {
         if self.own.is_empty() {
             return &self.common;
         }
@@ -125,8 +128,8 @@ impl Intakes {
         local.map_or(&self.common, |local| self.at(*local))
     }
 
-    /// The intake of the listener for a connection to this address.
-    fn at(&self, local: SocketAddr) -> &Arc<Intake> {
+    /// The options of the listener for a connection to this address.
+    fn at(&self, local: SocketAddr) -> &Arc<ListenerOptions> {
         let is_any = |address: &SocketAddr| {
             address.ip().is_unspecified()
                 && address.port() == local.port()
@@ -135,12 +138,12 @@ impl Intakes {
         let exact = self.own.iter().find(|(address, _)| *address == local);
         exact
             .or_else(|| self.own.iter().find(|(address, _)| is_any(address)))
-            .map_or(&self.common, |(_, intake)| intake)
+            .map_or(&self.common, |(_, listener)| listener)
     }
 }
 
 /// What became of a connection before its first request.
-pub(super) enum Arrival {
+pub(super) enum Accepted {
     /// HTTP in cleartext, with the bytes that are already read.
     Plain(Stream, BytesMut),
     /// HTTP/1 within TLS.
@@ -155,7 +158,7 @@ pub(super) enum Arrival {
     Nothing,
 }
 
-impl Arrival {
+impl Accepted {
     /// The connection, unless it has been dropped.
     pub(super) fn stream(&self) -> Option<&Stream> {
         match self {
@@ -171,7 +174,7 @@ impl Arrival {
 
 /// Why a connection came to nothing.
 #[derive(Debug, Error)]
-pub(super) enum IntakeError {
+pub(super) enum AcceptError {
     #[error(transparent)]
     Proxy(#[from] HeaderError),
     #[error("a PROXY protocol header from a peer that is not in proxy_protocol.trusted")]
@@ -212,21 +215,21 @@ pub(super) fn peer(stream: &Stream) -> Option<SocketAddr> {
 
 /// What a connection's requests are met with, beside their own merits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Manner {
+pub(super) struct ListenerMode {
     /// Whether they are only sent to https.
     pub(super) redirect: HttpsRedirect,
     /// Whether registrations are taken.
     pub(super) registers: bool,
 }
 
-impl Manner {
-    /// The manner of a listener that serves its clients.
+impl ListenerMode {
+    /// The mode of a listener that serves its clients.
     pub(super) const SERVING: Self = Self {
         redirect: HttpsRedirect::Off,
         registers: true,
     };
 
-    /// The manner for a connection that has been taken in. A listener that redirects takes
+    /// The mode for a connection that has been taken in. A listener that redirects takes
     /// registrations from this machine alone: what others send, tokens too, is for TLS.
     pub(super) fn of(redirect: HttpsRedirect, stream: &Stream) -> Self {
         Self {
@@ -250,67 +253,67 @@ pub(super) fn socket(stream: Stream) -> Option<Box<Socket>> {
 /// Takes a connection in, within the deadline. A client of TLS that `sheds` is closed in place of its handshake.
 pub(super) async fn admit(
     stream: Stream,
-    intake: &Intake,
+    listener: &ListenerOptions,
     limit: Duration,
     sheds: impl Fn(&Socket) -> bool,
-) -> Result<Arrival, IntakeError> {
-    match pingora_timeout::tokio_timeout(limit, take_in(stream, intake, sheds)).await {
-        Ok(arrival) => arrival,
-        Err(_elapsed) => Err(IntakeError::TooSlow(limit)),
+) -> Result<Accepted, AcceptError> {
+    match pingora_timeout::tokio_timeout(limit, take_in(stream, listener, sheds)).await {
+        Ok(accepted) => accepted,
+        Err(_elapsed) => Err(AcceptError::TooSlow(limit)),
     }
 }
 
 async fn take_in(
     stream: Stream,
-    intake: &Intake,
+    listener: &ListenerOptions,
     sheds: impl Fn(&Socket) -> bool,
-) -> Result<Arrival, IntakeError> {
+) -> Result<Accepted, AcceptError> {
     let peer = peer(&stream);
     let Some(mut socket) = socket(stream) else {
         let reason = io::Error::other("the connection is no socket");
         return Err(reason.into());
     };
     let mut bytes = BytesMut::new();
-    if intake.trusts(peer) {
+    if listener.trusts(peer) {
         read_header(&mut socket, &mut bytes, peer).await?;
-    } else if !intake.proxy_protocol.is_empty() {
+    } else if !listener.proxy_protocol.is_empty() {
         refuse_header(&mut socket, &mut bytes).await?;
     }
-    let Some(config) = &intake.tls else {
-        return Ok(Arrival::Plain(socket, bytes));
+    let Some(config) = &listener.tls else {
+        return Ok(Accepted::Plain(socket, bytes));
     };
     if bytes.is_empty() {
         read_more(&mut socket, &mut bytes).await?;
     }
     match bytes.first().copied() {
-        Some(first) if greeting::is_tls(first) => {}
-        Some(first) if greeting::is_http(first) => return Ok(Arrival::NotEncrypted(socket)),
-        _ => return Err(IntakeError::Garbage),
+        Some(first) if sniff::is_tls(first) => {}
+        Some(first) if sniff::is_http(first) => return Ok(Accepted::NotEncrypted(socket)),
+        _ => return Err(AcceptError::Garbage),
     }
     if sheds(&socket) {
-        return Ok(Arrival::Nothing);
+        return Ok(Accepted::Nothing);
     }
-    if !hello::is_known(config, &mut socket, &mut bytes).await? {
-        return Ok(Arrival::Unknown(socket));
+    if !client_hello::is_known(config, &mut socket, &mut bytes).await? {
+        return Ok(Accepted::Unknown(socket));
     }
     socket.rewind(&bytes);
     drop(bytes);
     let acceptor = Acceptor::from_server_config(Arc::clone(config));
     let stream = handshake_with_callback(&acceptor, *socket, &KeepClient)
         .await
-        .map_err(IntakeError::Tls)?;
+        .map_err(AcceptError::Tls)?;
     let protocol = stream.selected_alpn_proto();
     let is_http2 = protocol == Some(ALPN::H2);
     let mut stream: Stream = Box::new(stream);
     if matches!(&protocol, Some(ALPN::Custom(own)) if own.protocol() == ACME) {
         // A challenge of TLS-ALPN-01: the handshake was all of it (RFC 8737, 3).
         Shutdown::shutdown(&mut *stream).await;
-        return Ok(Arrival::Nothing);
+        return Ok(Accepted::Nothing);
     }
     Ok(if is_http2 {
-        Arrival::Http2(stream)
+        Accepted::Http2(stream)
     } else {
-        Arrival::Encrypted(stream)
+        Accepted::Encrypted(stream)
     })
 }
 
@@ -318,11 +321,11 @@ async fn take_in(
 pub(super) async fn read_more(
     socket: &mut Socket,
     bytes: &mut BytesMut,
-) -> Result<(), IntakeError> {
+) -> Result<(), AcceptError> {
     // The usual ClientHello, with its post-quantum key, comes in one piece.
     bytes.reserve(2048);
     match socket.read_buf(bytes).await? {
-        0 => Err(IntakeError::Gone),
+        0 => Err(AcceptError::Gone),
         _ => Ok(()),
     }
 }
@@ -332,7 +335,7 @@ async fn read_header(
     socket: &mut Socket,
     bytes: &mut BytesMut,
     peer: Option<SocketAddr>,
-) -> Result<(), IntakeError> {
+) -> Result<(), AcceptError> {
     let (length, announced) = loop {
         read_more(socket, bytes).await?;
         if let Some(header) = proxy_protocol::parse(bytes)? {
@@ -345,11 +348,11 @@ async fn read_header(
 }
 
 /// Waits until it is clear that a peer that may not send a header sends none.
-async fn refuse_header(socket: &mut Socket, bytes: &mut BytesMut) -> Result<(), IntakeError> {
+async fn refuse_header(socket: &mut Socket, bytes: &mut BytesMut) -> Result<(), AcceptError> {
     loop {
         read_more(socket, bytes).await?;
         match proxy_protocol::beginning(bytes) {
-            Beginning::Header => return Err(IntakeError::Stranger),
+            Beginning::Header => return Err(AcceptError::Stranger),
             Beginning::Other => return Ok(()),
             Beginning::Open => {}
         }
@@ -382,15 +385,15 @@ mod tests {
     use rustls::pki_types::PrivateKeyDer;
 
     #[test]
-    fn each_listener_has_its_intake() {
+    fn each_listener_has_its_options() {
         let own = |address: &str| {
-            let intake = Arc::new(Intake {
+            let listener = Arc::new(ListenerOptions {
                 http2_cleartext: true,
-                ..Intake::default()
+                ..ListenerOptions::default()
             });
-            (address.parse().unwrap(), intake)
+            (address.parse().unwrap(), listener)
         };
-        let intakes = Intakes {
+        let listeners = Listeners {
             common: Arc::default(),
             own: vec![own("127.0.0.1:443"), own("0.0.0.0:443"), own("[::]:80")],
         };
@@ -402,8 +405,8 @@ mod tests {
             ("127.0.0.1:80", None),
         ];
         for (local, index) in cases {
-            let found = intakes.at(local.parse().unwrap());
-            let expected = index.map_or(&intakes.common, |index: usize| &intakes.own[index].1);
+            let found = listeners.at(local.parse().unwrap());
+            let expected = index.map_or(&listeners.common, |index: usize| &listeners.own[index].1);
             assert!(Arc::ptr_eq(found, expected), "{local}");
         }
     }
