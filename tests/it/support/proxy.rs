@@ -328,6 +328,10 @@ fn with_defaults(configuration: &str) -> String {
     if !has("threads:") {
         text.push_str("threads: 1\n");
     }
+    if !has("overload:") {
+        // Tests run beside each other on few cores: what waits for the processor is no fault.
+        text.push_str("overload: {target: off}\n");
+    }
     if let Some(engine) = engine::chosen().filter(|_| !has("engine:")) {
         writeln!(text, "engine: {engine}").expect("a string grows");
     }
