@@ -1,5 +1,5 @@
 //! The commands: a file or a folder for each, and `command`, the list of them. Those that ask a running proxy do it
-//! with [`client`].
+//! with `client`.
 
 mod check;
 mod clean;
