@@ -1,10 +1,21 @@
 //! `check`: all that `serve` does, short of binding.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{CliError, load};
+use clap::Args;
+
+use super::CliError;
+use super::load::load;
 use crate::server::Server;
+
+/// `check`.
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// The configuration file; without one, the defaults and the environment are checked.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) conf: Option<PathBuf>,
+}
 
 pub(super) fn run(path: Option<&Path>) -> Result<(), CliError> {
     Server::check(&load(path)?)?;

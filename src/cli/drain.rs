@@ -7,6 +7,7 @@ use http::StatusCode;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, sleep};
 
+use super::clean::clean;
 use super::client::{Call, Client, ClientError, ConnectionArgs, block_on};
 use super::key::Key;
 use super::wire::{Changed, Instance, Route};
@@ -112,7 +113,7 @@ impl Changed {
         let would = if self.dry_run { "would be " } else { "" };
         output::line(format_args!(
             "{key}{instance}: {would}{} (generation {})",
-            output::clean(result),
+            clean(result),
             self.generation
         ))
     }

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 
 use super::CliError;
+use super::clean::clean;
 use super::client::ClientError;
-use crate::route::printable;
 
 /// Where a column's text stands.
 #[derive(Clone, Copy)]
@@ -107,11 +107,6 @@ pub(super) fn table(
     Ok(out.flush()?)
 }
 
-/// Text of somebody else on one line, without what a terminal would take for a command.
-pub(super) fn clean(text: &str) -> String {
-    printable(text).replace('\n', "\\n").replace('\t', "\\t")
-}
-
 /// Says something beside the output, on standard error.
 pub(super) fn note(text: impl fmt::Display) {
     let told = writeln!(io::stderr(), "dynamic-reverse-proxy: {text}");
@@ -142,15 +137,4 @@ impl From<u64> for Text {
 /// What there is, or a dash.
 pub(super) fn or_dash(text: Option<&str>) -> Text {
     text.unwrap_or("-").into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_terminal_is_not_given_commands() {
-        assert_eq!(clean("a\u{1b}[31m\nb\u{9b}"), "a\\u001b[31m\\nb\\u009b");
-        assert_eq!(clean("gr\u{fc}n"), "gr\u{fc}n");
-    }
 }

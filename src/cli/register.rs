@@ -3,6 +3,7 @@
 use clap::Args;
 use http::Method;
 
+use super::clean::clean;
 use super::client::{Call, ConnectionArgs, block_on};
 use super::instance::InstanceArgs;
 use super::settings::SettingArgs;
@@ -49,8 +50,8 @@ pub(super) fn run(args: &RegisterArgs) -> Result<(), CliError> {
     let registered: Registered = answer.read()?;
     output::line(format_args!(
         "registered: {} -> {} (generation {})",
-        output::clean(&registered.prefix),
-        output::clean(&registered.target()),
-        output::clean(answer.field("x-route-generation").unwrap_or("unknown")),
+        clean(&registered.prefix),
+        clean(&registered.target()),
+        clean(answer.field("x-route-generation").unwrap_or("unknown")),
     ))
 }

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write as _};
 
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::{Cli, CliError};
+use super::CliError;
 
 const NAME: &str = "dynamic-reverse-proxy";
 
@@ -17,15 +17,15 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(super) fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
+/// The completions of a command and all below it.
+pub(super) fn completions(args: &CompletionsArgs, command: &mut Command) -> Result<(), CliError> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut text);
+    clap_complete::generate(args.shell, command, NAME, &mut text);
     write(&text)
 }
 
 /// One page: the program, then each command as a section.
-pub(super) fn man() -> Result<(), CliError> {
-    let mut command = Cli::command();
+pub(super) fn man(mut command: Command) -> Result<(), CliError> {
     command.build();
     let mut page = Vec::new();
     let man = Man::new(command.clone()).manual("Commands");

@@ -2,8 +2,18 @@
 
 use std::io::Write as _;
 
-use super::{CliError, TokenArgs};
+use clap::Args;
+
+use super::CliError;
 use crate::server::NewToken;
+
+/// `token`.
+#[derive(Args, Debug)]
+pub(super) struct TokenArgs {
+    /// Who the token is for: shown in the log, and the owner of what is registered with it.
+    #[arg(long)]
+    name: String,
+}
 
 pub(super) fn run(args: &TokenArgs) -> Result<(), CliError> {
     let new = NewToken::make(&args.name)?;

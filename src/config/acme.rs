@@ -5,14 +5,11 @@ use std::path::PathBuf;
 use http::Uri;
 use serde::{Deserialize, Deserializer};
 
-use super::Config;
 use super::error::ConfigError;
 use super::network::host;
-use super::outline::Source;
-use super::rules::refuse;
-use super::store::{given_path, path};
+use super::source::{Source, refuse};
 use super::text;
-use super::tls::{TlsClientAuth, TlsListen};
+use super::tls::{Tls, TlsClientAuth, TlsListen};
 
 /// Let's Encrypt.
 const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -66,7 +63,7 @@ pub struct AcmeEab {
     #[serde(deserialize_with = "key_id")]
     pub key_id: String,
     /// The file with the key of the HMAC, in base64url as the authority shows it.
-    #[serde(deserialize_with = "path")]
+    #[serde(deserialize_with = "text::path")]
     pub hmac_key_file: PathBuf,
 }
 
@@ -84,7 +81,7 @@ impl Acme {
 pub(super) struct AcmeKeys {
     #[serde(deserialize_with = "directory")]
     directory: String,
-    #[serde(deserialize_with = "given_path")]
+    #[serde(deserialize_with = "text::given_path")]
     ca: Option<PathBuf>,
     #[serde(deserialize_with = "text::or_blank")]
     contact: Vec<Contact>,
@@ -133,8 +130,7 @@ impl AcmeKeys {
 }
 
 /// Checks what the keys are together with others.
-pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
-    let acme = &config.acme;
+pub(super) fn check(acme: &Acme, tls: &Tls, source: &Source<'_>) -> Result<(), ConfigError> {
     for (index, host) in acme.hosts.iter().enumerate() {
         if acme.hosts.iter().take(index).any(|earlier| earlier == host) {
             let problem = "is in the list twice; keep one";
@@ -160,12 +156,12 @@ pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigEr
                        `terms_agreed: true` beside it";
         return Err(refuse(hosts, problem, source));
     }
-    if config.tls.listen.is_empty() {
+    if tls.listen.is_empty() {
         let problem = "is to have certificates, but TLS is listened on nowhere; set `tls.listen`";
         return Err(refuse(hosts, problem, source));
     }
     let asks_clients = |at: &TlsListen| matches!(at.client_auth, TlsClientAuth::Require(_));
-    let asks_everywhere = config.tls.listen.iter().all(asks_clients);
+    let asks_everywhere = tls.listen.iter().all(asks_clients);
     if acme.challenge == AcmeChallenge::TlsAlpn01 && asks_everywhere {
         let problem = "cannot be met where every client has to show a certificate \
                        (`client_auth.mode: require`, at every listener of `tls.listen`); write http-01";
@@ -280,7 +276,7 @@ fn public(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::config::Config;
 
     fn parse(tls: &str, acme: &str) -> Result<Config, String> {
         let text = format!("tls:\n{tls}\nacme:\n  terms_agreed: true\n{acme}\n");

@@ -11,9 +11,7 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use super::error::ConfigError;
 use super::listen::Listen;
 use super::network;
-use super::outline::Source;
-use super::rules::refuse;
-use super::store::given_path;
+use super::source::{Source, refuse};
 use super::{duration, size, text};
 
 /// The longest path of a Unix socket (`sun_path` of Linux, less its closing zero).
@@ -66,7 +64,7 @@ pub(super) struct ControlKeys {
     /// has lost its place by the time it is seen.
     #[serde(deserialize_with = "addresses")]
     listen: Option<Result<Vec<ControlListen>, String>>,
-    #[serde(deserialize_with = "given_path")]
+    #[serde(deserialize_with = "text::given_path")]
     tokens: Option<PathBuf>,
     #[serde(deserialize_with = "text::or_blank")]
     hosts: Vec<HostName>,

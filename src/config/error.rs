@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use serde_saphyr::{Location, Spanned};
 use thiserror::Error;
 
 /// A place in a configuration file. Prints as `FILE:LINE:COLUMN`.
@@ -15,6 +16,27 @@ pub struct Place {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
+}
+
+impl Place {
+    /// The deserialiser's place.
+    pub(super) fn of(location: Location, file: &Arc<str>) -> Self {
+        Self {
+            file: Arc::clone(file),
+            line: usize::try_from(location.line()).unwrap_or_default(),
+            column: usize::try_from(location.column()).unwrap_or_default(),
+        }
+    }
+
+    /// The place right after a text.
+    pub(super) fn after(text: &str, file: Arc<str>) -> Self {
+        let last = text.rsplit('\n').next().unwrap_or_default();
+        Self {
+            file,
+            line: text.matches('\n').count() + 1,
+            column: last.chars().count() + 1,
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -37,6 +59,14 @@ pub struct Located<T> {
 }
 
 impl<T> Located<T> {
+    /// A value with the deserialiser's place.
+    pub(super) fn of(spanned: Spanned<T>, file: &Arc<str>) -> Self {
+        Self {
+            value: spanned.value,
+            place: Place::of(spanned.referenced, file),
+        }
+    }
+
     /// An error at this value's place. `problem` says what is wrong; and what would be right.
     pub fn error(&self, problem: impl Into<String>) -> ConfigError {
         ConfigError::at(&self.place, problem)

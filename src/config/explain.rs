@@ -2,13 +2,10 @@
 
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
-use super::error::{ConfigError, Hint};
-use super::outline::{Entry, Node, Position, Source};
-use super::pingora::NO_EFFECT;
-use super::{key, text};
-
-/// More keys than this are not listed in a message.
-const LISTED: usize = 12;
+use super::error::ConfigError;
+use super::outline::{Entry, Node, Position};
+use super::source::Source;
+use super::{key, spelling, text};
 
 /// Explains why `source` could not be read.
 pub(super) fn explain(error: &Error, source: &Source<'_>) -> ConfigError {
@@ -53,7 +50,7 @@ fn unknown_key(
         place: source.place(position),
         key: name.to_owned(),
         section: section.to_owned(),
-        hint: hint(name, known),
+        hint: key::hint(name, known),
     }
 }
 
@@ -71,25 +68,6 @@ fn missing_key(key: &'static str, position: Position, source: &Source<'_>) -> Co
             .unwrap_or_else(|| source.place(position)),
         key,
         section: section.to_owned(),
-    }
-}
-
-/// What a key was meant to be. A slip of one letter is likelier than a wrong section, and that
-/// is likelier than a key with many letters wrong.
-pub(super) fn hint(name: &str, known: &[&'static str]) -> Hint {
-    if name == NO_EFFECT {
-        return Hint::NoEffect;
-    }
-    if let Some(next) = key::next(name, known) {
-        return Hint::Nearest(next);
-    }
-    if let Some(section) = key::section_of(name) {
-        return Hint::Elsewhere(section);
-    }
-    match key::nearest(name, known) {
-        Some(near) => Hint::Nearest(near),
-        None if known.len() > LISTED => Hint::Reference,
-        None => Hint::Known(known.to_vec()),
     }
 }
 
@@ -157,7 +135,7 @@ fn problem(error: &Error, entry: Option<&Entry>) -> Option<String> {
         Error::SerdeUnknownVariant {
             variant, expected, ..
         } => {
-            let choice = match key::nearest(variant, expected) {
+            let choice = match spelling::nearest(variant, expected) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("it must be {}", expected.join(" or ")),
             };

@@ -14,12 +14,12 @@ use super::listen::{Entry, ListenKeys};
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::registration::RegistrationKeys;
-use super::routes::Entry as Route;
+use super::route_entry::Entry as Route;
 use super::section::{
     Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
     networks,
 };
-use super::store::{StoreKeys, given_path};
+use super::store::StoreKeys;
 use super::tls::TlsKeys;
 use super::{duration, log_filter, text};
 
@@ -95,7 +95,7 @@ pub(super) struct File {
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) acme: AcmeKeys,
     pub(super) store: StoreKeys,
-    #[serde(deserialize_with = "given_path")]
+    #[serde(deserialize_with = "text::given_path")]
     pub(super) state_directory: Option<PathBuf>,
     #[serde(deserialize_with = "networks")]
     pub(super) trusted_proxies: Vec<IpNet>,

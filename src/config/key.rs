@@ -7,16 +7,21 @@ use serde::forward_to_deserialize_any;
 
 use super::acme::{AcmeEab, AcmeKeys};
 use super::control::ControlKeys;
+use super::error::Hint;
 use super::file::File;
 use super::listen::ListenKeys;
+use super::pingora::NO_EFFECT;
 use super::registration::RegistrationKeys;
-use super::routes;
 use super::section::{
     Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
 };
 use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};
+use super::{route_entry, spelling};
 use crate::route::Settings;
+
+/// More keys than this are not listed in a message.
+const LISTED: usize = 12;
 
 /// Every map of the file: its path (empty for the top level) and its keys.
 pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
@@ -30,7 +35,7 @@ pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
         ("store", &["embedded"]),
         ("store.embedded", keys::<EmbeddedKeys>()),
         ("targets", keys::<Targets>()),
-        ("routes[]", routes::keys()),
+        ("routes[]", route_entry::keys()),
         ("timeouts", keys::<Timeouts>()),
         ("proxy_protocol", keys::<ProxyProtocol>()),
         ("http2", keys::<Http2>()),
@@ -52,36 +57,30 @@ pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
 }
 
 /// The section that has a key of this very name.
-pub(super) fn section_of(name: &str) -> Option<&'static str> {
+fn section_of(name: &str) -> Option<&'static str> {
     sections()
         .into_iter()
         .find(|(_, keys)| keys.contains(&name))
         .map(|(section, _)| section)
 }
 
-/// The known name that is nearest to a misspelt one, if any is near enough: a third of its letters
-/// may differ. Case, `-` and `_` do not count.
-pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    near(name, known, name.chars().count() / 3)
-}
-
-/// As [`nearest`], but at most a letter may differ.
-pub(super) fn next<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    near(name, known, 1.min(name.chars().count() / 3))
-}
-
-fn near<'a>(name: &str, known: &[&'a str], most: usize) -> Option<&'a str> {
-    let name = plain(name);
-    known
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(&name, &plain(known)), *known))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= most)
-        .map(|(_, near)| near)
-}
-
-fn plain(name: &str) -> String {
-    name.replace(['-', '_'], "").to_ascii_lowercase()
+/// What a key was meant to be. A slip of one letter is likelier than a wrong section, and that
+/// is likelier than a key with many letters wrong.
+pub(super) fn hint(name: &str, known: &[&'static str]) -> Hint {
+    if name == NO_EFFECT {
+        return Hint::NoEffect;
+    }
+    if let Some(next) = spelling::next(name, known) {
+        return Hint::Nearest(next);
+    }
+    if let Some(section) = section_of(name) {
+        return Hint::Elsewhere(section);
+    }
+    match spelling::nearest(name, known) {
+        Some(near) => Hint::Nearest(near),
+        None if known.len() > LISTED => Hint::Reference,
+        None => Hint::Known(known.to_vec()),
+    }
 }
 
 /// The keys of a struct, as its derived `Deserialize` announces them.
@@ -135,6 +134,7 @@ impl Error for Keys {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spelling::nearest;
     use super::*;
 
     #[test]

@@ -12,8 +12,7 @@ use serde::{Deserialize, de};
 
 use super::error::ConfigError;
 use super::network::{self, ListenAddress, Network};
-use super::outline::Source;
-use super::rules::refuse;
+use super::source::{Source, refuse};
 use super::{number, text};
 
 /// An address to listen on, and how.

@@ -2,7 +2,7 @@
 
 use serde::Deserializer;
 
-use super::{key, text};
+use super::{spelling, text};
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -26,7 +26,7 @@ fn check(directive: &str) -> Result<(), String> {
     if LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
         return Ok(());
     }
-    let remedy = match key::nearest(level, &LEVELS) {
+    let remedy = match spelling::nearest(level, &LEVELS) {
         Some(near) => format!("did you mean {near}?"),
         None => format!(
             "write one of {}, or MODULE=LEVEL, separated by commas",

@@ -7,7 +7,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use super::section::Count;
 use super::text;
 
 /// A port to listen on; 0 is any free one.
@@ -18,6 +17,17 @@ impl<'de> Deserialize<'de> for Port {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text::parse_with(deserializer, listening_port).map(Self)
     }
+}
+
+/// A number that follows from how many descriptors the process may have, unless it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// By the descriptors.
+    Auto,
+    /// No limit.
+    Off,
+    /// So many.
+    Most(NonZeroU32),
 }
 
 pub(super) fn listening_port(text: &str) -> Result<u16, String> {

@@ -1,55 +1,15 @@
-//! The text of a configuration with the place of each key and value. The deserialiser says where
-//! it stopped; this says which key that is.
-
-use std::sync::Arc;
+//! The keys and values of a YAML text, each with its place. The deserialiser says where it stopped; this says which
+//! key that is.
 
 use serde_saphyr::granit_parser::{Event, Marker, Parser};
 
-use super::Place;
-
-/// A configuration's text and the name of the file that it is from.
-#[derive(Clone, Debug)]
-pub(super) struct Source<'a> {
-    pub(super) file: Arc<str>,
-    pub(super) text: &'a str,
-}
-
-impl Source<'_> {
-    pub(super) fn place(&self, (line, column): Position) -> Place {
-        Place {
-            file: Arc::clone(&self.file),
-            line,
-            column,
-        }
+/// Every key and value of a text in order, up to the first syntax error.
+pub(super) fn outline(text: &str) -> Vec<Entry> {
+    let mut outline = Outline::default();
+    for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
+        outline.take(&event, position(span.start));
     }
-
-    /// Where the value of a key is, if the key is in the file.
-    pub(super) fn value(&self, path: &str) -> Option<Place> {
-        let outline = self.outline();
-        let entry = outline.iter().find(|entry| entry.path == path)?;
-        Some(self.place(entry.value))
-    }
-
-    /// Where a key is, if it is in the file.
-    pub(super) fn key(&self, path: &str) -> Option<Place> {
-        let outline = self.outline();
-        let entry = outline.iter().find(|entry| entry.path == path)?;
-        entry.key.map(|position| self.place(position))
-    }
-
-    /// The file as a whole.
-    pub(super) fn whole(&self) -> Place {
-        self.place((0, 0))
-    }
-
-    /// Every key and value in order, up to the first syntax error. Only made to explain an error.
-    pub(super) fn outline(&self) -> Vec<Entry> {
-        let mut outline = Outline::default();
-        for (event, span) in Parser::new_from_str(self.text).map_while(Result::ok) {
-            outline.take(&event, position(span.start));
-        }
-        outline.entries
-    }
+    outline.entries
 }
 
 /// A line and a column, both from 1.
@@ -183,12 +143,7 @@ mod tests {
     #[test]
     fn each_key_and_item_has_its_path_and_place() {
         let text = "port: 1\ntimeouts:\n  connect: 2s\nroutes:\n  - prefix: /a\n    port: 2\n";
-        let source = Source {
-            file: "x".into(),
-            text,
-        };
-        let outline: Vec<_> = source
-            .outline()
+        let outline: Vec<_> = outline(text)
             .into_iter()
             .map(|entry| (entry.path, entry.key, entry.value))
             .collect();

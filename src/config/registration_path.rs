@@ -6,8 +6,7 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::ConfigError;
-use super::outline::Source;
-use super::rules::refuse;
+use super::source::{Source, refuse};
 use super::text;
 
 /// The key.

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 
 use super::error::ConfigError;
-use super::outline::Source;
 use super::routes::StaticRoute;
-use super::rules::refuse;
+use super::source::{Source, refuse};
 use crate::route::PathPrefix;
 
 /// Refuses two entries of one key, a prefix and a request host, unless each has an `instance` of its own.

@@ -1,19 +1,15 @@
 //! `routes`: routes that are there from the start. An entry is a registration, and is read as one.
 
-use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
-use super::error::ConfigError;
-use super::outline::Source;
-use super::{Place, explain, place};
-use crate::route::{Registration, SpecError, UnknownFields, fields, missing, no_prefix};
-
-/// The field that an entry does not have.
-const LEASE: &str = "ttl";
+use super::error::{ConfigError, Place};
+use super::key;
+use super::route_entry::{Entry, LEASE, Written, keys};
+use super::source::Source;
+use crate::route::{Registration, SpecError, UnknownFields, missing, no_prefix};
 
 /// An entry of `routes`: a route that is there from the start and that nobody registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +19,6 @@ pub struct StaticRoute {
     /// Where the value of each of its keys is.
     places: Vec<(String, Place)>,
 }
-
-/// An entry as it is written: the fields of a registration, each with its place.
-#[derive(Debug, Default)]
-pub(super) struct Entry(Vec<(Spanned<String>, Spanned<Written>)>);
-
-/// A value in the form of a registration's. Numbers are texts: whoever writes `owner: 7` means the name.
-#[derive(Debug)]
-struct Written(Value);
 
 impl StaticRoute {
     /// An error of the field with this name; of the whole entry, if that does not have it.
@@ -64,15 +52,6 @@ fn nowhere() -> Place {
     }
 }
 
-/// The keys of an entry: all fields of a registration but the length of a lease.
-pub(super) fn keys() -> &'static [&'static str] {
-    static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-        let fields = fields().iter().copied();
-        fields.filter(|name| *name != LEASE).collect()
-    });
-    &KEYS
-}
-
 /// Checks the entries.
 pub(super) fn read(
     entries: Vec<Entry>,
@@ -92,7 +71,7 @@ fn static_route(
     let (mut object, mut places) = (Map::new(), Vec::with_capacity(written.len()));
     for (key, value) in written {
         check_key(&key, &value, section, &source.file)?;
-        places.push((key.value.clone(), place(value.referenced, &source.file)));
+        places.push((key.value.clone(), Place::of(value.referenced, &source.file)));
         object.insert(key.value, value.value.0);
     }
     if let Some(prefix) = object.get("prefix").filter(|prefix| !prefix.is_string()) {
@@ -124,13 +103,13 @@ fn check_key(
     section: &str,
     file: &Arc<str>,
 ) -> Result<(), ConfigError> {
-    let (name, at) = (&key.value, place(key.referenced, file));
+    let (name, at) = (&key.value, Place::of(key.referenced, file));
     if name != LEASE && !keys().contains(&name.as_str()) {
         return Err(ConfigError::UnknownKey {
             place: at,
             key: name.clone(),
             section: section.to_owned(),
-            hint: explain::hint(name, keys()),
+            hint: key::hint(name, keys()),
         });
     }
     let problem = match (name.as_str(), &value.value.0) {
@@ -172,93 +151,5 @@ fn explained(
         place: source.value(&key).unwrap_or_else(|| source.whole()),
         key,
         problem: format!("cannot be used: {problem}"),
-    }
-}
-
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Fields)
-    }
-}
-
-struct Fields;
-
-impl<'de> Visitor<'de> for Fields {
-    type Value = Entry;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map with the fields of a registration")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            fields.push(entry);
-        }
-        Ok(Entry(fields))
-    }
-}
-
-impl<'de> Deserialize<'de> for Written {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue).map(Self)
-    }
-}
-
-struct AnyValue;
-
-impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::String(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::String(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::String(value.to_string()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<Value, D::Error> {
-        value.deserialize_any(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(Written(value)) = seq.next_element()? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut values = Map::new();
-        while let Some((name, Written(value))) = map.next_entry::<String, Written>()? {
-            values.insert(name, value);
-        }
-        Ok(Value::Object(values))
     }
 }

@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use super::error::ConfigError;
 use super::file::File;
-use super::number;
-use super::outline::Source;
 use super::pingora::PingoraConf;
-use super::{Config, control, listen, registration, store, tls};
+use super::resolved::Config;
+use super::source::{Source, refuse};
+use super::{control, listen, number, registration, store, tls};
 
 /// The largest head that Pingora reads.
 const LARGEST_HEAD: usize = 1024 * 1024;
@@ -49,15 +49,6 @@ pub(super) fn check(file: &File, source: &Source<'_>) -> Result<(), ConfigError>
     tls::check_keys(&file.tls, source)?;
     check_addresses::<Ipv4Addr>("client_bind_to_ipv4", &file.client_bind_to_ipv4, source)?;
     check_addresses::<Ipv6Addr>("client_bind_to_ipv6", &file.client_bind_to_ipv6, source)
-}
-
-/// The error of a key's value; `problem` is a predicate of the key.
-pub(super) fn refuse(key: &str, problem: impl Into<String>, source: &Source<'_>) -> ConfigError {
-    ConfigError::Value {
-        place: source.value(key).unwrap_or_else(|| source.whole()),
-        key: key.to_owned(),
-        problem: problem.into(),
-    }
 }
 
 fn check_range(

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
 use super::network::{AllowedTarget, Network};
+use super::number::Count;
 use super::{duration, number, size, text};
 
 /// `routing`: how a request finds its route.
@@ -189,17 +190,6 @@ pub struct Limits {
     /// The memory that routes may take, in bytes, by an estimate from above. Default: 160 MiB.
     #[serde(deserialize_with = "size::given")]
     pub route_memory: Option<usize>,
-}
-
-/// A number that follows from how many descriptors the process may have, unless it is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
-    /// By the descriptors.
-    Auto,
-    /// No limit.
-    Off,
-    /// So many.
-    Most(NonZeroU32),
 }
 
 impl Default for Limits {

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::error::ConfigError;
-use super::outline::Source;
-use super::rules::refuse;
+use super::source::{Source, refuse};
 use super::text;
 
 /// Where state is kept when neither the configuration nor systemd says another place.
@@ -39,7 +38,7 @@ pub(super) enum StoreKeys {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EmbeddedKeys {
-    #[serde(deserialize_with = "path")]
+    #[serde(deserialize_with = "text::path")]
     path: PathBuf,
 }
 
@@ -77,17 +76,4 @@ pub(super) fn state_directory(
             Some(first.into())
         })
         .unwrap_or_else(|| STATE_DIRECTORY.into())
-}
-
-/// A path that is not empty.
-pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    text::parse_with(deserializer, text::file_name)
-}
-
-/// A path, which may be left out but not left blank.
-pub(super) fn given_path<'de, D>(deserializer: D) -> Result<Option<PathBuf>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    path(deserializer).map(Some)
 }

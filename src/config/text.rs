@@ -39,11 +39,21 @@ where
 }
 
 /// The path of a file or folder.
-pub(super) fn file_name(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(format!("is not a path: {}; write one", shown(text)));
-    }
-    Ok(text.into())
+pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    parse_with(deserializer, |text| {
+        if text.is_empty() || text.contains('\0') {
+            return Err(format!("is not a path: {}; write one", shown(text)));
+        }
+        Ok(text.into())
+    })
+}
+
+/// A path, which may be left out but not left blank.
+pub(super) fn given_path<'de, D>(deserializer: D) -> Result<Option<PathBuf>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    path(deserializer).map(Some)
 }
 
 /// A value quoted for a message, on one line and not too long.

@@ -9,13 +9,11 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::control::{Control, ControlListen, meet};
-use super::error::ConfigError;
+use super::error::{ConfigError, Located};
 use super::listen::{self, Entry, Keys, Listen};
 use super::network::ListenAddress;
-use super::outline::Source;
-use super::rules::refuse;
-use super::store::{given_path, path};
-use super::{Located, locate, text};
+use super::source::{Source, refuse};
+use super::text;
 
 /// The port of https.
 const HTTPS: u16 = 443;
@@ -74,10 +72,10 @@ pub struct TlsCertificate {
     #[serde(deserialize_with = "name")]
     pub name: String,
     /// The file of the certificate and its chain, PEM.
-    #[serde(deserialize_with = "path")]
+    #[serde(deserialize_with = "text::path")]
     pub certificate: PathBuf,
     /// The file of its private key, PEM.
-    #[serde(deserialize_with = "path")]
+    #[serde(deserialize_with = "text::path")]
     pub key: PathBuf,
     /// Whether it serves clients that no other certificate is for. Default: false.
     #[serde(default)]
@@ -160,7 +158,7 @@ impl Keys for TlsListenKeys {
 pub(super) struct ClientAuthKeys {
     #[serde(deserialize_with = "text::given")]
     mode: Option<Mode>,
-    #[serde(deserialize_with = "given_path")]
+    #[serde(deserialize_with = "text::given_path")]
     ca: Option<PathBuf>,
 }
 
@@ -198,8 +196,8 @@ impl TlsKeys {
             certificates: self.certificates,
             min_version: self.min_version,
             client_auth,
-            routes: self.routes.map(|text| locate(text, file)),
-            hsts: self.hsts.map(|text| locate(text, file)),
+            routes: self.routes.map(|text| Located::of(text, file)),
+            hsts: self.hsts.map(|text| Located::of(text, file)),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::case_sensitivity::CaseSensitivity;
 use super::escape::in_one_spelling;
-use super::table::CaseSensitivity;
 use super::{HostPattern, PathPrefix, Route};
 
 /// A route and the text that it is filed under.

@@ -7,9 +7,11 @@
 
 mod activity;
 mod balance;
+mod case_sensitivity;
 mod clip;
 mod entry;
 mod escape;
+mod field_error;
 mod host;
 mod instance;
 mod key;
@@ -31,8 +33,10 @@ mod tree;
 
 pub use activity::{Activity, OUTCOMES, Totals};
 pub use balance::{Balance, RoundRobin};
+pub use case_sensitivity::CaseSensitivity;
 pub use clip::{clip, clip_message, clip_value, printable};
 pub use entry::{Generation, Route, RouteKey};
+pub use field_error::FieldError;
 pub use host::{Host, HostError, HostPattern, RequestHost, RequestHostError};
 pub use instance::{Instance, InstanceId, InstanceIdError, Lease};
 pub use live::{Live, LiveTable};
@@ -46,10 +50,10 @@ pub use settings::{
     Timeout, TimeoutOrOff, TlsPolicy,
 };
 pub use spec::{
-    CheckedInstance, Destination, FieldError, HttpsInput, InstanceSpec, KeyedInstances, Place,
-    Registration, RouteSpec, SpecError, TlsWish, TtlError, UnknownFields, fields, instance_id,
-    owner, parse_drain, parse_ttl, protocol, target_host, unix_path,
+    CheckedInstance, Destination, HttpsInput, InstanceSpec, KeyedInstances, Place, Registration,
+    RouteSpec, SpecError, TlsWish, TtlError, UnknownFields, fields, instance_id, owner,
+    parse_drain, parse_ttl, protocol, target_host, unix_path,
 };
 pub(crate) use spec::{bad_https, bad_unix, missing, no_prefix};
-pub use table::{CaseSensitivity, Table};
+pub use table::Table;
 pub use target::{Endpoint, Protocol, Target, TargetTls};

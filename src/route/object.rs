@@ -16,7 +16,7 @@ use serde_json::Value;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::spec::FieldError;
+use super::FieldError;
 
 /// Fields that stand in an object beside others. All of them may be left out. The macro `group!` declares one.
 pub trait Group: Default {

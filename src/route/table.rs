@@ -18,20 +18,11 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
+use super::case_sensitivity::CaseSensitivity;
 use super::escape::in_one_spelling;
 use super::key::{Item, Probe, key_text};
 use super::tree::Tree;
 use super::{Generation, HostPattern, Route, RouteKey};
-
-/// Whether prefixes match with regard to ASCII case. Hosts never do (RFC 3986, 3.2.2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum CaseSensitivity {
-    /// `/shop` takes `/Shop`, and both are the same prefix.
-    #[default]
-    Insensitive,
-    /// `/shop` and `/Shop` are two prefixes.
-    Sensitive,
-}
 
 /// The routes. A clone takes no time, shares what it can, and is not affected by later changes.
 #[derive(Clone)]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderValue;
 
+use super::connection::Client;
 use super::endpoint::Endpoint;
-use super::{Client, ClientError};
+use super::error::ClientError;
 use crate::cli::duration;
 
 /// The variable that says where the control API is.
@@ -49,12 +50,7 @@ impl ConnectionArgs {
             }
         };
         let endpoint = endpoint.map_err(|(place, why)| ClientError::Address { place, why })?;
-        Ok(Client {
-            endpoint,
-            token: self.token()?,
-            timeout: self.timeout,
-            sender: None,
-        })
+        Ok(Client::new(endpoint, self.token()?, self.timeout))
     }
 
     /// How long the proxy may keep silent.

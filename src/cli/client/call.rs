@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{ClientError, encode};
+use super::encode;
+use super::error::ClientError;
 
 /// A call, ready to be sent.
 pub(in super::super) struct Call {

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::cli::output;
+use crate::cli::clean::clean;
 
 /// Why a call of the control API fails.
 #[derive(Debug, Error)]
@@ -138,7 +138,7 @@ impl Refusal {
                 .into_iter()
                 .find_map(|name| body.get(name))
                 .and_then(Value::as_str)
-                .map(output::clean)
+                .map(clean)
         };
         Self {
             status,

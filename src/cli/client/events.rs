@@ -8,7 +8,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::{Call, Client, ClientError};
+use super::call::Call;
+use super::connection::Client;
+use super::error::ClientError;
 
 /// The longest line.
 const LONGEST: usize = 1 << 20;
@@ -51,14 +53,11 @@ impl Client {
         if let Some(id) = after {
             call = call.field(LAST_EVENT_ID, id)?;
         }
-        let body = self.open(call).await?.into_body();
-        // Nothing else goes over this connection.
-        self.sender = None;
         Ok(Events {
-            body,
+            body: self.stream(call).await?,
             parser: Parser::default(),
             silence,
-            endpoint: self.endpoint.to_string(),
+            endpoint: self.address(),
         })
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::cli::CliError;
+use crate::cli::clean::clean;
 use crate::cli::client::{Call, ConnectionArgs, block_on};
 use crate::cli::key::Key;
 use crate::cli::output::{self, Align};
@@ -32,7 +33,7 @@ pub(super) fn run(args: &MatchArgs) -> Result<(), CliError> {
     }
     match found.route {
         Some(_) => Ok(()),
-        None => Err(CliError::NoRoute(output::clean(&args.url))),
+        None => Err(CliError::NoRoute(clean(&args.url))),
     }
 }
 
@@ -40,9 +41,9 @@ fn show(found: &Match) -> Result<(), CliError> {
     let host = found.host.as_deref().unwrap_or_default();
     output::line(format_args!(
         "{}{}: {}",
-        output::clean(host),
-        output::clean(&found.path),
-        output::clean(&found.why)
+        clean(host),
+        clean(&found.path),
+        clean(&found.why)
     ))?;
     if found.considered.is_empty() {
         return Ok(());

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cli::clean::clean;
 use crate::cli::client::{Client, ClientError, ConnectionArgs, Event, block_on};
 use crate::cli::key::Key;
 use crate::cli::{CliError, output};
@@ -117,7 +118,7 @@ fn sentence(name: &str, data: &Value) -> String {
         Value::Object(rest) if rest.is_empty() => String::new(),
         rest => rest.to_string(),
     };
-    output::clean(format!("{name:<17}  {key}  {rest}").trim_end())
+    clean(format!("{name:<17}  {key}  {rest}").trim_end())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use super::RunError;
+use super::error::RunError;
 use crate::cli::client::API;
 
 /// How often a free port is looked for that is free in both families.

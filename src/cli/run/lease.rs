@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::cli::clean::clean;
 use crate::cli::client::{Call, Client, ClientError};
 use crate::cli::key::{ANY, Key};
 use crate::cli::wire::{Instance, Registered, Registration, Route};
@@ -19,6 +20,9 @@ const EVERY: Duration = Duration::from_millis(50);
 
 /// How long a proxy may take beyond a drain's deadline.
 const MARGIN: Duration = Duration::from_secs(2);
+
+/// The instance that an app is when it has no other name.
+pub(super) const DEFAULT: &str = "default";
 
 /// The instance of a route that an app is.
 pub(super) struct Lease {
@@ -124,7 +128,7 @@ impl Lease {
             output::note(format_args!(
                 "{} is {} now; the command goes on without a registration",
                 self.name(),
-                output::clean(&other)
+                clean(&other)
             ));
             return Ok(());
         }
@@ -139,7 +143,7 @@ impl Lease {
             output::note(format_args!(
                 "registered: {} -> {}",
                 self.name(),
-                output::clean(&target)
+                clean(&target)
             ));
         }
         self.state = State::Held;
@@ -150,8 +154,8 @@ impl Lease {
     /// The routes and the instance, for people.
     fn name(&self) -> String {
         let keys: Vec<String> = self.keys.iter().map(Key::to_string).collect();
-        let keys = output::clean(&keys.join(", "));
-        if self.instance == super::DEFAULT {
+        let keys = clean(&keys.join(", "));
+        if self.instance == DEFAULT {
             keys
         } else {
             format!("{keys} instance {}", self.instance)

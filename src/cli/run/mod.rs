@@ -24,11 +24,8 @@ use super::wire::Registration;
 use super::{duration, output};
 use crate::route::InstanceSpec;
 use app::App;
-use lease::Lease;
+use lease::{DEFAULT, Lease};
 use signals::{Signals, is_stop};
-
-/// The instance that an app is when it has no other name.
-const DEFAULT: &str = "default";
 
 /// How long a renewal that is on its way may take once the lease is given back.
 const HURRY: Duration = Duration::from_secs(2);

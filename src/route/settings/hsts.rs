@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Setting, by_text};
+use super::setting::{Setting, by_text};
 use crate::route::texts::describe_text;
 use crate::route::{FieldError, clip_value};
 

@@ -3,7 +3,7 @@
 use serde::de::MapAccess;
 use serde_json::Value;
 
-use super::Settings;
+use super::list::Settings;
 use crate::route::{FieldError, Group};
 
 /// Settings that are to be other than they are. What is left out stays, and what is `null` is taken back, as in

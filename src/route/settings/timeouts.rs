@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Setting, by_text};
+use super::setting::{Setting, by_text};
 use crate::route::object::group;
 use crate::route::texts::{custom, describe_text};
 use crate::route::{FieldError, Group, clip_value};

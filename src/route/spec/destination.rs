@@ -8,9 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::error::FieldError;
-use super::instance::target_host;
-use crate::route::{Endpoint, Protocol, Target, TargetTls, clip_value};
+use crate::route::{Endpoint, FieldError, HostPattern, Protocol, Target, TargetTls, clip_value};
 
 /// The longest path of a Unix socket, in bytes (unix(7), with the byte that ends it).
 const MAX_UNIX_PATH: usize = 107;
@@ -200,6 +198,27 @@ pub fn unix_path(path: &str) -> Result<String, FieldError> {
         ));
     }
     Ok(path.to_owned())
+}
+
+/// A target's host: a name or an address; the brackets of an IPv6 address are taken off.
+///
+/// # Errors
+/// [`FieldError`].
+pub fn target_host(text: &str) -> Result<String, FieldError> {
+    let host = text.trim();
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    if bare.parse::<IpAddr>().is_ok() {
+        return Ok(bare.to_owned());
+    }
+    if let Ok(HostPattern::Exact(name)) = HostPattern::parse(host) {
+        return Ok(name.to_string());
+    }
+    let text = clip_value(text);
+    let problem = format!("{text:?} is not a host; write a name or an IP address, without a port");
+    Err(FieldError::new("host", "INVALID_HOST", problem))
 }
 
 /// Reads a protocol's name.

@@ -4,11 +4,12 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::destination::{Destination, HttpsInput, Place, TlsWish, protocol, unix_path};
-use super::error::FieldError;
+use super::destination::{
+    Destination, HttpsInput, Place, TlsWish, protocol, target_host, unix_path,
+};
 use super::ttl::parse_ttl;
 use crate::route::object::group;
-use crate::route::{HostPattern, Instance, InstanceId, Protocol, clip_value, texts};
+use crate::route::{FieldError, Instance, InstanceId, Protocol, clip_value, texts};
 
 /// The longest name of an owner, in characters.
 const MAX_OWNER: usize = 64;
@@ -128,27 +129,6 @@ impl InstanceSpec {
 pub(super) fn either_port_or_unix() -> FieldError {
     let problem = "give either a port or a Unix socket, not both";
     FieldError::new("unix", "INVALID_UNIX", problem)
-}
-
-/// A target's host: a name or an address; the brackets of an IPv6 address are taken off.
-///
-/// # Errors
-/// [`FieldError`].
-pub fn target_host(text: &str) -> Result<String, FieldError> {
-    let host = text.trim();
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host);
-    if bare.parse::<std::net::IpAddr>().is_ok() {
-        return Ok(bare.to_owned());
-    }
-    if let Ok(HostPattern::Exact(name)) = HostPattern::parse(host) {
-        return Ok(name.to_string());
-    }
-    let text = clip_value(text);
-    let problem = format!("{text:?} is not a host; write a name or an IP address, without a port");
-    Err(FieldError::new("host", "INVALID_HOST", problem))
 }
 
 /// An instance's name.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::destination::{Destination, Place};
-use super::error::{FieldError, SpecError};
-use super::fields;
-use super::instance::{InstanceSpec, either_port_or_unix, instance_id, target_host};
+use super::destination::{Destination, Place, target_host};
+use super::error::SpecError;
+use super::fields::fields;
+use super::instance::{InstanceSpec, either_port_or_unix, instance_id};
 use super::ttl::parse_ttl;
 use crate::route::{
-    Group, HostPattern, InstanceId, PathPrefix, Settings, clip_message, clip_value,
+    FieldError, Group, HostPattern, InstanceId, PathPrefix, Settings, clip_message, clip_value,
 };
 
 /// What becomes of a field that a registration does not have.

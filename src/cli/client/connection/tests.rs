@@ -6,18 +6,14 @@ use http::{HeaderValue, Method};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::endpoint::Endpoint;
-use super::{Call, Client, ClientError};
+use super::{Call, Client, ClientError, Endpoint};
 
 const JSON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{\"a\":1}";
 
 fn client(address: &str, timeout: Duration) -> Client {
-    Client {
-        endpoint: Endpoint::parse(address).unwrap(),
-        token: Some(HeaderValue::from_static("Bearer secret")),
-        timeout,
-        sender: None,
-    }
+    let endpoint = Endpoint::parse(address).unwrap();
+    let token = HeaderValue::from_static("Bearer secret");
+    Client::new(endpoint, Some(token), timeout)
 }
 
 /// A server that answers each connection's first request with these bytes, one after the other.
