@@ -88,11 +88,11 @@
 //! | [`registry`] | the live routes and their only writer: changes, leases, drains, events; the store behind it |
 //! | [`route`] | routing, pure: hosts, prefixes, request paths, instances, what goes on behind them, the table |
 //! | [`config`] | the configuration file |
-//! | [`answer`] | what the proxy says itself, as JSON or as HTML |
+//! | [`reply`] | the bodies of the replies that the proxy makes itself, as JSON or as HTML |
 //!
 //! Dependencies point one way: `cli -> server -> {proxy, control, acme, tls, telemetry, front} ->
 //! registry -> route`, and `control` and `acme` use `tls`. `config` is read by `cli` and `server` only, and uses
-//! `route` for the fields of a route, as `cli` does; `answer` depends on nothing, and Pingora is named in
+//! `route` for the fields of a route, as `cli` does; `reply` depends on nothing, and Pingora is named in
 //! `front`, `proxy`, `server`, the bridge of `control` and its own keys in `config`.
 
 pub mod acme;

@@ -189,6 +189,8 @@ pub(super) enum AcceptError {
     Tls(Box<pingora_core::Error>),
     #[error("it was not ready after {0:?}")]
     TooSlow(Duration),
+    #[error("the head of a request was not whole after {0:?} (timeouts.head)")]
+    SlowHead(Duration),
 }
 
 /// Keeps what Pingora's digest leaves out of a handshake.

@@ -57,6 +57,7 @@ mod h2_conformance;
 mod heads;
 mod http2;
 mod http2_floods;
+mod http2_quiet;
 mod http2_streams;
 mod idle;
 mod instances;

@@ -7,9 +7,11 @@
 mod body;
 mod client;
 mod guarded;
+mod header_watch;
 mod incoming;
 mod malformed;
 mod pingora;
+mod quiet;
 mod reply;
 mod request;
 mod resets;
@@ -20,6 +22,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Instant;
 
+use h2::Reason;
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use log::debug;
 use pingora_core::protocols::Stream;
@@ -41,13 +44,18 @@ use crate::reply::Refusal;
 pub(crate) use body::RequestBody;
 pub(super) use client::Client;
 use client::InUse;
+use header_watch::InHead;
 pub(super) use incoming::Incoming;
+use quiet::{Quiet, QuietLimits, TooQuiet};
 use reply::SEND_BUFFER;
 pub(crate) use reply::{Reply, poll_room};
 use streams::{Connection, End, Streams};
 
 /// How many streams of a connection h2 may reset for what the client does wrong.
 const MOST_ERRORS: usize = 100;
+
+/// How many times the limit of a head h2 reads of one.
+const HEAD_MARGIN: usize = 4;
 
 /// What a client may send ahead on one stream, and on all: one upload that nobody takes leaves the
 /// others their share.
@@ -70,6 +78,7 @@ where
         let digest = client::digest(&stream);
         let own = (self.options.engine == Engine::Pingora).then(|| client::digest(&stream));
         let peer = listener::peer(&stream);
+        let (stream, in_head) = header_watch::watch(stream);
         let handshake = self.http2_options().handshake(stream);
         let limit = self.options.handshake_timeout;
         let handshake = tokio::select! {
@@ -85,8 +94,11 @@ where
                 let client = Client::new(digest, mode, shutdown, waker, ticket);
                 let client = Arc::new(client);
                 match own {
-                    Some(digest) => self.serve_sessions(connection, client, digest).await,
-                    None => self.accept_streams(connection, client).await,
+                    Some(digest) => {
+                        self.serve_sessions(connection, client, digest, in_head)
+                            .await;
+                    }
+                    None => self.accept_streams(connection, client, in_head).await,
                 }
             }
             Ok(Err(error)) => self.failures.note(peer, &error),
@@ -112,7 +124,9 @@ where
     }
 
     fn http2_options(&self) -> h2::server::Builder {
-        let head = u32::try_from(self.options.limits.head).unwrap_or(u32::MAX);
+        // h2 refuses what is longer with a bare 431, so most of that is left to `request::check`, which says why.
+        let head = self.options.limits.head.saturating_mul(HEAD_MARGIN);
+        let head = u32::try_from(head).unwrap_or(u32::MAX);
         let mut options = h2::server::Builder::new();
         options
             .max_concurrent_streams(self.options.http2_streams)
@@ -124,12 +138,33 @@ where
         options
     }
 
+    /// The limits on a client that keeps the proxy waiting.
+    fn quiet(&self) -> Quiet {
+        Quiet::new(QuietLimits {
+            first: self.options.handshake_timeout,
+            head: self.options.head_timeout,
+            idle: self.options.idle_timeout,
+        })
+    }
+
+    /// Notes why a connection is closed.
+    fn note_quiet(&self, client: &Client, why: TooQuiet) {
+        if let TooQuiet::SlowHead(limit) = why {
+            let reason = AcceptError::SlowHead(limit);
+            self.failures.note(client.caller.peer(), &reason);
+        }
+    }
+
     /// Takes one stream after the other; each is answered on a task of its own.
-    async fn accept_streams(self: &Arc<Self>, connection: Connection, client: Arc<Client>) {
-        let idle = self.options.idle_timeout;
-        let mut streams = Streams::new(connection, Arc::clone(&client));
+    async fn accept_streams(
+        self: &Arc<Self>,
+        connection: Connection,
+        client: Arc<Client>,
+        in_head: InHead,
+    ) {
+        let mut streams = Streams::new(connection, Arc::clone(&client), self.quiet(), in_head);
         loop {
-            match streams.next(idle, &self.is_stopping).await {
+            match streams.next(&self.is_stopping).await {
                 Ok(incoming) => {
                     let stream = self.read_stream(incoming, &client);
                     let (stream, in_use) = stream.count(&client);
@@ -138,6 +173,10 @@ where
                     tokio::spawn(Box::pin(answered));
                 }
                 Err(End::Enough(reason)) => return streams.close(reason).await,
+                Err(End::Quiet(why)) => {
+                    self.note_quiet(&client, why);
+                    return streams.close(Reason::NO_ERROR).await;
+                }
                 Err(End::Gone) => return,
             }
         }

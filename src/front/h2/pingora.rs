@@ -23,7 +23,6 @@ use tokio::time::Instant;
 use super::super::accept::too_many_streams;
 use super::super::downstream_handle::StreamHandle;
 use super::super::framing::Framing;
-use super::super::idle::ReusableTimer;
 use super::super::pace::Rates;
 use super::super::reply::Reply;
 use super::super::request::{Request, joined_cookies};
@@ -31,6 +30,8 @@ use super::super::upstream_timeouts::UpstreamTimeouts;
 use super::super::{ControlService, Front, LINGER, Service, abort, stopping};
 use super::client::{Client, InUse};
 use super::guarded::Guarded;
+use super::header_watch::InHead;
+use super::quiet::{Quiet, TooQuiet};
 use super::request;
 use super::streams::{Connection, MOST_REJECTED};
 use crate::reply::{Refusal, grpc};
@@ -42,8 +43,8 @@ enum Next {
     Rejected,
     /// The server stops.
     Stop,
-    /// No stream has been in use for too long.
-    Idle,
+    /// The client has kept the proxy waiting for too long.
+    Quiet(TooQuiet),
     /// The connection is gone.
     Gone,
 }
@@ -59,13 +60,17 @@ where
         mut connection: Connection,
         client: Arc<Client>,
         digest: Digest,
+        in_head: InHead,
     ) {
         let digest = Arc::new(digest);
-        let (mut timer, mut rejected, mut is_stopping) = (ReusableTimer::default(), 0, false);
+        let (mut quiet, mut rejected) = (self.quiet(), 0);
         loop {
             let next =
-                self.next_session(&mut connection, &client, &digest, &mut timer, is_stopping);
-            match next.await {
+                next_session(&mut connection, &client, &digest, (&mut quiet, &in_head)).await;
+            if matches!(next, Next::Session(_) | Next::Rejected) {
+                quiet.note_request();
+            }
+            match next {
                 Next::Session(session) => {
                     let front = Arc::clone(self);
                     let (in_use, counted) = client.begin();
@@ -79,15 +84,18 @@ where
                     if client.ticket.is_at_limit() {
                         // This one is still served, and nothing more is to come.
                         connection.graceful_shutdown();
-                        is_stopping = true;
+                        quiet.stop();
                     }
                 }
                 Next::Rejected => rejected += 1,
                 Next::Stop => {
                     connection.graceful_shutdown();
-                    is_stopping = true;
+                    quiet.stop();
                 }
-                Next::Idle => return close(connection, Reason::NO_ERROR).await,
+                Next::Quiet(why) => {
+                    self.note_quiet(&client, why);
+                    return close(connection, Reason::NO_ERROR).await;
+                }
                 Next::Gone => return,
             }
             if rejected >= MOST_REJECTED || client.resets.are_too_many() {
@@ -95,51 +103,6 @@ where
                 return close(connection, Reason::ENHANCE_YOUR_CALM).await;
             }
         }
-    }
-
-    async fn next_session(
-        &self,
-        connection: &mut Connection,
-        client: &Client,
-        digest: &Arc<Digest>,
-        timer: &mut ReusableTimer,
-        is_stopping: bool,
-    ) -> Next {
-        let mut shutdown = client.shutdown.clone();
-        let mut stop = pin!(stopping(&mut shutdown));
-        let mut accept = pin!(HttpSession::from_h2_conn(connection, Arc::clone(digest)));
-        let idle = if is_stopping {
-            Some(LINGER)
-        } else {
-            self.options.idle_timeout
-        };
-        let mut since = None;
-        std::future::poll_fn(|context| {
-            if let Poll::Ready(accepted) = accept.as_mut().poll(context) {
-                return Poll::Ready(match accepted {
-                    Ok(Some(H2Accept::Session(session))) => Next::Session(Box::new(session)),
-                    Ok(Some(H2Accept::Rejected)) => Next::Rejected,
-                    Ok(None) => Next::Gone,
-                    Err(error) => {
-                        debug!("a connection of HTTP/2 broke off: {error}");
-                        Next::Gone
-                    }
-                });
-            }
-            if !is_stopping && stop.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Next::Stop);
-            }
-            if client.is_in_use() {
-                since = None;
-                return Poll::Pending;
-            }
-            let since = *since.get_or_insert_with(Instant::now);
-            match idle.and_then(|idle| since.checked_add(idle)) {
-                Some(deadline) => timer.poll(deadline, context).map(|()| Next::Idle),
-                None => Poll::Pending,
-            }
-        })
-        .await
     }
 
     /// Checks a request as that of any other stream, and hands it to the service that it is for.
@@ -229,6 +192,37 @@ where
             debug!("a client left before it read that its request is shed: {error} [{id}]");
         }
     }
+}
+
+/// The next step of a connection: a session, or its end.
+async fn next_session(
+    connection: &mut Connection,
+    client: &Client,
+    digest: &Arc<Digest>,
+    (quiet, in_head): (&mut Quiet, &InHead),
+) -> Next {
+    let mut shutdown = client.shutdown.clone();
+    let mut stop = pin!(stopping(&mut shutdown));
+    let mut accept = pin!(HttpSession::from_h2_conn(connection, Arc::clone(digest)));
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(accepted) = accept.as_mut().poll(context) {
+            return Poll::Ready(match accepted {
+                Ok(Some(H2Accept::Session(session))) => Next::Session(Box::new(session)),
+                Ok(Some(H2Accept::Rejected)) => Next::Rejected,
+                Ok(None) => Next::Gone,
+                Err(error) => {
+                    debug!("a connection of HTTP/2 broke off: {error}");
+                    Next::Gone
+                }
+            });
+        }
+        if !quiet.is_stopping() && stop.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Next::Stop);
+        }
+        let quiet = quiet.poll(client.is_in_use(), in_head.get(), context);
+        quiet.map(Next::Quiet)
+    })
+    .await
 }
 
 /// Writes a reply of the proxy's own.

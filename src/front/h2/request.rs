@@ -3,10 +3,10 @@
 //! What RFC 9113 calls malformed does not come here: h2 resets such a stream (fields that belong to a
 //! connection, pseudo-header fields that are missing or repeated), or [`super::malformed`] ends it.
 
-use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
+use http::{HeaderName, HeaderValue};
 
 use super::super::head::{self, HeadError, HeadLimits};
 
@@ -23,6 +23,9 @@ pub(super) fn check(request: &Parts, limits: &HeadLimits) -> Result<(), HeadErro
     if target.len() > limits.target {
         return Err(HeadError::TargetTooLong);
     }
+    if list_size(request) > limits.head {
+        return Err(HeadError::HeadTooLong);
+    }
     if request.headers.len() > limits.fields {
         return Err(HeadError::TooManyFields);
     }
@@ -38,6 +41,23 @@ pub(super) fn check(request: &Parts, limits: &HeadLimits) -> Result<(), HeadErro
     head::check_target(target.as_bytes(), None)
 }
 
+/// How long a head is: each field counts as its name, its value and 32 bytes (RFC 9113, 6.5.2).
+fn list_size(request: &Parts) -> usize {
+    const OVERHEAD: usize = 32;
+    let field =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + OVERHEAD;
+    let uri = &request.uri;
+    let pseudo = [
+        (":method", Some(request.method.as_str())),
+        (":path", uri.path_and_query().map(PathAndQuery::as_str)),
+        (":scheme", uri.scheme_str()),
+        (":authority", uri.authority().map(Authority::as_str)),
+    ];
+    let pseudo =
+        pseudo.map(|(name, value)| value.map_or(0, |value| name.len() + value.len() + OVERHEAD));
+    pseudo.iter().sum::<usize>() + request.headers.iter().map(field).sum::<usize>()
+}
+
 /// Whether a value has white space around it, which h2 leaves there (RFC 9113, 8.2.1).
 fn is_padded(value: &HeaderValue) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
@@ -50,7 +70,7 @@ mod tests {
     use super::*;
 
     const LIMITS: HeadLimits = HeadLimits {
-        head: 4096,
+        head: 400,
         target: 64,
         fields: 3,
     };
@@ -75,6 +95,12 @@ mod tests {
             (
                 request("GET", "/", &[field; 4]),
                 Err(HeadError::TooManyFields),
+            ),
+            // 42 bytes of `:method`, 38 of `:path`, and 33 with the value.
+            (request("GET", "/", &[("a", &"v".repeat(287))]), Ok(())),
+            (
+                request("GET", "/", &[("a", &"v".repeat(288))]),
+                Err(HeadError::HeadTooLong),
             ),
             (request("TRACE", "/", &[]), Err(HeadError::Method)),
             (request("GET", "/", &[("a", " b")]), Err(HeadError::Padded)),

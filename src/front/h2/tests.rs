@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -14,7 +15,9 @@ use tokio::sync::{mpsc, watch};
 use super::super::listener::ListenerMode;
 use super::super::test_ticket;
 use super::client::Client;
+use super::header_watch::InHead;
 use super::incoming::Incoming;
+use super::quiet::{Quiet, QuietLimits, TooQuiet};
 use super::streams::{End, Streams};
 
 /// A connection: requests go in at one end and come out at the other.
@@ -35,6 +38,15 @@ fn client(waker: Waker) -> Arc<Client> {
     ))
 }
 
+/// The waits of a client that may take so long for its first request, and between two.
+fn quiet(idle: Option<Duration>) -> Quiet {
+    Quiet::new(QuietLimits {
+        first: idle.unwrap_or(Duration::MAX),
+        head: Duration::MAX,
+        idle,
+    })
+}
+
 impl Line {
     /// A connection whose client takes so much of each answer before it says that it took it.
     async fn with_window(window: u32) -> Self {
@@ -47,10 +59,10 @@ impl Line {
         tokio::spawn(connection);
         let (incoming, requests) = mpsc::unbounded_channel();
         let client = client(Waker::noop().clone());
-        let mut streams = Streams::new(far, Arc::clone(&client));
+        let mut streams = Streams::new(far, Arc::clone(&client), quiet(None), InHead::default());
         tokio::spawn(async move {
             let stop = AtomicBool::new(false);
-            while let Ok(stream) = streams.next(None, &stop).await {
+            while let Ok(stream) = streams.next(&stop).await {
                 drop(incoming.send(stream));
             }
         });
@@ -221,30 +233,30 @@ async fn the_end_of_the_last_stream_wakes_the_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_streams_waits_for_its_idle_time_or_the_stop() {
-    use std::time::Duration;
     use tokio::time::Instant;
 
-    let connected = async || {
+    let connected = async |idle| {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let far: Stream = Box::new(far);
         let handshakes = tokio::join!(h2::client::handshake(near), h2::server::handshake(far));
         let (near, far): (Result<(SendRequest<Bytes>, _), _>, _) = handshakes;
         let client = client(Waker::noop().clone());
         // What is not driven answers nothing.
-        (near.unwrap(), Streams::new(far.unwrap(), client))
+        let streams = Streams::new(far.unwrap(), client, quiet(idle), InHead::default());
+        (near.unwrap(), streams)
     };
     let (begin, idle) = (Instant::now(), Duration::from_mins(1));
-    let (_near, mut streams) = connected().await;
-    let next = streams.next(Some(idle), &AtomicBool::new(false)).await;
-    assert_eq!(next.err(), Some(End::Enough(Reason::NO_ERROR)));
+    let (_near, mut streams) = connected(Some(idle)).await;
+    let next = streams.next(&AtomicBool::new(false)).await;
+    assert_eq!(next.err(), Some(End::Quiet(TooQuiet::Idle)));
     assert_eq!(begin.elapsed(), idle);
-    let (_near, mut streams) = connected().await;
+    let (_near, mut streams) = connected(None).await;
     let stop = AtomicBool::new(false);
-    let forever = tokio::time::timeout(idle, streams.next(None, &stop)).await;
+    let forever = tokio::time::timeout(idle, streams.next(&stop)).await;
     assert!(forever.is_err());
     // However long it has been idle, a client has a moment to hear of the stop.
     let begin = Instant::now();
-    let next = streams.next(None, &AtomicBool::new(true)).await;
-    assert_eq!(next.err(), Some(End::Enough(Reason::NO_ERROR)));
+    let next = streams.next(&AtomicBool::new(true)).await;
+    assert_eq!(next.err(), Some(End::Quiet(TooQuiet::Idle)));
     assert_eq!(begin.elapsed(), super::super::LINGER);
 }
