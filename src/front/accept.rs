@@ -65,7 +65,8 @@ pub(super) fn too_many_streams() -> Refusal {
     Refusal::new(
         StatusCode::TOO_MANY_REQUESTS,
         "TOO_MANY_STREAMS",
-        "This client has too many requests in progress; try again when some of them are done.",
+        "This client has too many requests in progress (limits.streams_per_client); try again when some of them \
+         are done.",
     )
 }
 

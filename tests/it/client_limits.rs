@@ -230,6 +230,21 @@ async fn a_client_has_so_many_requests_of_http2_in_progress_on_all_its_connectio
         (answer.status, answer.code()),
         (429, "TOO_MANY_STREAMS".to_owned())
     );
+    // One line, with the request's id and the key.
+    eventually("a line of the log", async || {
+        proxy.log().contains("limits.streams_per_client")
+    })
+    .await;
+    let log = proxy.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("streams_per_client"));
+    for line in lines {
+        assert!(
+            line.contains("429 TOO_MANY_STREAMS") && line.ends_with(']'),
+            "{line}"
+        );
+    }
     visits[0].answer(200, "done").await;
     assert_eq!(waiting.remove(0).answer().await.text(), "done");
     let next = second.begin(get2("/"), false).await;

@@ -353,7 +353,8 @@ impl Ticket {
         };
         let guard = entry.stream(self.clients.limits.streams_per_client);
         if guard.is_none() {
-            self.note(ClientLimit::StreamsPerClient);
+            // The line about the refused request names the limit, beside the request's id.
+            self.clients.counts.count(ClientLimit::StreamsPerClient);
             return Err(ClientLimit::StreamsPerClient);
         }
         Ok(guard)
