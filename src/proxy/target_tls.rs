@@ -6,7 +6,10 @@ use std::sync::Arc;
 use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::{ALPN, HttpPeer};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
-use rustls_pki_types::PrivateKeyDer;
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -31,6 +34,12 @@ pub enum TargetTlsError {
     /// The key of that certificate is not valid.
     #[error("the key is not a private key")]
     Key,
+    /// The key belongs to another certificate.
+    #[error("the key is not that of the certificate")]
+    Mismatch,
+    /// The certificate cannot be shown over TLS: it is of another version than 3 of X.509, say.
+    #[error("the certificate cannot be used for TLS; it has to be of version 3 of X.509")]
+    Unusable,
 }
 
 impl TargetTlsOptions {
@@ -45,21 +54,36 @@ impl TargetTlsOptions {
     ) -> Result<Self, TargetTlsError> {
         // Pingora panics over what cannot be parsed.
         let is_certificate = |der: &Vec<u8>| X509Certificate::from_der(der).is_ok();
-        if !authorities.iter().all(is_certificate) {
+        let mut roots = RootCertStore::empty();
+        let mut is_authority = |der: &Vec<u8>| roots.add(der.clone().into()).is_ok();
+        let mut all = authorities.iter();
+        if !all.all(|der| is_certificate(der) && is_authority(der)) {
             return Err(TargetTlsError::Authority);
         }
         if let Some((chain, key)) = &identity {
             if chain.is_empty() || !chain.iter().all(is_certificate) {
                 return Err(TargetTlsError::Certificate);
             }
-            if PrivateKeyDer::try_from(key.clone()).is_err() {
-                return Err(TargetTlsError::Key);
-            }
+            check_pair(chain, key)?;
         }
         Ok(Self {
             authorities,
             identity,
         })
+    }
+}
+
+/// Refuses a certificate that rustls would not show.
+fn check_pair(chain: &[Vec<u8>], key: &[u8]) -> Result<(), TargetTlsError> {
+    let chain = chain.iter().cloned().map(CertificateDer::from).collect();
+    let key = PrivateKeyDer::try_from(key.to_vec()).map_err(|_not_der| TargetTlsError::Key)?;
+    let provider = CryptoProvider::get_default()
+        .map_or_else(|| Arc::new(ring::default_provider()), Arc::clone);
+    match CertifiedKey::from_der(chain, key, &provider) {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(TargetTlsError::Mismatch),
+        Err(rustls::Error::InvalidCertificate(_)) => Err(TargetTlsError::Unusable),
+        Err(_) => Err(TargetTlsError::Key),
     }
 }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::StatusCode;
 use log::warn;
@@ -26,7 +27,9 @@ use crate::proxy::{
 use crate::registry::store::{Embedded, Store, StoreError};
 use crate::registry::{AllowedTarget, Limits, OwnSocket, RegisterError, UnknownFields};
 use crate::route::{CaseSensitivity, FieldError, PathPrefix, SpecError};
-use crate::tls::{self, CertificateFiles, Certificates, ClientAuth, MinVersion, ServerOptions};
+use crate::tls::{
+    self, CertificateFiles, Certificates, ClientAuth, Details, MinVersion, ServerOptions,
+};
 
 /// The paths that apps register at; none, if they cannot.
 fn registration_paths(registration: &config::Registration) -> Result<Vec<PathPrefix>, StartError> {
@@ -361,6 +364,14 @@ fn target_tls(entry: &config::TargetTls) -> Result<TargetTlsOptions, StartError>
             return Err(StartError::Setting(KEY, problem.to_owned()));
         }
     };
+    let expiry = identity.as_ref().and_then(|(chain, _key)| chain.first());
+    let expiry = expiry.and_then(|der| Details::of_der(der));
+    if let Some(Err(problem)) = expiry.map(|details| details.check(SystemTime::now())) {
+        warn!(
+            "{KEY}: {} {problem}; apps that ask for it refuse it",
+            entry.name
+        );
+    }
     TargetTlsOptions::new(authorities.unwrap_or_default(), identity)
         .map_err(|error| StartError::Setting(KEY, format!("{}: {error}", entry.name)))
 }

@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 
 use super::error::PairError;
@@ -55,6 +56,13 @@ impl Details {
     pub fn of_pair(certificate: &str, key: &str) -> Result<Arc<Self>, PairError> {
         let pair = Pair::parse(certificate.as_bytes(), key.as_bytes(), &provider())?;
         Ok(pair.details)
+    }
+
+    /// What the certificate in these bytes says, if they are one.
+    #[must_use]
+    pub fn of_der(der: &[u8]) -> Option<Self> {
+        let (_rest, certificate) = X509Certificate::from_der(der).ok()?;
+        Some(Self::of(der, &certificate))
     }
 
     /// Refuses a certificate that is not valid at a moment.

@@ -94,6 +94,26 @@ async fn a_trusted_proxy_that_claims_nothing_gets_the_usual_fields() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxys_scheme_is_in_both_fields_if_it_says_it_in_forwarded_alone() {
+    for (said, expected) in [
+        ("for=6.6.6.6;proto=https", "https"),
+        ("for=6.6.6.6;proto=https, for=7.7.7.7;proto=http", "http"),
+        ("for=6.6.6.6", "http"),
+    ] {
+        let head = format!("Host: example.com\r\nForwarded: {said}\r\n");
+        let (seen, _) = passed(TRUSTING, &head).await;
+        assert_eq!(seen.field("x-forwarded-proto"), Some(expected), "{said}");
+    }
+    let head = "Host: example.com\r\nForwarded: for=6.6.6.6;proto=https\r\n";
+    let (seen, _) = passed("", head).await;
+    assert_eq!(
+        seen.field("x-forwarded-proto"),
+        Some("http"),
+        "a stranger's"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_networks_proxies_are_strangers() {
     let (seen, _) = passed("trusted_proxies: [10.0.0.0/8, '::1']", CLAIMS).await;
     assert_eq!(seen.field("x-forwarded-for"), Some("127.0.0.1"));

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::support::{Socket, TestProxy};
+use crate::support::{Socket, TestProxy, run};
 
 /// An authority and what it has signed, for a test.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -37,8 +37,11 @@ impl Authority {
     }
 
     fn sign(&self, name: &str) -> Identity {
+        self.sign_with(&CertificateParams::new(vec![name.to_owned()]).unwrap())
+    }
+
+    fn sign_with(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Identity {
             chain: vec![certificate.der().clone()],
@@ -283,6 +286,47 @@ async fn a_target_that_asks_for_a_certificate_gets_the_profiles() {
         let (status, text) = get(&proxy, "/").await;
         assert_eq!(status, expected, "{profile}: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_that_cannot_be_shown_ends_the_start() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    let [one, other] = [authority.sign("one.internal"), authority.sign("other")];
+    std::fs::write(folder.path().join("client.pem"), &one.pem).unwrap();
+    std::fs::write(folder.path().join("client.key"), &other.key_pem).unwrap();
+    let configuration = format!(
+        "port: 0\ncontrol: {{listen: 127.0.0.1:0}}\ntargets: {{tls: [{{name: mt, certificate: {at}/client.pem, \
+         key: {at}/client.key}}]}}"
+    );
+    for arguments in [&[][..], &["check"]] {
+        let output = run(arguments, &configuration).await;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        let named = "targets.tls: mt: the key is not that of the certificate";
+        assert!(text.contains(named), "{arguments:?}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_that_has_expired_is_said_at_the_start() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    let mut params = CertificateParams::new(vec!["one.internal".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let old = authority.sign_with(&params);
+    std::fs::write(folder.path().join("client.pem"), &old.pem).unwrap();
+    std::fs::write(folder.path().join("client.key"), &old.key_pem).unwrap();
+    let proxy = TestProxy::start(&format!(
+        "targets: {{tls: [{{name: mt, certificate: {at}/client.pem, key: {at}/client.key}}]}}"
+    ))
+    .await;
+    let log = proxy.log();
+    let named = "targets.tls: mt has a certificate that expired at 2021-01-01";
+    assert!(log.contains(named), "{log}");
 }
 
 #[tokio::test]

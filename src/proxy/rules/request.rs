@@ -342,7 +342,13 @@ impl<'a> UpstreamRequest<'a> {
         }
         out.put_list("forwarded", &said.forwarded, &element);
         if !said.has_proto {
-            out.put(b"x-forwarded-proto", scheme);
+            // A trusted proxy may say it in `Forwarded` alone; both fields say the same then.
+            let last = said.forwarded.last().map(|line| std::str::from_utf8(line));
+            let is_https = forwarding::claims_https(None, last.and_then(Result::ok));
+            out.put(
+                b"x-forwarded-proto",
+                if is_https { b"https" } else { scheme },
+            );
         }
         if !said.has_port {
             out.put(
