@@ -6,11 +6,12 @@ use std::time::SystemTime;
 use log::{error, info};
 
 use super::certificates::{Certificates, State};
-use super::entry::{Entry, Given, Origin, Source, Stored, Taken, is_name};
+use super::entry::{Entry, Origin, Stored, Taken, is_name};
 use super::error::{RemoveError, StoreError, TakeError};
 use super::folder::Kept;
 use super::pair::Pair;
 use super::provider::provider;
+use super::source::{Given, Source};
 
 impl Certificates {
     /// Takes a certificate under a name, in the place of the one that has it. Once this returns it
@@ -98,7 +99,7 @@ impl Certificates {
         let entry = entry.or_insert_with(|| Entry::new(Origin::Other(Source::Acme), false, None));
         entry.last_error = Some(reason.into());
         entry.failures += 1;
-        self.count_failure();
+        self.count_failures(1);
     }
 
     /// Forgets that a certificate could not be had, which nobody wants any more.
