@@ -16,10 +16,10 @@ use rustls::sign::CertifiedKey;
 
 use super::entry::{Entry, Origin, Stored, is_name};
 use super::error::{LoadError, StoreError, TakeError};
-use super::folder::Folder;
+use super::folder::{Folder, Kept};
 use super::pair::Pair;
 use super::provider::provider;
-use super::source::{CertificateFiles, Source};
+use super::source::CertificateFiles;
 use super::table::{Table, plain};
 use super::watched_files::WatchedFiles;
 
@@ -114,26 +114,10 @@ impl Certificates {
         let now = SystemTime::now();
         for (name, kept) in kept {
             let file = folder.file(&name);
-            let file = file.display();
-            if !is_name(&name) {
-                warn!("{file}: is not named as a certificate is; it is not used");
+            let Some(name) = state.free_name(name, &file) else {
                 continue;
-            }
-            let name: Arc<str> = name.into();
-            if state.entries.contains_key(&name) {
-                warn!("{file}: the configuration has a certificate of this name; that one is used");
-                continue;
-            }
-            let read = kept.and_then(|kept| {
-                let pair = Pair::parse(
-                    kept.certificate.as_bytes(),
-                    kept.key.as_bytes(),
-                    &provider(),
-                )
-                .map_err(|problem| problem.to_string())?;
-                Ok((kept, pair))
-            });
-            let entry = match read {
+            };
+            let entry = match kept.and_then(usable) {
                 Ok((kept, pair)) => {
                     let default = kept.default && state.default().is_none();
                     let mut entry = Entry::new(Origin::Other(kept.source), default, Some(pair));
@@ -142,12 +126,10 @@ impl Certificates {
                     entry
                 }
                 Err(problem) => {
+                    let file = file.display();
                     error!("certificate `{name}`: {file} {problem}; it is not used");
                     self.count_failures(1);
-                    let mut entry = Entry::new(Origin::Other(Source::Api), false, None);
-                    entry.last_error = Some(problem.into());
-                    entry.failures = 1;
-                    entry
+                    Entry::damaged(problem)
                 }
             };
             state.entries.insert(name, entry);
@@ -284,4 +266,26 @@ impl State {
             .find(|(_, entry)| entry.default)
             .map(|(name, _)| name)
     }
+
+    /// The name of a certificate from the folder, unless it is none, or the configuration has one of it.
+    fn free_name(&self, name: String, file: &Path) -> Option<Arc<str>> {
+        let file = file.display();
+        if !is_name(&name) {
+            warn!("{file}: is not named as a certificate is; it is not used");
+            return None;
+        }
+        let name: Arc<str> = name.into();
+        if self.entries.contains_key(&name) {
+            warn!("{file}: the configuration has a certificate of this name; that one is used");
+            return None;
+        }
+        Some(name)
+    }
+}
+
+/// A certificate from the folder, with what its text says.
+fn usable(kept: Kept) -> Result<(Kept, Pair), String> {
+    let (certificate, key) = (kept.certificate.as_bytes(), kept.key.as_bytes());
+    let pair = Pair::parse(certificate, key, &provider()).map_err(|problem| problem.to_string())?;
+    Ok((kept, pair))
 }

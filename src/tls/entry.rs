@@ -81,6 +81,15 @@ impl Entry {
         }
     }
 
+    /// One from the disk that is of no use.
+    pub(super) fn damaged(problem: String) -> Self {
+        Self {
+            last_error: Some(problem.into()),
+            failures: 1,
+            ..Self::new(Origin::Other(Source::Api), false, None)
+        }
+    }
+
     pub(super) fn is_configured(&self) -> bool {
         matches!(self.origin, Origin::Files(_))
     }
