@@ -4,9 +4,10 @@ use instant_acme::{Account, ExternalAccountKey, NewAccount};
 use log::{info, warn};
 
 use super::client::{Client, RetryAfter};
+use super::context::Context;
 use super::failure::{Failure, LONGEST, Scope, one_line};
 use super::files::{Files, KeptAccount};
-use super::{Acme, Options};
+use super::options::Options;
 
 /// An account that is known to the authority, as far as we know.
 #[derive(Clone)]
@@ -35,13 +36,13 @@ pub(super) async fn kept(options: &Options, files: &Files) -> Result<Option<Open
 }
 
 /// The account that is kept, or a new one. Whoever calls this has the lock.
-pub(super) async fn open(acme: &Acme, files: &Files) -> Result<Open, Failure> {
-    let options = &acme.options;
+pub(super) async fn open(context: &Context, files: &Files) -> Result<Open, Failure> {
+    let options = &context.options;
     if let Some(open) = kept(options, files).await? {
         update_contact(options, files, &open).await;
         return Ok(open);
     }
-    if let Some(rest) = acme.rest_of_account() {
+    if let Some(rest) = context.rest_of_account() {
         let problem =
             "no account: the last one was made within the hour, and there is not to be another";
         return Err(Failure::authority(problem).not_before(Some(rest)));
@@ -68,7 +69,7 @@ pub(super) async fn open(acme: &Acme, files: &Files) -> Result<Open, Failure> {
         let reason = one_line(&failure.reason, LONGEST - 100);
         failure.with(Scope::Authority, &format!("no account: {reason}{remedy}"))
     })?;
-    acme.note_account();
+    context.note_account();
     let kept = KeptAccount {
         directory: options.directory.clone(),
         contact: options.contact.clone(),

@@ -2,14 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sha2::{Digest as _, Sha256};
-
-use super::{NAME, Options};
+use super::options::Options;
 use crate::registry::Registry;
 use crate::route::HostPattern;
-
-/// The longest name of a certificate of the proxy's.
-const LONGEST_NAME: usize = 64;
 
 /// The longest host: it is a file's name, too.
 const LONGEST_HOST: usize = 240;
@@ -62,24 +57,6 @@ fn is_public(host: &str) -> bool {
     host.len() <= LONGEST_HOST && host.contains('.') && host.split('.').all(label) && !is_number
 }
 
-/// The name of a host's certificate.
-pub(super) fn name(host: &str) -> String {
-    let name = format!("{NAME}{host}");
-    if name.len() <= LONGEST_NAME {
-        return name;
-    }
-    let hash = short_hash(host);
-    let kept: String = name.chars().take(LONGEST_NAME - 1 - hash.len()).collect();
-    format!("{kept}-{hash}")
-}
-
-/// What tells texts apart that are too long, or have the wrong letters, for a name: 16 digits.
-pub(super) fn short_hash(text: &str) -> String {
-    let hash = Sha256::digest(text.as_bytes());
-    let number = hash.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
-    format!("{:016x}", number.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,14 +97,5 @@ mod tests {
         }
         let long = format!("{}.example", vec!["a"; 120].join("."));
         assert!(!is_public(&long));
-    }
-
-    #[test]
-    fn names_are_short_and_of_one_host() {
-        assert_eq!(name("a.example"), "acme-a.example");
-        let long = format!("{}.example", "a".repeat(63));
-        let other = format!("{}.example2", "a".repeat(63));
-        assert_eq!(name(&long).len(), LONGEST_NAME);
-        assert_ne!(name(&long), name(&other));
     }
 }

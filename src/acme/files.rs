@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::backoff::Tries;
-use super::desired_hosts::short_hash;
+use super::names::short_hash;
 use crate::tls::StoreError;
 
 const EXTENSION: &str = "json";

@@ -21,11 +21,14 @@ mod answers;
 mod backoff;
 mod check;
 mod client;
+mod context;
 mod desired_hosts;
 mod failure;
 mod files;
 mod host;
 mod manager;
+mod names;
+mod options;
 mod order;
 mod queue;
 mod renewal;
@@ -34,87 +37,26 @@ mod time;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
 
 use log::error;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use answers::Answers;
+use context::Context;
 use manager::Manager;
+pub use options::{Binding, Challenge, Options};
 
 use crate::registry::Registry;
-use crate::route::HostPattern;
-use crate::tls::{Authorities, Certificates};
-
-/// What the certificates' names begin with; a host follows.
-const NAME: &str = "acme-";
-
-/// A new account is made no more often than this: an authority that forgets them would get one with
-/// every order.
-const ACCOUNT: Duration = Duration::from_hours(1);
-
-/// How a certificate authority can be shown that a host is ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Challenge {
-    /// A file at port 80 (RFC 8555, 8.3).
-    Http01,
-    /// A certificate at port 443 (RFC 8737).
-    TlsAlpn01,
-}
-
-/// What ties an account to one that the authority knows already (RFC 8555, 7.3.4).
-#[derive(Clone)]
-pub struct Binding {
-    /// The name of the key.
-    pub key_id: String,
-    /// The key of the HMAC.
-    pub key: Vec<u8>,
-}
-
-/// The key is secret.
-impl fmt::Debug for Binding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Binding")
-            .field("key_id", &self.key_id)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What is to be known to get certificates.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The URL of the authority's directory: `https`.
-    pub directory: String,
-    /// Whom to trust, besides the system's authorities, as the directory's server.
-    pub authorities: Option<Authorities>,
-    /// How the authority reaches the operator: `mailto:` URLs.
-    pub contact: Vec<String>,
-    /// The hosts that are to have certificates.
-    pub hosts: Vec<String>,
-    /// The hosts that get certificates once there is a route for them.
-    pub registered_hosts: Vec<HostPattern>,
-    /// The challenges that can be met, the preferred one first; after a failure the next one is tried.
-    pub challenges: Vec<Challenge>,
-    /// The account at the authority that ours belongs to.
-    pub binding: Option<Binding>,
-    /// Where account and certificates are kept.
-    pub folder: PathBuf,
-}
+use crate::tls::Certificates;
 
 /// Gets certificates and renews them.
 pub struct Acme {
-    options: Options,
-    certificates: Arc<Certificates>,
-    registry: Arc<Registry>,
-    answers: Answers,
+    context: Arc<Context>,
     /// What has been loaded, until it goes on.
     loaded: Mutex<Option<Manager>>,
-    /// When this process last made an account.
-    account_made: Mutex<Option<Instant>>,
     closed: watch::Sender<bool>,
 }
 
@@ -127,13 +69,10 @@ impl Acme {
         certificates: Arc<Certificates>,
         registry: Arc<Registry>,
     ) -> Self {
+        let context = Context::new(options, answers, certificates, registry);
         Self {
-            options,
-            certificates,
-            registry,
-            answers,
+            context: Arc::new(context),
             loaded: Mutex::new(None),
-            account_made: Mutex::new(None),
             closed: watch::Sender::new(false),
         }
     }
@@ -141,7 +80,7 @@ impl Acme {
     /// Takes the certificates that the state directory has, so that they are there from the first
     /// connection on. What is wrong is said in the log.
     pub fn load(self: &Arc<Self>) {
-        let mut manager = Manager::new(Arc::clone(self));
+        let mut manager = Manager::new(Arc::clone(&self.context));
         manager.look();
         *self.loaded.lock() = Some(manager);
     }
@@ -190,29 +129,17 @@ impl Acme {
         runtime.shutdown_background();
     }
 
-    async fn run(self: &Arc<Self>) {
+    async fn run(&self) {
         let loaded = self.loaded.lock().take();
-        let mut manager = loaded.unwrap_or_else(|| Manager::new(Arc::clone(self)));
+        let mut manager = loaded.unwrap_or_else(|| Manager::new(Arc::clone(&self.context)));
         manager.run().await;
-    }
-
-    /// Until when there is to be no other account.
-    fn rest_of_account(&self) -> Option<SystemTime> {
-        let made = (*self.account_made.lock())?;
-        let rest = ACCOUNT.checked_sub(made.elapsed())?;
-        SystemTime::now().checked_add(rest)
-    }
-
-    /// Notes that an account was made.
-    fn note_account(&self) {
-        *self.account_made.lock() = Some(Instant::now());
     }
 }
 
 impl fmt::Debug for Acme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acme")
-            .field("options", &self.options)
+            .field("options", &self.context.options)
             .finish_non_exhaustive()
     }
 }

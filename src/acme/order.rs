@@ -14,8 +14,9 @@ use rustls::sign::CertifiedKey;
 
 use super::account::Open;
 use super::answers::{self, Answers};
+use super::context::Context;
 use super::failure::{Failure, Scope, one_line, shown};
-use super::{Acme, Challenge};
+use super::options::Challenge;
 use crate::tls::{Certificates, provider};
 
 /// The time for a whole order.
@@ -56,17 +57,17 @@ pub(super) fn turned(challenges: &[Challenge], failures: u32) -> Vec<Challenge> 
 }
 
 /// Orders a certificate.
-pub(super) async fn issue(acme: &Acme, open: &Open, wish: Wish) -> Result<Issued, Failure> {
-    match tokio::time::timeout(LIMIT, try_issue(acme, open, wish)).await {
+pub(super) async fn issue(context: &Context, open: &Open, wish: Wish) -> Result<Issued, Failure> {
+    match tokio::time::timeout(LIMIT, try_issue(context, open, wish)).await {
         Ok(issued) => issued,
         Err(_elapsed) => Err(Failure::host(format!("the order took over {LIMIT:?}"))),
     }
 }
 
-async fn try_issue(acme: &Acme, open: &Open, wish: Wish) -> Result<Issued, Failure> {
+async fn try_issue(context: &Context, open: &Open, wish: Wish) -> Result<Issued, Failure> {
     let failed = |error: Error| Failure::of_library(&error, &open.retry_after);
     let mut order = begin(open, &wish).await?;
-    let proofs = prove(acme, &mut order, &wish, &failed).await?;
+    let proofs = prove(context, &mut order, &wish, &failed).await?;
     if order.state().status == OrderStatus::Pending {
         let decided = order.poll_ready(&RETRIES).await;
         drop(proofs);
@@ -108,7 +109,7 @@ async fn begin(open: &Open, wish: &Wish) -> Result<Order, Failure> {
 
 /// Prepares the answers to the order's challenges, and says that they are ready.
 async fn prove(
-    acme: &Acme,
+    context: &Context,
     order: &mut Order,
     wish: &Wish,
     failed: &impl Fn(Error) -> Failure,
@@ -137,7 +138,7 @@ async fn prove(
         };
         let kind = chosen.ok_or_else(none)?;
         let mut challenge = authorization.challenge(type_of(kind)).ok_or_else(none)?;
-        proofs.push(Proof::prepare(acme, kind, &wish.host, &challenge)?);
+        proofs.push(Proof::prepare(context, kind, &wish.host, &challenge)?);
         debug!("ACME: {}: {kind:?} is ready", wish.host);
         challenge.set_ready().await.map_err(failed)?;
     }
@@ -185,7 +186,7 @@ enum Proof {
 
 impl Proof {
     fn prepare(
-        acme: &Acme,
+        context: &Context,
         kind: Challenge,
         host: &Arc<str>,
         challenge: &ChallengeHandle<'_>,
@@ -193,7 +194,7 @@ impl Proof {
         let authorization = challenge.key_authorization();
         match kind {
             Challenge::Http01 => {
-                let answers: &Answers = &acme.answers;
+                let answers: &Answers = &context.answers;
                 let open = answers.open(&challenge.token, authorization.as_str());
                 Ok(Self::Http { _open: open })
             }
@@ -201,9 +202,9 @@ impl Proof {
                 let digest = authorization.digest();
                 let answer = challenge_certificate(host, digest.as_ref());
                 let answer = answer.map_err(|error| own_fault(&error))?;
-                acme.certificates.set_challenge(host, &Arc::new(answer));
+                context.certificates.set_challenge(host, &Arc::new(answer));
                 Ok(Self::Tls {
-                    certificates: Arc::clone(&acme.certificates),
+                    certificates: Arc::clone(&context.certificates),
                     host: Arc::clone(host),
                 })
             }

@@ -11,8 +11,7 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 
-use super::Control;
-use super::input;
+use super::error;
 use super::peer::{self, Asker, Peer};
 use super::problem::Problem;
 use super::tokens::{Pass, Tokens};
@@ -105,7 +104,7 @@ impl Callers {
         if let Some(actor) = self.by_token(asker, fields).await {
             return actor.map_err(|wrong| wrong.problem());
         }
-        let refused = |error: RegisterError| input::invalid(&error, "");
+        let refused = |error: RegisterError| error::invalid(&error, "");
         if peer == Peer::Unix {
             // Its mode is the guard, and no web page reaches it; another proxy may be made to.
             peer::check_relay(fields).map_err(refused)?;
@@ -267,12 +266,11 @@ impl Wrong {
 
 /// Puts the [`Actor`] into the request's extensions, or answers it.
 pub(super) async fn identify(
-    State(control): State<Arc<Control>>,
+    State(callers): State<Arc<Callers>>,
     Extension(asker): Extension<Asker>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let callers = &control.callers;
     let identified = callers.on_control(&asker, request.method(), request.headers());
     match identified.await {
         Ok(actor) => {

@@ -12,13 +12,13 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Control;
+use super::error::not_allowed;
 use super::input;
 use super::openapi::refusals::{BadBody, NotKept, NotThere, Refused};
 use super::openapi::requests::CertificatePath;
 use super::openapi::texts;
 use super::problem::{Problem, internal};
-use super::set::not_allowed;
+use super::state::Control;
 use crate::registry::{Action, Actor};
 use crate::route::{HostPattern, PathPrefix, RouteKey};
 use crate::tls::{

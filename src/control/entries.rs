@@ -14,10 +14,10 @@ use serde::de::{
 };
 use serde::{Deserialize, Deserializer};
 
-use super::Control;
-use super::input::{drain, invalid, key, parse, spec_blocking, text};
-use super::problem::Problem;
-use super::routes::problem;
+use super::error::{invalid, not_made};
+use super::input::{drain, key, parse, spec_blocking, text};
+use super::problem::{Problem, internal};
+use super::state::Control;
 use crate::registry::{ChangeError, Edit, Exceeded, Limit, Registry, Spec};
 use crate::route::{InstanceSpec, RouteKey, RouteSpec, Settings, SettingsPatch, With, instance_id};
 
@@ -99,7 +99,7 @@ pub(super) async fn list<E: Entry + 'static>(
     });
     read.await.unwrap_or_else(|error| {
         log::error!("a body cannot be read: {error}");
-        Err(super::problem::internal())
+        Err(internal())
     })
 }
 
@@ -227,7 +227,7 @@ fn room(registry: &Registry, count: usize, name: &str) -> Result<()> {
         most,
         wanted: count + 1,
     };
-    Err(problem(&ChangeError::Limit(exceeded), "").at(format!("/{name}")))
+    Err(not_made(&ChangeError::Limit(exceeded), "").at(format!("/{name}")))
 }
 
 /// Checks the instances of an entry.

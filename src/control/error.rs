@@ -5,8 +5,9 @@ use axum::response::Response;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::problem::Problem;
 use crate::registry::store::StoreError;
-use crate::registry::{ChangeError, RegisterError};
+use crate::registry::{Action, ChangeError, RegisterError};
 use crate::reply::Refusal;
 use crate::route::clip_message;
 
@@ -38,7 +39,7 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
 }
 
 /// The status of a change that is not made.
-pub(super) fn of_change(error: &ChangeError) -> StatusCode {
+fn of_change(error: &ChangeError) -> StatusCode {
     use ChangeError as E;
     match error.entry().1 {
         E::NoSuchRoute { .. } | E::NoSuchInstance { .. } => StatusCode::NOT_FOUND,
@@ -49,6 +50,38 @@ pub(super) fn of_change(error: &ChangeError) -> StatusCode {
         E::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,
     }
+}
+
+/// A value that the registry's rules refuse, at its place in the body.
+pub(super) fn invalid(error: &RegisterError, pointer: &str) -> Problem {
+    let refusal = refusal(error);
+    let problem = Problem::new(refusal.status, refusal.code, refusal.message);
+    if pointer.is_empty() {
+        problem
+    } else {
+        problem.at(pointer)
+    }
+}
+
+/// A change that was refused; `list` is where its entries stand in the body.
+pub(super) fn not_made(error: &ChangeError, list: &str) -> Problem {
+    let (entry, inner) = error.entry();
+    let mut text = inner.to_string();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text.push('.');
+    let problem = Problem::new(of_change(error), error.code(), text);
+    match entry {
+        Some(index) => problem.at(format!("{list}/{index}")),
+        None => problem,
+    }
+}
+
+/// An action that the token does not allow.
+pub(super) fn not_allowed(action: Action) -> Problem {
+    let detail = format!("No scope of the token allows {action}.");
+    Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN_SCOPE", detail)
 }
 
 /// The answer for a path that the control API does not have.

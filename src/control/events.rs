@@ -13,11 +13,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::Control;
+use super::error::not_allowed;
 use super::openapi::refusals::Refused;
 use super::openapi::requests::LastEventId;
 use super::problem::Problem;
-use super::set::not_allowed;
+use super::state::Control;
 use super::tokens::Pass;
 use crate::registry::{
     Action, Actor, Event, History, ProxyFailure, RegisterFailure, Registry, RouteEvent, RoutesEvent,

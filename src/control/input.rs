@@ -5,17 +5,19 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
 
-use super::Control;
-use super::error::refusal;
+use super::body::{BodyLimits, collect};
+use super::error::invalid;
 use super::object::Object;
 use super::problem::Problem;
-use super::register::{BodyLimits, collect};
+use super::state::Control;
 use crate::registry::{RegisterError, Registry, Spec, SpecError};
 use crate::route::{
     CheckedInstance, HostPattern, InstanceSpec, PathPrefix, RouteKey, Settings, With, parse_drain,
@@ -33,6 +35,27 @@ pub(super) struct Instances {
 pub(super) type RouteInput = With<With<Instances, InstanceSpec>, Settings>;
 
 type Result<T> = std::result::Result<T, Problem>;
+
+/// The query of a request as axum reads it.
+pub(super) type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
+
+/// The query, or what is wrong with it.
+pub(super) fn query<T>(asked: Asked<T>) -> Result<T> {
+    match asked {
+        Ok(Query(query)) => Ok(query),
+        Err(error) => {
+            let text = error.body_text();
+            let reason = text.rsplit_once("string: ").map_or(&*text, |(_, why)| why);
+            let detail = format!("The query: {reason}.");
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", detail);
+            // The name of a parameter stands in front, unless it is the query that is wrong.
+            Err(match reason.split_once(": ") {
+                Some((name, _)) if !name.contains(' ') => problem.in_parameter(name.to_owned()),
+                _ => problem,
+            })
+        }
+    }
+}
 
 /// Reads a body as JSON of one shape.
 pub(super) async fn json<T: DeserializeOwned>(
@@ -116,17 +139,6 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
         pointer.push_str(&text);
     }
     pointer
-}
-
-/// A value that the registry's rules refuse, at its place in the body.
-pub(super) fn invalid(error: &RegisterError, pointer: &str) -> Problem {
-    let refusal = refusal(error);
-    let problem = Problem::new(refusal.status, refusal.code, refusal.message);
-    if pointer.is_empty() {
-        problem
-    } else {
-        problem.at(pointer)
-    }
 }
 
 /// The key of a route, by its texts.

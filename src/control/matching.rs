@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, State};
 use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Control;
+use super::error::not_allowed;
+use super::input::{Asked, query};
 use super::openapi::refusals::Refused;
 use super::openapi::texts;
 use super::problem::Problem;
-use super::routes::query;
-use super::set::not_allowed;
+use super::state::Control;
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, State as Snapshot};
 use crate::route::{HostPattern, PathPrefix, RequestHost, RequestPath, Route, RouteKey};
@@ -67,7 +66,7 @@ pub(super) struct Considered {
 pub(super) async fn find(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
-    asked: std::result::Result<Query<MatchQuery>, QueryRejection>,
+    asked: Asked<MatchQuery>,
 ) -> Result<Json<Match>, Problem> {
     if !actor.rights.may(Action::Read) {
         return Err(not_allowed(Action::Read));

@@ -3,6 +3,7 @@
 //! Its handlers never wait for proxied traffic, so an app behind the proxy may register through it
 //! while every worker is busy.
 
+mod body;
 mod bridge;
 mod caller;
 mod certificates;
@@ -10,6 +11,7 @@ mod condition;
 mod entries;
 mod error;
 mod events;
+mod generation;
 mod input;
 mod matching;
 mod object;
@@ -22,6 +24,7 @@ mod relay;
 mod routes;
 mod set;
 mod socket_owner;
+mod state;
 mod status;
 mod token_file;
 mod tokens;
@@ -29,58 +32,24 @@ mod users;
 mod view;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
-use axum::extract::State;
 use axum::middleware::{from_fn_with_state, map_response_with_state};
-use axum::response::Response;
 use axum::routing::{MethodRouter, any, get};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, Uri};
 
+pub(crate) use body::BodyLimits;
 pub use bridge::Bridge;
 pub(crate) use caller::Callers;
-pub(crate) use register::BodyLimits;
+pub(crate) use state::{Control, RegisterErrorHandler};
 pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
 pub use users::AllowedUser;
 
-use crate::front::{Clients, Shed};
-use crate::registry::{RegisterFailure, Registry, UnknownFields};
-use crate::tls::Certificates;
-
-/// The field of an answer that carries the table's generation.
-pub(crate) const GENERATION: &str = "x-route-generation";
-
-/// The path of registration within the API; the bridge maps the configured one to it.
-const REGISTER: &str = "/register";
-
-/// A handler that may answer a refused registration itself.
-pub(crate) type RegisterErrorHandler =
-    Arc<dyn Fn(&RegisterFailure) -> Option<http::Response<Bytes>> + Send + Sync>;
-
-/// What the API's handlers share.
-pub(crate) struct Control {
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) unknown_fields: UnknownFields,
-    pub(crate) body: BodyLimits,
-    pub(crate) callers: Arc<Callers>,
-    pub(crate) certificates: Arc<Certificates>,
-    /// The limits on a body for the API itself.
-    pub(crate) api_body: BodyLimits,
-    pub(crate) on_register_error: Option<RegisterErrorHandler>,
-    pub(crate) started: Instant,
-    /// The clients of the traffic.
-    pub(crate) clients: Arc<Clients>,
-    /// The requests that were shed.
-    pub(crate) shed: Arc<Shed>,
-}
-
 /// The part of the API that stands behind the traffic listener, or one of its own: registration alone.
 pub(crate) fn registration(control: Arc<Control>) -> Router {
     Router::new()
-        .route(REGISTER, any(register::register))
+        .route(register::PATH, any(register::register))
         .fallback(
             |fields: HeaderMap| async move { error::respond(&error::no_such_path(), &fields) },
         )
@@ -97,11 +66,14 @@ pub(crate) fn api(control: Arc<Control>) -> Router {
         })
         .fallback(|uri: Uri| async move { problem::no_such_path(uri.path()) })
         .method_not_allowed_fallback(|| async { problem::method_not_allowed() })
-        .layer(from_fn_with_state(Arc::clone(&control), caller::identify))
-        .route(REGISTER, any(register::register))
+        .layer(from_fn_with_state(
+            Arc::clone(&control.callers),
+            caller::identify,
+        ))
+        .route(register::PATH, any(register::register))
         .layer(map_response_with_state(
             Arc::clone(&control),
-            with_generation,
+            generation::with_generation,
         ))
         .with_state(control)
 }
@@ -125,14 +97,4 @@ fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 8] {
         ("/v1/certificates/{name}", certificate),
         ("/openapi.json", get(openapi::document)),
     ]
-}
-
-/// Adds x-route-generation to every response.
-async fn with_generation(State(control): State<Arc<Control>>, mut response: Response) -> Response {
-    let generation = control.registry.generation();
-    response
-        .headers_mut()
-        .entry(GENERATION)
-        .or_insert_with(|| HeaderValue::from(generation.0));
-    response
 }

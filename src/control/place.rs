@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use http::{StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 
+use super::error::invalid;
 use super::input;
 use super::problem::Problem;
 use crate::registry::Registry;
@@ -50,7 +51,7 @@ impl Place {
             None => None,
             Some(id) => {
                 let id = decoded(id)?;
-                Some(instance_id(&id).map_err(|error| input::invalid(&error.into(), ""))?)
+                Some(instance_id(&id).map_err(|error| invalid(&error.into(), ""))?)
             }
         };
         Ok(Self {

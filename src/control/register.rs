@@ -1,25 +1,27 @@
 //! `POST /register`: the contract of the original, check by check in its order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::refusal;
+use super::body::collect;
+use super::error::{refusal, respond};
+use super::generation::GENERATION;
 use super::openapi::refusals::RegistrationRefused;
 use super::openapi::texts;
 use super::peer::Asker;
-use super::{Control, GENERATION};
+use super::state::Control;
 use crate::registry::{Event, RegisterError, RegisterFailure, Registered, Registration};
 use crate::reply::Refusal;
 use crate::route::{InstanceSpec, Settings, With};
+
+/// The path of registration within the API; the bridge maps the configured one to it.
+pub(super) const PATH: &str = "/register";
 
 /// The answer to a registration, in the original's words and order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -76,27 +78,6 @@ enum Port {
     Text(texts::PortDigits),
 }
 
-/// Why a registration is refused.
-#[derive(ToSchema)]
-#[schema(as = Refusal)]
-#[expect(dead_code, reason = "the description's; `Refusal` writes the answer")]
-pub(super) struct Refused {
-    /// The reason for programs.
-    #[schema(value_type = texts::Code)]
-    error: String,
-    /// The reason for people.
-    message: String,
-}
-
-/// Limits on a registration's body.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BodyLimits {
-    /// The most bytes.
-    pub(crate) size: usize,
-    /// The total time from the head on.
-    pub(crate) time: Duration,
-}
-
 /// Registers an app: the contract of the npm package, from the machine that the proxy runs on.
 #[utoipa::path(post, path = "/register", tag = "registration", operation_id = "register",
     request_body = Described, responses(
@@ -134,42 +115,6 @@ async fn attempt(
     let body = collect(fields, body, control.body).await?;
     let registration = Registration::from_json(&body, control.unknown_fields)?;
     control.registry.register_as(registration, actor).await
-}
-
-/// The whole body, within its limits. Of one that says itself that it is too long nothing is waited for.
-pub(super) async fn collect(
-    fields: &HeaderMap,
-    body: Body,
-    limits: BodyLimits,
-) -> Result<bytes::Bytes, RegisterError> {
-    let length = fields.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-    let length: Option<u64> = length.and_then(|text| text.parse().ok());
-    if length.is_some_and(|length| length > limits.size as u64) {
-        return Err(RegisterError::TooLarge { limit: limits.size });
-    }
-    let length = length.and_then(|length| usize::try_from(length).ok());
-    let whole = whole(Limited::new(body, limits.size), length.unwrap_or(0));
-    match tokio::time::timeout(limits.time, whole).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(RegisterError::TooLarge { limit: limits.size })
-        }
-        // Whoever feeds it has written why.
-        Ok(Err(_broken)) => Err(RegisterError::Truncated),
-        Err(_elapsed) => Err(RegisterError::TooSlow { after: limits.time }),
-    }
-}
-
-/// All bytes of a body in one piece. Each frame is dropped once it is copied, so that a large body is not
-/// in memory twice.
-async fn whole(mut body: Limited<Body>, length: usize) -> Result<bytes::Bytes, axum::BoxError> {
-    let mut whole = Vec::with_capacity(length);
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            whole.extend_from_slice(&data);
-        }
-    }
-    Ok(whole.into())
 }
 
 fn answer(registered: &Registered) -> Response {
@@ -217,7 +162,7 @@ fn refuse(
     let handler = control.on_register_error.as_ref();
     let own = handler.and_then(|handler| handler(&failure));
     let response = own.map_or_else(
-        || super::error::respond(&said_to(method, refusal(&failure.error)), fields),
+        || respond(&said_to(method, refusal(&failure.error)), fields),
         |answer| answer.map(Body::from),
     );
     control

@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Control;
 use super::condition::{conditions, tag};
-use super::input::{self, RouteInput};
+use super::error::{invalid, not_made};
+use super::input::{self, Asked, RouteInput, query};
 use super::openapi::refusals::{BadBody, NotMade, NotThere, Refused};
 use super::openapi::requests::{self, IfMatch, IfNoneMatch, RoutePath};
 use super::openapi::texts;
 use super::place::Place;
-use super::problem::Problem;
+use super::problem::{Problem, internal};
+use super::state::Control;
 use super::view::{RouteView, Viewer};
 use crate::registry::{
     Action, Actor, Change, ChangeError, ChangeResult, Edit, Edits, Outcome, Registry,
@@ -113,7 +113,6 @@ impl From<ChangeResult> for ResultName {
 }
 
 type Result<T> = std::result::Result<T, Problem>;
-type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
 
 /// Reads a route, or an instance of it.
 #[utoipa::path(get, path = "/v1/routes/{host}/{prefix}", tag = "routes",
@@ -148,7 +147,7 @@ pub(super) async fn read(
         .or_else(|| draining.and_then(|route| route.instance_named(id)));
     match instance {
         Some(instance) => Ok((etag, Json(viewer.instance(instance))).into_response()),
-        None => Err(problem(
+        None => Err(not_made(
             &ChangeError::NoSuchInstance {
                 key: place.key,
                 id: id.clone(),
@@ -227,12 +226,12 @@ pub(super) async fn remove(
     let query = query(asked)?;
     let place = Place::of(registry, &uri)?;
     let drain: Option<Duration> = input::drain(query.drain.as_deref())
-        .map_err(|error| input::invalid(&error, "").in_parameter("drain"))?;
+        .map_err(|error| invalid(&error, "").in_parameter("drain"))?;
     let conditions = conditions(registry, &fields, Some(&place.key))?;
     let edit = Edit::Leave(place.key, place.instance, drain);
     let outcome = make(registry, vec![edit], conditions, query.dry_run, actor).await?;
     let Some(result) = outcome.results.first() else {
-        return Err(super::problem::internal());
+        return Err(internal());
     };
     let removed = Removed {
         result: result.what.into(),
@@ -259,13 +258,13 @@ pub(super) async fn make(
     registry
         .change(change)
         .await
-        .map_err(|error| problem(&error, "/changes"))
+        .map_err(|error| not_made(&error, "/changes"))
 }
 
 /// The answer to a put of a route, or of one instance of it.
 fn written(registry: &Registry, outcome: &Outcome, instance: Option<&InstanceId>) -> Response {
     let Some(result) = outcome.results.first() else {
-        return super::problem::internal().into_response();
+        return internal().into_response();
     };
     let state = registry.state();
     let viewer = Viewer::new(registry, &state);
@@ -302,29 +301,11 @@ fn written(registry: &Registry, outcome: &Outcome, instance: Option<&InstanceId>
     response
 }
 
-/// The query, or what is wrong with it.
-pub(super) fn query<T>(asked: Asked<T>) -> Result<T> {
-    match asked {
-        Ok(Query(query)) => Ok(query),
-        Err(error) => {
-            let text = error.body_text();
-            let reason = text.rsplit_once("string: ").map_or(&*text, |(_, why)| why);
-            let detail = format!("The query: {reason}.");
-            let problem = Problem::new(StatusCode::BAD_REQUEST, "INVALID_QUERY", detail);
-            // The name of a parameter stands in front, unless it is the query that is wrong.
-            Err(match reason.split_once(": ") {
-                Some((name, _)) if !name.contains(' ') => problem.in_parameter(name.to_owned()),
-                _ => problem,
-            })
-        }
-    }
-}
-
-pub(super) fn may_read(actor: &Actor, key: &RouteKey) -> Result<()> {
+fn may_read(actor: &Actor, key: &RouteKey) -> Result<()> {
     if actor.rights.allows(Action::Read, key, None) {
         return Ok(());
     }
-    Err(problem(
+    Err(not_made(
         &ChangeError::Scope {
             action: Action::Read,
             key: key.clone(),
@@ -334,21 +315,6 @@ pub(super) fn may_read(actor: &Actor, key: &RouteKey) -> Result<()> {
     ))
 }
 
-pub(super) fn no_route(key: &RouteKey) -> Problem {
-    problem(&ChangeError::NoSuchRoute { key: key.clone() }, "")
-}
-
-/// A change that was refused; `list` is where its entries stand in the body.
-pub(super) fn problem(error: &ChangeError, list: &str) -> Problem {
-    let (entry, inner) = error.entry();
-    let mut text = inner.to_string();
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    text.push('.');
-    let problem = Problem::new(super::error::of_change(error), error.code(), text);
-    match entry {
-        Some(index) => problem.at(format!("{list}/{index}")),
-        None => problem,
-    }
+fn no_route(key: &RouteKey) -> Problem {
+    not_made(&ChangeError::NoSuchRoute { key: key.clone() }, "")
 }

@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG};
@@ -14,14 +13,16 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Control;
 use super::condition::{conditions, tag};
 use super::entries::{self, ChangeInput};
+use super::error::{not_allowed, not_made};
+use super::input::{Asked, query};
 use super::openapi::refusals::{BadBody, NotMade, NotThere, Refused};
 use super::openapi::requests::{ChangeList, IfMatch, RouteList};
 use super::openapi::texts;
-use super::problem::Problem;
-use super::routes::{ResultName, WriteQuery, make, problem, query};
+use super::problem::{Problem, internal};
+use super::routes::{ResultName, WriteQuery, make};
+use super::state::Control;
 use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, Change, Clock, Edits, Outcome, Registry, State as Snapshot};
 use crate::route::{HostPattern, PathPrefix, Route, RouteSpec};
@@ -100,7 +101,6 @@ pub(super) struct ChangedEntry {
 }
 
 type Result<T> = std::result::Result<T, Problem>;
-type Asked<T> = std::result::Result<Query<T>, QueryRejection>;
 
 /// Lists routes. Without a limit the answer streams from one moment's state, and holds nobody up.
 #[utoipa::path(get, path = "/v1/routes", tag = "routes", operation_id = "listRoutes",
@@ -126,7 +126,7 @@ pub(super) async fn list(
         .await
         .map_err(|error| {
             log::error!("routes cannot be listed: {error}");
-            super::problem::internal()
+            internal()
         })?;
     let etag = tag(&control.registry, listing.state.generation());
     let fields = [
@@ -161,7 +161,7 @@ pub(super) async fn put(
     let outcome = registry
         .change(change)
         .await
-        .map_err(|error| problem(&error, "/routes"))?;
+        .map_err(|error| not_made(&error, "/routes"))?;
     Ok(changed(registry, &outcome, false))
 }
 
@@ -224,11 +224,6 @@ fn changed(registry: &Registry, outcome: &Outcome, with_results: bool) -> Respon
         response.headers_mut().insert(ETAG, tag);
     }
     response
-}
-
-pub(super) fn not_allowed(action: Action) -> Problem {
-    let detail = format!("No scope of the token allows {action}.");
-    Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN_SCOPE", detail)
 }
 
 /// Which routes are meant.

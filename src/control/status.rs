@@ -8,8 +8,8 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Control;
 use super::openapi::refusals::Refused;
+use super::state::Control;
 use crate::front::ClientMeter;
 use crate::registry::Meter;
 

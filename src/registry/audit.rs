@@ -7,7 +7,7 @@ use humantime::format_rfc3339_millis;
 use serde::Serialize;
 
 use super::Actor;
-use super::attempt::Cause;
+use super::step::Cause;
 use crate::route::{Generation, Instance, InstanceSpec, Route, RouteKey, Settings};
 
 /// The name under which the log's filter finds it (`log: info,audit=off`).

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::limits::Exceeded;
+use super::rights::{Action, Actor};
 use super::store::StoreError;
-use super::{Action, Actor, Exceeded};
 use crate::route::{
     Generation, Instance, InstanceId, Route, RouteKey, Settings, SettingsPatch, Target,
 };
@@ -52,6 +53,19 @@ pub enum Edit {
     Leave(RouteKey, Option<InstanceId>, Option<Duration>),
     /// The lease of the instance with this serial number has ended.
     Expire(RouteKey, u64),
+}
+
+impl Edit {
+    pub(super) fn key(&self) -> &RouteKey {
+        match self {
+            Self::Put(key, ..)
+            | Self::Register(key, ..)
+            | Self::Join(key, ..)
+            | Self::Set(key, _)
+            | Self::Leave(key, ..)
+            | Self::Expire(key, _) => key,
+        }
+    }
 }
 
 /// An instance as it is asked for.

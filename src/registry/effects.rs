@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::attempt::{Cause, Move, Step};
 use super::events::{RouteEvent, RouteEventKind, RoutesEvent};
-use super::writer::{Core, Shared};
+use super::shared::{Core, Shared};
+use super::step::{Cause, Move, Step};
 use super::{Actor, Counts, Event, audit};
-use crate::route::{Generation, Instance, Route, RouteKey};
+use crate::route::{Generation, Instance, RouteKey};
 
 /// A change of more routes than this is one event.
 const MOST_EVENTS: usize = 256;
@@ -63,10 +63,10 @@ impl<'a> Effects<'a> {
     fn moved(&mut self, moved: &Move, is_large: bool) {
         let (before, after) = (moved.before.as_ref(), moved.after.as_ref());
         let Some(key) = moved.key() else { return };
-        for left in missing(before, after) {
+        for left in moved.left() {
             self.core.leases.remove(left.serial);
         }
-        for joined in missing(after, before) {
+        for joined in moved.joined() {
             if let Some(lease) = &joined.lease {
                 self.core
                     .leases
@@ -90,13 +90,13 @@ impl<'a> Effects<'a> {
     fn tell(&self, moved: &Move, key: &RouteKey) {
         use RouteEventKind as K;
         let (before, after) = (moved.before.as_ref(), moved.after.as_ref());
-        let left = || missing(before, after);
+        let left = || moved.left();
         match moved.cause {
             // Each instance has an event of its own, when it begins and when it is gone.
             Cause::Drain => return,
             Cause::Expire => left().for_each(|i| self.emit(K::LeaseExpired, key, Some(i), moved)),
             Cause::Join if before.is_some() => {
-                for joined in missing(after, before) {
+                for joined in moved.joined() {
                     let is_known = before.is_some_and(|b| b.instance_named(&joined.id).is_some());
                     let kind = if is_known {
                         K::InstanceReplaced
@@ -202,16 +202,4 @@ pub(super) fn renew_unkept(steps: &[Step]) {
     for (lease, ends) in renewals.unwrap_or_default() {
         lease.extend(ends);
     }
-}
-
-/// The instances that one route has and the other has not.
-pub(super) fn missing<'r>(
-    of: Option<&'r Arc<Route>>,
-    in_: Option<&'r Arc<Route>>,
-) -> impl Iterator<Item = &'r Arc<Instance>> {
-    of.into_iter()
-        .flat_map(|route| route.instances())
-        .filter(move |instance| {
-            !in_.is_some_and(|other| other.instances().any(|o| o.serial == instance.serial))
-        })
 }

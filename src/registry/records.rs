@@ -1,11 +1,12 @@
 //! Between routes and what a store keeps of them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::attempt::Step;
 use super::clock::millis;
-use super::effects::missing;
+use super::rules::Rules;
+use super::step::Step;
 use super::store::{InstanceRecord, RouteRecord, Write};
 use crate::route::{
     Activity, Generation, HostPattern, Instance, InstanceSpec, Lease, PathPrefix, Route, RouteKey,
@@ -26,13 +27,12 @@ pub(super) fn writes<'s>(steps: impl Iterator<Item = &'s Step>) -> Vec<Write> {
                     continue;
                 };
                 writes.push(Write::PutRoute(Arc::clone(&key), Box::new(record(after))));
-                let before = moved.before.as_ref();
-                for left in missing(before, Some(after)) {
+                for left in moved.left() {
                     if left.lease.is_some() {
                         writes.push(Write::RemoveLease(Arc::clone(&key), left.id.text()));
                     }
                 }
-                for joined in missing(Some(after), before) {
+                for joined in moved.joined() {
                     if let Some(lease) = &joined.lease {
                         let (key, id) = (Arc::clone(&key), joined.id.text());
                         writes.push(Write::PutLease(key, id, lease.ends()));
@@ -70,8 +70,34 @@ fn instance_record(instance: &Instance) -> InstanceRecord {
     }
 }
 
+/// When the leases of a store end: the route's key, the instance's id, milliseconds of the registry's clock.
+type LeaseEnds = [(Arc<str>, Arc<str>, u64)];
+
+/// The routes of a store, but for those that are damaged or that the rules no longer allow: a warning names
+/// each.
+pub(super) fn restored(
+    records: Vec<(Arc<str>, RouteRecord)>,
+    leases: &LeaseEnds,
+    rules: &Rules,
+    now: u64,
+) -> Vec<Arc<Route>> {
+    let ends = leases
+        .iter()
+        .map(|(key, id, ends)| ((&**key, &**id), *ends));
+    let kept: HashMap<(&str, &str), u64> = ends.collect();
+    let mut routes = Vec::with_capacity(records.len());
+    for (key, record) in records {
+        let ends = |id: &str| kept.get(&(&*key, id)).copied();
+        match route(&record, ends, now).and_then(|route| rules.readmit(route)) {
+            Ok(route) => routes.push(Arc::new(route)),
+            Err(reason) => log::warn!("the stored route {key} is left out: {reason}"),
+        }
+    }
+    routes
+}
+
 /// A route as it was kept; `ends` says when the lease of an instance ends.
-pub(super) fn route(
+fn route(
     record: &RouteRecord,
     ends: impl Fn(&str) -> Option<u64>,
     now: u64,
@@ -90,7 +116,7 @@ pub(super) fn route(
         .instances
         .iter()
         .zip(&record.instances)
-        .map(|(spec, kept)| restored(spec, kept, &ends, now).map(Arc::new))
+        .map(|(spec, kept)| instance(spec, kept, &ends, now).map(Arc::new))
         .collect::<Result<Vec<_>, String>>()?;
     let activity = Arc::new(Activity::new(now));
     let generation = Generation(record.generation);
@@ -99,7 +125,7 @@ pub(super) fn route(
         .ok_or_else(|| "it has no instance".to_owned())
 }
 
-fn restored(
+fn instance(
     spec: &InstanceSpec,
     kept: &InstanceRecord,
     ends: impl Fn(&str) -> Option<u64>,

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::StartError;
+use super::error::StartError;
 use crate::acme::{Binding, Challenge, Options};
 use crate::config::{AcmeChallenge, Config, TlsClientAuth, TlsListen};
 use crate::route::HostPattern;

@@ -124,6 +124,20 @@ impl ControlListeners {
     }
 }
 
+/// Control listeners, and their sockets; none if the running server has them.
+pub(super) struct BoundControl {
+    pub(super) wanted: ControlListeners,
+    pub(super) bound: Vec<ControlListener>,
+}
+
+impl BoundControl {
+    /// Binds the listeners, unless the running server has the sockets.
+    pub(super) fn open(wanted: ControlListeners, inherit: bool) -> Result<Self, BindError> {
+        let bound = if inherit { Vec::new() } else { wanted.bind()? };
+        Ok(Self { wanted, bound })
+    }
+}
+
 /// The name of a listener in Pingora's table of sockets.
 pub(super) fn name(listen: &ControlListen) -> String {
     match listen {

@@ -1,8 +1,7 @@
 //! The proxy as an object: built, given routes, listened to, mounted in a Pingora server.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use pingora_core::server::configuration::ServerConf;
@@ -10,151 +9,19 @@ use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 use tokio::sync::broadcast;
 
-use super::{ControlService, TrafficService};
+use super::options::Options;
+use super::service::{ControlService, TrafficService};
 use crate::acme::{self, Acme};
-use crate::control::{
-    self, AllowedUser, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler, Tokens,
-};
-use crate::front::{
-    ClientLimit, ClientLimits, Clients, Connections, Engine, FrameLimits, Front, FrontOptions,
-    HeadLimits, LimitCounts, ListenerOptions, Listeners, OverloadLimits, Shed,
-};
-use crate::proxy::{Challenges, Gateway, GatewayOptions, Proxy, ProxyErrorHandler};
+use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler};
+use crate::front::{Clients, Connections, Engine, Front, FrontOptions, Listeners, Shed};
+use crate::proxy::{Challenges, Gateway, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
-    AllowedTarget, ChangeError, Event, Limits, OwnSocket, ProxyFailure, RegisterError,
-    RegisterFailure, Registered, Registration, Registry, Rules, State, TargetPolicy, UnknownFields,
+    ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered, Registration,
+    Registry, State,
 };
-use crate::route::{CaseSensitivity, PathPrefix, Route, RouteKey};
+use crate::route::{Route, RouteKey};
 use crate::tls::Certificates;
-
-/// Everything that can be set about a [`DynamicProxy`]; [`Options::default`] is the stand-alone
-/// server's default.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Options {
-    /// The data path.
-    pub gateway: GatewayOptions,
-    /// The paths that apps register at, `/register` by default; none turns registration off, but for the
-    /// control API's own `/register`.
-    pub registration_paths: Vec<PathPrefix>,
-    /// Whether apps register at the listeners of [`DynamicProxy::registration_service`] alone, and the path
-    /// is one like any other at those of the traffic; by default they register there.
-    pub registration_apart: bool,
-    /// The users of this machine whose processes may register, or change anything over TCP, without a
-    /// token; any by default.
-    pub allow_users: Option<Vec<AllowedUser>>,
-    /// What becomes of unknown fields in a registration.
-    pub unknown_fields: UnknownFields,
-    /// The most bytes of a registration's body; 64 KiB by default.
-    pub registration_limit: usize,
-    /// The total time for a registration's body; 10 s by default.
-    pub registration_timeout: Duration,
-    /// Whether prefixes match with regard to ASCII case; by default they do not.
-    pub case: CaseSensitivity,
-    /// Targets beside loopback that may be registered.
-    pub allowed_targets: Vec<AllowedTarget>,
-    /// The addresses that the proxy itself listens on, which are no targets.
-    pub own_listeners: Vec<SocketAddr>,
-    /// The Unix sockets that the proxy itself listens on, which are not targets either.
-    pub own_sockets: Vec<OwnSocket>,
-    /// The tokens of those who may use the control API over TCP; none by default, and whoever is on
-    /// this machine may.
-    pub tokens: Option<Arc<Tokens>>,
-    /// The certificates of TLS with clients, which the control API can change; by default none, and
-    /// what the API puts is kept in memory.
-    pub certificates: Arc<Certificates>,
-    /// How certificates are got from an authority; by default none are. The stand-alone server does it,
-    /// no service that is mounted elsewhere.
-    pub acme: Option<acme::Options>,
-    /// Whether a registration over the traffic listener needs a token; by default it does not.
-    pub require_token: bool,
-    /// Hosts, besides loopback and the listener's own address, that a request without a token to
-    /// the control API may be for; none by default.
-    pub control_hosts: Vec<String>,
-    /// The most bytes of a body for the control API; 64 MiB by default.
-    pub control_body_limit: usize,
-    /// The total time for a body for the control API; 60 s by default.
-    pub control_body_timeout: Duration,
-    /// The most bytes of a request's head; 64 KiB by default.
-    pub head_limit: usize,
-    /// The most bytes of a request's target; 16 KiB by default.
-    pub target_limit: usize,
-    /// The most fields of a request; 100 by default, at most 200.
-    pub field_limit: usize,
-    /// How much the table may hold.
-    pub table_limits: Limits,
-    /// The total time for a request's head, from its first byte on; 10 s by default.
-    pub head_timeout: Duration,
-    /// The total time for what comes before a connection's first request, TLS above all, and then the time
-    /// for that request to begin; 10 s by default.
-    pub handshake_timeout: Duration,
-    /// How long a connection may be idle between requests; 75 s by default.
-    pub idle_timeout: Option<Duration>,
-    /// How the traffic listeners take connections in: TLS, PROXY protocol, HTTP/2 in cleartext; by
-    /// default plain.
-    pub listener: ListenerOptions,
-    /// The options of single listeners, by the address that they listen on, in place of
-    /// [`Options::listener`].
-    pub listeners: Vec<(SocketAddr, ListenerOptions)>,
-    /// How many streams a client may have open at a time on one connection of HTTP/2; 100 by default.
-    pub http2_streams: u32,
-    /// How long a request may wait until the proxy looks at it, before it counts as overloaded; 200 ms by
-    /// default. `None` sheds no requests.
-    pub overload_target: Option<Duration>,
-    /// For how long requests have to have waited for longer before the first is answered with 503; 100 ms
-    /// by default.
-    pub overload_interval: Duration,
-    /// What carries proxied requests; by default the proxy's own exchange.
-    pub engine: Engine,
-    /// What clients of the traffic may take.
-    pub clients: ClientLimits,
-    /// The most bytes of a frame of a WebSocket from a client; by default no limit.
-    pub websocket_frame_limit: Option<u64>,
-    /// The most bytes of a message of a WebSocket from a client; by default no limit.
-    pub websocket_message_limit: Option<u64>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            gateway: GatewayOptions::default(),
-            registration_paths: PathPrefix::parse("/register").into_iter().collect(),
-            registration_apart: false,
-            allow_users: None,
-            unknown_fields: UnknownFields::Refuse,
-            registration_limit: 64 * 1024,
-            registration_timeout: Duration::from_secs(10),
-            case: CaseSensitivity::Insensitive,
-            allowed_targets: Vec::new(),
-            own_listeners: Vec::new(),
-            own_sockets: Vec::new(),
-            tokens: None,
-            certificates: Arc::default(),
-            acme: None,
-            require_token: false,
-            control_hosts: Vec::new(),
-            control_body_limit: 64 * 1024 * 1024,
-            control_body_timeout: Duration::from_mins(1),
-            head_limit: 64 * 1024,
-            target_limit: 16 * 1024,
-            field_limit: 100,
-            table_limits: Limits::default(),
-            head_timeout: Duration::from_secs(10),
-            handshake_timeout: Duration::from_secs(10),
-            idle_timeout: Some(Duration::from_secs(75)),
-            listener: ListenerOptions::default(),
-            listeners: Vec::new(),
-            http2_streams: 100,
-            overload_target: Some(Duration::from_millis(200)),
-            overload_interval: Duration::from_millis(100),
-            engine: Engine::Direct,
-            clients: ClientLimits::default(),
-            websocket_frame_limit: None,
-            websocket_message_limit: None,
-        }
-    }
-}
 
 /// A reverse proxy that apps configure while it runs.
 ///
@@ -177,7 +44,7 @@ impl DynamicProxy {
     /// A proxy without routes, which keeps them for as long as it lives.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let registry = Registry::new(rules(&options));
+        let registry = Registry::new(options.rules());
         Self::with_registry(options, registry)
     }
 
@@ -186,7 +53,7 @@ impl DynamicProxy {
     /// # Errors
     /// [`StoreError`]: the store cannot be used.
     pub fn open(options: Options, store: Box<dyn Store>) -> Result<Self, StoreError> {
-        let registry = Registry::open(rules(&options), store)?;
+        let registry = Registry::open(options.rules(), store)?;
         Ok(Self::with_registry(options, registry))
     }
 
@@ -212,7 +79,7 @@ impl DynamicProxy {
             options.allow_users.clone(),
         );
         let connections = Arc::<Connections>::default();
-        let limit_counts = counted(&options);
+        let limit_counts = options.limit_counts();
         let cut = Arc::clone(&connections);
         registry.on_cut(Box::new(move |serial| cut.cut(serial)));
         Self {
@@ -321,7 +188,7 @@ impl DynamicProxy {
         Front::new(
             self.proxy(conf),
             self.register_handler(),
-            self.front_options(),
+            self.options.front(),
             self.connections(),
             (self.clients(), Arc::clone(&self.shed)),
         )
@@ -348,49 +215,12 @@ impl DynamicProxy {
             engine: Engine::Direct,
             // An operator always gets in.
             overload: None,
-            ..self.front_options()
+            ..self.options.front()
         };
         let limits = self.clients.limits().for_control();
         let clients = Arc::new(Clients::new(limits, Arc::clone(self.clients.counts())));
         let front = Front::of_control(handler, options, self.connections(), clients);
         Service::new(name.to_owned(), front)
-    }
-
-    fn front_options(&self) -> FrontOptions {
-        let options = &self.options;
-        FrontOptions {
-            limits: HeadLimits {
-                head: options.head_limit,
-                target: options.target_limit,
-                fields: options.field_limit,
-            },
-            head_timeout: options.head_timeout,
-            handshake_timeout: options.handshake_timeout,
-            idle_timeout: options.idle_timeout,
-            listeners: Listeners::of_worker(&options.listener, &options.listeners),
-            http2_streams: options.http2_streams,
-            engine: options.engine,
-            request_ids: options.gateway.request_ids.clone(),
-            frames: self.frame_limits(),
-            overload: options.overload_target.map(|target| OverloadLimits {
-                target,
-                interval: options.overload_interval,
-            }),
-        }
-    }
-
-    fn frame_limits(&self) -> Option<Arc<FrameLimits>> {
-        let [frame, message] = [
-            self.options.websocket_frame_limit,
-            self.options.websocket_message_limit,
-        ];
-        (frame.is_some() || message.is_some()).then(|| {
-            Arc::new(FrameLimits {
-                frame: frame.unwrap_or(u64::MAX),
-                message: message.unwrap_or(u64::MAX),
-                counts: Arc::clone(self.clients.counts()),
-            })
-        })
     }
 
     /// The handler of proxied requests alone, a Pingora `HttpServerApp`. The limits on heads and
@@ -409,7 +239,7 @@ impl DynamicProxy {
         Gateway::new(
             Arc::clone(&self.registry),
             self.options.gateway.clone(),
-            traffic_registration(&self.options).to_vec(),
+            self.options.traffic_registration().to_vec(),
             self.on_proxy_error.clone(),
         )
     }
@@ -496,45 +326,4 @@ impl DynamicProxy {
     pub(super) fn check(&self, route: Registration) -> Result<(), RegisterError> {
         self.registry.check(route)
     }
-}
-
-/// The paths that take registrations at the listeners of the traffic.
-fn traffic_registration(options: &Options) -> &[PathPrefix] {
-    if options.registration_apart {
-        &[]
-    } else {
-        &options.registration_paths
-    }
-}
-
-fn rules(options: &Options) -> Rules {
-    Rules {
-        targets: TargetPolicy {
-            allow: options.allowed_targets.clone(),
-            own: options.own_listeners.clone(),
-            own_sockets: options.own_sockets.clone(),
-            profiles: options.gateway.target_tls.keys().cloned().collect(),
-        },
-        reserved: traffic_registration(options).to_vec(),
-        case: options.case,
-        limits: options.table_limits,
-    }
-}
-
-/// The counts of the limits on clients, with what those allow that the data path keeps.
-fn counted(options: &Options) -> Arc<LimitCounts> {
-    let (counts, limits) = (&options.gateway.limit_counts, &options.gateway.limits);
-    if let Some(most) = limits.body {
-        counts.allow(ClientLimit::Body, most);
-    }
-    if let Some(rate) = limits.upload_rate {
-        counts.allow(ClientLimit::UploadRate, rate.get());
-    }
-    if let Some(rate) = limits.download_rate {
-        counts.allow(ClientLimit::DownloadRate, rate.get());
-    }
-    if let Some(most) = options.websocket_message_limit {
-        counts.allow(ClientLimit::WebSocketMessage, most);
-    }
-    Arc::clone(counts)
 }

@@ -5,112 +5,46 @@
 
 mod accept_queue;
 mod acme;
+mod bound;
 mod control_listener;
 mod dynamic_proxy;
+mod error;
 mod listener;
 mod memory;
+mod options;
 mod service;
 mod settings;
 mod signals;
 mod traffic;
 mod unix_socket;
+mod workers;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{info, warn};
-use pingora_core::listeners::ListenerConfig;
-use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server as PingoraServer};
-use pingora_core::services::listening::Service;
-use thiserror::Error;
 use tokio::sync::watch;
 
-use control_listener::{ControlListener, ControlListeners};
-pub use dynamic_proxy::{DynamicProxy, Options};
+use bound::Bound;
+pub use dynamic_proxy::DynamicProxy;
+pub use error::StartError;
 pub use listener::BindError;
-use listener::BoundListener;
+pub use options::Options;
 pub use service::{ControlService, TrafficService};
-use service::{ControlWorker, Entrance, SocketFiles, Sockets, TrafficWorker, Worker};
+use service::{ControlWorker, SocketFiles, Started, TrafficWorker};
 use signals::Signals;
-use traffic::Traffic;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 pub use crate::control::{
     AllowedUser, NewToken, NewTokenError, TokenFileError, Tokens, TokensError,
 };
-use crate::front::{Balance, CLOSE_TIMEOUT};
+use crate::front::CLOSE_TIMEOUT;
 pub use crate::front::{ClientLimit, ClientLimits, Clients, LimitCounts};
 pub use crate::front::{Engine, HttpsRedirect, ListenerOptions, RequestIds, TlsClient};
-use crate::registry::store::StoreError;
 use crate::tls;
-
-/// The client's writes are gathered up to this size before they go to the kernel, so that a head
-/// and a small body are one packet. Reads go through the front's own buffer.
-const WRITE_BUFFER: usize = 1460;
-
-/// Why the server does not start.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The configuration is wrong: exit code 2.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A value of the configuration is wrong: exit code 2.
-    #[error("{0}: {1}")]
-    Setting(&'static str, String),
-    /// An address cannot be listened on: exit code 1.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The tokens file is wrong: exit code 2.
-    #[error("control.tokens: {0}")]
-    Tokens(#[from] TokenFileError),
-    /// The store cannot be used: exit code 1.
-    #[error("store: {0}")]
-    Store(#[from] StoreError),
-    /// A certificate cannot be used: exit code 1.
-    #[error("tls.certificates: {0}")]
-    Certificate(#[from] tls::LoadError),
-    /// The certificates of the control API cannot be kept: exit code 1.
-    #[error("state_directory: {0}")]
-    Certificates(#[from] tls::StoreError),
-    /// The authorities of client certificates cannot be used: exit code 1.
-    #[error("{key}: {source}")]
-    ClientAuth {
-        /// The key that names their file.
-        key: String,
-        /// What is wrong with it.
-        source: tls::AuthoritiesError,
-    },
-    /// The authorities for ACME cannot be used: exit code 1.
-    #[error("acme.ca: {0}")]
-    AcmeAuthorities(#[source] tls::AuthoritiesError),
-    /// TLS cannot be set up: exit code 1.
-    #[error("tls: {0}")]
-    Tls(#[from] tls::ServerConfigError),
-    /// A file that the configuration names cannot be read: exit code 1.
-    #[error("{key}: cannot read {path}: {source}")]
-    File {
-        /// The key that names it.
-        key: &'static str,
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-impl StartError {
-    /// Whether the operator's text is at fault, rather than the machine.
-    #[must_use]
-    pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Setting(..) | Self::Tokens(_))
-    }
-}
 
 /// Pingora's own switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,87 +101,40 @@ impl Server {
         // Before Pingora, which installs another.
         tls::install();
         Self::check(config)?;
-        raise_file_limit();
-        if let Err(error) = signals::outlive_file_limits() {
-            warn!("a file that reaches its largest size will end the process: {error}");
-        }
+        outlive_limits();
         let mut options = settings::options(config)?;
-        if let Some(tokens) = &options.tokens {
-            tokens.warn_of_mode();
-        }
-        options.certificates.describe();
-        settings::warn_of_links(&options.allowed_targets);
+        describe(&options);
         // With -u the running server has the sockets; Pingora fetches them.
-        let traffic = Traffic::open(
-            config,
-            &options.listener,
-            &options.certificates,
-            switches.upgrade,
-        )?;
-        let (addresses, listeners) = (traffic.addresses, traffic.bound);
-        options.listeners = traffic.listeners;
-        options.gateway.https_port = traffic.https_port;
-        let control = BoundControl::open(ControlListeners::of(config), switches.upgrade)?;
-        let registration = ControlListeners::of_registration(config);
-        let registration = BoundControl::open(registration, switches.upgrade)?;
-        if !switches.upgrade {
-            options.own_listeners.clone_from(&addresses);
-            let bound = control.bound.iter().chain(&registration.bound);
-            let bound = bound.filter_map(|bound| bound.address);
-            options.own_listeners.extend(bound);
-        }
+        let bound = Bound::open(config, &mut options, switches.upgrade)?;
         // With -u this waits until the running server has given its sockets, and its store.
         let mut pingora = pingora(conf(config), switches);
         pingora.bootstrap();
-        // Now they are there, whoever has bound them.
-        options.own_sockets = settings::own_sockets(config);
-        if let Some(folder) = settings::certificates_folder(config) {
-            options.certificates.open(&folder)?;
-        }
-        let proxy = match settings::store(config)? {
-            Some(store) => DynamicProxy::open(options, store)?,
-            None => DynamicProxy::new(options),
-        };
-        let before = proxy.state();
-        for route in &config.routes {
-            proxy
-                .add_configured(route.registration.clone(), &before)
-                .map_err(|error| settings::refused(route, &error))?;
-        }
-        proxy.load_acme();
+        let proxy = proxy(config, options)?;
         let (stop, armed) = (watch::Sender::new(false), watch::Sender::new(false));
-        let mut workers = workers(config, &proxy, &addresses, &listeners, &stop)?;
-        if let Some(first) = workers.first_mut() {
-            first.sockets = Sockets::Known(listeners.into_iter().map(named).collect());
-            let port = addresses.first().map_or(0, SocketAddr::port);
-            let debug = config.debug;
-            let mut armed = armed.subscribe();
-            first.on_started = Some(Box::pin(async move {
-                // Whoever reads the line may send a signal at once.
-                if armed.wait_for(|armed| *armed).await.is_ok() {
-                    announce(port, debug);
-                }
-            }));
-        }
         let files = SocketFiles::default();
-        let services = [
-            (control, proxy.control_service()),
-            (registration, proxy.registration_service()),
+        let control = [
+            (bound.control, proxy.control_service()),
+            (bound.registration, proxy.registration_service()),
         ];
-        let control = services
+        let control = control
             .into_iter()
-            .filter_map(|(listeners, service)| control_worker(service, listeners, &stop, &files));
-        let upgrade_grace = upgrade_grace(config);
+            .filter_map(|(listeners, service)| workers::control(service, listeners, &stop, &files))
+            .collect();
+        let port = bound.traffic.port();
+        let mut workers = workers::traffic(config, &proxy, bound.traffic, &stop)?;
+        if let Some(first) = workers.first_mut() {
+            first.on_started = Some(announced(&armed, port, config.debug));
+        }
         Ok(Self {
             proxy,
             workers,
-            control: control.collect(),
+            control,
             files,
             stop,
             armed,
             pingora,
             grace: config.shutdown_grace,
-            upgrade_grace,
+            upgrade_grace: upgrade_grace(config),
         })
     }
 
@@ -283,136 +170,34 @@ impl Server {
     }
 }
 
-/// How many idle connections of one kind each of so many workers may keep: what is configured, as long as
-/// all of them together leave three quarters of the files that may be open to others.
-fn pool_size(configured: usize, workers: usize) -> usize {
-    let Ok((files, _hard)) = rlimit::Resource::NOFILE.get() else {
-        return configured;
+/// Says in the log what is not right about the files of tokens and certificates, and about allowed targets.
+fn describe(options: &Options) {
+    if let Some(tokens) = &options.tokens {
+        tokens.warn_of_mode();
+    }
+    options.certificates.describe();
+    settings::warn_of_links(&options.allowed_targets);
+}
+
+/// The proxy, with the routes and certificates of the store and of the configuration. Its sockets are bound.
+fn proxy(config: &Config, mut options: Options) -> Result<DynamicProxy, StartError> {
+    // Now they are there, whoever has bound them.
+    options.own_sockets = settings::own_sockets(config);
+    if let Some(folder) = settings::certificates_folder(config) {
+        options.certificates.open(&folder)?;
+    }
+    let proxy = match settings::store(config)? {
+        Some(store) => DynamicProxy::open(options, store)?,
+        None => DynamicProxy::new(options),
     };
-    let most = usize::try_from(files / 4).unwrap_or(usize::MAX) / workers.max(1);
-    if configured > most {
-        warn!(
-            "each thread keeps at most {most} idle connections to targets rather than {configured}, since \
-             only {files} files may be open"
-        );
+    let before = proxy.state();
+    for route in &config.routes {
+        proxy
+            .add_configured(route.registration.clone(), &before)
+            .map_err(|error| settings::refused(route, &error))?;
     }
-    configured.min(most)
-}
-
-/// As many workers of one thread as the configuration has threads; with work stealing, Pingora's
-/// one service of many.
-fn workers(
-    config: &Config,
-    proxy: &DynamicProxy,
-    addresses: &[SocketAddr],
-    listeners: &[BoundListener],
-    stop: &watch::Sender<bool>,
-) -> Result<Vec<TrafficWorker>, StartError> {
-    let mut conf = config.pingora();
-    let count = if conf.work_stealing { 1 } else { conf.threads };
-    if !conf.work_stealing {
-        // Pingora sizes a service's pools by this; each worker has its own.
-        conf.threads = 1;
-    }
-    conf.upstream_keepalive_pool_size = pool_size(conf.upstream_keepalive_pool_size, count);
-    let conf = Arc::new(conf);
-    let balance = Balance::new(count);
-    (0..count)
-        .map(|index| {
-            let mut front = proxy.front(&conf);
-            if count > 1 {
-                front = front.seated(balance.seat(index));
-            }
-            let front = Arc::new(front);
-            let entrance = Entrance(Arc::clone(&front));
-            let mut service = Service::new("traffic".to_owned(), entrance);
-            service.threads = Some(conf.threads);
-            for address in addresses {
-                let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
-                service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
-            }
-            let sockets = if listeners.is_empty() {
-                Sockets::CopiesOfKnown
-            } else {
-                let copies = listeners.iter().map(BoundListener::copy);
-                Sockets::Copies(copies.collect::<Result<_, _>>()?)
-            };
-            Ok(Worker {
-                service,
-                sockets,
-                stop: stop.clone(),
-                on_started: None,
-                settle: Some(Box::new(move |shutdown| front.settle(shutdown))),
-            })
-        })
-        .collect()
-}
-
-/// Control listeners, and their sockets; none if the running server has them.
-struct BoundControl {
-    wanted: ControlListeners,
-    bound: Vec<ControlListener>,
-}
-
-impl BoundControl {
-    /// Binds the listeners, unless the running server has the sockets.
-    fn open(wanted: ControlListeners, inherit: bool) -> Result<Self, BindError> {
-        let bound = if inherit { Vec::new() } else { wanted.bind()? };
-        Ok(Self { wanted, bound })
-    }
-}
-
-/// The worker of the control API, or of registrations, on one thread; none if there are no listeners.
-fn control_worker(
-    mut service: ControlService,
-    BoundControl { wanted, bound }: BoundControl,
-    stop: &watch::Sender<bool>,
-    files: &SocketFiles,
-) -> Option<ControlWorker> {
-    if wanted.listen.is_empty() {
-        return None;
-    }
-    service.threads = Some(1);
-    let names: Vec<String> = if bound.is_empty() {
-        wanted.listen.iter().map(control_listener::name).collect()
-    } else {
-        bound.iter().map(|bound| bound.name.clone()).collect()
-    };
-    for name in &names {
-        let buffers = L4BufferSettings::new(0, WRITE_BUFFER);
-        let endpoint = control_listener::endpoint(name, wanted.access());
-        service.add_listener(endpoint.l4_buffer(buffers));
-    }
-    if bound.is_empty() {
-        return Some(Worker {
-            service,
-            sockets: Sockets::Inherited(wanted, Arc::clone(files)),
-            stop: stop.clone(),
-            on_started: None,
-            settle: None,
-        });
-    }
-    files
-        .lock()
-        .extend(bound.iter().filter_map(|bound| bound.file.clone()));
-    let shown: Vec<String> = bound.iter().map(|bound| bound.shown.clone()).collect();
-    let sockets = bound.into_iter().map(|bound| (bound.name, bound.socket));
-    let title = wanted.title();
-    Some(Worker {
-        service,
-        sockets: Sockets::Known(sockets.collect()),
-        stop: stop.clone(),
-        on_started: Some(Box::pin(async move {
-            for shown in shown {
-                info!("{title} on {shown}");
-            }
-        })),
-        settle: None,
-    })
-}
-
-fn named(listener: BoundListener) -> (String, OwnedFd) {
-    (listener.address.to_string(), listener.socket)
+    proxy.load_acme();
+    Ok(proxy)
 }
 
 /// How long requests may go on here once another process has the sockets.
@@ -449,13 +234,26 @@ fn readable(ca_file: Option<&str>) -> Result<(), StartError> {
         })
 }
 
-/// Every connection is a descriptor, twice over; the usual soft limit of 1,024 is for programs that
-/// use select(2).
-fn raise_file_limit() {
+/// Raises the limit of open files, and outlives that of a file's size. Every connection is a descriptor,
+/// twice over; the usual soft limit of 1,024 is for programs that use select(2).
+fn outlive_limits() {
     match rlimit::increase_nofile_limit(rlimit::INFINITY) {
         Ok(limit) => info!("at most {limit} open files"),
         Err(error) => warn!("the limit of open files stays as it is: {error}"),
     }
+    if let Err(error) = signals::outlive_file_limits() {
+        warn!("a file that reaches its largest size will end the process: {error}");
+    }
+}
+
+/// Announces the port once signals are taken: whoever reads the line may send one at once.
+fn announced(armed: &watch::Sender<bool>, port: u16, debug: bool) -> Started {
+    let mut armed = armed.subscribe();
+    Box::pin(async move {
+        if armed.wait_for(|armed| *armed).await.is_ok() {
+            announce(port, debug);
+        }
+    })
 }
 
 /// The original's words, on standard output, for whoever waits for them.

@@ -15,9 +15,9 @@ use pingora_core::services::listening::Service;
 use pingora_core::services::{Service as Serve, ServiceReadyNotifier, ServiceWithDependents};
 use tokio::sync::watch;
 
-use super::BindError;
 use super::accept_queue::AcceptQueues;
 use super::control_listener::{self, ControlListeners};
+use super::listener::BindError;
 use super::unix_socket::SocketFile;
 use crate::config::ControlListen;
 use crate::control::Bridge;

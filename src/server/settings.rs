@@ -13,7 +13,8 @@ use log::warn;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{Options, StartError};
+use super::error::StartError;
+use super::options::Options;
 use crate::config::Count;
 use crate::config::{
     self, Config, ConfigError, ControlListen, Located, StaticRoute, TlsClientAuth, TlsListen,

@@ -13,7 +13,7 @@ use pingora_core::server::{ExecutionPhase, ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 
-use super::DynamicProxy;
+use super::dynamic_proxy::DynamicProxy;
 use super::service::SocketFiles;
 use crate::front::{CLOSE_TIMEOUT, Connections};
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use log::info;
 use rustls::ServerConfig;
 
+use super::error::StartError;
 use super::listener::{self, BoundListener, Purpose};
-use super::{StartError, settings};
+use super::settings;
 use crate::config::{Config, Listen, TlsListen};
 use crate::front::{HttpsRedirect, ListenerOptions};
 use crate::tls::{self, Certificates};
@@ -57,6 +58,11 @@ impl Traffic {
             traffic.secure(address, tls, listen, common);
         }
         Ok(traffic)
+    }
+
+    /// The port of the first listener.
+    pub(super) fn port(&self) -> u16 {
+        self.addresses.first().map_or(0, SocketAddr::port)
     }
 
     /// The address, with its port; none if it is optional and the machine lacks its family.

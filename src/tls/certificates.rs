@@ -14,13 +14,14 @@ use rustls::SignatureScheme;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::entry::{CertificateFiles, Entry, Origin, Source, Stored, is_name};
+use super::entry::{Entry, Origin, Stored, is_name};
 use super::error::{LoadError, StoreError, TakeError};
-use super::folder::Folder;
+use super::folder::{Folder, Kept};
 use super::pair::Pair;
 use super::provider::provider;
+use super::source::CertificateFiles;
 use super::table::{Table, plain};
-use super::watch::{self, Watched};
+use super::watched_files::WatchedFiles;
 
 /// The protocol of the challenge TLS-ALPN-01 (RFC 8737, 3).
 pub(super) const ACME_TLS: &[u8] = b"acme-tls/1";
@@ -85,7 +86,7 @@ impl Certificates {
                 )));
             }
             let default = files.default;
-            let (watched, pair) = Watched::load(&name, files)?;
+            let (watched, pair) = WatchedFiles::load(&name, files)?;
             let entry = Entry::new(Origin::Files(Box::new(watched)), default, Some(pair));
             state.entries.insert(name, entry);
         }
@@ -113,26 +114,10 @@ impl Certificates {
         let now = SystemTime::now();
         for (name, kept) in kept {
             let file = folder.file(&name);
-            let file = file.display();
-            if !is_name(&name) {
-                warn!("{file}: is not named as a certificate is; it is not used");
+            let Some(name) = state.free_name(name, &file) else {
                 continue;
-            }
-            let name: Arc<str> = name.into();
-            if state.entries.contains_key(&name) {
-                warn!("{file}: the configuration has a certificate of this name; that one is used");
-                continue;
-            }
-            let read = kept.and_then(|kept| {
-                let pair = Pair::parse(
-                    kept.certificate.as_bytes(),
-                    kept.key.as_bytes(),
-                    &provider(),
-                )
-                .map_err(|problem| problem.to_string())?;
-                Ok((kept, pair))
-            });
-            let entry = match read {
+            };
+            let entry = match kept.and_then(usable) {
                 Ok((kept, pair)) => {
                     let default = kept.default && state.default().is_none();
                     let mut entry = Entry::new(Origin::Other(kept.source), default, Some(pair));
@@ -141,12 +126,10 @@ impl Certificates {
                     entry
                 }
                 Err(problem) => {
+                    let file = file.display();
                     error!("certificate `{name}`: {file} {problem}; it is not used");
-                    self.failures.fetch_add(1, Ordering::Relaxed);
-                    let mut entry = Entry::new(Origin::Other(Source::Api), false, None);
-                    entry.last_error = Some(problem.into());
-                    entry.failures = 1;
-                    entry
+                    self.count_failures(1);
+                    Entry::damaged(problem)
                 }
             };
             state.entries.insert(name, entry);
@@ -221,44 +204,9 @@ impl Certificates {
         self.table.load().choose(name, schemes).map(Arc::clone)
     }
 
-    /// Looks at the files of all certificates, once, and takes those that have changed and can be
-    /// used. [`Certificates::watch`] does so every second.
-    pub fn look(&self) {
-        self.look_at(SystemTime::now());
-    }
-
-    pub(super) fn look_at(&self, now: SystemTime) {
-        let mut state = self.state.lock();
-        let mut has_changed = false;
-        for (name, entry) in &mut state.entries {
-            let failures = entry.failures;
-            if let Some(pair) = entry.look(name, now) {
-                entry.pair = Some(pair);
-                entry.is_expiry_told = false;
-                entry.describe(name, "is read again");
-                has_changed = true;
-            }
-            self.failures
-                .fetch_add(entry.failures - failures, Ordering::Relaxed);
-            entry.tell_expiry(name, now);
-        }
-        if has_changed {
-            self.publish(&state);
-        }
-    }
-
-    /// Looks at the files every second, on a thread of its own, for as long as there is a listener
-    /// or anybody else with these certificates.
-    ///
-    /// # Errors
-    /// The system has no thread to give.
-    pub fn watch(self: &Arc<Self>) -> std::io::Result<()> {
-        let has_files = self.state.lock().entries.values().any(Entry::has_files);
-        watch::start(Arc::downgrade(self), has_files)
-    }
-
-    pub(super) fn count_failure(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+    /// Counts changes of files that were of no use, or new certificates that could not be had.
+    pub(super) fn count_failures(&self, count: u64) {
+        self.failures.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(super) fn publish(&self, state: &State) {
@@ -318,4 +266,26 @@ impl State {
             .find(|(_, entry)| entry.default)
             .map(|(name, _)| name)
     }
+
+    /// The name of a certificate from the folder, unless it is none, or the configuration has one of it.
+    fn free_name(&self, name: String, file: &Path) -> Option<Arc<str>> {
+        let file = file.display();
+        if !is_name(&name) {
+            warn!("{file}: is not named as a certificate is; it is not used");
+            return None;
+        }
+        let name: Arc<str> = name.into();
+        if self.entries.contains_key(&name) {
+            warn!("{file}: the configuration has a certificate of this name; that one is used");
+            return None;
+        }
+        Some(name)
+    }
+}
+
+/// A certificate from the folder, with what its text says.
+fn usable(kept: Kept) -> Result<(Kept, Pair), String> {
+    let (certificate, key) = (kept.certificate.as_bytes(), kept.key.as_bytes());
+    let pair = Pair::parse(certificate, key, &provider()).map_err(|problem| problem.to_string())?;
+    Ok((kept, pair))
 }

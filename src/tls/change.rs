@@ -6,11 +6,12 @@ use std::time::SystemTime;
 use log::{error, info};
 
 use super::certificates::{Certificates, State};
-use super::entry::{Entry, Given, Origin, Source, Stored, Taken, is_name};
+use super::entry::{Entry, Origin, Stored, Taken, is_name};
 use super::error::{RemoveError, StoreError, TakeError};
 use super::folder::Kept;
 use super::pair::Pair;
 use super::provider::provider;
+use super::source::{Given, Source};
 
 impl Certificates {
     /// Takes a certificate under a name, in the place of the one that has it. Once this returns it
@@ -39,39 +40,15 @@ impl Certificates {
         if !is_name(name) {
             return Err(TakeError::Name);
         }
-        let (certificate, key) = (given.certificate.as_bytes(), given.key.as_bytes());
-        let pair = Pair::parse(certificate, key, &provider())?;
         let now = SystemTime::now();
-        if given.source != Source::Acme {
-            pair.details.check(now)?;
-        }
+        let mut entry = read(given, now)?;
         let name: Arc<str> = name.into();
-        let mut entry = Entry::new(Origin::Other(given.source), given.default, Some(pair));
         let mut state = self.state.lock();
-        if state.is_closed {
-            return Err(TakeError::Closed);
-        }
-        let earlier = state.entries.get(&name);
-        let is_allowed = |entry: &Entry| may(&entry.stored(&name));
-        if !is_allowed(&entry) || !earlier.is_none_or(is_allowed) {
-            return Err(TakeError::Forbidden);
-        }
-        if earlier.is_some_and(Entry::is_configured) {
-            return Err(TakeError::Configured(name));
-        }
-        let other = state
-            .default()
-            .filter(|other| given.default && **other != name);
-        let other = other.cloned();
-        if let Some(other) = &other
-            && state.entries.get(other).is_some_and(Entry::is_configured)
-        {
-            return Err(TakeError::DefaultConfigured(Arc::clone(other)));
-        }
+        let other = admit(&state, &name, &entry, may)?;
         if let Some(folder) = &state.folder {
             folder.restore()?;
         }
-        let taken = match earlier {
+        let taken = match state.entries.get(&name) {
             None => Taken::Created,
             Some(earlier) if earlier.is_same(&entry) && earlier.pair.is_some() => {
                 return Ok(Taken::Unchanged);
@@ -98,7 +75,7 @@ impl Certificates {
         let entry = entry.or_insert_with(|| Entry::new(Origin::Other(Source::Acme), false, None));
         entry.last_error = Some(reason.into());
         entry.failures += 1;
-        self.count_failure();
+        self.count_failures(1);
     }
 
     /// Forgets that a certificate could not be had, which nobody wants any more.
@@ -154,6 +131,47 @@ impl Certificates {
         self.publish(&state);
         info!("certificate `{name}`: is removed");
         Ok(())
+    }
+}
+
+/// Reads a certificate that is given.
+fn read(given: &Given<'_>, now: SystemTime) -> Result<Entry, TakeError> {
+    let (certificate, key) = (given.certificate.as_bytes(), given.key.as_bytes());
+    let pair = Pair::parse(certificate, key, &provider())?;
+    if given.source != Source::Acme {
+        pair.details.check(now)?;
+    }
+    let origin = Origin::Other(given.source);
+    Ok(Entry::new(origin, given.default, Some(pair)))
+}
+
+/// Whether a certificate may have its name, and be the default if it is to be: then the name of the one that
+/// has been until now.
+fn admit(
+    state: &State,
+    name: &Arc<str>,
+    entry: &Entry,
+    may: impl Fn(&Stored) -> bool,
+) -> Result<Option<Arc<str>>, TakeError> {
+    if state.is_closed {
+        return Err(TakeError::Closed);
+    }
+    let earlier = state.entries.get(name);
+    let is_allowed = |entry: &Entry| may(&entry.stored(name));
+    if !is_allowed(entry) || !earlier.is_none_or(is_allowed) {
+        return Err(TakeError::Forbidden);
+    }
+    if earlier.is_some_and(Entry::is_configured) {
+        return Err(TakeError::Configured(Arc::clone(name)));
+    }
+    let other = state
+        .default()
+        .filter(|other| entry.default && *other != name);
+    match other {
+        Some(other) if state.entries.get(other).is_some_and(Entry::is_configured) => {
+            Err(TakeError::DefaultConfigured(Arc::clone(other)))
+        }
+        other => Ok(other.cloned()),
     }
 }
 

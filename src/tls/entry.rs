@@ -1,57 +1,21 @@
 //! One certificate: where it is from, what is in use, and how it is doing.
 
-use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use log::{error, info, warn};
-use serde::{Deserialize, Serialize};
 
 use super::details::Details;
 use super::error::PairError;
 use super::pair::Pair;
-use super::watch::{self, Watched};
+use super::source::Source;
+use super::watched_files::{Look, WatchedFiles};
 
 /// The longest name of a certificate.
 const LONGEST_NAME: usize = 64;
-
-/// Where a certificate is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// Files that the configuration names; they are read again when they change.
-    File,
-    /// The control API.
-    Api,
-    /// A certificate authority that was asked for it (RFC 8555).
-    Acme,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::File => "file",
-            Self::Api => "api",
-            Self::Acme => "acme",
-        })
-    }
-}
-
-/// A certificate of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// Its name: 1 to 64 letters, digits, `-`, `_` and `.`, a letter or digit first.
-    pub name: String,
-    /// The certificate and its chain, PEM.
-    pub certificate: PathBuf,
-    /// The private key, PEM: PKCS#8, PKCS#1 or SEC1; it may be in the certificate's file.
-    pub key: PathBuf,
-    /// Whether it serves clients that no other certificate is for.
-    pub default: bool,
-}
 
 /// A certificate as it is known now.
 #[derive(Clone, Debug)]
@@ -69,19 +33,6 @@ pub struct Stored {
     pub last_error: Option<Arc<str>>,
     /// How many changes of its files were of no use, or how often there was no new one.
     pub failures: u64,
-}
-
-/// A certificate that is given, to be taken under a name.
-#[derive(Clone, Copy)]
-pub struct Given<'a> {
-    /// The certificate and its chain, PEM.
-    pub certificate: &'a str,
-    /// The private key, PEM: PKCS#8, PKCS#1 or SEC1.
-    pub key: &'a str,
-    /// Whether it is to serve clients that no other certificate is for.
-    pub default: bool,
-    /// Where it is from.
-    pub source: Source,
 }
 
 /// What became of a certificate that was taken.
@@ -109,7 +60,7 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 pub(super) enum Origin {
-    Files(Box<Watched>),
+    Files(Box<WatchedFiles>),
     Other(Source),
 }
 
@@ -127,6 +78,15 @@ impl Entry {
             last_error: None,
             failures: 0,
             is_expiry_told: false,
+        }
+    }
+
+    /// One from the disk that is of no use.
+    pub(super) fn damaged(problem: String) -> Self {
+        Self {
+            last_error: Some(problem.into()),
+            failures: 1,
+            ..Self::new(Origin::Other(Source::Api), false, None)
         }
     }
 
@@ -159,17 +119,17 @@ impl Entry {
             return None;
         };
         match watched.look(name, now) {
-            watch::Look::Same => None,
-            watch::Look::Restored => {
+            Look::Same => None,
+            Look::Restored => {
                 self.last_error = None;
                 info!("certificate `{name}`: its files are again those that are in use");
                 None
             }
-            watch::Look::Changed(pair) => {
+            Look::Changed(pair) => {
                 self.last_error = None;
                 Some(*pair)
             }
-            watch::Look::Failed(error) => {
+            Look::Failed(error) => {
                 error!("{error}; the certificate stays as it was");
                 self.failures += 1;
                 self.last_error = Some(error.to_string().into());

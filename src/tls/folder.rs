@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Given, Source};
 use super::error::StoreError;
+use super::source::{Given, Source};
 
 /// What the files of certificates end with, and those that are being written.
 const EXTENSION: &str = "json";

@@ -31,18 +31,21 @@ mod pair;
 mod pattern;
 mod pem;
 mod provider;
+mod source;
 mod table;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod watched_files;
 
 pub use authorities::{Authorities, AuthoritiesError};
 pub use certificates::Certificates;
 pub use details::Details;
-pub use entry::{CertificateFiles, Given, Source, Stored, Taken};
+pub use entry::{Stored, Taken};
 pub use error::{LoadError, PairError, Part, RemoveError, StoreError, TakeError};
 pub use options::{ClientAuth, MinVersion, ServerConfigError, ServerOptions, server_config};
 pub use pattern::Pattern;
 pub use provider::{install, provider};
+pub use source::{CertificateFiles, Given, Source};

@@ -8,9 +8,9 @@ use rcgen::{
     SignatureAlgorithm,
 };
 
-use super::entry::{Given, Source};
 use super::pair::Pair;
 use super::provider::provider;
+use super::source::{Given, Source};
 
 pub(super) const DAY: Duration = Duration::from_hours(24);
 

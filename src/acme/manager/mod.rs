@@ -13,13 +13,13 @@ use std::time::{Duration, SystemTime};
 use log::{info, warn};
 use tokio::task::{Id, JoinSet};
 
-use super::Acme;
 use super::account::{self, Open};
 use super::backoff::{Tried, Tries};
-use super::desired_hosts::name;
+use super::context::Context;
 use super::failure::Failure;
 use super::files::{Files, Stamp};
 use super::host::Host;
+use super::names::certificate_name;
 use super::order::{self, Issued, Wish};
 use super::queue::Priority;
 use super::renewal::Window;
@@ -42,7 +42,7 @@ enum Done {
 
 /// What is known, and what goes on.
 pub(super) struct Manager {
-    acme: Arc<Acme>,
+    context: Arc<Context>,
     files: Option<Files>,
     /// The right to order.
     lock: Option<File>,
@@ -63,9 +63,9 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    pub(super) fn new(acme: Arc<Acme>) -> Self {
+    pub(super) fn new(context: Arc<Context>) -> Self {
         Self {
-            acme,
+            context,
             files: None,
             lock: None,
             account: None,
@@ -103,7 +103,7 @@ impl Manager {
 
     /// The hosts that are to be ordered for now, in this order.
     fn due(&self, now: SystemTime) -> Vec<Arc<str>> {
-        let directory = &self.acme.options.directory;
+        let directory = &self.context.options.directory;
         let is_ready = |host: &str| {
             let tried = self.tries.get(host);
             tried.is_none_or(|tried| tried.is_ready(now))
@@ -156,29 +156,34 @@ impl Manager {
                 self.fail(&host, &Failure::host(problem));
                 continue;
             }
-            let Some(managed) = self.hosts.get_mut(&host) else {
-                continue;
-            };
-            let failures = self.tries.get(&*host).map_or(0, |tried| tried.failures);
-            let challenges = order::turned(&self.acme.options.challenges, failures);
-            managed.is_busy = true;
-            managed.is_ordering = true;
-            let wish = Wish {
-                host: Arc::clone(&host),
-                challenges,
-                replaces: managed.replaces(&self.acme.options.directory),
-            };
-            info!("ACME: {host}: ordering a certificate");
-            let (acme, account) = (Arc::clone(&self.acme), account.clone());
-            let task = async move { Done::Issued(order::issue(&acme, &account, wish).await) };
-            let task = self.work.spawn(task);
-            self.busy.insert(task.id(), host);
+            self.begin_order(host, account.clone());
         }
+    }
+
+    /// Begins the order of a host.
+    fn begin_order(&mut self, host: Arc<str>, account: Open) {
+        let Some(managed) = self.hosts.get_mut(&host) else {
+            return;
+        };
+        let failures = self.tries.get(&*host).map_or(0, |tried| tried.failures);
+        managed.is_busy = true;
+        managed.is_ordering = true;
+        let options = &self.context.options;
+        let wish = Wish {
+            host: Arc::clone(&host),
+            challenges: order::turned(&options.challenges, failures),
+            replaces: managed.replaces(&options.directory),
+        };
+        info!("ACME: {host}: ordering a certificate");
+        let context = Arc::clone(&self.context);
+        let task = async move { Done::Issued(order::issue(&context, &account, wish).await) };
+        let task = self.work.spawn(task);
+        self.busy.insert(task.id(), host);
     }
 
     /// Whether somebody else has the name of a host's certificate.
     fn is_taken(&self, host: &str) -> bool {
-        let stored = self.acme.certificates.get(&name(host));
+        let stored = self.context.certificates.get(&certificate_name(host));
         stored.is_some_and(|stored| stored.source != Source::Acme)
     }
 
@@ -227,7 +232,7 @@ impl Manager {
         let Some(files) = &self.files else {
             return false;
         };
-        match account::open(&self.acme, files).await {
+        match account::open(&self.context, files).await {
             Ok(open) => {
                 // That it fails no more is known once a certificate comes.
                 self.account = Some(open);
@@ -243,7 +248,7 @@ impl Manager {
     /// Asks when to renew, one host after the other (RFC 9773).
     async fn ask(&mut self) {
         let now = SystemTime::now();
-        let directory = &self.acme.options.directory;
+        let directory = &self.context.options.directory;
         let is_to_ask = |managed: &Host| managed.is_to_ask(directory, now);
         let to_ask: Vec<Arc<str>> = self
             .hosts
@@ -255,42 +260,57 @@ impl Manager {
         if to_ask.is_empty() || !self.authority.is_ready(now) {
             return;
         }
-        if self.account.is_none() {
-            let Some(files) = &self.files else { return };
-            match account::kept(&self.acme.options, files).await {
-                Ok(Some(open)) => self.account = Some(open),
-                Ok(None) => {}
-                Err(failure) => {
-                    let next = self.authority.fail_authority(now, failure.retry_after);
-                    let next = shown(next);
-                    warn!("ACME: when to renew is not known: {failure}; next try at {next}");
-                    return;
-                }
-            }
+        if !self.find_account(now).await {
+            return;
         }
         for host in to_ask {
-            let Some(managed) = self.hosts.get_mut(&host) else {
-                continue;
-            };
-            managed.asked(now);
-            let (Some(account), Some(identifier)) = (self.account.clone(), managed.identifier())
-            else {
-                continue;
-            };
-            managed.is_busy = true;
-            let task = async move {
-                Done::Window(match account.account.renewal_info(&identifier).await {
-                    Ok((info, again)) => {
-                        let start = info.suggested_window.start.into();
-                        let end = info.suggested_window.end.into();
-                        Ok(Some((Window { start, end }, again)))
-                    }
-                    Err(instant_acme::Error::Unsupported(_)) => Ok(None),
-                    Err(error) => Err(Failure::of_library(&error, &account.retry_after)),
-                })
-            };
-            let task = self.work.spawn(task);
-            self.busy.insert(task.id(), host);
+            self.begin_question(host, now);
         }
+    }
+
+    /// Opens the account that is kept, if there is one; none is made for a question. Says whether it can be
+    /// asked now.
+    async fn find_account(&mut self, now: SystemTime) -> bool {
+        if self.account.is_some() {
+            return true;
+        }
+        let Some(files) = &self.files else {
+            return false;
+        };
+        match account::kept(&self.context.options, files).await {
+            Ok(Some(open)) => self.account = Some(open),
+            Ok(None) => {}
+            Err(failure) => {
+                let next = self.authority.fail_authority(now, failure.retry_after);
+                let next = shown(next);
+                warn!("ACME: when to renew is not known: {failure}; next try at {next}");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Asks when to renew the certificate of a host.
+    fn begin_question(&mut self, host: Arc<str>, now: SystemTime) {
+        let Some(managed) = self.hosts.get_mut(&host) else {
+            return;
+        };
+        managed.asked(now);
+        let (Some(account), Some(identifier)) = (self.account.clone(), managed.identifier()) else {
+            return;
+        };
+        managed.is_busy = true;
+        let task = self.work.spawn(async move {
+            Done::Window(match account.account.renewal_info(&identifier).await {
+                Ok((info, again)) => {
+                    let start = info.suggested_window.start.into();
+                    let end = info.suggested_window.end.into();
+                    Ok(Some((Window { start, end }, again)))
+                }
+                Err(instant_acme::Error::Unsupported(_)) => Ok(None),
+                Err(error) => Err(Failure::of_library(&error, &account.retry_after)),
+            })
+        });
+        self.busy.insert(task.id(), host);
     }
 }

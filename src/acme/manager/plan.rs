@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use log::{error, info, warn};
 
 use super::super::check::check;
-use super::super::desired_hosts::{MOST_REGISTERED, name, registered};
+use super::super::desired_hosts::{MOST_REGISTERED, registered};
 use super::super::failure::{Failure, LONGEST, one_line};
 use super::super::files::{Files, KeptCertificate};
 use super::super::host::{Host, WantedBy};
+use super::super::names::certificate_name;
 use super::super::queue::{Seniority, bound};
 use super::super::time::seconds;
 use super::{Manager, TICK};
@@ -43,19 +44,21 @@ impl Manager {
     }
 
     fn look_at_routes(&mut self) {
-        let generation = self.acme.registry.generation();
+        let generation = self.context.registry.generation();
         if self.generation == Some(generation) {
             return;
         }
         self.generation = Some(generation);
-        let acme = Arc::clone(&self.acme);
-        let mut wanted = self.registered(registered(&acme.options, &acme.registry));
-        wanted.extend(acme.options.hosts.iter().cloned());
+        let context = Arc::clone(&self.context);
+        let mut wanted = self.registered(registered(&context.options, &context.registry));
+        wanted.extend(context.options.hosts.iter().cloned());
         for (host, managed) in &mut self.hosts {
             let is_wanted = wanted.contains(&**host);
             if managed.is_wanted && !is_wanted {
                 info!("ACME: {host}: there is no route any more; its certificate is not renewed");
-                self.acme.certificates.forget_failure(&name(host));
+                self.context
+                    .certificates
+                    .forget_failure(&certificate_name(host));
             }
             managed.is_wanted = is_wanted;
         }
@@ -63,7 +66,7 @@ impl Manager {
             let managed = self.hosts.entry(host.into()).or_default();
             managed.is_wanted = true;
         }
-        for host in &acme.options.hosts {
+        for host in &context.options.hosts {
             if let Some(managed) = self.hosts.get_mut(host.as_str()) {
                 managed.wanted_by = WantedBy::Operator;
             }
@@ -99,7 +102,7 @@ impl Manager {
     pub(super) fn open_files(&mut self) -> Option<&Files> {
         let now = SystemTime::now();
         if self.files.is_none() && self.authority.is_ready(now) {
-            match Files::open(&self.acme.options.folder) {
+            match Files::open(&self.context.options.folder) {
                 Ok(files) => self.files = Some(files),
                 Err(error) => self.disk_failed(&error),
             }
@@ -173,7 +176,7 @@ impl Manager {
             return Ok(());
         }
         let details = details(host, &kept)?;
-        let directory = &self.acme.options.directory;
+        let directory = &self.context.options.directory;
         let now = SystemTime::now();
         let is_taken = |ours: &Host| ours.takes(&kept, details.not_after, directory, now);
         if !managed.is_none_or(is_taken) {
@@ -202,8 +205,8 @@ impl Manager {
             default: false,
             source: Source::Acme,
         };
-        let certificates = &self.acme.certificates;
-        let name = name(host);
+        let certificates = &self.context.certificates;
+        let name = certificate_name(host);
         certificates
             .take_if(&name, &given, |stored| stored.source == Source::Acme)
             .map_err(|error| unusable(&error.to_string()))?;
@@ -219,7 +222,9 @@ impl Manager {
         if managed.told.as_ref() != Some(&problem) {
             error!("ACME: {host}: {problem}");
             if managed.is_wanted {
-                self.acme.certificates.note_failure(&name(host), &problem);
+                self.context
+                    .certificates
+                    .note_failure(&certificate_name(host), &problem);
             }
             managed.told = Some(problem);
         }
@@ -234,14 +239,14 @@ impl Manager {
             if managed.kept.is_none() || managed.is_busy {
                 continue;
             }
-            let name = name(host);
-            let stored = self.acme.certificates.get(&name);
+            let name = certificate_name(host);
+            let stored = self.context.certificates.get(&name);
             let is_there = stored.is_some_and(|stored| stored.source == Source::Acme);
             let is_over = !managed.is_wanted && managed.has_expired(now);
             if is_there && !is_over {
                 continue;
             }
-            if is_there && let Err(error) = self.acme.certificates.remove(&name) {
+            if is_there && let Err(error) = self.context.certificates.remove(&name) {
                 warn!("ACME: {host}: {error}");
                 continue;
             }

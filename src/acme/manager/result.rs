@@ -8,10 +8,10 @@ use tokio::task::{Id, JoinError};
 
 use super::super::backoff::Tried;
 use super::super::check::check_new;
-use super::super::desired_hosts::name;
 use super::super::failure::{Failure, Scope};
 use super::super::files::{Files, KeptCertificate};
 use super::super::host::Host;
+use super::super::names::certificate_name;
 use super::super::order::Issued;
 use super::super::time::{seconds, shown};
 use super::plan::{details, unusable};
@@ -65,7 +65,7 @@ impl Manager {
 
     pub(super) fn keep(&mut self, host: &Arc<str>, issued: Issued) {
         let kept = KeptCertificate {
-            directory: self.acme.options.directory.clone(),
+            directory: self.context.options.directory.clone(),
             issued: seconds(SystemTime::now()),
             certificate: issued.certificate,
             key: issued.key,
@@ -185,12 +185,12 @@ impl Manager {
             Scope::Authority => return self.fail_all(std::slice::from_ref(host), failure),
             Scope::Account => {
                 // One that was just made may not be known everywhere yet.
-                if self.acme.rest_of_account().is_none()
+                if self.context.rest_of_account().is_none()
                     && self.account.take().is_some()
                     && let Some(files) = &self.files
                 {
                     warn!("ACME: {host}: {failure}; a new account is made");
-                    files.put_account_aside(&self.acme.options.directory);
+                    files.put_account_aside(&self.context.options.directory);
                 }
                 return self.fail_all(std::slice::from_ref(host), failure);
             }
@@ -243,7 +243,9 @@ impl Manager {
                 .is_some_and(|managed| managed.is_wanted)
             {
                 let status = format!("no new certificate: {failure}; next try at {next}");
-                self.acme.certificates.note_failure(&name(host), &status);
+                self.context
+                    .certificates
+                    .note_failure(&certificate_name(host), &status);
             }
         }
         // Behind what is shown: whoever reads the line finds it there.

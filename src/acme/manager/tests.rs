@@ -3,11 +3,11 @@
 use rcgen::{CertificateParams, KeyPair};
 
 use super::super::answers::Answers;
-use super::super::desired_hosts::name;
 use super::super::failure::Scope;
 use super::super::files::KeptCertificate;
+use super::super::names::certificate_name;
+use super::super::options::{Challenge, Options};
 use super::super::time::{at, seconds};
-use super::super::{Challenge, Options};
 use super::*;
 use crate::registry::{Registration, Registry, Rules};
 use crate::route::HostPattern;
@@ -36,13 +36,13 @@ fn manager(folder: &std::path::Path, own: &[&str], registered: &[&str]) -> Manag
         folder: folder.to_owned(),
     };
     let certificates = Arc::new(Certificates::new());
-    let acme = Acme::new(
+    let context = Context::new(
         options,
         Answers::default(),
         certificates,
         Arc::new(registry),
     );
-    let mut manager = Manager::new(Arc::new(acme));
+    let mut manager = Manager::new(Arc::new(context));
     manager.look();
     manager
 }
@@ -86,7 +86,11 @@ fn in_use<'a>(manager: &'a Manager, host: &str) -> Option<&'a str> {
 }
 
 fn is_shown(manager: &Manager, host: &str) -> bool {
-    manager.acme.certificates.get(&name(host)).is_some()
+    manager
+        .context
+        .certificates
+        .get(&certificate_name(host))
+        .is_some()
 }
 
 #[test]
@@ -146,7 +150,11 @@ fn certificates_for_other_names_are_taken_neither_from_the_authority_nor_from_th
         manager.read_certificates();
         assert_eq!(in_use(&manager, &host), None, "{names:?}");
     }
-    let stored = manager.acme.certificates.get(&name(&host)).unwrap();
+    let stored = manager
+        .context
+        .certificates
+        .get(&certificate_name(&host))
+        .unwrap();
     assert!(stored.details.is_none());
     assert!(stored.last_error.unwrap().contains("bank.example"));
     // The right one is.
@@ -164,18 +172,18 @@ fn failures_of_hosts_that_nobody_wants_are_not_shown() {
     assert!(is_shown(&manager, &host));
     // Its route goes while an order is on its way, which fails then.
     manager.hosts.get_mut(&host).unwrap().is_busy = true;
-    let route = manager.acme.registry.routes().remove(0);
-    manager.acme.registry.remove(&route.key()).unwrap();
+    let route = manager.context.registry.routes().remove(0);
+    manager.context.registry.remove(&route.key()).unwrap();
     manager.look();
     assert!(!is_shown(&manager, &host));
     manager.fail(&host, &Failure::host("no"));
     assert!(!is_shown(&manager, &host));
     // One with a certificate goes on serving, and nothing is said to be wrong with it.
     manager.keep(&host, issued(&["a.apps.example"], -1, 90));
-    let certificates = Arc::clone(&manager.acme.certificates);
-    certificates.note_failure(&name(&host), "no");
-    certificates.forget_failure(&name(&host));
-    let stored = certificates.get(&name(&host)).unwrap();
+    let certificates = Arc::clone(&manager.context.certificates);
+    certificates.note_failure(&certificate_name(&host), "no");
+    certificates.forget_failure(&certificate_name(&host));
+    let stored = certificates.get(&certificate_name(&host)).unwrap();
     assert!(stored.details.is_some() && stored.last_error.is_none());
     // A file that is of no use, too.
     let files = folder.path().join("certificates/b.example.json");

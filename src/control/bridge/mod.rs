@@ -26,7 +26,7 @@ use pingora_core::server::ShutdownWatch;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 
-use super::{REGISTER, problem};
+use super::{problem, register};
 use crate::front::{RequestId, RequestIds};
 use crate::route::PathPrefix;
 use channel::{Broken, Channel, Head, Start};
@@ -147,7 +147,7 @@ impl Bridge {
     fn uri(&self, target: &[u8]) -> Option<Uri> {
         match &self.paths {
             Paths::Registration(paths) | Paths::Api(paths) if is_registration(target, paths) => {
-                Some(Uri::from_static(REGISTER))
+                Some(Uri::from_static(register::PATH))
             }
             // The API answers it with 404.
             Paths::Registration(_) => Some(Uri::from_static("/")),

@@ -21,9 +21,11 @@ use utoipa::{Modify, OpenApi};
 
 use self::refusals::{BadBody, NotMade, NotThere, Refused};
 use self::requests::{IfMatch, IfNoneMatch, InstancePath, RoutePath};
+use super::generation::GENERATION;
 use super::routes::{RemoveQuery, Removed, WriteQuery, Written};
+use super::state::Control;
 use super::view::InstanceView;
-use super::{Control, GENERATION, problem, register};
+use super::{problem, register};
 
 /// The name of the way to say who one is.
 const TOKEN: &str = "token";
@@ -61,7 +63,7 @@ const TOKEN: &str = "token";
     ),
     components(schemas(
         problem::Document,
-        register::Refused,
+        refusals::Refusal,
         texts::HostPattern,
         texts::AskedPrefix,
         texts::PathOfPrefix,
@@ -138,7 +140,7 @@ fn remove_instance() {}
 fn described(token: bool, token_to_register: bool) -> Document {
     let mut document = Api::openapi();
     for (path, item) in &mut document.paths.paths {
-        let token = if path == super::REGISTER {
+        let token = if path == register::PATH {
             token_to_register
         } else {
             token
@@ -273,7 +275,7 @@ mod tests {
     /// The methods of each path are looked at from outside, by tests/it/openapi.rs.
     #[test]
     fn every_path_of_the_router_is_described_and_no_other() {
-        let mut expected = vec![super::super::REGISTER];
+        let mut expected = vec![register::PATH];
         for (path, _) in super::super::paths() {
             match path {
                 "/v1/routes/{*route}" => expected.extend([

@@ -7,8 +7,8 @@ use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::{Object, Ref, RefOr, Type};
 use utoipa::{IntoResponses, ToSchema};
 
+use super::texts;
 use crate::control::problem::{Document, MEDIA_TYPE};
-use crate::control::register;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
@@ -109,7 +109,7 @@ fn problems(answers: &[(u16, &str)]) -> Responses {
             response = response.content(MEDIA_TYPE, schema(Document::name()));
         }
         if is_listeners(&status) {
-            response = response.content("application/json", schema(register::Refused::name()));
+            response = response.content("application/json", schema(Refusal::name()));
         }
         (status, response.build().into())
     };
@@ -119,6 +119,21 @@ fn problems(answers: &[(u16, &str)]) -> Responses {
 fn schema(name: impl AsRef<str>) -> Content {
     let schema = Ref::from_schema_name(name.as_ref());
     ContentBuilder::new().schema(Some(schema)).build()
+}
+
+/// Why a registration is refused.
+#[derive(ToSchema)]
+#[schema(as = Refusal)]
+#[expect(
+    dead_code,
+    reason = "the description's; `reply::Refusal` writes the answer"
+)]
+pub(super) struct Refusal {
+    /// The reason for programs.
+    #[schema(value_type = texts::Code)]
+    error: String,
+    /// The reason for people.
+    message: String,
 }
 
 /// Of a registration: JSON, or a page for who asks for one.
@@ -147,7 +162,7 @@ impl IntoResponses for RegistrationRefused {
             let page = ContentBuilder::new().schema(Some(page)).build();
             let response = ResponseBuilder::new()
                 .description(description)
-                .content("application/json", schema(register::Refused::name()))
+                .content("application/json", schema(Refusal::name()))
                 .content("text/html", page)
                 .build();
             (status.to_string(), response.into())

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use self::hosts::Hosts;
-use super::attempt::Step;
+use super::step::Step;
 use crate::route::{HostPattern, Instance, Route};
 
 /// What a route costs in memory besides its texts, in bytes, and what each byte of its key does. Measured

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::*;
-use crate::registry::attempt::{Cause, Move};
+use crate::registry::step::{Cause, Move};
 use crate::route::{Activity, Generation, PathPrefix, RouteKey, Target};
 
 fn route(prefix: &str, owners: &[Option<&str>]) -> Arc<Route> {

@@ -12,7 +12,7 @@
 //! - After an error it refuses everything until it is opened again: the next commit does so, and
 //!   first puts the header back that was there before the commit that failed ([`backend::Disk`]).
 //! - A removal needs free pages, too, since no page is written over: a commit that adds leaves some in
-//!   the file ([`format`]), so that routes can be removed on a full disk.
+//!   the file ([`mod@format`]), so that routes can be removed on a full disk.
 //! - A file that is open can be removed, and takes commits all the same: each commit looks whether the
 //!   file is still where the next start looks for it.
 //! - Its locks have changed between its releases: the lock is this module's, an exclusive `flock`,
