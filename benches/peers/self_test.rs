@@ -1,0 +1,246 @@
+//! That what is pure in here is right: `cargo bench --profile dev --bench peers -- --self-test`.
+
+use crate::Result;
+use crate::churn::connection::{Fault, Head, Length, Response};
+use crate::churn::count::{Churn, Identity, Stage, Verdict, judge};
+use crate::report::panels::figure_text;
+use crate::report::short;
+
+pub(crate) fn run() -> Result<()> {
+    verdicts()?;
+    identities()?;
+    heads()?;
+    sums()?;
+    versions()?;
+    println!("the bench's own tests: ok");
+    Ok(())
+}
+
+fn expect(what: &str, is_so: bool) -> Result<()> {
+    if is_so {
+        return Ok(());
+    }
+    Err(format!("the bench's own test fails: {what}").into())
+}
+
+/// Of requests for app 17.
+fn verdicts() -> Result<()> {
+    const UP: Stage = Stage::Up { life: 3 };
+    const NEXT: Stage = Stage::Up { life: 4 };
+    const LEAVING: Stage = Stage::Leaving { life: 3 };
+    const AWAY: Stage = Stage::Away;
+    let said = |status, body: &str| {
+        Ok(Response {
+            status,
+            body: body.as_bytes().to_vec(),
+        })
+    };
+    let (own, other) = ("app 17 life 3\n", "app 18 life 1\n");
+    let cases = [
+        ("its own response", [UP, UP], said(200, own), Verdict::Right),
+        ("before its end", [UP, AWAY], said(200, own), Verdict::Right),
+        ("another app", [UP, UP], said(200, other), Verdict::Wrong),
+        (
+            "another while it is away",
+            [AWAY, AWAY],
+            said(200, other),
+            Verdict::Wrong,
+        ),
+        (
+            "another as it leaves",
+            [LEAVING, AWAY],
+            said(200, other),
+            Verdict::Wrong,
+        ),
+        (
+            "502 though it is up",
+            [UP, UP],
+            said(502, ""),
+            Verdict::Failed,
+        ),
+        (
+            "no route though it is up",
+            [UP, UP],
+            said(404, ""),
+            Verdict::Failed,
+        ),
+        (
+            "nobody's 200",
+            [UP, UP],
+            said(200, "hello"),
+            Verdict::Failed,
+        ),
+        (
+            "502 as it leaves",
+            [UP, LEAVING],
+            said(502, ""),
+            Verdict::Failed,
+        ),
+        (
+            "no route as it leaves",
+            [UP, LEAVING],
+            said(404, ""),
+            Verdict::Away,
+        ),
+        ("502 as it dies", [UP, AWAY], said(502, ""), Verdict::Away),
+        (
+            "502 between two lives",
+            [UP, NEXT],
+            said(502, ""),
+            Verdict::Away,
+        ),
+        ("502 as it comes", [AWAY, UP], said(502, ""), Verdict::Away),
+        (
+            "502 once it is away",
+            [AWAY, AWAY],
+            said(502, ""),
+            Verdict::Away,
+        ),
+        ("a cut", [UP, UP], Err(Fault::Cut), Verdict::Cut),
+        (
+            "a cut while it is away",
+            [AWAY, AWAY],
+            Err(Fault::Cut),
+            Verdict::Cut,
+        ),
+        (
+            "no response in time",
+            [UP, UP],
+            Err(Fault::Late),
+            Verdict::Cut,
+        ),
+        ("no connection", [UP, UP], Err(Fault::Refused), Verdict::Cut),
+    ];
+    for (what, stages, result, verdict) in cases {
+        expect(what, judge(17, stages, &result, 404) == verdict)?;
+    }
+    Ok(())
+}
+
+fn identities() -> Result<()> {
+    let identity = Identity { app: 17, life: 3 };
+    let response = identity.response();
+    let head = Head::read(&response)?.ok_or("half a response")?;
+    let body = response.get(head.end..).unwrap_or_default();
+    expect(
+        "an app's response has its length",
+        head.length == Length::Bytes(body.len()),
+    )?;
+    expect(
+        "an app's response says who",
+        Identity::read(body) == Some(identity),
+    )?;
+    for nobody in [
+        "",
+        "app 17",
+        "app x life 3\n",
+        "APP 17 life 3\n",
+        "app 17 life\n",
+    ] {
+        expect(nobody, Identity::read(nobody.as_bytes()).is_none())?;
+    }
+    Ok(())
+}
+
+fn heads() -> Result<()> {
+    let cases = [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            200,
+            Length::Bytes(5),
+            false,
+        ),
+        (
+            "HTTP/1.1 503 X\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n",
+            503,
+            Length::Bytes(0),
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n",
+            200,
+            Length::Chunked,
+            false,
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            204,
+            Length::Bytes(0),
+            false,
+        ),
+        (
+            "HTTP/1.1 502 Bad Gateway\r\n\r\n",
+            502,
+            Length::ToTheEnd,
+            true,
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n",
+            200,
+            Length::Bytes(1),
+            true,
+        ),
+    ];
+    for (text, status, length, last) in cases {
+        let end = text.find("\r\n\r\n").ok_or("no end")? + 4;
+        let wanted = Head {
+            status,
+            length,
+            last,
+            end,
+        };
+        expect(text, Head::read(text.as_bytes())? == Some(wanted))?;
+    }
+    expect(
+        "half a head",
+        Head::read(b"HTTP/1.1 200 OK\r\nA: b\r\n")?.is_none(),
+    )?;
+    expect("what is no head", Head::read(b"SSH-2.0-x\r\n\r\n").is_err())
+}
+
+fn sums() -> Result<()> {
+    let mut churn = Churn::default();
+    let verdicts = [
+        Verdict::Right,
+        Verdict::Wrong,
+        Verdict::Failed,
+        Verdict::Cut,
+        Verdict::Away,
+    ];
+    verdicts.into_iter().for_each(|verdict| churn.add(verdict));
+    churn.closed = 2;
+    let each = [
+        churn.right,
+        churn.wrong,
+        churn.failed,
+        churn.cut,
+        churn.away,
+    ];
+    expect("one of each", churn.requests == 5 && each == [1; 5])?;
+    expect(
+        "of 10,000",
+        churn.part(churn.wrong).to_bits() == 2000_f64.to_bits(),
+    )?;
+    expect("cut and closed connections", churn.connections() == 3)?;
+    let texts = [0.0, 0.04, 3.21, 9.96, 123.4].map(figure_text);
+    expect(
+        "figures for people",
+        texts == ["0", "0.0", "3.2", "10", "123"],
+    )
+}
+
+fn versions() -> Result<()> {
+    let cases = [
+        ("1.22.1", "1.22.1"),
+        ("2.6.12-1+deb12u4", "2.6.12"),
+        ("v2.11.7", "2.11.7"),
+        ("5.3.0, Node v20.20.2", "5.3.0"),
+        ("dynamic-reverse-proxy 0.6.0, Node v20.20.2", "0.6.0"),
+        ("a bare ProxyHttp on Pingora 0.9.1", "0.9.1"),
+        ("no proxy: the origin alone", ""),
+    ];
+    for (version, wanted) in cases {
+        expect(version, short(version) == wanted)?;
+    }
+    Ok(())
+}
