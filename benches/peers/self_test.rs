@@ -29,6 +29,7 @@ fn verdicts() -> Result<()> {
     const NEXT: Stage = Stage::Up { life: 4 };
     const LEAVING: Stage = Stage::Leaving { life: 3 };
     const AWAY: Stage = Stage::Away;
+    const DEAD: Stage = Stage::Dead;
     let said = |status, body: &str| {
         Ok(Response {
             status,
@@ -46,6 +47,31 @@ fn verdicts() -> Result<()> {
             said(200, other),
             Verdict::Wrong,
         ),
+        (
+            "another where it died",
+            [DEAD, DEAD],
+            said(200, other),
+            Verdict::Stale,
+        ),
+        (
+            "another as it comes back",
+            [DEAD, UP],
+            said(200, other),
+            Verdict::Stale,
+        ),
+        (
+            "502 where it died",
+            [DEAD, DEAD],
+            said(502, ""),
+            Verdict::Away,
+        ),
+        (
+            "a cut where it died",
+            [DEAD, DEAD],
+            Err(Fault::Cut),
+            Verdict::Cut,
+        ),
+        ("502 as it dies", [UP, DEAD], said(502, ""), Verdict::Away),
         (
             "another as it leaves",
             [LEAVING, AWAY],
@@ -203,6 +229,7 @@ fn sums() -> Result<()> {
     let verdicts = [
         Verdict::Right,
         Verdict::Wrong,
+        Verdict::Stale,
         Verdict::Failed,
         Verdict::Cut,
         Verdict::Away,
@@ -212,14 +239,15 @@ fn sums() -> Result<()> {
     let each = [
         churn.right,
         churn.wrong,
+        churn.stale,
         churn.failed,
         churn.cut,
         churn.away,
     ];
-    expect("one of each", churn.requests == 5 && each == [1; 5])?;
+    expect("one of each", churn.requests == 6 && each == [1; 6])?;
     expect(
         "of 10,000",
-        churn.part(churn.wrong).to_bits() == 2000_f64.to_bits(),
+        churn.part(churn.others()).to_bits() == (2e4_f64 / 6.0).to_bits(),
     )?;
     expect("cut and closed connections", churn.connections() == 3)?;
     let texts = [0.0, 0.04, 3.21, 9.96, 123.4].map(figure_text);

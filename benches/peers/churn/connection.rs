@@ -1,9 +1,11 @@
 //! A connection over HTTP/1.1 that stays, and says how it ended.
 
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::FutureExt as _;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -31,8 +33,8 @@ pub(crate) enum Fault {
     Late,
 }
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+trait Socket: AsyncRead + AsyncWrite + AsRawFd + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + AsRawFd + Send + Unpin> Socket for S {}
 
 /// A connection, which is made anew after each end.
 pub(crate) struct Connection {
@@ -79,7 +81,6 @@ impl Connection {
                 _ => return Err(Fault::Cut),
             }
         };
-        // A response that only says that more will come.
         drop(self.buffer.split_to(head.end));
         let body = self.body(&head).await?;
         if head.last {
@@ -96,8 +97,9 @@ impl Connection {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        let read = stream.read_buf(&mut self.buffer).now_or_never();
-        if read.is_some() {
+        // The kernel is asked, since the runtime may not have heard of it yet.
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        if recv(stream.as_raw_fd(), &mut [0], flags) != Err(Errno::EAGAIN) {
             self.closed += 1;
             self.stream = None;
         }

@@ -39,8 +39,10 @@ impl Identity {
 /// Where an app is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Nobody is there: it has deregistered and stopped, or has died, or has not registered yet.
+    /// Nobody is there: it has deregistered and stopped, or has not registered yet.
     Away,
+    /// It was killed, and the proxy was not told.
+    Dead,
     /// Its registration was answered, and nothing has happened to it since.
     Up { life: u64 },
     /// It is about to deregister, or has, and will stop after that.
@@ -54,6 +56,8 @@ pub(crate) enum Verdict {
     Right,
     /// Another one has.
     Wrong,
+    /// Another one has, which listens on the port where the app was until it was killed.
+    Stale,
     /// It was up, or was leaving in good order, and somebody else said that it is not, or is broken.
     Failed,
     /// The connection ended without the response.
@@ -76,6 +80,7 @@ pub(crate) fn judge(
     };
     match Identity::read(&response.body) {
         Some(identity) if identity.app == app => return Verdict::Right,
+        Some(_) if before == Stage::Dead => return Verdict::Stale,
         Some(_) => return Verdict::Wrong,
         None => {}
     }
@@ -100,6 +105,7 @@ pub(crate) struct Churn {
     pub(crate) requests: u64,
     pub(crate) right: u64,
     pub(crate) wrong: u64,
+    pub(crate) stale: u64,
     pub(crate) failed: u64,
     pub(crate) away: u64,
     /// Requests whose connection ended without the response.
@@ -122,6 +128,7 @@ impl Churn {
         let count = match verdict {
             Verdict::Right => &mut self.right,
             Verdict::Wrong => &mut self.wrong,
+            Verdict::Stale => &mut self.stale,
             Verdict::Failed => &mut self.failed,
             Verdict::Cut => &mut self.cut,
             Verdict::Away => &mut self.away,
@@ -137,6 +144,11 @@ impl Churn {
     /// Of so many requests, in 10,000.
     pub(crate) fn part(&self, count: u64) -> f64 {
         count as f64 * 1e4 / self.requests.max(1) as f64
+    }
+
+    /// Responses of another app than the one that was asked for.
+    pub(crate) fn others(&self) -> u64 {
+        self.wrong + self.stale
     }
 
     /// Connections that ended on a visitor who had not been told.

@@ -101,7 +101,9 @@ impl Platform {
         drop(opened);
         let open = async { while opening.recv().await.is_some() {} };
         if tokio::time::timeout(OPENING, open).await.is_err() {
-            return Err("the first apps are not up in a minute".into());
+            let errors = std::mem::take(&mut *self.errors.lock());
+            let why = errors.first().map_or("", String::as_str);
+            return Err(format!("the first apps are not up in a minute: {why}").into());
         }
         let mut visitors = JoinSet::new();
         for _ in 0..VISITORS {
@@ -163,8 +165,8 @@ impl Platform {
             };
             if let Err(error) = lived {
                 self.errors.lock().push(error.to_string());
+                self.set(number, Stage::Dead);
             }
-            self.set(number, Stage::Away);
         }
     }
 
@@ -238,11 +240,14 @@ impl Platform {
             self.count(|churn| churn.stops += 1);
             running.signal(Signal::SIGTERM)?;
         } else {
-            self.set(number, Stage::Away);
+            self.set(number, Stage::Dead);
             self.count(|churn| churn.deaths += 1);
             running.signal(Signal::SIGKILL)?;
         }
         running.child.wait().await?;
+        if end == End::Stop {
+            self.set(number, Stage::Away);
+        }
         Ok(())
     }
 

@@ -89,7 +89,7 @@ fn columns(result: &ScenarioResult) -> Vec<Column> {
 }
 
 /// What became of the requests, where apps come and go.
-const CHURN: [(&str, fn(&Row) -> String); 6] = [
+const CHURN: [(&str, fn(&Row) -> String); 7] = [
     ("starts, stops, deaths", |row| {
         let sum = |count: fn(&Churn) -> u64| row.churn.iter().map(count).sum::<u64>();
         format!(
@@ -106,14 +106,12 @@ const CHURN: [(&str, fn(&Row) -> String); 6] = [
             .sum::<u64>()
             .to_string()
     }),
-    ("wrong app", |row| part(row, |churn| churn.wrong)),
-    ("app up, no response of it", |row| {
+    ("wrong app, of 10,000", |row| part(row, Churn::others)),
+    ("error though the app is up", |row| {
         part(row, |churn| churn.failed)
     }),
-    ("connections cut, requests among them", |row| {
-        let cut: u64 = row.churn.iter().map(|churn| churn.cut).sum();
-        format!("{}, {cut}", part(row, Churn::connections))
-    }),
+    ("connections cut", |row| part(row, Churn::connections)),
+    ("with a request", |row| part(row, |churn| churn.cut)),
     ("ms to the first response p50 / p99", |row| {
         let part = |part| {
             let times = row.churn.iter().filter_map(|churn| churn.first(part));
@@ -130,13 +128,13 @@ const CHURN: [(&str, fn(&Row) -> String); 6] = [
     }),
 ];
 
-/// A sum, and of 10,000 requests, in the rounds.
+/// A sum, and what it is of 10,000 requests in a round.
 fn part(row: &Row, count: fn(&Churn) -> u64) -> String {
     let sum: u64 = row.churn.iter().map(count).sum();
     let parts = row.churn.iter().map(|churn| churn.part(count(churn)));
     Spread::of(parts).map_or_else(String::new, |part| {
         format!(
-            "{sum}: {:.1} [{:.1}..{:.1}] of 10,000",
+            "{sum}: {:.1} [{:.1}..{:.1}]",
             part.median, part.min, part.max
         )
     })
