@@ -23,122 +23,45 @@ fn expect(what: &str, is_so: bool) -> Result<()> {
     Err(format!("the bench's own test fails: {what}").into())
 }
 
-/// Of requests for app 17.
+const UP: Stage = Stage::Up { life: 3 };
+const NEXT: Stage = Stage::Up { life: 4 };
+const LEAVING: Stage = Stage::Leaving { life: 3 };
+const AWAY: Stage = Stage::Away;
+const DEAD: Stage = Stage::Dead;
+
+/// Of requests for app 17: the stages before and after, the response, and what to say of it.
 fn verdicts() -> Result<()> {
-    const UP: Stage = Stage::Up { life: 3 };
-    const NEXT: Stage = Stage::Up { life: 4 };
-    const LEAVING: Stage = Stage::Leaving { life: 3 };
-    const AWAY: Stage = Stage::Away;
-    const DEAD: Stage = Stage::Dead;
-    let said = |status, body: &str| {
-        Ok(Response {
-            status,
-            body: body.as_bytes().to_vec(),
-        })
-    };
-    let (own, other) = ("app 17 life 3\n", "app 18 life 1\n");
-    let cases = [
-        ("its own response", [UP, UP], said(200, own), Verdict::Right),
-        ("before its end", [UP, AWAY], said(200, own), Verdict::Right),
-        ("another app", [UP, UP], said(200, other), Verdict::Wrong),
-        (
-            "another while it is away",
-            [AWAY, AWAY],
-            said(200, other),
-            Verdict::Wrong,
-        ),
-        (
-            "another where it died",
-            [DEAD, DEAD],
-            said(200, other),
-            Verdict::Stale,
-        ),
-        (
-            "another as it comes back",
-            [DEAD, UP],
-            said(200, other),
-            Verdict::Stale,
-        ),
-        (
-            "502 where it died",
-            [DEAD, DEAD],
-            said(502, ""),
-            Verdict::Away,
-        ),
-        (
-            "a cut where it died",
-            [DEAD, DEAD],
-            Err(Fault::Cut),
-            Verdict::Cut,
-        ),
-        ("502 as it dies", [UP, DEAD], said(502, ""), Verdict::Away),
-        (
-            "another as it leaves",
-            [LEAVING, AWAY],
-            said(200, other),
-            Verdict::Wrong,
-        ),
-        (
-            "502 though it is up",
-            [UP, UP],
-            said(502, ""),
-            Verdict::Failed,
-        ),
-        (
-            "no route though it is up",
-            [UP, UP],
-            said(404, ""),
-            Verdict::Failed,
-        ),
-        (
-            "nobody's 200",
-            [UP, UP],
-            said(200, "hello"),
-            Verdict::Failed,
-        ),
-        (
-            "502 as it leaves",
-            [UP, LEAVING],
-            said(502, ""),
-            Verdict::Failed,
-        ),
-        (
-            "no route as it leaves",
-            [UP, LEAVING],
-            said(404, ""),
-            Verdict::Away,
-        ),
-        ("502 as it dies", [UP, AWAY], said(502, ""), Verdict::Away),
-        (
-            "502 between two lives",
-            [UP, NEXT],
-            said(502, ""),
-            Verdict::Away,
-        ),
-        ("502 as it comes", [AWAY, UP], said(502, ""), Verdict::Away),
-        (
-            "502 once it is away",
-            [AWAY, AWAY],
-            said(502, ""),
-            Verdict::Away,
-        ),
-        ("a cut", [UP, UP], Err(Fault::Cut), Verdict::Cut),
-        (
-            "a cut while it is away",
-            [AWAY, AWAY],
-            Err(Fault::Cut),
-            Verdict::Cut,
-        ),
-        (
-            "no response in time",
-            [UP, UP],
-            Err(Fault::Late),
-            Verdict::Cut,
-        ),
-        ("no connection", [UP, UP], Err(Fault::Refused), Verdict::Cut),
+    let (own, other, nobody) = ("app 17 life 3\n", "app 18 life 1\n", "Bad Gateway");
+    let responses = [
+        ([UP, UP], 200, own, Verdict::Right),
+        ([UP, DEAD], 200, own, Verdict::Right),
+        ([UP, UP], 200, other, Verdict::Wrong),
+        ([AWAY, AWAY], 200, other, Verdict::Wrong),
+        ([LEAVING, AWAY], 200, other, Verdict::Wrong),
+        ([DEAD, DEAD], 200, other, Verdict::Stale),
+        ([DEAD, UP], 200, other, Verdict::Stale),
+        ([UP, UP], 502, nobody, Verdict::Failed),
+        ([UP, UP], 404, nobody, Verdict::Failed),
+        ([UP, UP], 200, nobody, Verdict::Failed),
+        ([UP, LEAVING], 502, nobody, Verdict::Failed),
+        ([UP, LEAVING], 404, nobody, Verdict::Away),
+        ([UP, DEAD], 502, nobody, Verdict::Away),
+        ([UP, NEXT], 502, nobody, Verdict::Away),
+        ([AWAY, UP], 502, nobody, Verdict::Away),
+        ([AWAY, AWAY], 502, nobody, Verdict::Away),
+        ([DEAD, DEAD], 502, nobody, Verdict::Away),
     ];
-    for (what, stages, result, verdict) in cases {
-        expect(what, judge(17, stages, &result, 404) == verdict)?;
+    for (stages, status, body, verdict) in responses {
+        let body = body.as_bytes().to_vec();
+        let response = Ok(Response { status, body });
+        let what = format!("{stages:?}, {response:?} is {verdict:?}");
+        expect(&what, judge(17, stages, &response, 404) == verdict)?;
+    }
+    for fault in [Fault::Cut, Fault::Late, Fault::Refused] {
+        for stages in [[UP, UP], [DEAD, DEAD], [AWAY, AWAY]] {
+            let what = format!("{stages:?}, {fault:?} is a cut");
+            expect(&what, judge(17, stages, &Err(fault), 404) == Verdict::Cut)?;
+        }
     }
     Ok(())
 }
@@ -234,7 +157,9 @@ fn sums() -> Result<()> {
         Verdict::Cut,
         Verdict::Away,
     ];
-    verdicts.into_iter().for_each(|verdict| churn.add(verdict));
+    for verdict in verdicts {
+        churn.add(verdict);
+    }
     churn.closed = 2;
     let each = [
         churn.right,

@@ -150,12 +150,11 @@ impl Platform {
             let come = async {
                 // All drop here what is theirs of the opening.
                 let first = first.take();
-                let _place = match &first {
-                    Some((_, gate)) => gate.acquire().await.ok(),
-                    None => {
-                        tokio::time::sleep(some_time(&ABSENCE)).await;
-                        None
-                    }
+                let _place = if let Some((_, gate)) = &first {
+                    gate.acquire().await.ok()
+                } else {
+                    tokio::time::sleep(some_time(&ABSENCE)).await;
+                    None
                 };
                 self.come(number, life).await
             };
@@ -259,9 +258,10 @@ impl Platform {
     /// Has the proxy make a change: by the first of these requests that is not answered by 404, which is
     /// good as well if `absent` says so, and again until one is accepted.
     async fn change(&self, api: &mut Connection, requests: &[Vec<u8>], absent: bool) -> Result<()> {
-        let _turn = match self.registrar.one_at_a_time {
-            true => Some(self.turn.lock().await),
-            false => None,
+        let _turn = if self.registrar.one_at_a_time {
+            Some(self.turn.lock().await)
+        } else {
+            None
         };
         let deadline = Instant::now() + PATIENCE;
         let mut last = String::new();

@@ -1,8 +1,10 @@
 //! Traefik, from `PyPI`, with its routes in a file.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use super::{Needs, Peer, Places, Setup, Source};
+use crate::client::{Address, Client, get};
 use crate::process::Program;
 use crate::{Result, routes};
 
@@ -69,5 +71,21 @@ impl Peer for Traefik {
         Ok(Some(
             Program::new(program, [argument]).env("GOMAXPROCS", "1"),
         ))
+    }
+
+    /// Waits for its routes, which it reads once it listens: among them is one for this.
+    fn prepare(&self, setup: &Setup<'_>) -> Result<()> {
+        let address = Address::Tcp(setup.control);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let answered = Client::connect(&address).and_then(|mut to| to.ask(&get("/ping")));
+            match answered {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(format!("its routes: {error}").into());
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 }

@@ -33,9 +33,11 @@ const PANELS: [(&str, &str, Figure); 4] = [
     ("connections cut", "for 10,000 requests", |churn| {
         Some(churn.part(churn.connections()))
     }),
-    ("ms to the first response", "median of the starts", |churn| {
-        churn.first(0.5)
-    }),
+    (
+        "ms to the first response",
+        "median of the starts",
+        |churn| churn.first(0.5),
+    ),
 ];
 
 /// Draws it, if apps came and went.

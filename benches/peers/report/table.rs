@@ -88,8 +88,11 @@ fn columns(result: &ScenarioResult) -> Vec<Column> {
     columns
 }
 
+/// What a column says of a row.
+type Cell = fn(&Row) -> String;
+
 /// What became of the requests, where apps come and go.
-const CHURN: [(&str, fn(&Row) -> String); 7] = [
+const CHURN: [(&str, Cell); 7] = [
     ("starts, stops, deaths", |row| {
         let sum = |count: fn(&Churn) -> u64| row.churn.iter().map(count).sum::<u64>();
         format!(

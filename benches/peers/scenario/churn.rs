@@ -21,7 +21,7 @@ pub(super) fn run(
     bench: &Bench,
     scenario: &Scenario,
     peers: &[&'static dyn Peer],
-) -> Result<ScenarioResult> {
+) -> ScenarioResult {
     let mut result = scenario.result();
     let mut able = Vec::new();
     for &peer in peers {
@@ -56,7 +56,7 @@ pub(super) fn run(
     }
     result.rows = able.into_iter().map(|(_, row)| row).collect();
     result.compare();
-    Ok(result)
+    result
 }
 
 fn turn(bench: &Bench, scenario: &Scenario, peer: &'static dyn Peer) -> Result<Turn> {

@@ -144,7 +144,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         let mut result = match scenario.work {
             Work::Load(load) => load::run(&bench, scenario, load, &able)?,
             Work::Idle(state) => idle::run(&bench, scenario, state, &able)?,
-            Work::Churn => churn::run(&bench, scenario, &able)?,
+            Work::Churn => churn::run(&bench, scenario, &able),
         };
         result.name_versions(&results.peers);
         bench.progress.say(&report::table::of(&result));
