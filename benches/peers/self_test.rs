@@ -59,8 +59,9 @@ fn verdicts() -> Result<()> {
     }
     for fault in [Fault::Cut, Fault::Late, Fault::Refused] {
         for stages in [[UP, UP], [DEAD, DEAD], [AWAY, AWAY]] {
-            let what = format!("{stages:?}, {fault:?} is a cut");
-            expect(&what, judge(17, stages, &Err(fault), 404) == Verdict::Cut)?;
+            let what = format!("{stages:?}, {fault:?} is no response");
+            let verdict = judge(17, stages, &Err(fault), 404);
+            expect(&what, verdict == Verdict::Lost(fault))?;
         }
     }
     Ok(())
@@ -154,7 +155,9 @@ fn sums() -> Result<()> {
         Verdict::Wrong,
         Verdict::Stale,
         Verdict::Failed,
-        Verdict::Cut,
+        Verdict::Lost(Fault::Cut),
+        Verdict::Lost(Fault::Refused),
+        Verdict::Lost(Fault::Late),
         Verdict::Away,
     ];
     for verdict in verdicts {
@@ -167,14 +170,16 @@ fn sums() -> Result<()> {
         churn.stale,
         churn.failed,
         churn.cut,
+        churn.refused,
+        churn.late,
         churn.away,
     ];
-    expect("one of each", churn.requests == 6 && each == [1; 6])?;
+    expect("one of each", churn.requests == 8 && each == [1; 8])?;
     expect(
         "of 10,000",
-        churn.part(churn.others()).to_bits() == (2e4_f64 / 6.0).to_bits(),
+        churn.part(churn.others()).to_bits() == 2500_f64.to_bits(),
     )?;
-    expect("cut and closed connections", churn.connections() == 3)?;
+    expect("cut and closed connections", churn.connections() == 5)?;
     let texts = [0.0, 0.04, 3.21, 9.96, 123.4].map(figure_text);
     expect(
         "figures for people",

@@ -60,8 +60,8 @@ pub(crate) enum Verdict {
     Stale,
     /// It was up, or was leaving in good order, and somebody else said that it is not, or is broken.
     Failed,
-    /// The connection ended without the response.
-    Cut,
+    /// There was none.
+    Lost(Fault),
     /// It was away, and the visitor was told so.
     Away,
 }
@@ -76,7 +76,7 @@ pub(crate) fn judge(
 ) -> Verdict {
     let response = match result {
         Ok(response) => response,
-        Err(Fault::Cut | Fault::Late | Fault::Refused) => return Verdict::Cut,
+        Err(fault) => return Verdict::Lost(*fault),
     };
     match Identity::read(&response.body) {
         Some(identity) if identity.app == app => return Verdict::Right,
@@ -110,6 +110,9 @@ pub(crate) struct Churn {
     pub(crate) away: u64,
     /// Requests whose connection ended without the response.
     pub(crate) cut: u64,
+    /// Requests that no connection could be made for, and whose response did not come in time.
+    pub(crate) refused: u64,
+    pub(crate) late: u64,
     /// Connections that were found closed when the next request was to be sent, though no response had
     /// said so.
     pub(crate) closed: u64,
@@ -130,7 +133,9 @@ impl Churn {
             Verdict::Wrong => &mut self.wrong,
             Verdict::Stale => &mut self.stale,
             Verdict::Failed => &mut self.failed,
-            Verdict::Cut => &mut self.cut,
+            Verdict::Lost(Fault::Cut) => &mut self.cut,
+            Verdict::Lost(Fault::Refused) => &mut self.refused,
+            Verdict::Lost(Fault::Late) => &mut self.late,
             Verdict::Away => &mut self.away,
         };
         *count += 1;
@@ -151,9 +156,14 @@ impl Churn {
         self.wrong + self.stale
     }
 
+    /// Requests without a response.
+    pub(crate) fn lost(&self) -> u64 {
+        self.cut + self.refused + self.late
+    }
+
     /// Connections that ended on a visitor who had not been told.
     pub(crate) fn connections(&self) -> u64 {
-        self.cut + self.closed
+        self.lost() + self.closed
     }
 
     /// The time to the first response that this part of the starts does not exceed, in milliseconds.

@@ -114,7 +114,7 @@ const CHURN: [(&str, Cell); 7] = [
         part(row, |churn| churn.failed)
     }),
     ("connections cut", |row| part(row, Churn::connections)),
-    ("with a request", |row| part(row, |churn| churn.cut)),
+    ("with a request", |row| part(row, Churn::lost)),
     ("ms to the first response p50 / p99", |row| {
         let part = |part| {
             let times = row.churn.iter().filter_map(|churn| churn.first(part));
