@@ -92,19 +92,7 @@ impl Platform {
         mut measured: impl FnMut() -> Result<()>,
     ) -> Result<Seen> {
         let mut apps = JoinSet::new();
-        let (opened, mut opening) = mpsc::channel(APPS);
-        let gate = Arc::new(Semaphore::new(AT_A_TIME));
-        for number in 0..APPS {
-            let first = (number < UP_AT_FIRST).then(|| (opened.clone(), Arc::clone(&gate)));
-            apps.spawn(Arc::clone(&self).live(number, first));
-        }
-        drop(opened);
-        let open = async { while opening.recv().await.is_some() {} };
-        if tokio::time::timeout(OPENING, open).await.is_err() {
-            let errors = std::mem::take(&mut *self.errors.lock());
-            let why = errors.first().map_or("", String::as_str);
-            return Err(format!("the first apps are not up in a minute: {why}").into());
-        }
+        self.open(&mut apps).await?;
         let mut visitors = JoinSet::new();
         for _ in 0..VISITORS {
             visitors.spawn(visit(Arc::clone(&self)));
@@ -123,6 +111,24 @@ impl Platform {
         apps.shutdown().await;
         let errors = std::mem::take(&mut *self.errors.lock());
         Ok(Seen { churn, errors })
+    }
+
+    /// Lets all apps live, and waits until the first ones are up.
+    async fn open(self: &Arc<Self>, apps: &mut JoinSet<()>) -> Result<()> {
+        let (opened, mut opening) = mpsc::channel(APPS);
+        let gate = Arc::new(Semaphore::new(AT_A_TIME));
+        for number in 0..APPS {
+            let first = (number < UP_AT_FIRST).then(|| (opened.clone(), Arc::clone(&gate)));
+            apps.spawn(Arc::clone(self).live(number, first));
+        }
+        drop(opened);
+        let open = async { while opening.recv().await.is_some() {} };
+        if tokio::time::timeout(OPENING, open).await.is_err() {
+            let errors = std::mem::take(&mut *self.errors.lock());
+            let why = errors.first().map_or("", String::as_str);
+            return Err(format!("the first apps are not up in a minute: {why}").into());
+        }
+        Ok(())
     }
 
     pub(crate) fn stage(&self, app: usize) -> Stage {

@@ -11,12 +11,17 @@ use crate::churn::count::Churn;
 use crate::stats::Spread;
 
 const WIDTH: f64 = 920.0;
-const TOP: f64 = 56.0;
+const TOP: f64 = 84.0;
 /// Left of it are the proxies' names.
 const LEFT: f64 = 210.0;
 /// Right of a panel's longest bar is its figure.
 const FIGURE: f64 = 96.0;
 const LINE: f64 = 26.0;
+
+const TITLE: &str = "200 apps that start, stop and die at random: median, least and most of the \
+                     rounds (shorter is better)";
+/// What the whole width stands for at least, so that next to nothing looks like that.
+const LEAST: f64 = 10.0;
 
 /// What a panel shows of a round.
 type Figure = fn(&Churn) -> Option<f64>;
@@ -57,7 +62,8 @@ fn svg(scenario: &ScenarioResult) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          width=\"{WIDTH}\" height=\"{height}\" font-family=\"DejaVu Sans, sans-serif\" \
-         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"12\" y=\"22\" font-size=\"14\">{TITLE}</text>\n"
     );
     for (number, row) in rows.iter().enumerate() {
         let y = TOP + LINE * (number as f64 + 0.5) + 4.0;
@@ -83,13 +89,13 @@ fn one((title, of, figure): (&str, &str, Figure), rows: &[&Row], x: f64, wide: f
         .map(|row| Spread::of(row.churn.iter().filter_map(figure)))
         .collect();
     let most = spreads.iter().flatten().map(|spread| spread.max);
-    let most = most.fold(f64::MIN_POSITIVE, f64::max);
+    let most = most.fold(LEAST, f64::max);
     let place = |value: f64| x + value / most * (wide - FIGURE);
     let mut svg = String::new();
     writeln!(
         svg,
-        "<text x=\"{x}\" y=\"22\" font-weight=\"bold\" font-size=\"11\">{title}</text>\
-         <text x=\"{x}\" y=\"38\" font-size=\"11\" fill=\"#555555\">{of}</text>\
+        "<text x=\"{x}\" y=\"50\" font-weight=\"bold\" font-size=\"11\">{title}</text>\
+         <text x=\"{x}\" y=\"66\" font-size=\"11\" fill=\"#555555\">{of}</text>\
          <line x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\" stroke=\"#999999\"/>",
         TOP - 6.0,
         TOP + LINE * rows.len() as f64

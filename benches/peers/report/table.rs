@@ -109,7 +109,7 @@ const CHURN: [(&str, Cell); 7] = [
             .sum::<u64>()
             .to_string()
     }),
-    ("wrong app, of 10,000", |row| part(row, Churn::others)),
+    ("wrong app (sum, of 10,000)", |row| part(row, Churn::others)),
     ("error though the app is up", |row| {
         part(row, |churn| churn.failed)
     }),
@@ -137,7 +137,7 @@ fn part(row: &Row, count: fn(&Churn) -> u64) -> String {
     let parts = row.churn.iter().map(|churn| churn.part(count(churn)));
     Spread::of(parts).map_or_else(String::new, |part| {
         format!(
-            "{sum}: {:.1} [{:.1}..{:.1}]",
+            "{sum}, {:.1} [{:.1}..{:.1}]",
             part.median, part.min, part.max
         )
     })

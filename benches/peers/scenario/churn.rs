@@ -39,17 +39,15 @@ pub(super) fn run(
             let Some((peer, row)) = able.get_mut((round + place) % count) else {
                 continue;
             };
-            let name = peer.name();
-            bench
-                .progress
-                .at(format!("{}: round {}, {name}", scenario.name, round + 1));
+            bench.progress.at(format!(
+                "{}: round {}, {}",
+                scenario.name,
+                round + 1,
+                row.name
+            ));
             match turn(bench, scenario, *peer) {
                 Ok(turn) => take(bench, row, round, turn),
-                Err(error) => {
-                    let told = format!("round {} of {name} does not count: {error}", round + 1);
-                    bench.progress.say(&told);
-                    row.samples.push(Sample::failed(round, error.to_string()));
-                }
+                Err(error) => fail(bench, row, round, &error.to_string()),
             }
             bench.progress.step();
         }
@@ -82,6 +80,17 @@ fn turn(bench: &Bench, scenario: &Scenario, peer: &'static dyn Peer) -> Result<T
             memory,
         })
     })
+}
+
+/// Puts into the results that a turn came to nothing, and tells it.
+fn fail(bench: &Bench, row: &mut Row, round: usize, error: &str) {
+    let told = format!(
+        "round {} of {} does not count: {error}",
+        round + 1,
+        row.name
+    );
+    bench.progress.say(&told);
+    row.samples.push(Sample::failed(round, error.to_owned()));
 }
 
 /// Puts a turn into the results, and tells of what went wrong in it.
