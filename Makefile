@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-all fuzz fuzz-api bench bench-quick bench-parts bench-ready bench-cores overload guard guard-accept check
+.PHONY: help build run test test-all fuzz fuzz-api bench bench-quick bench-parts bench-ready bench-today bench-cores overload guard guard-accept check
 
 CARGO ?= cargo
 # The folder that cargo builds into.
@@ -15,7 +15,8 @@ GRPCIO := $(abspath $(TARGET))/grpcio
 BENCH := $(abspath $(TARGET))/bench
 # More arguments for the bench; `make bench ARGS=--list` names scenarios and peers.
 ARGS ?=
-PEERS = PATH="$$PATH:/usr/sbin" $(CARGO) bench --locked --bench peers -- --npm $(BENCH)/npm --out $(BENCH) \
+PEERS = PATH="$$PATH:/usr/sbin" $(CARGO) bench --locked --bench peers -- --npm $(BENCH)/npm \
+	--trixie $(BENCH)/trixie --pypi $(BENCH)/pypi --out $(BENCH) \
 	--proxy $(BENCH)/dynamic-reverse-proxy
 # How long `make fuzz-api` takes, and each target of `make fuzz`.
 SECONDS ?= 600
@@ -61,7 +62,7 @@ fuzz-api: ## Check the control API against its description with new requests, fo
 	SCHEMATHESIS=$(SCHEMATHESIS) SCHEMATHESIS_ARGS="--max-time $(SECONDS) --seed $$RANDOM" \
 		$(CARGO) test --locked --test it schemathesis -- --nocapture
 
-bench: bench-ready ## Measure the proxy beside nginx and others (ARGS='--scenario tls,h2 --rounds 3')
+bench: bench-ready bench-today ## Measure the proxy beside nginx and others (ARGS='--scenario tls,h2 --rounds 3')
 	@$(PEERS) $(if $(ARGS),,--charts benches/results) $(ARGS)
 
 bench-quick: bench-ready ## The same in three minutes: few scenarios and peers, short rounds
@@ -74,6 +75,11 @@ bench-ready:
 	@scripts/peers $(BENCH)/npm
 	$(CARGO) build --release --locked
 	@install -D $(TARGET)/release/dynamic-reverse-proxy $(BENCH)/dynamic-reverse-proxy
+
+# What cannot be had is left out.
+bench-today:
+	@scripts/prerequisites today || true
+	@scripts/peers-today $(BENCH)
 
 bench-parts: ## Measure the route table, what cores share, an idle connection, changes beside traffic
 	@scripts/prerequisites build

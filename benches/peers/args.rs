@@ -43,6 +43,12 @@ pub(crate) struct Args {
     /// Where the npm packages are installed (`node_modules` is in it)
     #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/../bench/npm"))]
     pub(crate) npm: PathBuf,
+    /// Where nginx and `HAProxy` of Debian trixie are
+    #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/../bench/trixie"))]
+    pub(crate) trixie: PathBuf,
+    /// Where the programs from `PyPI` are installed (`bin` is in it)
+    #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/../bench/pypi"))]
+    pub(crate) pypi: PathBuf,
     /// Where the results go
     #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/../bench"))]
     pub(crate) out: PathBuf,

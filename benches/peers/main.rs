@@ -13,6 +13,7 @@
 
 mod args;
 mod bare;
+mod churn;
 #[path = "../changes/client.rs"]
 #[allow(dead_code)] // Not all of it is used here.
 mod client;
@@ -30,6 +31,7 @@ mod report;
 #[allow(dead_code)] // Not all of it is used here.
 mod routes;
 mod scenario;
+mod self_test;
 mod stats;
 
 use clap::Parser;
@@ -42,10 +44,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> Result<()> {
-    // The bare proxy and the relay are this program too, each in a process of its own.
+    // The bare proxy, the relay and the apps are this program too, each in a process of its own.
     let mut words = std::env::args().skip(1);
     match words.next().as_deref() {
         Some("--bare") => bare::serve(&words.next().ok_or("--bare takes its settings")?),
+        Some("--app") => churn::app::serve(&words.next().ok_or("--app takes its settings")?),
+        Some("--self-test") => self_test::run(),
         Some("--relay") => relay::serve(&words.next().ok_or("--relay takes its settings")?),
         _ => scenario::run(args::Args::parse()),
     }

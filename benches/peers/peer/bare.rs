@@ -1,9 +1,8 @@
 //! A bare `ProxyHttp`: this very program, as a process of its own.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
-use super::{Needs, Peer, Setup};
+use super::{Needs, Peer, Places, Setup};
 use crate::Result;
 use crate::bare::Settings;
 use crate::process::Program;
@@ -15,13 +14,14 @@ impl Peer for Bare {
         super::BARE
     }
 
-    fn version(&self, _npm: &Path, _proxy: &Path) -> Result<String> {
+    fn version(&self, _places: &Places) -> Result<String> {
         Ok("a bare ProxyHttp on Pingora 0.9.1".to_owned())
     }
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
         // Whatever the path, it has one target: with routes it shows what they cost the others.
-        let dynamic = needs.dynamic.then_some("it has one target and no routes");
+        let dynamic = needs.dynamic || needs.churn;
+        let dynamic = dynamic.then_some("it has one target and no routes");
         dynamic.or_else(|| needs.beyond_plain())
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::{Needs, Peer, Registration, Setup};
+use super::{Needs, Peer, Places, Registrar, Registration, Setup};
 use crate::client::{Address, json};
 use crate::load::Slot as _;
 use crate::load::change::{Change, Next};
@@ -20,11 +20,11 @@ impl Peer for ConfigurableHttpProxy {
         "configurable-http-proxy"
     }
 
-    fn version(&self, npm: &Path, _proxy: &Path) -> Result<String> {
+    fn version(&self, places: &Places) -> Result<String> {
         let node = machine::run("node", &["--version"])?;
         Ok(format!(
             "{}, Node {node}",
-            package_version(&npm.join(PACKAGE))?
+            package_version(&places.npm.join(PACKAGE))?
         ))
     }
 
@@ -41,17 +41,26 @@ impl Peer for ConfigurableHttpProxy {
     }
 
     fn program(&self, setup: &Setup<'_>) -> Result<Option<Program>> {
-        let command = setup.npm.join(PACKAGE).join("bin/configurable-http-proxy");
+        let command = setup
+            .places
+            .npm
+            .join(PACKAGE)
+            .join("bin/configurable-http-proxy");
         let mut arguments = vec![
             command.display().to_string(),
             "--ip=127.0.0.1".to_owned(),
             format!("--port={}", setup.port),
             "--api-ip=127.0.0.1".to_owned(),
             format!("--api-port={}", setup.control),
-            format!("--default-target=http://127.0.0.1:{}", setup.origin),
             "--keep-alive-timeout=600000".to_owned(),
             "--log-level=error".to_owned(),
         ];
+        if !setup.needs.churn {
+            arguments.push(format!(
+                "--default-target=http://127.0.0.1:{}",
+                setup.origin
+            ));
+        }
         if setup.needs.tls {
             let (key, certificate) = (&setup.identity.key, &setup.identity.certificate);
             arguments.push(format!("--ssl-key={}", key.display()));
@@ -79,6 +88,21 @@ impl Peer for ConfigurableHttpProxy {
         Some(Registration {
             address: Address::Tcp(setup.control),
             request,
+        })
+    }
+
+    fn registrar(&self, setup: &Setup<'_>) -> Option<Registrar> {
+        Some(Registrar {
+            register: Address::Tcp(setup.control),
+            deregister: Address::Tcp(setup.control),
+            one_at_a_time: false,
+            ttl: None,
+            no_route: 404,
+            registrations: |number, port| vec![request(number, port)],
+            deregistration: |number| {
+                let path = format!("/api/routes{}", routes::prefix(number));
+                json("DELETE", &path, "")
+            },
         })
     }
 }

@@ -1,9 +1,7 @@
 //! No proxy: the origin itself. It shows what the load alone can do, and that the origin is never what
 //! is measured.
 
-use std::path::Path;
-
-use super::{Needs, Peer, Setup};
+use super::{Needs, Peer, Places, Setup};
 use crate::Result;
 use crate::process::Program;
 
@@ -14,14 +12,14 @@ impl Peer for Direct {
         "direct"
     }
 
-    fn version(&self, _npm: &Path, _proxy: &Path) -> Result<String> {
+    fn version(&self, _places: &Places) -> Result<String> {
         Ok("no proxy: the origin alone".to_owned())
     }
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
         if needs.tls || needs.https {
             Some("the load asks the origin without TLS")
-        } else if needs.routes > 0 || needs.dynamic {
+        } else if needs.routes > 0 || needs.dynamic || needs.churn {
             Some("the origin has no routes")
         } else {
             needs.beyond_routes()

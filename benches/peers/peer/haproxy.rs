@@ -1,30 +1,45 @@
-//! `HAProxy`, as Debian has it. Its routes are a map from prefixes to backends, the way to have many.
+//! `HAProxy`, as this machine has it and as Debian trixie does. Its routes are a map from prefixes to backends, the way to have many.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use super::{Needs, Peer, Setup};
+use super::{Needs, Peer, Places, Setup, Source};
 use crate::process::Program;
-use crate::{Result, machine, routes};
+use crate::{Result, routes};
 
-pub(super) struct Haproxy;
+pub(super) struct Haproxy {
+    name: &'static str,
+    source: Source,
+}
+
+impl Haproxy {
+    pub(super) const MACHINE: Self = Self {
+        name: "haproxy",
+        source: Source::Machine,
+    };
+    pub(super) const TRIXIE: Self = Self {
+        name: "haproxy-trixie",
+        source: Source::Trixie,
+    };
+}
 
 impl Peer for Haproxy {
     fn name(&self) -> &'static str {
-        "haproxy"
+        self.name
     }
 
-    fn version(&self, _npm: &Path, _proxy: &Path) -> Result<String> {
-        let said = machine::run("haproxy", &["-v"])?;
+    fn version(&self, places: &Places) -> Result<String> {
+        let said = places.says(self.source, "haproxy", "-v")?;
         Ok(said.split(' ').nth(2).unwrap_or_default().to_owned())
     }
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
-        let dynamic = needs.dynamic.then_some("no API for routes");
+        let dynamic = needs.dynamic || needs.churn;
+        let dynamic = dynamic.then_some("no API for routes");
         dynamic.or_else(|| needs.beyond_plain())
     }
 
     fn program(&self, setup: &Setup<'_>) -> Result<Option<Program>> {
+        let program = setup.places.program(self.source, "haproxy")?;
         let mut use_map = String::new();
         if setup.needs.routes > 0 {
             let mut map = String::new();
@@ -60,6 +75,6 @@ impl Peer for Haproxy {
         let path = setup.folder.join("haproxy.cfg");
         std::fs::write(&path, text)?;
         let path = path.display().to_string();
-        Ok(Some(Program::new("haproxy", ["-db", "-f", &path])))
+        Ok(Some(Program::new(program, ["-db", "-f", &path])))
     }
 }

@@ -4,20 +4,22 @@ mod bare;
 mod caddy;
 mod configurable_http_proxy;
 mod direct;
+mod envoy;
 mod haproxy;
 mod nginx;
 mod original;
 mod ours;
 mod relay;
+mod traefik;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::client::Address;
 use crate::identity::Identity;
 use crate::process::{Place, Process, Program};
+use crate::{Result, machine};
 pub(crate) use ours::Ours;
 
 /// What a scenario needs of a proxy.
@@ -41,6 +43,8 @@ pub(crate) struct Needs {
     pub(crate) https: bool,
     /// No route at all: what is measured is the proxy's own reply.
     pub(crate) no_route: bool,
+    /// Apps register and deregister while it runs; there is no route at the start.
+    pub(crate) churn: bool,
 }
 
 impl Needs {
@@ -57,6 +61,49 @@ impl Needs {
     }
 }
 
+/// Where the peers' programs are that are not the machine's own.
+pub(crate) struct Places {
+    /// npm packages, in `node_modules` there.
+    pub(crate) npm: PathBuf,
+    /// nginx and `HAProxy` of Debian trixie.
+    pub(crate) trixie: PathBuf,
+    /// Programs from `PyPI`, in `bin` there.
+    pub(crate) pypi: PathBuf,
+    /// The proxy's own binary.
+    pub(crate) proxy: PathBuf,
+}
+
+impl Places {
+    /// A program from Debian trixie or `PyPI`, if it is there.
+    fn program(&self, source: Source, name: &str) -> Result<PathBuf> {
+        let path = match source {
+            Source::Machine => return Ok(name.into()),
+            Source::Trixie => self.trixie.join(name),
+            Source::Pypi => self.pypi.join("bin").join(name),
+        };
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(format!("no {}; `make bench` installs it", path.display()).into())
+        }
+    }
+
+    /// What such a program says of its version.
+    fn says(&self, source: Source, name: &str, argument: &str) -> Result<String> {
+        let program = self.program(source, name)?;
+        machine::run(&program.display().to_string(), &[argument])
+    }
+}
+
+/// Where a peer's program is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The machine's own package.
+    Machine,
+    Trixie,
+    Pypi,
+}
+
 /// What a proxy is started with.
 pub(crate) struct Setup<'a> {
     pub(crate) needs: Needs,
@@ -70,10 +117,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) identity: &'a Identity,
     /// For its files: a folder of its own.
     pub(crate) folder: PathBuf,
-    /// Where the npm packages are.
-    pub(crate) npm: &'a Path,
-    /// The proxy's own binary.
-    pub(crate) proxy: &'a Path,
+    pub(crate) places: &'a Places,
 }
 
 impl Setup<'_> {
@@ -107,12 +151,33 @@ pub(crate) struct Registration {
     pub(crate) request: fn(usize, u16) -> Vec<u8>,
 }
 
+/// How apps that come and go register with a proxy and deregister, each in the way that the proxy's
+/// manual has for it.
+#[derive(Clone)]
+pub(crate) struct Registrar {
+    /// Where apps register.
+    pub(crate) register: Address,
+    /// Where they deregister.
+    pub(crate) deregister: Address,
+    /// Whether the API takes one change at a time.
+    pub(crate) one_at_a_time: bool,
+    /// How long a registration holds, if it has to be repeated.
+    pub(crate) ttl: Option<Duration>,
+    /// The status of the proxy's own response where it has no route.
+    pub(crate) no_route: u16,
+    /// The requests that register the app of this number at this port: one after the other is tried until
+    /// one is not answered by 404.
+    pub(crate) registrations: fn(usize, u16) -> Vec<Vec<u8>>,
+    /// The request that deregisters the app of this number.
+    pub(crate) deregistration: fn(usize) -> Vec<u8>,
+}
+
 /// A proxy.
 pub(crate) trait Peer: Sync {
     /// Its name on the command line and in the results.
     fn name(&self) -> &'static str;
 
-    fn version(&self, npm: &Path, proxy: &Path) -> Result<String>;
+    fn version(&self, places: &Places) -> Result<String>;
 
     /// Why it cannot do this, if it cannot.
     fn lacks(&self, needs: &Needs) -> Option<&'static str>;
@@ -134,13 +199,23 @@ pub(crate) trait Peer: Sync {
     fn registration(&self, _setup: &Setup<'_>) -> Option<Registration> {
         None
     }
+
+    /// How apps come and go with it.
+    fn registrar(&self, _setup: &Setup<'_>) -> Option<Registrar> {
+        None
+    }
 }
 
 /// All of them, in the order of the tables.
-pub(crate) const ALL: [&dyn Peer; 9] = [
-    &nginx::Nginx,
-    &haproxy::Haproxy,
-    &caddy::Caddy,
+pub(crate) const ALL: [&dyn Peer; 14] = [
+    &nginx::Nginx::MACHINE,
+    &nginx::Nginx::TRIXIE,
+    &haproxy::Haproxy::MACHINE,
+    &haproxy::Haproxy::TRIXIE,
+    &caddy::Caddy::MACHINE,
+    &caddy::Caddy::PYPI,
+    &traefik::Traefik,
+    &envoy::Envoy,
     &configurable_http_proxy::ConfigurableHttpProxy,
     &original::Original,
     &bare::Bare,
@@ -151,7 +226,9 @@ pub(crate) const ALL: [&dyn Peer; 9] = [
 
 /// What other ratios are to.
 pub(crate) const NGINX: &str = "nginx";
+pub(crate) const NGINX_TRIXIE: &str = "nginx-trixie";
 pub(crate) const BARE: &str = "bare";
+pub(crate) const OURS: &str = "ours";
 
 /// A proxy that runs.
 pub(crate) struct Running<'a> {

@@ -1,13 +1,26 @@
-//! nginx, as Debian has it.
+//! nginx, as this machine has it and as Debian trixie does.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use super::{Needs, Peer, Setup};
+use super::{Needs, Peer, Places, Setup, Source};
 use crate::process::Program;
-use crate::{Result, machine, routes};
+use crate::{Result, routes};
 
-pub(super) struct Nginx;
+pub(super) struct Nginx {
+    name: &'static str,
+    source: Source,
+}
+
+impl Nginx {
+    pub(super) const MACHINE: Self = Self {
+        name: super::NGINX,
+        source: Source::Machine,
+    };
+    pub(super) const TRIXIE: Self = Self {
+        name: super::NGINX_TRIXIE,
+        source: Source::Trixie,
+    };
+}
 
 /// The way to the origin over TLS: its certificate is verified, as the proxy does it. nginx before 1.23.4
 /// leaves TLS 1.3 out unless told.
@@ -20,15 +33,17 @@ const HTTPS: &str = "proxy_pass https://https_origin;
 
 impl Peer for Nginx {
     fn name(&self) -> &'static str {
-        super::NGINX
+        self.name
     }
 
-    fn version(&self, _npm: &Path, _proxy: &Path) -> Result<String> {
-        Ok(machine::run("nginx", &["-v"])?.replace("nginx version: nginx/", ""))
+    fn version(&self, places: &Places) -> Result<String> {
+        Ok(places
+            .says(self.source, "nginx", "-v")?
+            .replace("nginx version: nginx/", ""))
     }
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
-        if needs.dynamic {
+        if needs.dynamic || needs.churn {
             Some("no API for routes")
         } else if needs.routes > 100_000 {
             Some("a million locations take it minutes to read")
@@ -38,6 +53,7 @@ impl Peer for Nginx {
     }
 
     fn program(&self, setup: &Setup<'_>) -> Result<Option<Program>> {
+        let program = setup.places.program(self.source, "nginx")?;
         let sessions = if setup.needs.no_sessions {
             "ssl_session_tickets off;"
         } else {
@@ -69,6 +85,6 @@ impl Peer for Nginx {
         let path = setup.folder.join("nginx.conf");
         std::fs::write(&path, text)?;
         let path = path.display().to_string();
-        Ok(Some(Program::new("nginx", ["-c", &path])))
+        Ok(Some(Program::new(program, ["-c", &path])))
     }
 }

@@ -1,9 +1,7 @@
 //! dynamic-reverse-proxy 0.6.0, the original, from npm: in a program as its README has it.
 
-use std::path::Path;
-
 use super::configurable_http_proxy::package_version;
-use super::{Needs, Peer, Registration, Setup};
+use super::{Needs, Peer, Places, Registration, Setup};
 use crate::client::{Address, json};
 use crate::process::Program;
 use crate::{Result, machine, routes};
@@ -17,9 +15,9 @@ impl Peer for Original {
         "original"
     }
 
-    fn version(&self, npm: &Path, _proxy: &Path) -> Result<String> {
+    fn version(&self, places: &Places) -> Result<String> {
         let node = machine::run("node", &["--version"])?;
-        let version = package_version(&npm.join(PACKAGE))?;
+        let version = package_version(&places.npm.join(PACKAGE))?;
         Ok(format!("dynamic-reverse-proxy {version}, Node {node}"))
     }
 
@@ -30,6 +28,8 @@ impl Peer for Original {
             Some("no WebSocket")
         } else if needs.grpc {
             Some("no HTTP/2")
+        } else if needs.churn {
+            Some("routes cannot be taken back over its API")
         } else if needs.leases {
             Some("no leases")
         } else if needs.routes > 100_000 {
@@ -50,7 +50,7 @@ impl Peer for Original {
             setup.origin.to_string(),
             setup.needs.routes.to_string(),
         ];
-        let modules = setup.npm.join("node_modules");
+        let modules = setup.places.npm.join("node_modules");
         Ok(Some(
             Program::new("node", arguments).env("NODE_PATH", modules.display().to_string()),
         ))

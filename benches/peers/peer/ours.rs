@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use super::{Needs, Peer, Registration, Setup};
+use super::{Needs, Peer, Places, Registrar, Registration, Setup};
 use crate::client::{Address, Client, json};
 use crate::process::Program;
 use crate::{Result, machine, origin, routes};
@@ -19,7 +19,7 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(super) const DEPLOYED: Self = Self {
-        name: "ours",
+        name: super::OURS,
         binary: None,
         line: None,
     };
@@ -62,8 +62,8 @@ impl Peer for Ours {
         self.name
     }
 
-    fn version(&self, _npm: &Path, proxy: &Path) -> Result<String> {
-        let proxy = self.binary.as_deref().unwrap_or(proxy);
+    fn version(&self, places: &Places) -> Result<String> {
+        let proxy = self.binary.as_deref().unwrap_or(&places.proxy);
         let said = machine::run(&proxy.display().to_string(), &["--version"])?;
         Ok(said.replace("dynamic-reverse-proxy ", ""))
     }
@@ -90,7 +90,7 @@ impl Peer for Ours {
             format!("listen: ['127.0.0.1:{port}']")
         };
         // Routes in the configuration go to targets without TLS; the one over TLS is put once it runs.
-        let routes = if setup.needs.https || setup.needs.no_route {
+        let routes = if setup.needs.https || setup.needs.no_route || setup.needs.churn {
             "routes: []".to_owned()
         } else {
             format!("routes: [{{prefix: /, port: {}}}]", setup.origin)
@@ -120,7 +120,7 @@ impl Peer for Ours {
         let path = setup.folder.join("ours.yaml");
         std::fs::write(&path, text)?;
         let path = path.display().to_string();
-        let proxy = self.binary.as_deref().unwrap_or(setup.proxy);
+        let proxy = self.binary.as_deref().unwrap_or(&setup.places.proxy);
         Ok(Some(Program::new(proxy, ["--conf", &path])))
     }
 
@@ -167,7 +167,28 @@ impl Peer for Ours {
             request,
         })
     }
+
+    fn registrar(&self, setup: &Setup<'_>) -> Option<Registrar> {
+        Some(Registrar {
+            register: Address::Tcp(setup.port),
+            deregister: Address::Unix(setup.folder.join("control")),
+            one_at_a_time: false,
+            ttl: Some(TTL),
+            no_route: 501,
+            registrations: |number, port| {
+                let ttl = format!(r#","ttl":"{}s""#, TTL.as_secs());
+                vec![routes::registration(number, port, &ttl)]
+            },
+            deregistration: |number| {
+                let path = format!("/v1/routes/*{}", routes::prefix(number));
+                json("DELETE", &path, "")
+            },
+        })
+    }
 }
+
+/// How long a registration of an app that comes and goes holds.
+const TTL: Duration = Duration::from_secs(2);
 
 /// The control socket, once it takes connections: it is opened a moment after the public port.
 fn control(setup: &Setup<'_>) -> Result<Address> {

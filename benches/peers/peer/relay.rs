@@ -1,9 +1,8 @@
 //! A relay of bytes: this very program, as a process of its own.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
-use super::{Needs, Peer, Setup};
+use super::{Needs, Peer, Places, Setup};
 use crate::Result;
 use crate::process::Program;
 use crate::relay::Settings;
@@ -15,14 +14,14 @@ impl Peer for Relay {
         "relay"
     }
 
-    fn version(&self, _npm: &Path, _proxy: &Path) -> Result<String> {
+    fn version(&self, _places: &Places) -> Result<String> {
         Ok("no proxy: bytes passed on, unread".to_owned())
     }
 
     fn lacks(&self, needs: &Needs) -> Option<&'static str> {
         if needs.tls || needs.https {
             Some("it has no TLS")
-        } else if needs.routes > 0 || needs.dynamic {
+        } else if needs.routes > 0 || needs.dynamic || needs.churn {
             Some("it has no routes")
         } else {
             needs.beyond_routes()

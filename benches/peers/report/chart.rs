@@ -17,12 +17,17 @@ const TOP: f64 = 76.0;
 const LINE: f64 = 30.0;
 
 /// Each peer's colour, which are told apart without red and green.
-const COLOURS: [(&str, &str); 8] = [
+pub(super) const COLOURS: [(&str, &str); 13] = [
     ("ours", "#d55e00"),
     ("bare", "#e69f00"),
     ("nginx", "#000000"),
+    ("nginx-trixie", "#666666"),
     ("haproxy", "#0072b2"),
+    ("haproxy-trixie", "#332288"),
     ("caddy", "#56b4e9"),
+    ("caddy-pypi", "#88ccee"),
+    ("traefik", "#aa4499"),
+    ("envoy", "#ddcc77"),
     ("configurable-http-proxy", "#009e73"),
     ("original", "#cc79a7"),
     ("direct", "#999999"),
@@ -72,13 +77,19 @@ pub(crate) fn draw(results: &Results, folder: &Path) -> Result<()> {
         if chart.lines.is_empty() {
             continue;
         }
-        let svg = folder.join(format!("{name}.svg"));
-        std::fs::write(&svg, chart.svg())?;
-        let png = folder.join(format!("{name}.png"));
-        let (svg, png) = (svg.display().to_string(), png.display().to_string());
-        if let Err(error) = machine::run("rsvg-convert", &["-z", "2", "-o", &png, &svg]) {
-            eprintln!("no {png}: {error}");
-        }
+        write(folder, name, &chart.svg())?;
+    }
+    Ok(())
+}
+
+/// Writes a chart, and makes a PNG of it if that can be.
+pub(super) fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let svg = folder.join(format!("{name}.svg"));
+    std::fs::write(&svg, text)?;
+    let png = folder.join(format!("{name}.png"));
+    let (svg, png) = (svg.display().to_string(), png.display().to_string());
+    if let Err(error) = machine::run("rsvg-convert", &["-z", "2", "-o", &png, &svg]) {
+        eprintln!("no {png}: {error}");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The results: kept as JSON, shown as tables and charts.
 
 pub(crate) mod chart;
+pub(crate) mod panels;
 pub(crate) mod table;
 
 use std::path::Path;
@@ -9,10 +10,11 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::args::Args;
+use crate::churn::count::Churn;
 use crate::load::closed::Closed;
 use crate::machine::{Cores, Machine};
 use crate::measure::Cpu;
-use crate::peer::{BARE, NGINX};
+use crate::peer::{BARE, NGINX, NGINX_TRIXIE, OURS};
 use crate::stats::Spread;
 
 /// All of a run.
@@ -46,16 +48,23 @@ pub(crate) struct ScenarioResult {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) peer: &'static str,
+    /// The peer's version, in short.
+    pub(crate) version: String,
     pub(crate) samples: Vec<Sample>,
     pub(crate) latencies: Vec<Latency>,
+    /// What became of the requests in each round, where apps come and go.
+    pub(crate) churn: Vec<Churn>,
     /// At the end, in bytes (PSS).
     pub(crate) memory: u64,
     /// Of a connection that is idle, in bytes.
     pub(crate) each: Option<f64>,
-    /// CPU time, to nginx's, to the bare proxy's, and to its own under easier conditions, in the same
-    /// rounds.
+    /// CPU time, to nginx's, to the bare proxy's, to this proxy's, and to its own under easier conditions,
+    /// in the same rounds.
     pub(crate) to_nginx: Option<Spread>,
+    pub(crate) to_nginx_trixie: Option<Spread>,
     pub(crate) to_bare: Option<Spread>,
+    /// Where apps come and go.
+    pub(crate) to_ours: Option<Spread>,
     pub(crate) to_own: Option<Spread>,
 }
 
@@ -125,12 +134,16 @@ impl Row {
         Self {
             name,
             peer,
+            version: String::new(),
             samples: Vec::new(),
             latencies: Vec::new(),
+            churn: Vec::new(),
             memory: 0,
             each: None,
             to_nginx: None,
+            to_nginx_trixie: None,
             to_bare: None,
+            to_ours: None,
             to_own: None,
         }
     }
@@ -172,7 +185,9 @@ impl ScenarioResult {
                 .collect()
         };
         let to_nginx = to(&self.rows, NGINX);
+        let to_nginx_trixie = to(&self.rows, NGINX_TRIXIE);
         let to_bare = to(&self.rows, BARE);
+        let to_ours = to(&self.rows, OURS);
         let to_own: Vec<_> = self
             .rows
             .iter()
@@ -183,13 +198,38 @@ impl ScenarioResult {
                 row.ratio(own).filter(|_| row.name != own.name)
             })
             .collect();
-        let ratios = to_nginx.into_iter().zip(to_bare).zip(to_own);
-        for (row, ((nginx, bare), own)) in self.rows.iter_mut().zip(ratios) {
-            row.to_nginx = nginx;
+        let nginx = to_nginx.into_iter().zip(to_nginx_trixie);
+        let ours = to_ours.into_iter().zip(to_own);
+        let ratios = nginx.zip(to_bare).zip(ours);
+        for (row, ((nginx, bare), ours)) in self.rows.iter_mut().zip(ratios) {
+            (row.to_nginx, row.to_nginx_trixie) = nginx;
             row.to_bare = bare;
-            row.to_own = own;
+            (row.to_ours, row.to_own) = ours;
+            if row.churn.is_empty() {
+                row.to_ours = None;
+            }
         }
     }
+
+    /// Puts the versions of the peers into the rows.
+    pub(crate) fn name_versions(&mut self, peers: &[(&'static str, String)]) {
+        for row in &mut self.rows {
+            let version = peers.iter().find(|(name, _)| *name == row.peer);
+            let version = version.map_or("", |(_, version)| short(version));
+            version.clone_into(&mut row.version);
+        }
+    }
+}
+
+/// The number in what a program says of its version, without what the distribution adds; empty if there is
+/// none.
+pub(crate) fn short(version: &str) -> &str {
+    let mut words = version
+        .split_whitespace()
+        .map(|word| word.trim_start_matches('v'));
+    let number = words.find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
+    let end = |other: char| matches!(other, '-' | '+' | '~' | ',');
+    number.and_then(|word| word.split(end).next()).unwrap_or("")
 }
 
 /// The name of a peer's row where it has only one route, beside its row with many.
@@ -216,6 +256,7 @@ pub(crate) fn finish(results: &Results, args: &Args) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("results.md"), table::markdown(results))?;
         chart::draw(results, folder)?;
+        panels::draw(results, folder)?;
     }
     println!("{}", table::plain(results));
     println!("results: {}", args.out.canonicalize()?.display());

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{Results, Row, ScenarioResult};
+use crate::churn::count::Churn;
+use crate::peer::{BARE, NGINX, NGINX_TRIXIE, OURS};
 use crate::stats::Spread;
 
 /// A column's name, and what it says of a row.
@@ -12,7 +14,7 @@ type Column = (String, Box<dyn Fn(&Row) -> String>);
 
 fn columns(result: &ScenarioResult) -> Vec<Column> {
     let any = |has: fn(&Row) -> bool| result.rows.iter().any(has);
-    let mut columns: Vec<Column> = vec![(String::new(), Box::new(|row| row.name.clone()))];
+    let mut columns: Vec<Column> = vec![(String::new(), Box::new(named))];
     let mut add = |wanted: bool, name: &str, cell: fn(&Row) -> String| {
         if wanted {
             columns.push((name.to_owned(), Box::new(cell)));
@@ -31,12 +33,25 @@ fn columns(result: &ScenarioResult) -> Vec<Column> {
             _ => "no round counts".to_owned(),
         }
     });
-    add(any(|row| row.to_nginx.is_some()), "to nginx", |row| {
+    let to = |peer: &str| {
+        let base = result.rows.iter().find(|row| row.name == peer);
+        format!("to {}", base.map_or_else(|| peer.to_owned(), named))
+    };
+    add(any(|row| row.to_nginx.is_some()), &to(NGINX), |row| {
         ratio(row.to_nginx)
     });
-    add(any(|row| row.to_bare.is_some()), "to bare", |row| {
+    let trixie = any(|row| row.to_nginx_trixie.is_some());
+    add(trixie, &to(NGINX_TRIXIE), |row| ratio(row.to_nginx_trixie));
+    add(any(|row| row.to_bare.is_some()), &to(BARE), |row| {
         ratio(row.to_bare)
     });
+    add(any(|row| row.to_ours.is_some()), &to(OURS), |row| {
+        ratio(row.to_ours)
+    });
+    let churn = any(|row| !row.churn.is_empty());
+    for (name, cell) in CHURN {
+        add(churn, name, cell);
+    }
     let one = any(|row| row.name == super::with_one_route(row.peer));
     add(
         any(|row| row.to_own.is_some()),
@@ -71,6 +86,68 @@ fn columns(result: &ScenarioResult) -> Vec<Column> {
         format!("{}/{}", row.good().count(), row.samples.len())
     });
     columns
+}
+
+/// What a column says of a row.
+type Cell = fn(&Row) -> String;
+
+/// What became of the requests, where apps come and go.
+const CHURN: [(&str, Cell); 7] = [
+    ("starts, stops, deaths", |row| {
+        let sum = |count: fn(&Churn) -> u64| row.churn.iter().map(count).sum::<u64>();
+        format!(
+            "{}, {}, {}",
+            sum(|churn| churn.starts),
+            sum(|churn| churn.stops),
+            sum(|churn| churn.deaths)
+        )
+    }),
+    ("requests", |row| {
+        row.churn
+            .iter()
+            .map(|churn| churn.requests)
+            .sum::<u64>()
+            .to_string()
+    }),
+    ("wrong app (sum, of 10,000)", |row| part(row, Churn::others)),
+    ("error though the app is up", |row| {
+        part(row, |churn| churn.failed)
+    }),
+    ("connections cut", |row| part(row, Churn::connections)),
+    ("with a request", |row| part(row, Churn::lost)),
+    ("ms to the first response p50 / p99", |row| {
+        let part = |part| {
+            let times = row.churn.iter().filter_map(|churn| churn.first(part));
+            Spread::of(times).map_or_else(String::new, |time| {
+                format!(
+                    "{} [{}..{}]",
+                    digits(time.median),
+                    digits(time.min),
+                    digits(time.max)
+                )
+            })
+        };
+        format!("{} / {}", part(0.5), part(0.99))
+    }),
+];
+
+/// A sum, and what it is of 10,000 requests in a round.
+fn part(row: &Row, count: fn(&Churn) -> u64) -> String {
+    let sum: u64 = row.churn.iter().map(count).sum();
+    let parts = row.churn.iter().map(|churn| churn.part(count(churn)));
+    Spread::of(parts).map_or_else(String::new, |part| {
+        format!(
+            "{sum}, {:.1} [{:.1}..{:.1}]",
+            part.median, part.min, part.max
+        )
+    })
+}
+
+/// A row's name, with the version.
+fn named(row: &Row) -> String {
+    format!("{} {}", row.name, row.version)
+        .trim_end()
+        .to_owned()
 }
 
 fn latency(row: &Row) -> String {

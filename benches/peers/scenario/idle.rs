@@ -27,7 +27,9 @@ impl State {
             Self::Http => 1,
             Self::WebSocket => 2,
         };
-        Ok(CONNECTIONS.min((limit as usize).saturating_sub(FILES) / each))
+        // The proxy keeps the last eighth of its own for what is not a connection to an app.
+        let limit = (limit - limit / 8) as usize;
+        Ok(CONNECTIONS.min(limit.saturating_sub(FILES) / each))
     }
 }
 

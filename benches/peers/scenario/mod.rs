@@ -1,5 +1,6 @@
 //! The scenarios, and how they are run.
 
+mod churn;
 mod idle;
 mod load;
 mod table;
@@ -14,7 +15,7 @@ use crate::args::Args;
 use crate::identity::Identity;
 use crate::machine::{self, Cores, Machine};
 use crate::origin::Origin;
-use crate::peer::{self, Needs, Ours, Peer, Running, Setup};
+use crate::peer::{self, Needs, Ours, Peer, Places, Running, Setup};
 use crate::process::Place;
 use crate::progress::Progress;
 use crate::report::{self, Results, ScenarioResult};
@@ -30,7 +31,7 @@ struct Bench {
     folder: PathBuf,
     identity: Identity,
     origin: Origin,
-    proxy: PathBuf,
+    places: Places,
     progress: Progress,
 }
 
@@ -59,8 +60,7 @@ impl Bench {
             grpc: self.origin.grpc,
             identity: &self.identity,
             folder: self.folder.join(format!("{name}-{}", peer.name())),
-            npm: &self.args.npm,
-            proxy: &self.proxy,
+            places: &self.places,
         };
         Running::start(peer, setup, self.place(self.cores.proxy, peer.cores()))
     }
@@ -106,7 +106,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
         identity,
         runtime,
         folder: path,
-        proxy,
+        places: Places {
+            npm: args.npm.clone(),
+            trixie: args.trixie.clone(),
+            pypi: args.pypi.clone(),
+            proxy,
+        },
         progress: Progress::new(steps)?,
         args,
     };
@@ -124,7 +129,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     };
     let mut able = Vec::new();
     for &&peer in &peers {
-        match peer.version(&bench.args.npm, &bench.proxy) {
+        match peer.version(&bench.places) {
             Ok(version) => {
                 results.peers.push((peer.name(), version));
                 able.push(peer);
@@ -136,10 +141,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
         bench
             .progress
             .say(&format!("{}: {}", scenario.name, scenario.about));
-        let result = match scenario.work {
+        let mut result = match scenario.work {
             Work::Load(load) => load::run(&bench, scenario, load, &able)?,
             Work::Idle(state) => idle::run(&bench, scenario, state, &able)?,
+            Work::Churn => churn::run(&bench, scenario, &able),
         };
+        result.name_versions(&results.peers);
         bench.progress.say(&report::table::of(&result));
         results.scenarios.push(result);
         // A run that is cut short keeps what it has.
@@ -166,7 +173,7 @@ fn told() -> Vec<String> {
     let mut told = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--npm" | "--out" | "--proxy" | "--charts" => {
+            "--npm" | "--trixie" | "--pypi" | "--out" | "--proxy" | "--charts" => {
                 arguments.next();
             }
             "--bench" | "--keep" => {}

@@ -18,6 +18,8 @@ pub(crate) struct Scenario {
 pub(crate) enum Work {
     Load(Load),
     Idle(State),
+    /// Apps that come and go; see [`crate::churn`].
+    Churn,
 }
 
 /// A load.
@@ -71,6 +73,7 @@ impl Scenario {
         match self.work {
             Work::Load(load) => args.rounds + if load.rate { args.rate_rounds } else { 0 },
             Work::Idle(_) => 1,
+            Work::Churn => args.rounds,
         }
     }
 
@@ -78,6 +81,7 @@ impl Scenario {
     pub(crate) fn unit(&self) -> &'static str {
         match self.work {
             Work::Idle(_) => "connection",
+            Work::Churn => "request",
             Work::Load(load) => match load.kind {
                 Kind::WebSocket { .. } => "message",
                 Kind::Register { .. } => "registration",
@@ -98,6 +102,7 @@ const PLAIN: Needs = Needs {
     dynamic: false,
     https: false,
     no_route: false,
+    churn: false,
 };
 
 const TLS: Needs = Needs { tls: true, ..PLAIN };
@@ -142,7 +147,7 @@ const fn routes(count: usize) -> Needs {
     }
 }
 
-pub(crate) const SCENARIOS: [Scenario; 22] = [
+pub(crate) const SCENARIOS: [Scenario; 23] = [
     Scenario {
         name: "small-get",
         about: "GET of 66 bytes over 64 connections that stay",
@@ -314,6 +319,15 @@ pub(crate) const SCENARIOS: [Scenario; 22] = [
             changes: 1000.0,
             beside_one: false,
         }),
+    },
+    Scenario {
+        name: "churn",
+        about: "200 apps that start, stop and die at random, and 100 visitors over connections that stay",
+        needs: Needs {
+            churn: true,
+            ..PLAIN
+        },
+        work: Work::Churn,
     },
     Scenario {
         name: "everything",
