@@ -95,7 +95,9 @@
 //! `route` for the fields of a route, as `cli` does; `reply` depends on nothing, and Pingora is named in
 //! `front`, `proxy`, `server`, the bridge of `control` and its own keys in `config`.
 
+#[cfg(feature = "acme")]
 pub mod acme;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -1,21 +1,66 @@
-//! From the configuration's `acme` to what ACME needs.
+//! Certificates from an authority: from the configuration's `acme` to what runs.
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use log::error;
+
 use super::error::StartError;
-use crate::acme::{Binding, Challenge, Options};
+use super::options as server;
+use crate::acme::{Acme, Answers, Binding, Challenge, Options};
 use crate::config::{AcmeChallenge, Config, TlsClientAuth, TlsListen};
+use crate::proxy::Challenges;
+use crate::registry::Registry;
 use crate::route::HostPattern;
 use crate::tls::Authorities;
 
 /// The ports at which an authority looks.
 const HTTP: u16 = 80;
 const HTTPS: u16 = 443;
+
+/// What gets certificates from an authority, if anything does.
+#[derive(Clone)]
+pub(super) struct Issuer(Option<Arc<Acme>>);
+
+impl Issuer {
+    /// Takes the options of ACME out of those of a proxy, whose challenges it answers from now on.
+    pub(super) fn of(options: &mut server::Options, registry: &Arc<Registry>) -> Self {
+        Self(options.acme.take().map(|wanted| {
+            let answers = Answers::default();
+            let given = answers.clone();
+            options.gateway.challenges = Challenges::new(move |token| given.get(token));
+            let (certificates, registry) =
+                (Arc::clone(&options.certificates), Arc::clone(registry));
+            Arc::new(Acme::new(wanted, answers, certificates, registry))
+        }))
+    }
+
+    /// Begins to order and to renew, on a thread of its own.
+    pub(super) fn start(&self) {
+        if let Some(Err(error)) = self.0.as_ref().map(Acme::start) {
+            error!("no certificates are got from an authority: {error}");
+        }
+    }
+
+    /// Takes the certificates that an authority has given before.
+    pub(super) fn load(&self) {
+        if let Some(acme) = &self.0 {
+            acme.load();
+        }
+    }
+
+    /// Gives the folder of certificates up.
+    pub(super) fn close(&self) {
+        if let Some(acme) = &self.0 {
+            acme.close();
+        }
+    }
+}
 
 /// What a configuration wants; none if it wants no certificates.
 pub(super) fn options(config: &Config) -> Result<Option<Options>, StartError> {

@@ -9,12 +9,12 @@ use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 use tokio::sync::broadcast;
 
+use super::acme::Issuer;
 use super::options::Options;
 use super::service::{ControlService, TrafficService};
-use crate::acme::{self, Acme};
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler};
 use crate::front::{Clients, Connections, Engine, Front, FrontOptions, Listeners, Shed};
-use crate::proxy::{Challenges, Gateway, Proxy, ProxyErrorHandler};
+use crate::proxy::{Gateway, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
     ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered, Registration,
@@ -32,7 +32,7 @@ pub struct DynamicProxy {
     connections: Arc<Connections>,
     clients: Arc<Clients>,
     shed: Arc<Shed>,
-    acme: Option<Arc<Acme>>,
+    issuer: Issuer,
     options: Arc<Options>,
     callers: Arc<Callers>,
     started: Instant,
@@ -59,19 +59,7 @@ impl DynamicProxy {
 
     fn with_registry(mut options: Options, registry: Registry) -> Self {
         let registry = Arc::new(registry);
-        let acme = options.acme.take().map(|wanted| {
-            let answers = acme::Answers::default();
-            let given = answers.clone();
-            options.gateway.challenges = Challenges::new(move |token| given.get(token));
-            let (certificates, registry) = (&options.certificates, &registry);
-            let acme = Acme::new(
-                wanted,
-                answers,
-                Arc::clone(certificates),
-                Arc::clone(registry),
-            );
-            Arc::new(acme)
-        });
+        let issuer = Issuer::of(&mut options, &registry);
         let callers = Callers::new(
             options.tokens.clone(),
             options.control_hosts.clone(),
@@ -85,7 +73,7 @@ impl DynamicProxy {
         Self {
             callers: Arc::new(callers),
             registry,
-            acme,
+            issuer,
             connections,
             clients: Arc::new(Clients::new(options.clients.clone(), limit_counts)),
             shed: Arc::default(),
@@ -302,23 +290,17 @@ impl DynamicProxy {
         if let Err(error) = self.options.certificates.watch() {
             log::error!("changes of certificates' files are not seen: {error}");
         }
-        if let Some(Err(error)) = self.acme.as_ref().map(Acme::start) {
-            log::error!("no certificates are got from an authority: {error}");
-        }
+        self.issuer.start();
     }
 
     /// Takes the certificates that an authority has given before.
     pub(super) fn load_acme(&self) {
-        if let Some(acme) = &self.acme {
-            acme.load();
-        }
+        self.issuer.load();
     }
 
     /// Gives the store up, and the folder of certificates; nothing is changed from now on.
     pub(super) fn close(&self) {
-        if let Some(acme) = &self.acme {
-            acme.close();
-        }
+        self.issuer.close();
         self.options.certificates.close();
         self.registry.close();
     }

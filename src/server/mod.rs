@@ -4,6 +4,10 @@
 //! before anything runs; [`Server::run`] blocks until a signal has ended it.
 
 mod accept_queue;
+#[cfg(feature = "acme")]
+mod acme;
+#[cfg(not(feature = "acme"))]
+#[path = "acme_off.rs"]
 mod acme;
 mod bound;
 mod control_listener;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "acme")]
 use crate::acme;
 use crate::control::{AllowedUser, Tokens};
 use crate::front::{
@@ -53,6 +54,7 @@ pub struct Options {
     pub certificates: Arc<Certificates>,
     /// How certificates are got from an authority; by default none are. The stand-alone server does it,
     /// no service that is mounted elsewhere.
+    #[cfg(feature = "acme")]
     pub acme: Option<acme::Options>,
     /// Whether a registration over the traffic listener needs a token; by default it does not.
     pub require_token: bool,
@@ -118,6 +120,7 @@ impl Default for Options {
             own_sockets: Vec::new(),
             tokens: None,
             certificates: Arc::default(),
+            #[cfg(feature = "acme")]
             acme: None,
             require_token: false,
             control_hosts: Vec::new(),

@@ -43,6 +43,8 @@ fn registration_paths(registration: &config::Registration) -> Result<Vec<PathPre
 
 /// The options that a configuration asks for.
 pub(super) fn options(config: &Config) -> Result<Options, StartError> {
+    #[cfg(not(feature = "acme"))]
+    super::acme::refuse(config)?;
     let registration = &config.registration;
     Ok(Options {
         gateway: gateway(config)?,
@@ -65,6 +67,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         own_sockets: own_sockets(config),
         tokens: tokens(config)?,
         certificates: Arc::new(certificates(config)?),
+        #[cfg(feature = "acme")]
         acme: super::acme::options(config)?,
         require_token: registration.require_token,
         control_hosts: config.control.hosts.clone(),

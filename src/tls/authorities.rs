@@ -71,6 +71,7 @@ impl Authorities {
     }
 
     /// The authorities, to add others to.
+    #[cfg(feature = "acme")]
     pub(crate) fn to_roots(&self) -> RootCertStore {
         RootCertStore::clone(&self.0)
     }
