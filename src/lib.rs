@@ -100,12 +100,19 @@ pub mod acme;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
-pub mod control;
-pub mod front;
-pub mod proxy;
+mod control;
+mod front;
+mod proxy;
 pub mod registry;
-pub mod reply;
+mod reply;
 pub mod route;
 pub mod server;
-pub mod telemetry;
+mod telemetry;
 pub mod tls;
+
+/// What the fuzz targets and the benches of the parts need. It is no part of the interface.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::front::{Connections, Request, fuzzing as front};
+    pub use crate::proxy::fuzzing as proxy;
+}

@@ -5,7 +5,7 @@
 //! the control API (an axum response), so that a client meets one format; clients of gRPC, which read
 //! neither, meet [`grpc`].
 
-pub mod grpc;
+pub(crate) mod grpc;
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use http::StatusCode;
 /// The sentence is for the client: it never names an internal address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The status of the answer.
     pub status: StatusCode,
     /// The reason for programs, in capitals: `NOT_FOUND`, `FORBIDDEN`, ...
@@ -30,7 +30,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with its status, code and message; the message becomes a sentence.
-    pub fn new(
+    pub(crate) fn new(
         status: StatusCode,
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
@@ -45,14 +45,14 @@ impl Refusal {
 
     /// Adds an `Allow` field to the refusal.
     #[must_use]
-    pub fn allowing(mut self, methods: &'static str) -> Self {
+    pub(crate) fn allowing(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
         self
     }
 
     /// The body in the format that `accept`, the request's `Accept` field, prefers.
     #[must_use]
-    pub fn body(&self, accept: Option<&[u8]>) -> Body {
+    pub(crate) fn body(&self, accept: Option<&[u8]>) -> Body {
         match Format::preferred(accept.unwrap_or_default()) {
             Format::Json => self.json(),
             Format::Html => self.html(),
@@ -61,7 +61,7 @@ impl Refusal {
 
     /// The body as JSON: `{"error":"NOT_FOUND","message":"..."}`.
     #[must_use]
-    pub fn json(&self) -> Body {
+    pub(crate) fn json(&self) -> Body {
         let text = serde_json::json!({ "error": self.code, "message": self.message });
         Body {
             content_type: "application/json",
@@ -71,7 +71,7 @@ impl Refusal {
 
     /// The body as a problem document (RFC 9457), for clients of the control API.
     #[must_use]
-    pub fn problem(&self) -> Body {
+    pub(crate) fn problem(&self) -> Body {
         let text = serde_json::json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
@@ -124,7 +124,7 @@ fn sentence(mut text: Cow<'static, str>) -> Cow<'static, str> {
 
 /// A refusal's body and its media type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Body {
+pub(crate) struct Body {
     /// The value of `Content-Type`.
     pub content_type: &'static str,
     /// The text.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dynamic_reverse_proxy::front::Connections;
+use dynamic_reverse_proxy::internals::Connections;
 use parking_lot::Mutex;
 use slab::Slab;
 

@@ -27,7 +27,7 @@ const EVERY: u64 = u64::MAX;
 
 /// The hold on one exchange at a time.
 #[derive(Debug)]
-pub struct AbortHandle {
+pub(crate) struct AbortHandle {
     /// Wakes the task that drives the exchange.
     waker: Waker,
     /// The instance that the exchange goes to; 0 for none.

@@ -13,7 +13,7 @@ use super::tls_client::TlsClient;
 
 /// Who asks, and what the listener does with requests.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The address; none behind a Unix socket.
     pub(crate) address: Option<IpAddr>,
     /// Both ends of the connection.

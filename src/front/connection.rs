@@ -46,7 +46,7 @@ thread_local! {
 }
 
 /// A client's connection with the gate in front of its reads.
-pub struct Connection {
+pub(crate) struct Connection {
     pub(super) transport: Stream,
     /// What may still come before the first request.
     pub(super) sniff: Sniff,

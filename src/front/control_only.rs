@@ -15,7 +15,7 @@ use super::request::Request;
 use super::service::{Decision, Outcome, Service};
 
 /// The service in place of a proxy.
-pub struct ControlOnly;
+pub(crate) struct ControlOnly;
 
 impl Service for ControlOnly {
     /// There is nothing to decide.

@@ -16,7 +16,7 @@ use super::connection::Connection;
 
 /// The timer of a connection: of its idle times, and of the waits of its exchanges.
 #[derive(Debug, Default)]
-pub struct ReusableTimer(Option<Pin<Box<Sleep>>>);
+pub(crate) struct ReusableTimer(Option<Pin<Box<Sleep>>>);
 
 impl ReusableTimer {
     /// Ready once `deadline` has passed. What is in the timer's wheel may be an earlier time, of a wait

@@ -63,19 +63,19 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::reply::{Body, Refusal};
 
-pub use abort::AbortHandle;
+pub(crate) use abort::AbortHandle;
 pub(crate) use abort::{CLOSE_TIMEOUT, Drained};
 pub(crate) use balance::{Balance, Seat};
-pub use caller::Caller;
+pub(crate) use caller::Caller;
 pub(crate) use chunked::BadChunk;
 pub(crate) use clients::ClientMeter;
 #[cfg(test)]
 use clients::test_ticket;
 pub use clients::{ClientLimit, ClientLimits, Clients, LimitCounts};
-pub use connection::Connection;
+pub(crate) use connection::Connection;
 pub use connections::Connections;
-pub use control_only::ControlOnly;
-pub use downstream::{After, Downstream, DownstreamError, ResponseStart};
+pub(crate) use control_only::ControlOnly;
+pub(crate) use downstream::{After, Downstream, DownstreamError, ResponseStart};
 pub(crate) use downstream_handle::DownstreamHandle;
 pub(crate) use duplicate::duplicate;
 pub use engine::Engine;
@@ -86,20 +86,21 @@ pub(crate) use framing::{
 };
 pub(crate) use h2::poll_room;
 pub(crate) use head::HeadLimits;
-pub use idle::ReusableTimer;
+pub(crate) use idle::ReusableTimer;
 pub(crate) use listener::Listeners;
 pub use listener::{HttpsRedirect, ListenerOptions};
 use overload::Overload;
 pub(crate) use overload::OverloadLimits;
-pub use overload::Shed;
+pub(crate) use overload::Shed;
 pub(crate) use pace::{Now, Pace, TooSlow};
 use reply::LINGER;
 pub(crate) use reply::{DRAIN, Reply, drain};
 pub use request::Request;
 #[cfg(test)]
 pub(crate) use request::tests::request as test_request;
-pub use request_id::{RequestId, RequestIds};
-pub use service::{ControlService, Decision, Outcome, Service};
+pub(crate) use request_id::RequestId;
+pub use request_id::RequestIds;
+pub(crate) use service::{ControlService, Decision, Outcome, Service};
 pub use tls_client::TlsClient;
 pub(crate) use upstream_timeouts::UpstreamSilent;
 pub(crate) use websocket::FrameLimits;
@@ -136,7 +137,7 @@ type BodyOf = fn(&Refusal, Option<&[u8]>) -> Body;
 ///
 /// Mount it as `pingora_core::services::listening::Service<Front<_, _>>`; `DynamicProxy::service`
 /// does so.
-pub struct Front<P, C> {
+pub(crate) struct Front<P, C> {
     proxy: Arc<P>,
     control: Arc<C>,
     options: FrontOptions,

@@ -76,7 +76,7 @@ pub(crate) struct OverloadLimits {
 
 /// The requests that a proxy has shed, on all of its threads.
 #[derive(Debug, Default)]
-pub struct Shed {
+pub(crate) struct Shed {
     requests: AtomicU64,
     handshakes: AtomicU64,
     overload: Mutex<Overloaded>,
@@ -95,13 +95,13 @@ struct Overloaded {
 impl Shed {
     /// How many requests have been shed since the start.
     #[must_use]
-    pub fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
     /// How many connections have been closed since the start in place of a handshake of TLS.
     #[must_use]
-    pub fn handshakes(&self) -> u64 {
+    pub(crate) fn handshakes(&self) -> u64 {
         self.handshakes.load(Ordering::Relaxed)
     }
 

@@ -14,7 +14,7 @@ const LONGEST: usize = 128;
 
 /// The id of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(SmallVec<[u8; 40]>);
+pub(crate) struct RequestId(SmallVec<[u8; 40]>);
 
 /// How requests get their ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +64,13 @@ impl RequestId {
 
     /// The id as it stands in a field.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The id as text.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // It is ASCII throughout.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

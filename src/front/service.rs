@@ -13,7 +13,7 @@ use super::idle::ReusableTimer;
 use super::request::Request;
 
 /// Whom a request is for.
-pub enum Decision<P> {
+pub(crate) enum Decision<P> {
     /// The control service.
     Control,
     /// The proxy, which has decided what to do with it.
@@ -22,7 +22,7 @@ pub enum Decision<P> {
 
 /// The proxy behind the front. As an application of Pingora's it serves requests too, for `engine:
 /// pingora`.
-pub trait Service: HttpServerApp + Send + Sync + 'static {
+pub(crate) trait Service: HttpServerApp + Send + Sync + 'static {
     /// What has been decided about a request.
     type Plan: Send;
 
@@ -47,7 +47,7 @@ pub trait Service: HttpServerApp + Send + Sync + 'static {
 }
 
 /// The control service behind the front.
-pub trait ControlService: HttpServerApp + Send + Sync + 'static {
+pub(crate) trait ControlService: HttpServerApp + Send + Sync + 'static {
     /// Answers a request.
     fn answer<'c, D: Downstream + 'c>(
         &'c self,
@@ -58,7 +58,7 @@ pub trait ControlService: HttpServerApp + Send + Sync + 'static {
 }
 
 /// What an exchange leaves behind.
-pub enum Outcome<'c> {
+pub(crate) enum Outcome<'c> {
     /// The connection.
     After(After),
     /// Another protocol on it, until its end.

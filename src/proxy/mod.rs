@@ -60,13 +60,13 @@ use in_flight::InFlight;
 use record::Record;
 
 /// The data path, as the service behind the front.
-pub struct Proxy {
+pub(crate) struct Proxy {
     direct: Direct,
     http: Arc<HttpProxy<Gateway>>,
 }
 
 /// What was decided about a request.
-pub struct Plan {
+pub(crate) struct Plan {
     /// A reply of the proxy's own; without one the request is forwarded.
     reply: Option<Box<OwnReply>>,
     id: RequestId,
@@ -79,7 +79,7 @@ pub struct Plan {
 impl Proxy {
     /// A proxy with the settings of a server: how many idle connections to targets are kept.
     #[must_use]
-    pub fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
+    pub(crate) fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
         Self {
             direct: Direct::new(gateway.policy(), conf),
             http: Arc::new(gateway.into_http_proxy(conf)),

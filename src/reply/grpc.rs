@@ -9,13 +9,13 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::Refusal;
 
 /// The media type of calls, and of what the proxy answers them with.
-pub const MEDIA_TYPE: &str = "application/grpc";
+pub(crate) const MEDIA_TYPE: &str = "application/grpc";
 
 /// The field, or trailer, of a call's status.
-pub const STATUS: &str = "grpc-status";
+pub(crate) const STATUS: &str = "grpc-status";
 
 /// The field, or trailer, of the sentence that goes with it.
-pub const MESSAGE: &str = "grpc-message";
+pub(crate) const MESSAGE: &str = "grpc-message";
 
 /// What is percent-encoded in it, besides what is no ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
@@ -23,7 +23,7 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 /// How a call ended, as far as a proxy can know:
 /// <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// Somebody gave the call up.
     Cancelled = 1,
     /// Nobody knows.
@@ -50,7 +50,7 @@ impl Status {
     /// <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>, and for what that
     /// leaves out as nginx's gateway for gRPC does (408, 413, 414, and with them 431; 405, 500).
     #[must_use]
-    pub fn of(refusal: &Refusal) -> Self {
+    pub(crate) fn of(refusal: &Refusal) -> Self {
         match refusal.code {
             "NOT_FOUND" => return Self::Unimplemented,
             "UNREACHABLE" | "UPSTREAM_CLOSED" | "DRAINED" => return Self::Unavailable,
@@ -74,7 +74,7 @@ impl Status {
     /// client without a proxy would have it: the table "HTTP2 Transport Mapping, Errors" of the
     /// protocol.
     #[must_use]
-    pub fn of_reset(code: u32) -> Self {
+    pub(crate) fn of_reset(code: u32) -> Self {
         match code {
             // REFUSED_STREAM
             0x7 => Self::Unavailable,
@@ -90,7 +90,7 @@ impl Status {
 
     /// The status with a sentence: the fields of an answer without a body, or trailers.
     #[must_use]
-    pub fn fields(self, message: &str) -> [(&'static str, HeaderValue); 2] {
+    pub(crate) fn fields(self, message: &str) -> [(&'static str, HeaderValue); 2] {
         [
             (STATUS, HeaderValue::from(self as u16)),
             (MESSAGE, encoded(message)),
@@ -101,7 +101,7 @@ impl Status {
 /// Whether a `Content-Type` is that of a call: `application/grpc`, also with a suffix (`+proto`) or
 /// parameters. gRPC-Web is another protocol.
 #[must_use]
-pub fn is_media_type(content_type: &[u8]) -> bool {
+pub(crate) fn is_media_type(content_type: &[u8]) -> bool {
     let Some((name, rest)) = content_type.split_at_checked(MEDIA_TYPE.len()) else {
         return false;
     };

@@ -10,8 +10,8 @@ use pingora_proxy::HttpProxy;
 use tokio::sync::broadcast;
 
 use super::acme::Issuer;
+use super::mounted::{ControlService, TrafficService};
 use super::options::Options;
-use super::service::{ControlService, TrafficService};
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler};
 use crate::front::{Clients, Connections, Engine, Front, FrontOptions, Listeners, Shed};
 use crate::proxy::{Gateway, Proxy, ProxyErrorHandler};
@@ -168,7 +168,7 @@ impl DynamicProxy {
     /// The whole proxy as a Pingora service: add listeners to it (`add_tcp`) and it to a server.
     #[must_use]
     pub fn service(&self, conf: &Arc<ServerConf>) -> TrafficService {
-        Service::new("traffic".to_owned(), self.front(conf))
+        TrafficService(Service::new("traffic".to_owned(), self.front(conf)))
     }
 
     /// The front of the traffic.
@@ -208,7 +208,7 @@ impl DynamicProxy {
         let limits = self.clients.limits().for_control();
         let clients = Arc::new(Clients::new(limits, Arc::clone(self.clients.counts())));
         let front = Front::of_control(handler, options, self.connections(), clients);
-        Service::new(name.to_owned(), front)
+        ControlService(Service::new(name.to_owned(), front))
     }
 
     /// The handler of proxied requests alone, a Pingora `HttpServerApp`. The limits on heads and

@@ -15,6 +15,7 @@ mod dynamic_proxy;
 mod error;
 mod listener;
 mod memory;
+mod mounted;
 mod options;
 mod service;
 mod settings;
@@ -36,18 +37,22 @@ use bound::Bound;
 pub use dynamic_proxy::DynamicProxy;
 pub use error::StartError;
 pub use listener::BindError;
+pub use mounted::{ControlService, TrafficService};
 pub use options::Options;
-pub use service::{ControlService, TrafficService};
 use service::{ControlWorker, SocketFiles, Started, TrafficWorker};
 use signals::Signals;
 
 use crate::config::Config;
 pub use crate::control::{
-    AllowedUser, NewToken, NewTokenError, TokenFileError, Tokens, TokensError,
+    AllowedUser, Bridge, NewToken, NewTokenError, TokenFileError, Tokens, TokensError,
 };
 use crate::front::CLOSE_TIMEOUT;
-pub use crate::front::{ClientLimit, ClientLimits, Clients, LimitCounts};
+pub use crate::front::{ClientLimit, ClientLimits, Clients, Connections, LimitCounts};
 pub use crate::front::{Engine, HttpsRedirect, ListenerOptions, RequestIds, TlsClient};
+pub use crate::proxy::{
+    Challenges, ErrorStatuses, Exchange, ExchangeLimits, Gateway, GatewayOptions, SecurityDefaults,
+    TargetTlsError, TargetTlsOptions, Timeouts,
+};
 use crate::tls;
 
 /// Pingora's own switches.

@@ -24,14 +24,6 @@ use crate::control::Bridge;
 use crate::front::{ControlOnly, Front};
 use crate::proxy::Proxy;
 
-/// The service that Pingora runs behind the traffic listener: the front, with the proxy and the
-/// registration service behind it.
-pub type TrafficService = Service<Front<Proxy, Bridge>>;
-
-/// The service that Pingora runs behind the control listeners: the front, with the whole control
-/// API behind it, or registration alone.
-pub type ControlService = Service<Front<ControlOnly, Bridge>>;
-
 /// A worker of the traffic.
 pub(super) type TrafficWorker = Worker<Entrance>;
 

@@ -16,8 +16,9 @@ use super::control_listener::{self, BoundControl, ControlListener, ControlListen
 use super::dynamic_proxy::DynamicProxy;
 use super::error::StartError;
 use super::listener::{BindError, BoundListener};
+use super::mounted::ControlService;
 use super::service::{
-    ControlService, ControlWorker, Entrance, SocketFiles, Sockets, Started, TrafficWorker, Worker,
+    ControlWorker, Entrance, SocketFiles, Sockets, Started, TrafficWorker, Worker,
 };
 use super::traffic::Traffic;
 use crate::config::Config;
@@ -107,7 +108,7 @@ fn named(listener: BoundListener) -> (String, OwnedFd) {
 
 /// The worker of the control API, or of registrations, on one thread; none if there are no listeners.
 pub(super) fn control(
-    mut service: ControlService,
+    ControlService(mut service): ControlService,
     BoundControl { wanted, bound }: BoundControl,
     stop: &watch::Sender<bool>,
     files: &SocketFiles,

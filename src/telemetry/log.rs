@@ -23,7 +23,7 @@ const QUIET: &str = "pingora_core=warn,pingora_core::connectors=off,pingora_core
 ///
 /// # Errors
 /// If a log has been started already.
-pub fn start(filter: &str, debug: bool) -> Result<(), log::SetLoggerError> {
+pub(crate) fn start(filter: &str, debug: bool) -> Result<(), log::SetLoggerError> {
     let own = if debug {
         ",dynamic_reverse_proxy=debug"
     } else {

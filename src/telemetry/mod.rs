@@ -1,3 +1,3 @@
 //! What the proxy writes about itself: so far its log.
 
-pub mod log;
+pub(crate) mod log;

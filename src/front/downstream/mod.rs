@@ -19,7 +19,7 @@ use super::framing::Framing;
 
 /// Why a client's side does not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum DownstreamError {
+pub(crate) enum DownstreamError {
     /// The client has left.
     #[error("{0}")]
     Gone(&'static str),
@@ -58,7 +58,7 @@ impl From<h2::Error> for DownstreamError {
 
 /// The first part of a response.
 #[derive(Clone, Copy, Debug)]
-pub struct ResponseStart<'a> {
+pub(crate) struct ResponseStart<'a> {
     /// The status.
     pub status: StatusCode,
     /// The reason phrase as the upstream has it; may be empty.
@@ -72,7 +72,7 @@ pub struct ResponseStart<'a> {
 
 /// The client's side of an exchange. What is written is kept until the client takes it: whoever writes
 /// waits for [`Downstream::poll_taken`] before it writes more.
-pub trait Downstream: Send {
+pub(crate) trait Downstream: Send {
     /// Reads on in the request's body, into `room`; 0 at its end.
     fn poll_body(
         &mut self,
@@ -158,7 +158,7 @@ pub trait Downstream: Send {
 
 /// What has become of a connection when its exchange has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
+pub(crate) enum After {
     /// Another request may follow.
     KeepAlive,
     /// The response is complete, and was the last.

@@ -1,7 +1,7 @@
 //! Chunked bodies beside a naive decoder. Data is a byte that says whether it is stretched, where reads cut
 //! it, and a body with what comes behind it.
 
-use dynamic_reverse_proxy::front::fuzzing::{
+use dynamic_reverse_proxy::internals::front::{
     Verdict, chunked_data, chunked_extract, chunked_length,
 };
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use dynamic_reverse_proxy::front::fuzzing::{Verdict, begins_with_proxy_header, proxy_header};
+use dynamic_reverse_proxy::internals::front::{Verdict, begins_with_proxy_header, proxy_header};
 
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";

@@ -1,10 +1,10 @@
 //! Heads of requests, and what is forwarded of them. Data says where reads cut a head and what follows it.
 
-use dynamic_reverse_proxy::front::Request;
-use dynamic_reverse_proxy::front::fuzzing::{
+use dynamic_reverse_proxy::internals::Request;
+use dynamic_reverse_proxy::internals::front::{
     Framing, Limits, OwnedField, RequestHead, Verdict, facts, request,
 };
-use dynamic_reverse_proxy::proxy::fuzzing::forwarded;
+use dynamic_reverse_proxy::internals::proxy::forwarded;
 
 use super::cuts::Cuts;
 

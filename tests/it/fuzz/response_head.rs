@@ -1,8 +1,8 @@
 //! Responses of upstreams: their heads, and the bodies that those announce. Data begins with a byte for what
 //! was asked, and says where reads cut the rest.
 
-use dynamic_reverse_proxy::front::fuzzing::{Framing, OwnedField};
-use dynamic_reverse_proxy::proxy::fuzzing::{Ask, Heard, response};
+use dynamic_reverse_proxy::internals::front::{Framing, OwnedField};
+use dynamic_reverse_proxy::internals::proxy::{Ask, Heard, response};
 
 use super::cuts::Cuts;
 use super::naive_chunks::{End, decode};
