@@ -225,6 +225,35 @@ async fn a_malformed_request_ends_alone() {
     }
 }
 
+/// RFC 9113, 8.1.1: a request that announces an empty body is whole at the end of its stream, too.
+#[tokio::test]
+async fn malformed_trailers_behind_no_body_end_the_request() {
+    let origin = Origin::saying("fine").await;
+    let proxy = before(&origin).await;
+    for trailers in [("connection", "close"), ("transfer-encoding", "chunked")] {
+        let mut frames = Frames::connect(proxy.address()).await;
+        let head = [&FIELDS[..], &[("content-length", "0")]].concat();
+        let head = frame(HEADERS, END_HEADERS, 1, &block(&head));
+        let trailers = frame(HEADERS, WHOLE, 1, &block(&[trailers]));
+        drop(frames.0.offer([head, trailers].concat()).await);
+        let answer = frames.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.kind, RST_STREAM, "{answer:?}");
+        assert_eq!(answer.reason(), Reason::PROTOCOL_ERROR, "{answer:?}");
+    }
+    assert_eq!(targets(&origin.requests()), [""; 0]);
+    // Good ones do no harm, and come when they come.
+    let mut frames = Frames::connect(proxy.address()).await;
+    let head = [&FIELDS[..], &[("content-length", "0")]].concat();
+    frames.send(HEADERS, END_HEADERS, 1, &block(&head)).await;
+    frames
+        .send(HEADERS, WHOLE, 1, &block(&[("x-sum", "1")]))
+        .await;
+    let answer = frames.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await;
+    assert_eq!(answer.map(|answer| answer.kind), Some(HEADERS));
+    assert_eq!(targets(&origin.requests()), ["/"]);
+}
+
 #[tokio::test]
 async fn malformed_requests_between_others_are_counted() {
     let origin = Origin::saying("fine").await;
