@@ -10,7 +10,7 @@ use crate::support::http2::{
     DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, Http2, RST_STREAM, WHOLE, block, frame,
     get, request,
 };
-use crate::support::{Embedded, Origin, Visitors, engine, in_time, pattern, targets};
+use crate::support::{Embedded, Origin, TestProxy, Visitors, engine, in_time, pattern, targets};
 
 /// A limit that a test waits for.
 const SHORT: Duration = Duration::from_millis(300);
@@ -229,7 +229,8 @@ async fn a_malformed_request_ends_alone() {
 #[tokio::test]
 async fn malformed_trailers_behind_no_body_end_the_request() {
     let origin = Origin::saying("fine").await;
-    let proxy = before(&origin).await;
+    let proxy = TestProxy::start("http2: {cleartext: true}").await;
+    proxy.register("/", origin.port()).await;
     for trailers in [("connection", "close"), ("transfer-encoding", "chunked")] {
         let mut frames = Frames::connect(proxy.address()).await;
         let head = [&FIELDS[..], &[("content-length", "0")]].concat();
