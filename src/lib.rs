@@ -13,9 +13,9 @@
 //! as a service in a Pingora `Server`:
 //!
 //! ```no_run
+//! use dynamic_reverse_proxy::pingora::server::Server;
 //! use dynamic_reverse_proxy::registry::Registration;
 //! use dynamic_reverse_proxy::server::{DynamicProxy, Options};
-//! use pingora::server::Server;
 //!
 //! let proxy = DynamicProxy::new(Options::default());
 //! proxy.add_routes([
@@ -31,6 +31,10 @@
 //! server.run_forever();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! The crates whose types stand in the signatures are re-exported ([`pingora`], [`http`], ...), so that a
+//! program has the same versions of them. Without the default features `acme`, `cli` and `jemalloc` neither
+//! ACME, the command line nor the allocator is compiled.
 //!
 //! `examples/embedded.rs` is a longer one: it subscribes to the [events](registry::Event) and answers
 //! failures itself. [`server::Server`] is the other way: the whole stand-alone server from a
@@ -79,21 +83,24 @@
 //! |---|---|
 //! | [`cli`] | the commands, most of them clients of the control API, and the exit codes |
 //! | [`server`] | the stand-alone [`Server`](server::Server): sockets, signals, the wiring; and the [`DynamicProxy`](server::DynamicProxy) for programs |
-//! | [`front`] | a connection before and between its requests: PROXY protocol, TLS, HTTP/1 or HTTP/2; the check of a request's head, what one client may take, the shedding of load, the end of what is in flight |
-//! | [`control`] | the REST API: registration, routes, events; who may do what; the bridge from Pingora to it |
-//! | [`proxy`] | the data path: what is decided about a request, the exchange with its app, the rules for both; `ProxyHttp` over the same rules |
+//! | `front` | a connection before and between its requests: PROXY protocol, TLS, HTTP/1 or HTTP/2; the check of a request's head, what one client may take, the shedding of load, the end of what is in flight |
+//! | `control` | the REST API: registration, routes, events; who may do what; the bridge from Pingora to it |
+//! | `proxy` | the data path: what is decided about a request, the exchange with its app, the rules for both; `ProxyHttp` over the same rules |
 //! | [`tls`] | certificates: loaded, chosen by name, watched, kept; rustls's configuration of a listener |
 //! | [`acme`] | certificates from an authority: ordered, proven, renewed |
-//! | [`telemetry`] | the log |
+//! | `telemetry` | the log |
 //! | [`registry`] | the live routes and their only writer: changes, leases, drains, events; the store behind it |
 //! | [`route`] | routing, pure: hosts, prefixes, request paths, instances, what goes on behind them, the table |
 //! | [`config`] | the configuration file |
-//! | [`reply`] | the bodies of the replies that the proxy makes itself, as JSON or as HTML |
+//! | `reply` | the bodies of the replies that the proxy makes itself, as JSON or as HTML |
 //!
 //! Dependencies point one way: `cli -> server -> {proxy, control, acme, tls, telemetry, front} ->
 //! registry -> route`, and `control` and `acme` use `tls`. `config` is read by `cli` and `server` only, and uses
 //! `route` for the fields of a route, as `cli` does; `reply` depends on nothing, and Pingora is named in
 //! `front`, `proxy`, `server`, the bridge of `control` and its own keys in `config`.
+
+#[doc(no_inline)]
+pub use {bytes, http, ipnet, pingora, rustls, tokio};
 
 #[cfg(feature = "acme")]
 pub mod acme;
@@ -102,6 +109,8 @@ pub mod cli;
 pub mod config;
 mod control;
 mod front;
+#[doc(hidden)]
+pub mod internals;
 mod proxy;
 pub mod registry;
 mod reply;
@@ -109,10 +118,3 @@ pub mod route;
 pub mod server;
 mod telemetry;
 pub mod tls;
-
-/// What the fuzz targets and the benches of the parts need. It is no part of the interface.
-#[doc(hidden)]
-pub mod internals {
-    pub use crate::front::{Connections, Request, fuzzing as front};
-    pub use crate::proxy::fuzzing as proxy;
-}

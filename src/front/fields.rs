@@ -1,6 +1,9 @@
 //! The fields of a message, wherever they stand: in the head of an HTTP/1 message, or in a map of HTTP/2.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
+use smallvec::SmallVec;
 
 /// A field: its name in any case, and its value.
 pub(crate) type Field<'f> = (&'f [u8], &'f [u8]);
@@ -140,6 +143,35 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|word| !word.is_empty())
 }
 
+/// What the `Connection` fields name: options, and fields that are for this hop alone (RFC 9110, 7.6.1).
+pub(crate) fn nominated(fields: Fields<'_>) -> SmallVec<[&[u8]; 4]> {
+    let mut nominated = SmallVec::new();
+    fields.each(|(name, value)| {
+        if name.eq_ignore_ascii_case(b"connection") {
+            nominated.extend(list(value));
+        }
+    });
+    nominated
+}
+
+/// A value in one line: of several, each end with the white space around it is a space (RFC 9112, 5.2), as
+/// Pingora has it; a CR by itself is one as well (RFC 9110, 5.5).
+pub(crate) fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr2(b'\r', b'\n', value).is_none() {
+        return Cow::Borrowed(value);
+    }
+    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut line = Vec::with_capacity(value.len());
+    for part in lines.filter(|part| !part.is_empty()) {
+        if !line.is_empty() {
+            line.push(b' ');
+        }
+        let blank = |byte: &u8| if *byte == b'\r' { b' ' } else { *byte };
+        line.extend(part.iter().map(blank));
+    }
+    Cow::Owned(line)
+}
+
 /// A number in digits and nothing else, as `Content-Length` has it (RFC 9110, 8.6).
 pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
@@ -175,6 +207,22 @@ mod tests {
         let fields = Fields::Parsed(&fields);
         assert_eq!(fields.get("accept"), Some(&b"b"[..]));
         assert_eq!(fields.get("accep"), None);
+    }
+
+    #[test]
+    fn several_lines_become_one() {
+        for (value, line) in [
+            ("a b", "a b"),
+            ("a\r\n b", "a b"),
+            ("a \t\r\n\t  b\r\n c", "a b c"),
+            ("\r\n a", "a"),
+            ("a\r\n \r\n b", "a b"),
+            ("a\n b", "a b"),
+            ("a\rb", "a b"),
+            ("\r\n ", ""),
+        ] {
+            assert_eq!(&*unfolded(value.as_bytes()), line.as_bytes(), "{value:?}");
+        }
     }
 
     #[test]

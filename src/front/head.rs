@@ -10,7 +10,7 @@ use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode, Version};
 use thiserror::Error;
 
-use super::fields::{At, decimal, list};
+use super::fields::{At, Fields, decimal, list};
 use super::framing::Framing;
 use super::request::{ConnectionOptions, Http1Head};
 
@@ -211,19 +211,19 @@ pub(super) fn read(buffer: &[u8], limits: &HeadLimits) -> Result<Http1Head, Head
     if request.headers.len() > limits.fields {
         return Err(HeadError::TooManyFields);
     }
-    let mut marks = Marks::read(request.headers)?;
-    marks.is_get = method == "GET";
-    let framing = marks.framing(version == 1)?;
+    let version = if version == 1 {
+        Version::HTTP_11
+    } else {
+        Version::HTTP_10
+    };
+    let marks = Marks::read(Fields::Parsed(request.headers), method)?;
+    let framing = marks.framing(version)?;
     check_target(target.as_bytes(), marks.host)?;
     let at = |part: &[u8]| At::of(buffer, part);
     let fields = request.headers.iter();
     Ok(Http1Head {
         method: Method::from_bytes(method.as_bytes()).map_err(|_token| HeadError::RequestLine)?,
-        version: if version == 1 {
-            Version::HTTP_11
-        } else {
-            Version::HTTP_10
-        },
+        version,
         fields: fields
             .map(|field| (at(field.name.as_bytes()), at(field.value)))
             .collect(),
@@ -232,6 +232,17 @@ pub(super) fn read(buffer: &[u8], limits: &HeadLimits) -> Result<Http1Head, Head
         framing,
         options: marks.options,
     })
+}
+
+/// Where the body of a request of HTTP/1 ends, and what becomes of its connection, if another reader has
+/// taken its head apart.
+pub(crate) fn framing_of(
+    method: &Method,
+    version: Version,
+    fields: Fields<'_>,
+) -> Result<(Framing, ConnectionOptions), HeadError> {
+    let marks = Marks::read(fields, method.as_str())?;
+    Ok((marks.framing(version)?, marks.options))
 }
 
 fn check_line(method: &str, target: &str, limits: &HeadLimits) -> Result<(), HeadError> {
@@ -260,29 +271,32 @@ struct Marks<'a> {
 }
 
 impl<'a> Marks<'a> {
-    fn read(fields: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
-        let mut seen = Self::default();
-        for field in fields {
-            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+    fn read(fields: Fields<'a>, method: &str) -> Result<Self, HeadError> {
+        let mut seen = Self {
+            is_get: method == "GET",
+            ..Self::default()
+        };
+        for (name, value) in fields {
+            let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
             // Lengths first: most fields are none of these.
-            match field.name.len() {
+            match name.len() {
                 4 if is("host") => {
                     seen.hosts += 1;
-                    seen.host = Some(field.value);
+                    seen.host = Some(value);
                 }
                 7 if is("upgrade") => {
                     seen.upgrades += 1;
-                    seen.websocket |= field.value.eq_ignore_ascii_case(b"websocket");
+                    seen.websocket |= value.eq_ignore_ascii_case(b"websocket");
                 }
-                10 if is("connection") => seen.read_connection(field.value)?,
+                10 if is("connection") => seen.read_connection(value)?,
                 14 if is("content-length") => {
                     if seen.length.is_some() {
                         return Err(HeadError::ContentLength);
                     }
-                    seen.length = Some(decimal(field.value).ok_or(HeadError::ContentLength)?);
+                    seen.length = Some(decimal(value).ok_or(HeadError::ContentLength)?);
                 }
                 17 if is("transfer-encoding") => {
-                    if seen.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
+                    if seen.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                         return Err(HeadError::TransferEncoding);
                     }
                     seen.chunked = true;
@@ -318,7 +332,8 @@ impl<'a> Marks<'a> {
         self.websocket && self.upgrades == 1 && self.options.upgrades
     }
 
-    fn framing(&self, is_http11: bool) -> Result<Framing, HeadError> {
+    fn framing(&self, version: Version) -> Result<Framing, HeadError> {
+        let is_http11 = version == Version::HTTP_11;
         match self.hosts {
             0 if is_http11 => return Err(HeadError::HostMissing),
             0 | 1 => {}

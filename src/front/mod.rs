@@ -85,7 +85,7 @@ pub(crate) use framing::{
     Body as BodyScan, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head,
 };
 pub(crate) use h2::poll_room;
-pub(crate) use head::HeadLimits;
+pub(crate) use head::{HeadError, HeadLimits, framing_of};
 pub(crate) use idle::ReusableTimer;
 pub(crate) use listener::Listeners;
 pub use listener::{HttpsRedirect, ListenerOptions};
@@ -93,8 +93,10 @@ use overload::Overload;
 pub(crate) use overload::OverloadLimits;
 pub(crate) use overload::Shed;
 pub(crate) use pace::{Now, Pace, TooSlow};
+pub(crate) use pingora::keep_as_asked;
 use reply::LINGER;
 pub(crate) use reply::{DRAIN, Reply, drain};
+pub(crate) use request::ConnectionOptions;
 pub use request::Request;
 #[cfg(test)]
 pub(crate) use request::tests::request as test_request;

@@ -11,7 +11,7 @@ use pingora_core::server::ShutdownWatch;
 
 use super::connection::Connection;
 use super::framing::Framing;
-use super::request::Request;
+use super::request::{ConnectionOptions, Request};
 use super::{ControlService, Front, Service};
 use crate::route::RequestTarget;
 
@@ -67,6 +67,17 @@ where
         let idle = self.options.idle_timeout;
         let is_kept = !self.is_stopping.load(Ordering::Relaxed);
         is_kept.then(|| idle.map_or(0, |idle| idle.as_secs().max(1)))
+    }
+}
+
+/// Has Pingora keep the connection of a session as its request asks for it. Pingora reads one line of
+/// `Connection`, and for HTTP/1.0 one word.
+pub(crate) fn keep_as_asked(session: &mut ServerSession, options: ConnectionOptions) {
+    let version = session.req_header().version;
+    if !options.persists(version) {
+        session.set_keepalive(None);
+    } else if version == Version::HTTP_10 && session.get_keepalive().is_none() {
+        session.set_keepalive(Some(0));
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use super::caller::Caller;
-use super::fields::{At, FieldAt, Fields};
+use super::fields::{At, FieldAt, Fields, nominated};
 use super::framing::Framing;
 use crate::reply::{Refusal, grpc};
 use crate::route::{RequestHost, RequestPath, RequestTarget, TargetFormError};
@@ -57,6 +57,13 @@ pub(crate) struct ConnectionOptions {
     pub(crate) upgrades: bool,
     /// Other names, of fields that end at this hop (RFC 9110, 7.6.1).
     pub(crate) nominates: bool,
+}
+
+impl ConnectionOptions {
+    /// Whether the connection may serve another request behind one of this version (RFC 9112, 9.3).
+    pub(crate) fn persists(self, version: Version) -> bool {
+        !self.closes && (version != Version::HTTP_10 || self.keeps)
+    }
 }
 
 /// What has been read in a head of HTTP/1.
@@ -164,11 +171,22 @@ impl Request {
     }
 
     /// The request as a library's server has read it, for embedders and for `engine: pingora`.
-    pub(crate) fn of_parts(head: Parts, framing: Framing, caller: Caller) -> Self {
+    pub(crate) fn of_parts(
+        head: Parts,
+        (framing, options): (Framing, ConnectionOptions),
+        caller: Caller,
+    ) -> Self {
         let version = head.version;
         let mut request = Self::http2(head, framing, caller);
         request.version = version;
+        request.options = options;
         request
+    }
+
+    /// This request as one that cannot be served, for this reason.
+    pub(crate) fn refused(mut self, refusal: Refusal) -> Self {
+        self.fault = Some(Box::new(refusal));
+        self
     }
 
     /// Why it cannot be served, if it cannot: its target is no path, or its host none.
@@ -262,6 +280,16 @@ impl Request {
         match &self.head {
             Head::Http1 { bytes, fields, .. } => Fields::Kept(bytes, fields),
             Head::Http2(head) => Fields::Map(&head.headers),
+        }
+    }
+
+    /// The names of the fields that are for this hop alone, besides the usual ones: `Connection` has them
+    /// (RFC 9110, 7.6.1).
+    pub(crate) fn nominated(&self) -> SmallVec<[&[u8]; 4]> {
+        if self.options.nominates {
+            nominated(self.fields())
+        } else {
+            SmallVec::new()
         }
     }
 

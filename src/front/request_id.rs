@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use http::HeaderName;
 use smallvec::SmallVec;
 
+use super::fields::{Fields, nominated};
 use super::request::Request;
 
 /// The most bytes of an id of a client's.
@@ -28,12 +29,21 @@ pub struct RequestIds {
 impl RequestIds {
     /// The id of a request: the client's, if it may choose and the text can be one; else a new one.
     pub(crate) fn of(&self, request: &Request) -> RequestId {
-        self.choose(|| request.fields().get(self.field.as_str()))
+        self.choose(request.fields(), &request.nominated())
     }
 
-    /// The id of a request in which the client's own has still to be looked for.
-    pub(crate) fn choose<'r>(&self, own: impl FnOnce() -> Option<&'r [u8]>) -> RequestId {
-        let own = if self.accept { own() } else { None };
+    /// The id of a request with these fields.
+    pub(crate) fn of_fields(&self, fields: Fields<'_>) -> RequestId {
+        self.choose(fields, &nominated(fields))
+    }
+
+    /// The id of a request with these fields, of which some are `nominated` for this hop alone: they do not
+    /// arrive (RFC 9110, 7.6.1).
+    fn choose(&self, fields: Fields<'_>, nominated: &[&[u8]]) -> RequestId {
+        let name = self.field.as_str();
+        let is_this = |other: &&[u8]| other.eq_ignore_ascii_case(name.as_bytes());
+        let passes = self.accept && !nominated.iter().any(is_this);
+        let own = if passes { fields.get(name) } else { None };
         own.and_then(RequestId::given)
             .unwrap_or_else(RequestId::new)
     }
@@ -119,15 +129,22 @@ mod tests {
             ("a\\b", false),
             ("\u{e9}", false),
         ] {
-            let id = |accept| {
+            let id = |accept, connection| {
                 let ids = RequestIds {
                     accept,
                     ..RequestIds::default()
                 };
-                ids.choose(|| Some(given.as_bytes()))
+                let field = |name, value| httparse::Header { name, value };
+                ids.of_fields(Fields::Parsed(&[
+                    field("X-Request-ID", given.as_bytes()),
+                    field("Connection", connection),
+                ]))
             };
-            assert_eq!(id(true).as_str() == given, is_taken, "{given}");
-            assert_eq!(id(false).as_str().len(), 32, "{given}");
+            let is_its = |id: &RequestId| id.as_str() == given;
+            assert_eq!(is_its(&id(true, b"close")), is_taken, "{given}");
+            for other in [id(false, b"close"), id(true, b"close, x-request-id")] {
+                assert_eq!(other.as_str().len(), 32, "{given}");
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod chunks;
 mod context;
+mod decision;
 mod error;
 mod heads;
 mod holds;
@@ -15,19 +16,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::STRICT_TRANSPORT_SECURITY;
+use http::{StatusCode, Version};
 use log::{Level, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session, http_proxy};
 
-use super::admission::{Admission, OwnReply};
-use super::decide::Outcome;
 use super::grpc;
 use super::guard::Guard;
 use super::in_flight::InFlight;
@@ -94,58 +93,6 @@ impl Gateway {
     /// What decides about requests, for the other engine.
     pub(super) fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy)
-    }
-
-    /// Reads a request, and decides what becomes of it; a reply, if the proxy answers itself.
-    async fn decide(
-        &self,
-        session: &mut Session,
-        exchange: &mut Exchange,
-    ) -> Option<Box<OwnReply>> {
-        let request = Box::new(session::request(session));
-        let mut admission = Admission::new(&self.policy, &request);
-        let outcome = self.policy.decide(&mut admission).await;
-        exchange.is_trusted = admission.is_trusted;
-        exchange.has_certificate = admission.has_certificate;
-        let (id, is_encrypted, in_flight) =
-            (admission.id, admission.is_encrypted, admission.in_flight);
-        exchange.kind = Kind::of(request.framing());
-        let mut record = Record::new(request, id, is_encrypted);
-        record.in_flight = in_flight;
-        exchange.record = Some(record);
-        own_reply(outcome)
-    }
-
-    /// Decides once more about a request that is to be sent again: its route may be another by now, and
-    /// ask for more.
-    async fn decide_again(&self, exchange: &mut Exchange) -> Result<()> {
-        exchange.is_stale = false;
-        exchange.attempt = 0;
-        let Some(record) = &mut exchange.record else {
-            return Err(error::no_address());
-        };
-        let in_flight = record.in_flight.take();
-        let Some(request) = record.request() else {
-            return Err(error::no_address());
-        };
-        let mut admission = Admission {
-            request,
-            id: record.id.clone(),
-            host: request.host(),
-            path: request.path(),
-            is_trusted: exchange.is_trusted,
-            is_encrypted: record.is_encrypted,
-            has_certificate: exchange.has_certificate,
-            in_flight,
-        };
-        let outcome = self.policy.decide_again(&mut admission).await;
-        let in_flight = admission.in_flight;
-        record.in_flight = in_flight;
-        exchange.own = own_reply(outcome);
-        match exchange.own {
-            Some(_) => Err(error::no_address()),
-            None => Ok(()),
-        }
     }
 
     /// Sets the limits of an exchange.
@@ -245,7 +192,7 @@ impl ProxyHttp for Gateway {
         let own = self.decide(session, exchange).await;
         self.limit(session, exchange);
         let Some(own) = own else {
-            return Ok(false);
+            return session::await_end(session).await.map(|()| false);
         };
         exchange.log(own.level, &own.reason);
         self.reply(session, exchange, (own.reply, own.code)).await?;
@@ -303,6 +250,11 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         let record = exchange.record.as_ref().ok_or_else(error::no_address)?;
         let in_flight = record.in_flight.as_ref().ok_or_else(error::no_address)?;
+        let target = &in_flight.instance().target;
+        if peer::speaks_only_http2(target.protocol) && request.version != Version::HTTP_2 {
+            // Pingora goes on with what the app has chosen instead.
+            return Err(error::no_http2());
+        }
         let upstream = UpstreamRequest {
             request: record.request().ok_or_else(error::no_address)?,
             is_trusted: exchange.is_trusted,
@@ -310,7 +262,7 @@ impl ProxyHttp for Gateway {
             id_field: self.policy.id_field,
             id: record.id.as_bytes(),
         };
-        let name = in_flight.instance().target.to_string();
+        let name = target.to_string();
         heads::to_upstream(request, upstream, &name)
     }
 
@@ -358,7 +310,7 @@ impl ProxyHttp for Gateway {
         session::settle(session, response, passed.is_unbounded);
         let record = exchange.record.as_mut().ok_or_else(error::no_address)?;
         if let Some(in_flight) = record.in_flight.as_ref()
-            && passed.announces_absent_body
+            && passed.gives_up
         {
             self.pools.give_up(in_flight.instance());
         }
@@ -406,12 +358,15 @@ impl ProxyHttp for Gateway {
     /// One more try, over a new connection, where the rules allow it and the body is there for it.
     fn error_while_proxy(
         &self,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
         exchange: &mut Exchange,
         reused: bool,
     ) -> Box<Error> {
+        if error::is_without_http2(&error) {
+            return self.fail_to_connect(session, peer, exchange, error);
+        }
         let attempted = Attempted {
             loss: holds::failure(session, &error, reused).loss,
             is_idempotent: session.req_header().method.is_idempotent() && !session.is_upgrade_req(),
@@ -435,6 +390,10 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> FailToProxy {
         let has_begun = session::has_begun(session);
+        if has_begun && exchange.is_bodiless && *error.esource() == ErrorSource::Upstream {
+            // RFC 9110, 6.4.1: whatever the app did behind such a head, the client has the whole response.
+            return session::end_with_head(session, exchange).await;
+        }
         // Pingora closes the connection after a failed exchange, so the reply has to say so.
         session.set_keepalive(None);
         let told = if let Some(own) = exchange.own.take() {
@@ -452,7 +411,7 @@ impl ProxyHttp for Gateway {
             self.fail(session, exchange, failure).await
         };
         FailToProxy {
-            error_code: session::finish(session, told).await,
+            error_code: session::finish(session, told, exchange).await,
             // Pingora would reset a stream of HTTP/2, and with it what is not on its way of the reply.
             can_reuse_downstream: session.is_http2() && !has_begun,
         }
@@ -487,13 +446,5 @@ impl ProxyHttp for Gateway {
         _: ProxyWarnLogContext,
     ) -> bool {
         true
-    }
-}
-
-/// The reply of a decision. The front has given registrations to the control service.
-fn own_reply(outcome: Outcome) -> Option<Box<OwnReply>> {
-    match outcome {
-        Outcome::Reply(own) => Some(own),
-        Outcome::Forward | Outcome::Control => None,
     }
 }

@@ -244,6 +244,27 @@ async fn an_upgrade_has_to_be_nominated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registration_whose_client_says_close_ends_its_connection() {
+    let (proxy, origin, _visitors) = started("").await;
+    let body = json!({ "prefix": "/a", "port": origin.port() }).to_string();
+    let mut client = proxy.client().await;
+    client
+        .send(format!(
+            "POST /register HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\
+             Connection: close, X-Request-Id\r\nX-Request-Id: mine\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
+    let answer = client.response().await;
+    assert_eq!(
+        (answer.status, answer.field("connection")),
+        (200, Some("close"))
+    );
+    assert_ne!(answer.field("x-request-id"), Some("mine"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_of_http10_without_host_stays_one() {
     let (proxy, _origin, mut visitors) = started("").await;
     let mut client = proxy.client().await;

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use http::Method;
+
+use crate::support::http2::{self, Http2};
 use crate::support::{ClosedPort, DeafPort, Origin, Response, TestProxy, Visitors, get, request};
 
 /// Checks what every answer of the proxy's own has in common.
@@ -526,4 +529,41 @@ async fn a_client_that_leaves_ends_the_request_at_the_origin() {
     assert_eq!(origin.open(), 1);
     drop(client);
     assert!(visit.rest().await.is_empty());
+}
+
+/// RFC 9110, 9.3.2: a reply like that to a GET, without its body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_fails_over_http2_has_its_reply() {
+    let origin = Origin::start(|mut visit| async move {
+        let request = visit.request().await.expect("a request");
+        match request.target() {
+            "/app/bad" => visit.send("junk\r\n\r\n").await,
+            "/app/slow" => drop(visit.request().await),
+            _ => {}
+        }
+    })
+    .await;
+    let dead = ClosedPort::new();
+    let more = "http2: {cleartext: true}\ntimeouts: {first_byte: 500ms}";
+    let proxy = TestProxy::start(more).await;
+    proxy.register("/app", origin.port()).await;
+    proxy.register("/dead", dead.port()).await;
+    let h2c = serde_json::json!({ "prefix": "/dead2", "port": dead.port(), "protocol": "h2c" });
+    assert_eq!(proxy.register_json(h2c.to_string()).await.status, 200);
+    let mut client = Http2::connect(proxy.address()).await;
+    for (path, status) in [
+        ("/none", 501),
+        ("/dead", 500),
+        ("/dead2", 500),
+        ("/app/closed", 500),
+        ("/app/bad", 500),
+        ("/app/slow", 504),
+    ] {
+        let pending = client
+            .begin(http2::request(Method::HEAD, path), false)
+            .await;
+        let answer = pending.answer().await;
+        assert_eq!(answer.broken.map(|error| error.to_string()), None, "{path}");
+        assert_eq!((answer.status, answer.body.len()), (status, 0), "{path}");
+    }
 }

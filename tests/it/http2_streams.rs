@@ -10,7 +10,7 @@ use crate::support::http2::{
     DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, Http2, RST_STREAM, WHOLE, block, frame,
     get, request,
 };
-use crate::support::{Embedded, Origin, Visitors, engine, in_time, pattern, targets};
+use crate::support::{Embedded, Origin, TestProxy, Visitors, engine, in_time, pattern, targets};
 
 /// A limit that a test waits for.
 const SHORT: Duration = Duration::from_millis(300);
@@ -223,6 +223,36 @@ async fn a_malformed_request_ends_alone() {
         );
         stream += 4;
     }
+}
+
+/// RFC 9113, 8.1.1: a request that announces an empty body is whole at the end of its stream, too.
+#[tokio::test]
+async fn malformed_trailers_behind_no_body_end_the_request() {
+    let origin = Origin::saying("fine").await;
+    let proxy = TestProxy::start("http2: {cleartext: true}").await;
+    proxy.register("/", origin.port()).await;
+    for trailers in [("connection", "close"), ("transfer-encoding", "chunked")] {
+        let mut frames = Frames::connect(proxy.address()).await;
+        let head = [&FIELDS[..], &[("content-length", "0")]].concat();
+        let head = frame(HEADERS, END_HEADERS, 1, &block(&head));
+        let trailers = frame(HEADERS, WHOLE, 1, &block(&[trailers]));
+        drop(frames.0.offer([head, trailers].concat()).await);
+        let answer = frames.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.kind, RST_STREAM, "{answer:?}");
+        assert_eq!(answer.reason(), Reason::PROTOCOL_ERROR, "{answer:?}");
+    }
+    assert_eq!(targets(&origin.requests()), [""; 0]);
+    // Good ones do no harm, and come when they come.
+    let mut frames = Frames::connect(proxy.address()).await;
+    let head = [&FIELDS[..], &[("content-length", "0")]].concat();
+    frames.send(HEADERS, END_HEADERS, 1, &block(&head)).await;
+    frames
+        .send(HEADERS, WHOLE, 1, &block(&[("x-sum", "1")]))
+        .await;
+    let answer = frames.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await;
+    assert_eq!(answer.map(|answer| answer.kind), Some(HEADERS));
+    assert_eq!(targets(&origin.requests()), ["/"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
 //! What clients and origins do at the edge of HTTP, and beyond it.
 
+use bytes::Bytes;
+use http::Response;
+use tokio::net::TcpListener;
+
 use crate::support::{Origin, TestProxy, Visitors, get, pattern, targets};
 
 async fn before(origin: &Origin) -> TestProxy {
@@ -190,4 +194,41 @@ async fn an_answer_has_one_framing() {
     let proxy = before(&origin).await;
     let response = get(proxy.address(), "/").await;
     assert_eq!(response.status, 500, "{response:?}");
+}
+
+/// RFC 9110, 6.4.1 and 9.3.2: the client has the whole response with its head.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_behind_the_response_to_a_head_is_no_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+            tokio::spawn(async move {
+                while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                    let head = Response::builder().header("content-length", "2");
+                    let head = head.body(()).expect("a head");
+                    let body = respond.send_response(head, false);
+                    drop(
+                        body.expect("a head is sent")
+                            .send_data(Bytes::from("ok"), true),
+                    );
+                }
+            });
+        }
+    });
+    let proxy = TestProxy::start("log: debug").await;
+    let app = serde_json::json!({ "prefix": "/", "port": port, "protocol": "h2c" });
+    assert_eq!(proxy.register_json(app.to_string()).await.status, 200);
+    for _ in 0..3 {
+        let mut client = proxy.client().await;
+        client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let response = client.read(true).await.expect("a response");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.field("content-length"), Some("2"));
+        let id = response.field("x-request-id").expect("an id").to_owned();
+        let line = proxy.logged(&[&id, "after"]).await;
+        assert!(line.contains("complete after"), "{line}");
+    }
+    assert!(!proxy.log().contains("broke off"), "{}", proxy.log());
 }

@@ -368,3 +368,39 @@ async fn of_too_many_idle_connections_the_oldest_is_closed() {
     assert_eq!(get(proxy.address(), "/2").await.text(), "2");
     assert_eq!((first.accepted(), second.accepted()), (1, 1));
 }
+
+/// RFC 9112, 9.6: whatever else `Connection` says, and on however many lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_origin_says_close_is_not_used_again() {
+    for close in [
+        "Connection: close\r\n",
+        "Connection: x, Close\r\n",
+        "Connection: x\r\nConnection: close\r\n",
+        "Connection: keep-alive\r\nConnection: close\r\n",
+        "Connection: close\r\nConnection: keep-alive\r\n",
+        "Connection:\r\nConnection: close\r\n",
+    ] {
+        let (origin, mut visitors) = Origin::by_hand().await;
+        let proxy = TestProxy::plain().await;
+        proxy.register("/", origin.port()).await;
+        let mut client = proxy.client().await;
+        client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut visit = visitors.next().await;
+        visit.request().await.expect("a request");
+        visit
+            .send(format!(
+                "HTTP/1.1 200 OK\r\n{close}Content-Length: 2\r\n\r\nok"
+            ))
+            .await;
+        assert_eq!(client.response().await.text(), "ok");
+        client
+            .send("POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nb")
+            .await;
+        // The first one stays open at the origin's side.
+        let mut next = visitors.next().await;
+        assert_eq!(next.serve("next").await.target(), "/b", "{close:?}");
+        assert_eq!(client.response().await.text(), "next", "{close:?}");
+        assert_eq!(origin.accepted(), 2, "{close:?}");
+        drop(visit);
+    }
+}

@@ -130,3 +130,33 @@ async fn a_client_that_does_not_read_is_said_to_be_cut_by_timeouts_send() {
     .await;
     drop(client);
 }
+
+/// What a library says of a request has no id: it is not to be said at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_line_about_a_request_is_without_an_id() {
+    let origin = Origin::start(|mut visit| async move {
+        let request = visit.head().await.expect("a request");
+        if request.line.contains("/more") {
+            visit
+                .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokEXTRA")
+                .await;
+        }
+        visit.request().await;
+    })
+    .await;
+    let proxy = TestProxy::start("log: debug\ntimeouts: {client_body: 300ms}").await;
+    proxy.register("/", origin.port()).await;
+    let more = "GET /more HTTP/1.1\r\nHost: a\r\n\r\n";
+    is_told(&proxy, proxy.client().await, more, &["complete after"]).await;
+    let slow = "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nslow";
+    is_told(&proxy, proxy.client().await, slow, &["BODY_TIMEOUT"]).await;
+    let log = proxy.log();
+    let is_of_request = |line: &&str| {
+        let words = ["refused client", "Peer sent", "left before", "extra"];
+        words.iter().any(|words| line.contains(words))
+    };
+    for line in log.lines().filter(is_of_request) {
+        assert!(line.ends_with(']') || line.contains("] "), "{line}");
+        assert!(!line.contains("pingora_core"), "{line}");
+    }
+}

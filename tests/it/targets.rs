@@ -329,6 +329,44 @@ async fn a_client_certificate_that_has_expired_is_said_at_the_start() {
     assert!(log.contains(named), "{log}");
 }
 
+/// RFC 9113, 3.2: a server that does not choose `h2` speaks something else.
+#[tokio::test]
+async fn an_app_that_does_not_agree_to_http2_is_sent_nothing() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    authority.write(&ca);
+    let secured = Some(tls(authority.sign("localhost"), None, &[]));
+    let port = origin(secured, Speaks::Http1, "http1").await;
+    let offering = Some(tls(authority.sign("localhost"), None, &["h2"]));
+    let other = origin(offering, Speaks::H2, "h2").await;
+    let proxy = TestProxy::start(&format!(
+        "targets: {{tls: [{{name: own, ca: {}}}]}}",
+        ca.display()
+    ))
+    .await;
+    let own = json!({ "profile": "own" });
+    let wish = |port, instance| json!({ "prefix": "/", "port": port, "protocol": "h2", "https": own, "instance": instance });
+    let (status, text) = registered(&proxy, wish(port, "one")).await;
+    assert_eq!(status, 200, "{text}");
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+    ] {
+        let mut client = proxy.client().await;
+        client.send(request).await;
+        let response = client.response().await;
+        assert_eq!(response.verdict(), (500, "UNREACHABLE".to_owned()));
+    }
+    proxy.logged(&["ALPN h2"]).await;
+    // As one that cannot be connected to: the next instance is tried.
+    let (status, text) = registered(&proxy, wish(other, "two")).await;
+    assert_eq!(status, 200, "{text}");
+    for _ in 0..6 {
+        assert_eq!(get(&proxy, "/").await, (200, "h2".to_owned()));
+    }
+}
+
 #[tokio::test]
 async fn http2_is_spoken_where_it_is_asked_for() {
     let authority = Authority::new();

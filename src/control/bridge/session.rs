@@ -20,7 +20,7 @@ use pingora_core::server::ShutdownWatch;
 use super::super::peer::{Asker, Peer};
 use super::channel::{Broken, Channel, Head, Start};
 use super::{Bridge, SEND_TIMEOUT, expects_continue};
-use crate::front::RequestIds;
+use crate::front::{Fields, RequestIds, framing_of, keep_as_asked};
 
 #[async_trait]
 impl HttpServerApp for Bridge {
@@ -36,6 +36,11 @@ impl HttpServerApp for Bridge {
                 debug!("a control request cannot be read: {error}");
                 return None;
             }
+        }
+        let asked = session.req_header();
+        match framing_of(&asked.method, asked.version, Fields::Map(&asked.headers)) {
+            Ok((_, options)) => keep_as_asked(&mut session, options),
+            Err(_) => session.set_keepalive(None),
         }
         if *shutdown.borrow() {
             session.set_keepalive(None);
@@ -86,7 +91,7 @@ fn head(session: &ServerSession, ids: &RequestIds) -> Head {
             ),
             local: local.and_then(SocketAddr::as_inet).copied(),
             cookie: cookie(digest.and_then(|digest| digest.socket_digest.as_deref())),
-            id: ids.choose(|| head.headers.get(&ids.field).map(HeaderValue::as_bytes)),
+            id: ids.of_fields(Fields::Map(&head.headers)),
         },
         is_http2: head.version == Version::HTTP_2,
         expects: expects_continue(

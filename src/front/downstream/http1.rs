@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::chunked::BadChunk;
 use super::super::connection::Connection;
-use super::super::fields::Field;
+use super::super::fields::{Field, unfolded};
 use super::super::framing::{Body, Framing, LAST_CHUNK, put_chunk};
 use super::super::request::Request;
 use super::super::reset::reset;
@@ -85,9 +85,7 @@ impl<'c> Http1<'c> {
             early
         };
         let is_http10 = request.version() == Version::HTTP_10;
-        let options = request.options();
-        let may_go_on = !options.closes && (!is_http10 || options.keeps);
-        let keeps = may_go_on && !connection.is_last;
+        let keeps = request.options().persists(request.version()) && !connection.is_last;
         Self {
             connection,
             is_http10,
@@ -198,17 +196,7 @@ impl<'c> Http1<'c> {
 
     fn put_fields<'f>(&mut self, fields: impl Iterator<Item = Field<'f>>) {
         for (name, value) in fields {
-            let start = self.out.len() + name.len();
-            self.put(name, value);
-            // A value of several lines (RFC 9112, 5.2) becomes one of one line.
-            if memchr::memchr2(b'\r', b'\n', value).is_some() {
-                let end = self.out.len() - 2;
-                for byte in self.out.get_mut(start..end).unwrap_or_default() {
-                    if matches!(*byte, b'\r' | b'\n') {
-                        *byte = b' ';
-                    }
-                }
-            }
+            self.put(name, &unfolded(value));
         }
     }
 

@@ -7,7 +7,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::super::connection::Connection;
-use super::super::fields::Field;
+use super::super::fields::{Field, unfolded};
 use super::super::framing::Framing;
 use super::super::h2::{Reply, RequestBody};
 use super::{After, Downstream, DownstreamError, ResponseStart};
@@ -50,16 +50,10 @@ impl Http2 {
     }
 }
 
-/// A field as HTTP/2 has it; a value of several lines (RFC 9112, 5.2) becomes one of one line.
+/// A field as HTTP/2 has it.
 fn field((name, value): Field<'_>) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_bytes(name).ok()?;
-    let value = HeaderValue::from_bytes(value).ok().or_else(|| {
-        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let line = value
-            .iter()
-            .map(|byte| if is_end(byte) { b' ' } else { *byte });
-        HeaderValue::from_bytes(&line.collect::<Vec<u8>>()).ok()
-    })?;
+    let value = HeaderValue::from_bytes(&unfolded(value)).ok()?;
     Some((name, value))
 }
 

@@ -25,7 +25,7 @@ use super::super::downstream_handle::StreamHandle;
 use super::super::framing::Framing;
 use super::super::pace::Rates;
 use super::super::reply::Reply;
-use super::super::request::{Request, joined_cookies};
+use super::super::request::{ConnectionOptions, Request, joined_cookies};
 use super::super::upstream_timeouts::UpstreamTimeouts;
 use super::super::{ControlService, Front, LINGER, Service, abort, stopping};
 use super::client::{Client, InUse};
@@ -116,7 +116,11 @@ where
         let head = session.req_header();
         let checked = request::check(head, &self.options.limits);
         let parts = head.as_owned_parts();
-        let request = Request::of_parts(parts, Framing::None, client.caller.clone());
+        let request = Request::of_parts(
+            parts,
+            (Framing::None, ConnectionOptions::default()),
+            client.caller.clone(),
+        );
         let refusal = match checked {
             Err(error) => Some(error.refusal()),
             Ok(()) => refusal.or_else(|| self.refusal_of(&request, &client.ticket)),

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use http::{Method, Version};
+use http::Method;
 use log::debug;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use pingora_core::protocols::l4::stream::Stream as Socket;
@@ -104,8 +104,7 @@ impl<P: Service, C> Front<P, C> {
     ) -> Option<Request> {
         let limits = &self.options.limits;
         let (length, head) = head::take(&mut HeadScan::default(), bytes, limits).ok()??;
-        let is_last =
-            head.options.closes || (head.version == Version::HTTP_10 && !head.options.keeps);
+        let is_last = !head.options.persists(head.version);
         if !is_last || head.framing != Framing::None || length != bytes.len() {
             return None;
         }

@@ -9,7 +9,9 @@ use pingora_core::{BError, Error, ErrorSource, ErrorType};
 use super::Exchange;
 use crate::front::{BadChunk, ClientLimit, Drained, TooSlow, UpstreamSilent};
 use crate::proxy::peer::Kind;
-use crate::proxy::rules::failure::{self, Failure, Fault, Limit, Reason, bad_chunk, body_timeout};
+use crate::proxy::rules::failure::{
+    self, Failure, Fault, Limit, NoHttp2, Reason, bad_chunk, body_timeout,
+};
 use crate::proxy::rules::retry::Loss;
 use crate::registry::ProxyError;
 use crate::reply::Refusal;
@@ -114,6 +116,17 @@ pub(in crate::proxy) fn no_address() -> BError {
 #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
 pub(in crate::proxy) fn unreachable(error: io::Error) -> BError {
     Error::because(ErrorType::SocketError, "no connection", error).into_up()
+}
+
+/// The error of an upstream that does not speak HTTP/2, before anything is sent to it.
+#[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
+pub(in crate::proxy) fn no_http2() -> BError {
+    unreachable(io::Error::other(NoHttp2))
+}
+
+/// Whether an error is that of an upstream that does not speak HTTP/2.
+pub(in crate::proxy) fn is_without_http2(error: &Error) -> bool {
+    is_of_front::<NoHttp2>(error)
 }
 
 /// The error of a request whose body is longer than `most` bytes.

@@ -1,12 +1,14 @@
 //! The heads that Pingora reads and writes, by the rules of the data path.
 
-use http::header::{CONTENT_LENGTH, HOST, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{BError, Error, ErrorType, Result};
 use pingora_proxy::Session;
 
-use crate::front::{Fields, Framing};
+use crate::front::{Fields, Framing, list};
 use crate::proxy::rules::request::{Hop, UpstreamRequest};
 use crate::proxy::rules::response::{Asked, ResponseError, ResponseHead, StatusLine};
 
@@ -72,8 +74,8 @@ pub(in crate::proxy) struct Passed {
     pub(in crate::proxy) is_unbounded: bool,
     /// Whether it has no body.
     pub(in crate::proxy) is_bodiless: bool,
-    /// Whether it announces a body that it cannot have, which may then follow.
-    pub(in crate::proxy) announces_absent_body: bool,
+    /// Whether the connection that it came over may not be used again, though Pingora keeps it.
+    pub(in crate::proxy) gives_up: bool,
 }
 
 /// Makes the head of an upstream's response the one that the client is to get.
@@ -82,11 +84,11 @@ pub(in crate::proxy) fn to_client(
     response: &mut ResponseHeader,
     id_field: &str,
 ) -> Result<Passed> {
-    let (framing, announced, has_id, gone) = {
+    let (framing, announced, has_id, keeps, gone) = {
         let head = read(session, response, id_field);
         let head = head.map_err(|error| invalid(&error.to_string()))?;
         let gone = left_out(&response.headers, &head);
-        (head.framing, head.announced, head.has_id, gone)
+        (head.framing, head.announced, head.has_id, head.keeps, gone)
     };
     if framing == Framing::UntilClose && response.headers.contains_key(TRANSFER_ENCODING) {
         // Pingora has dropped the length that may stand beside it.
@@ -101,7 +103,7 @@ pub(in crate::proxy) fn to_client(
         has_id,
         is_bodiless: framing == Framing::None,
         is_unbounded: matches!(framing, Framing::Chunked | Framing::UntilClose),
-        announces_absent_body: announces_absent_body(response),
+        gives_up: announces_absent_body(response) || (!keeps && is_kept_by_pingora(response)),
     };
     for name in &gone {
         response.remove_header(name);
@@ -120,12 +122,10 @@ fn ends_in_chunked(coding: &HeaderValue) -> bool {
 }
 
 fn set_framing(response: &mut ResponseHeader, framing: Framing, announced: Framing) -> Result<()> {
-    let is_unchanged = response.status == StatusCode::NOT_MODIFIED;
     match (framing, announced) {
         (Framing::Length(length), _) | (Framing::None, Framing::Length(length)) => {
             response.insert_header(CONTENT_LENGTH, length)
         }
-        (Framing::None, Framing::Chunked) if is_unchanged => Ok(()),
         (Framing::Chunked, _) | (Framing::None, Framing::Chunked) => {
             response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
         }
@@ -166,6 +166,20 @@ fn read<'h>(
 #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.
 fn invalid(reason: &str) -> BError {
     Error::explain(ErrorType::InvalidHTTPHeader, reason.to_owned()).into_up()
+}
+
+/// Whether Pingora keeps the connection of a response: it reads one line of `Connection`.
+fn is_kept_by_pingora(response: &ResponseHeader) -> bool {
+    let connection = response.headers.get(CONNECTION);
+    let connection = connection.map_or(&b""[..], HeaderValue::as_bytes);
+    let mut options = list(connection);
+    let is_closed = std::str::from_utf8(connection).is_ok()
+        && options.any(|option| option.eq_ignore_ascii_case(b"close"));
+    match response.version {
+        Version::HTTP_11 => !is_closed,
+        Version::HTTP_10 => connection.eq_ignore_ascii_case(b"keep-alive"),
+        _ => false,
+    }
 }
 
 /// Whether a response that never has a body announces one all the same. The length in a 304 is that of

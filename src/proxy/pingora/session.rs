@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
-use log::debug;
+use http::header::{CONTENT_LENGTH, EXPECT, UPGRADE};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
+use log::Level;
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
-use pingora_proxy::Session;
+use pingora_proxy::{FailToProxy, Session};
 
-use crate::front::{Caller, DownstreamHandle, Framing, HttpsRedirect, Reply, Request, list};
+use super::Exchange;
+use crate::front::{
+    Caller, ConnectionOptions, DownstreamHandle, Fields, Framing, HeadError, HttpsRedirect, Reply,
+    Request, decimal, framing_of, keep_as_asked,
+};
+use crate::proxy::record::End;
 use crate::reply::Refusal;
 use crate::reply::grpc::{self, Status};
 
@@ -20,8 +24,11 @@ pub(in crate::proxy) const DRAIN: Duration = Duration::from_secs(2);
 
 /// The request of a session, read for the rules.
 pub(in crate::proxy) fn request(session: &mut Session) -> Request {
-    drop_other_upgrades(session);
-    let framing = framing(session);
+    let read = read(session);
+    if !matches!(read, Ok((Framing::Upgrade, _))) {
+        // Pingora would take whatever names a protocol for a request to switch to it.
+        session.req_header_mut().remove_header(&UPGRADE);
+    }
     let request = session.req_header();
     let mut head = request.as_owned_parts();
     // Of the absolute form Pingora's URI has the path alone.
@@ -30,8 +37,19 @@ pub(in crate::proxy) fn request(session: &mut Session) -> Request {
     {
         head.uri = with_path(uri);
     }
-    drop_nominated(&mut head);
-    Request::of_parts(head, framing, caller(session))
+    let caller = caller(session);
+    match read {
+        Ok(read) => {
+            keep_as_asked(session.as_downstream_mut(), read.1);
+            Request::of_parts(head, read, caller)
+        }
+        // The front lets none through; this is a server of an embedder's own.
+        Err(error) => {
+            let none = (Framing::None, ConnectionOptions::default());
+            session.set_keepalive(None);
+            Request::of_parts(head, none, caller).refused(error.refusal())
+        }
+    }
 }
 
 /// `http://a?b` asks for `/?b`.
@@ -47,43 +65,36 @@ fn with_path(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-/// Takes out what `Connection` names: it is for this hop (RFC 9110, 7.6.1). Pingora refuses requests whose
-/// `Connection` names what may not be taken away.
-fn drop_nominated(head: &mut Parts) {
-    let values: Vec<HeaderValue> = head.headers.get_all(CONNECTION).iter().cloned().collect();
-    for name in values.iter().flat_map(|value| list(value.as_bytes())) {
-        head.headers.remove(&*String::from_utf8_lossy(name));
+/// How the end of the request's body is told, and what becomes of the connection.
+fn read(session: &mut Session) -> Result<(Framing, ConnectionOptions), HeadError> {
+    if session.req_header().version != Version::HTTP_2 {
+        let head = session.req_header();
+        return framing_of(&head.method, head.version, Fields::Map(&head.headers));
     }
-}
-
-/// Takes an `Upgrade` out of a request that asks for no WebSocket, or whose `Connection` does not name it:
-/// it is no upgrade (RFC 9110, 7.8), and Pingora would take it for one.
-fn drop_other_upgrades(session: &mut Session) {
-    let fields = &session.req_header().headers;
-    let mut protocols = fields.get_all(UPGRADE).iter();
-    let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
-    let asks = protocols.next().is_some_and(is_websocket) && protocols.next().is_none();
-    let connection = fields.get_all(CONNECTION).iter();
-    let is_named = connection
-        .flat_map(|value| list(value.as_bytes()))
-        .any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-    if !(asks && is_named) {
-        session.req_header_mut().remove_header(&UPGRADE);
-    }
-}
-
-/// How the end of the request's body is told.
-fn framing(session: &mut Session) -> Framing {
     let is_empty = session.as_downstream_mut().is_body_empty();
-    let request = session.req_header();
-    let length = request.headers.get(CONTENT_LENGTH);
-    match length.and_then(|length| length.to_str().ok()?.parse().ok()) {
-        Some(0) | None if is_empty && session.is_upgrade_req() => Framing::Upgrade,
-        Some(0) => Framing::None,
+    let length = session.req_header().headers.get(CONTENT_LENGTH);
+    let framing = match length.and_then(|length| decimal(length.as_bytes())) {
+        _ if is_empty => Framing::None,
         Some(length) => Framing::Length(length),
-        None if is_empty => Framing::None,
         None => Framing::Chunked,
+    };
+    Ok((framing, ConnectionOptions::default()))
+}
+
+/// Waits for the end of a request of HTTP/2 that announces an empty body: what comes before it may be
+/// malformed (RFC 9113, 8.1.1), and Pingora would not look.
+pub(in crate::proxy) async fn await_end(session: &mut Session) -> Result<()> {
+    let head = session.req_header();
+    let length = head.headers.get(CONTENT_LENGTH);
+    if head.version == Version::HTTP_2 && length.is_some_and(|length| length == "0") {
+        while session
+            .as_downstream_mut()
+            .read_request_body()
+            .await?
+            .is_some()
+        {}
     }
+    Ok(())
 }
 
 /// Who asks.
@@ -160,20 +171,37 @@ pub(in crate::proxy) async fn write(session: &mut Session, reply: Reply) -> Resu
         head.append_header(name.clone(), value.clone())?;
     }
     let Some(body) = body else {
-        // Of Pingora's ways to write a head, the only one that ends its stream.
-        let head = HttpTask::Header(Box::new(head), true);
-        return session.write_response_tasks(vec![head]).await.map(drop);
+        return write_all(session, head).await;
     };
     head.insert_header(CONTENT_LENGTH, body.len())?;
     close_if_body_is_left(session);
-    let is_bodiless = session.req_header().method == Method::HEAD || body.is_empty();
-    session
-        .write_response_header(Box::new(head), is_bodiless)
-        .await?;
-    if !is_bodiless {
-        session.write_response_body(Some(body), true).await?;
+    if session.req_header().method == Method::HEAD || body.is_empty() {
+        return write_all(session, head).await;
     }
-    Ok(())
+    session.write_response_header(Box::new(head), false).await?;
+    session.write_response_body(Some(body), true).await
+}
+
+/// Writes a response that has no body.
+async fn write_all(session: &mut Session, head: ResponseHeader) -> Result<()> {
+    // Of Pingora's ways to write a head, the only one that ends its stream.
+    let head = HttpTask::Header(Box::new(head), true);
+    session.write_response_tasks(vec![head]).await.map(drop)
+}
+
+/// Ends an exchange whose response has no body: its head was all of it.
+pub(in crate::proxy) async fn end_with_head(
+    session: &mut Session,
+    exchange: &mut Exchange,
+) -> FailToProxy {
+    let ended = session.write_response_tasks(vec![HttpTask::Done]).await;
+    if let Some(record) = &mut exchange.record {
+        record.end = ended.map_or(End::ClientGone, |_| End::Complete);
+    }
+    FailToProxy {
+        error_code: 0,
+        can_reuse_downstream: false,
+    }
 }
 
 /// Ends the response to a call of gRPC that has begun: its trailers say what went wrong.
@@ -202,15 +230,17 @@ pub(in crate::proxy) fn is_call_begun(session: &Session) -> bool {
 pub(in crate::proxy) async fn finish(
     session: &mut Session,
     told: Result<Option<StatusCode>>,
+    exchange: &Exchange,
 ) -> u16 {
     match told {
         Ok(Some(status)) => {
-            drain(session).await;
+            drain(session, exchange).await;
             status.as_u16()
         }
         Ok(None) => 0,
         Err(error) => {
-            debug!("a client left before its reply: {error}");
+            let text = format_args!("the client left before its reply: {error}");
+            exchange.log(Level::Debug, &text);
             0
         }
     }
@@ -218,14 +248,20 @@ pub(in crate::proxy) async fn finish(
 
 /// Reads the rest of a body, so that the kernel does not reset the connection and lose the reply
 /// on its way (RFC 9112, 9.6).
-async fn drain(session: &mut Session) {
+async fn drain(session: &mut Session, exchange: &Exchange) {
     if session.was_upgraded() {
         return;
     }
     let rest = session.downstream_session.drain_request_body();
     match pingora_timeout::tokio_timeout(DRAIN, rest).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!("a refused client broke off: {error}"),
-        Err(_elapsed) => debug!("a refused client goes on sending; its connection is closed"),
+        Ok(Err(error)) => {
+            let text = format_args!("the refused client broke off: {error}");
+            exchange.log(Level::Debug, &text);
+        }
+        Err(_elapsed) => {
+            let text = "the refused client goes on sending; its connection is closed";
+            exchange.log(Level::Debug, &text);
+        }
     }
 }

@@ -109,6 +109,11 @@ impl fmt::Display for Limit {
 #[error("no connection after {0:?}")]
 pub(in crate::proxy) struct ConnectTimeout(pub(in crate::proxy) Duration);
 
+/// A target that is to speak HTTP/2 over TLS has not agreed to it.
+#[derive(Debug, thiserror::Error)]
+#[error("it does not offer HTTP/2 (ALPN h2)")]
+pub(in crate::proxy) struct NoHttp2;
+
 /// The reason for the log.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum Reason {

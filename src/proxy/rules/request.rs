@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use smallvec::SmallVec;
 
-use crate::front::{Field, Fields, Framing, Request, TlsClient, list};
+use crate::front::{Field, Fields, Framing, Request, TlsClient};
 use crate::proxy::rules::forwarding::{self, Client};
 
 /// A request as its upstream gets it.
@@ -216,21 +216,22 @@ impl<'a> UpstreamRequest<'a> {
         if let (Hop::Http1, Some(host)) = (hop, request.authority()) {
             out.put(b"Host", host);
         }
-        let nominated = self.nominated();
+        let nominated = request.nominated();
         let mut said = ForwardingFields::default();
+        let mut passes = |(name, value): Field<'a>| {
+            let mut nominated = nominated.iter();
+            let is_nominated = nominated.any(|other| name.eq_ignore_ascii_case(other));
+            !is_nominated && self.passes((name, value), &mut said)
+        };
         if let Fields::Map(fields) = request.fields() {
-            // Of HTTP/2, which has no `Connection`; or from a server that has taken out what that names.
             for (name, value) in fields {
-                let field = (name.as_str().as_bytes(), value.as_bytes());
-                if self.passes(field, &mut said) {
+                if passes((name.as_str().as_bytes(), value.as_bytes())) {
                     out.put_parsed(name, value);
                 }
             }
         } else {
             request.fields().each(|(name, value)| {
-                let mut nominated = nominated.iter();
-                let is_nominated = nominated.any(|other| name.eq_ignore_ascii_case(other));
-                if !is_nominated && self.passes((name, value), &mut said) {
+                if passes((name, value)) {
                     out.put(name, value);
                 }
             });
@@ -242,19 +243,6 @@ impl<'a> UpstreamRequest<'a> {
             out.put(name.as_str().as_bytes(), value.as_bytes());
         }
         self.write_forwarding(&said, out);
-    }
-
-    /// The fields that `Connection` names besides the usual ones.
-    fn nominated(&self) -> SmallVec<[&'a [u8]; 4]> {
-        let mut nominated = SmallVec::new();
-        if self.request.options().nominates {
-            self.request.fields().each(|(name, value)| {
-                if name.eq_ignore_ascii_case(b"connection") {
-                    nominated.extend(list(value));
-                }
-            });
-        }
-        nominated
     }
 
     /// Whether a field of the client's goes on to the upstream; what is written later is noted.

@@ -228,6 +228,8 @@ impl<'b> FramingFields<'b> {
         }
         match self.framing(StatusCode::OK, Asked::Body) {
             Framing::UntilClose => Framing::None,
+            // RFC 9112, 6.1: a 304 may do without one, which means nothing behind this hop.
+            Framing::Chunked if status == StatusCode::NOT_MODIFIED => Framing::None,
             framing => framing,
         }
     }
@@ -414,6 +416,13 @@ mod tests {
         };
         assert_eq!(announced("200", Asked::Head), Framing::Length(5));
         assert_eq!(announced("304", Asked::Body), Framing::Length(5));
+        let chunked = |status: &str, asked| {
+            let text = format!("HTTP/1.1 {status} X\r\nTransfer-Encoding: chunked\r\n\r\n");
+            with(&text, asked, |head| head.announced).unwrap()
+        };
+        assert_eq!(chunked("200", Asked::Head), Framing::Chunked);
+        assert_eq!(chunked("304", Asked::Body), Framing::None);
+        assert_eq!(chunked("304", Asked::Head), Framing::None);
         for asked in [Asked::Head, Asked::Body] {
             assert_eq!(announced("204", asked), Framing::None);
             assert_eq!(announced("103", asked), Framing::None);

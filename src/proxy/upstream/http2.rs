@@ -12,7 +12,7 @@ use log::debug;
 use super::h2_connection::Sent;
 use super::pool::Poolable as _;
 use super::{H2Connection, Leftover, Question, ResponseSink, Upstream};
-use crate::front::{CHUNK_HEAD, Fields, poll_room};
+use crate::front::{CHUNK_HEAD, Fields, Framing, poll_room};
 use crate::proxy::rules::failure::{Expected, Failure, Fault};
 use crate::proxy::rules::response::{ResponseHead, StatusLine};
 use crate::proxy::rules::retry::Loss;
@@ -22,6 +22,8 @@ enum Stage {
     Head(ResponseFuture),
     /// Its body comes, or the trailers behind it.
     Body(RecvStream),
+    /// No body belongs to its head; the end of its stream comes.
+    End(RecvStream),
     Over,
 }
 
@@ -105,7 +107,10 @@ impl Http2 {
             self.stage = Stage::Over;
             return sink.end(None);
         }
-        self.stage = Stage::Body(body);
+        self.stage = match read.framing {
+            Framing::None => Stage::End(body),
+            _ => Stage::Body(body),
+        };
         Ok(())
     }
 
@@ -206,6 +211,13 @@ impl Upstream for Http2 {
                     Err(error) => failed(error, Expected::Body),
                 },
             },
+            Stage::End(body) => {
+                // RFC 9110, 6.4.1: whatever comes, the client has the whole response.
+                match ready!(body.poll_data(context)) {
+                    Some(Ok(piece)) if piece.is_empty() => Poll::Ready(Ok(())),
+                    _ => Poll::Ready(self.finish(None, sink)),
+                }
+            }
             Stage::Over => Poll::Ready(Ok(())),
         }
     }

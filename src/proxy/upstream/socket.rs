@@ -21,6 +21,7 @@ use super::pool::Poolable;
 use super::tls::{self, Profiles};
 use crate::proxy::guard::Guard;
 use crate::proxy::peer::Address;
+use crate::proxy::rules::failure::NoHttp2;
 use crate::route::{Instance, Protocol, Target};
 
 /// A connection to an upstream that speaks HTTP/1, or does not speak yet.
@@ -128,7 +129,7 @@ impl Socket {
                 // Boxed: a handshake is large, and no part of every exchange.
                 let stream = Box::pin(profiles.secure(tls, target.protocol, raw)).await?;
                 if target.protocol == Protocol::H2 && !tls::speaks_http2(&stream) {
-                    return Err(io::Error::other("it does not offer HTTP/2 (ALPN h2)"));
+                    return Err(io::Error::other(NoHttp2));
                 }
                 Stream::Tls(Box::new(stream))
             }

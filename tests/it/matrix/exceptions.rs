@@ -74,6 +74,18 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         reason: "An app that closes its connection while it is sent an upload may lose its response: Pingora reads it only after the write has failed.",
     },
     Exception {
+        case: "http2_head_with_data",
+        client: Some(Client::Http11),
+        upstream: None,
+        reason: "Pingora closes the client's connection behind the response to a HEAD to which an app of HTTP/2 sends a body.",
+    },
+    Exception {
+        case: "http2_head_with_data_of_no_length",
+        client: Some(Client::Http11),
+        upstream: None,
+        reason: "Pingora closes the client's connection behind the response to a HEAD to which an app of HTTP/2 sends a body.",
+    },
+    Exception {
         case: "empty_host",
         client: None,
         upstream: Some(Upstream::H2c),

@@ -28,6 +28,7 @@ fn before_the_head() -> Vec<Case> {
             "cut_before_the_heads_end",
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
         ),
+        cut("cut_of_a_head", "").method("HEAD"),
         post(cut("cut_of_a_post", "")),
         post(cut("cut_of_a_post_in_the_head", "HTTP/1.1 200 OK\r\n")),
     ]

@@ -23,6 +23,7 @@ fn others() -> Vec<Case> {
         bad("http2_preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         bad("http2_version", &format!("HTTP/2{head}")),
         bad("http09_version", &format!("HTTP/0.9{head}")),
+        bad("garbage_to_head", "junk\r\n\r\n").method("HEAD"),
     ]
 }
 

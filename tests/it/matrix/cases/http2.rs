@@ -104,6 +104,18 @@ fn lengths() -> Vec<Case> {
             passes(204, "", false).or(Outcome::FailsOrCut),
         )
         .acting(vec![head(204, &["0"], true)]),
+        // RFC 9110, 6.4.1 and 9.3.2: the head is the whole response, whatever comes behind it.
+        Case::new("http2_head_with_data", passes(200, "", false))
+            .method("HEAD")
+            .acting(vec![head(200, &["2"], false), data("ok", true)]),
+        Case::new("http2_head_with_data_of_no_length", passes(200, "", false))
+            .method("HEAD")
+            .acting(vec![head(200, &[], false), data("ok", true)]),
+        Case::new("http2_head_with_data_of_nothing", passes(200, "", false))
+            .method("HEAD")
+            .acting(vec![head(200, &["2"], false), data("", true)]),
+        Case::new("http2_no_content_with_data", passes(204, "", false))
+            .acting(vec![head(204, &[], false), data("ok", true)]),
         // RFC 9110, 15.4.5: the length is that of another response.
         Case::new("http2_not_modified_with_length", passes(304, "", false)).acting(vec![head(
             304,

@@ -1,6 +1,6 @@
 //! Requests: their forms, their bodies, and what of their fields reaches the upstream.
 
-use super::super::case::{Asked, Body, Case, Outcome, Rule, Seen, field, no_field};
+use super::super::case::{Asked, Body, Case, HasFields, Outcome, Rule, Seen, field, no_field};
 use super::super::pair::{Client, Pair};
 use super::passes;
 use crate::support::pattern;
@@ -228,7 +228,9 @@ const STRANGERS: [&str; 17] = [
 ];
 
 fn fields() -> Vec<Case> {
-    let mut cases = vec![strangers(), te(), cookies(), close(), kept()];
+    let mut cases = vec![strangers(), te(), cookies()];
+    cases.extend(close());
+    cases.extend(kept());
     cases.extend(named());
     cases.extend(nominated());
     cases
@@ -300,7 +302,22 @@ fn nominated() -> Vec<Case> {
             "X-Forwarded-For, Forwarded, X-Request-Id",
         ),
         refusable("connection_nominates_host", "Host"),
+        // The id that arrives is a new one, and the same on both sides.
+        Case::ok("connection_nominates_request_id")
+            .with("Connection", "X-Request-Id")
+            .with("X-Request-Id", "the-clients")
+            .only(|pair| !pair.client.is_http2())
+            .asks(an_id())
+            .sees(an_id()),
     ]
+}
+
+/// An id that the proxy has made.
+fn an_id<T: HasFields>() -> Rule<T> {
+    Rule::new("a new id", |_, message: &T| {
+        let ids = message.fields().all("x-request-id");
+        matches!(*ids, [id] if id.len() == 32)
+    })
 }
 
 /// RFC 9113, 8.2.3: the crumbs are joined to one field.
@@ -334,24 +351,42 @@ fn te() -> Case {
         ))
 }
 
-/// RFC 9112, 9.6: the connection ends behind the response.
-fn close() -> Case {
-    Case::ok("connection_close_of_client")
-        .with("Connection", "close")
-        .only(|pair| !pair.client.is_http2())
-        .sees(Rule::new(
-            "the connection to be closed",
-            |_, seen: &Seen| seen.is_closed,
-        ))
-        .sees(field("connection", &["close"]))
+/// RFC 9112, 9.6: the connection ends behind the response. RFC 9110, 5.3: several lines are one list.
+fn close() -> Vec<Case> {
+    let closing = |name, lines: &[&'static str]| {
+        let case = Case::ok(name);
+        let with = |case: Case, line: &&'static str| case.with("Connection", line);
+        let case = lines.iter().fold(case, with);
+        let is_closed = |_: Pair, seen: &Seen| seen.is_closed;
+        case.only(|pair| !pair.client.is_http2())
+            .sees(Rule::new("the connection to be closed", is_closed))
+            .sees(field("connection", &["close"]))
+    };
+    vec![
+        closing("connection_close_of_client", &["close"]),
+        closing("connection_close_in_second_line", &["keep-alive", "close"]),
+        closing("connection_close_in_first_line", &["close", "keep-alive"]),
+        closing("connection_close_behind_another", &["x-hop", "close"]),
+        closing("connection_close_in_third_line", &["x-a", "x-b", "CLOSE"]),
+        closing("connection_close_in_list", &["keep-alive, close"]),
+        closing("connection_close_behind_nothing", &["", "close"]),
+    ]
 }
 
 /// RFC 9112, 9.3: with a length, a client of HTTP/1.0 can keep its connection, if it is told so. The
 /// rules for any response see whether it then is kept.
-fn kept() -> Case {
-    let outcome = passes(200, "ok", true);
-    Case::new("http10_keep_alive", outcome)
-        .answering(200, &[], "ok")
-        .with("Connection", "keep-alive")
-        .only(|pair| pair.client == Client::Http10)
+fn kept() -> Vec<Case> {
+    let kept = |name, lines: &[&'static str]| {
+        let with = |case: Case, line: &&'static str| case.with("Connection", line);
+        lines
+            .iter()
+            .fold(Case::ok(name), with)
+            .only(|pair| pair.client == Client::Http10)
+            .sees(field("connection", &["keep-alive"]))
+    };
+    vec![
+        kept("http10_keep_alive", &["keep-alive"]),
+        kept("http10_keep_alive_in_list", &["x-hop, keep-alive"]),
+        kept("http10_keep_alive_in_second_line", &["x-hop", "keep-alive"]),
+    ]
 }

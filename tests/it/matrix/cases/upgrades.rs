@@ -1,8 +1,8 @@
 //! Switching protocols (RFC 9110, 7.8 and 15.2.2).
 
-use super::super::case::{Asked, Case, Outcome, Rule, Seen, Step, field, no_field};
+use super::super::case::{Asked, Body, Case, Outcome, Rule, Seen, Step, field, no_field};
 use super::super::pair::{Client, Pair};
-use super::invalid;
+use super::{invalid, passes};
 
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -34,7 +34,8 @@ pub(crate) fn cases() -> Vec<Case> {
         .only(Pair::is_http11)
         .asks(field("upgrade", &["websocket"]));
     tunnel.request.tunnel = Some(MESSAGE);
-    vec![
+    let mut cases = of_another_kind();
+    cases.extend([
         tunnel,
         websocket(Case::ok("websocket_refused").with("Connection", "Upgrade"))
             .only(Pair::is_http11)
@@ -66,5 +67,37 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("switching_unasked_and_ok", invalid())
             .closing([SWITCHING, OK].concat())
             .sees(no_101()),
+    ]);
+    cases
+}
+
+/// RFC 6455, 4.1: only a GET asks for a WebSocket, and it has no body. Any other request is one that asks
+/// for nothing.
+fn of_another_kind() -> Vec<Case> {
+    let asking = |case: Case, method| {
+        websocket(case.with("Connection", "Upgrade"))
+            .method(method)
+            .only(|pair| !pair.client.is_http2())
+            .asks(no_field("upgrade"))
+            .sees(no_101())
+    };
+    let head = Case::new("websocket_by_head", passes(200, "", false));
+    vec![
+        asking(Case::ok("websocket_by_delete"), "DELETE"),
+        asking(Case::ok("websocket_by_put"), "PUT"),
+        asking(Case::ok("websocket_by_options"), "OPTIONS"),
+        asking(Case::ok("websocket_by_propfind"), "PROPFIND"),
+        // RFC 9110, 9.1: methods are case-sensitive.
+        asking(Case::ok("websocket_by_get_in_lower_case"), "get"),
+        asking(
+            head.sending("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"),
+            "HEAD",
+        ),
+        asking(Case::ok("websocket_with_body"), "GET").body(Body::Length(b"body".to_vec())),
+        asking(Case::new("websocket_by_delete_101", invalid()), "DELETE").closing(SWITCHING),
+        asking(Case::new("websocket_by_head_101", invalid()), "HEAD").closing(SWITCHING),
+        asking(Case::new("websocket_with_body_101", invalid()), "GET")
+            .body(Body::Length(b"body".to_vec()))
+            .closing(SWITCHING),
     ]
 }
