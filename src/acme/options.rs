@@ -8,6 +8,7 @@ use crate::tls::Authorities;
 
 /// How a certificate authority can be shown that a host is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Challenge {
     /// A file at port 80 (RFC 8555, 8.3).
     Http01,
@@ -35,6 +36,7 @@ impl fmt::Debug for Binding {
 
 /// What is to be known to get certificates.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// The URL of the authority's directory: `https`.
     pub directory: String,

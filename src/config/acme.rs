@@ -19,6 +19,7 @@ const LONGEST_HOST: usize = 240;
 
 /// `acme`: certificates from an authority. There is none of it without a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Acme {
     /// The URL of the authority's directory. Default: Let's Encrypt's.
     pub directory: String,
@@ -42,6 +43,7 @@ pub struct Acme {
 
 /// `acme.challenge`: how a host is proven to be ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub enum AcmeChallenge {
     /// Whichever the listeners allow; after a failure the other one.
     #[default]
@@ -58,6 +60,7 @@ pub enum AcmeChallenge {
 /// `acme.eab`: an account at the authority that was made elsewhere (external account binding).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AcmeEab {
     /// The name of its key.
     #[serde(deserialize_with = "key_id")]

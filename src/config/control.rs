@@ -19,6 +19,7 @@ const LONGEST_PATH: usize = 107;
 
 /// An address of the control API, or of registrations alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ControlListen {
     /// A TCP address; port 0 is any free port.
     Tcp(SocketAddr),
@@ -38,6 +39,7 @@ impl ControlListen {
 
 /// `control`: the control API.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Control {
     /// Where it is listened on; empty when it is `off`. Default: the port after the traffic's, on
     /// 127.0.0.1.

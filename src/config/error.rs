@@ -9,6 +9,7 @@ use thiserror::Error;
 
 /// A place in a configuration file. Prints as `FILE:LINE:COLUMN`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Place {
     /// The file, as the user named it.
     pub file: Arc<str>,
@@ -51,6 +52,7 @@ impl fmt::Display for Place {
 /// A value together with the place where it was written, so that a check that is made elsewhere
 /// can still name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Located<T> {
     /// The value.
     pub value: T,

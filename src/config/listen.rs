@@ -17,6 +17,7 @@ use super::{number, text};
 
 /// An address to listen on, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listen {
     /// The address. An IPv6 one stands for IPv6 alone, so that `0.0.0.0:3000` and `[::]:3000` can
     /// be listened on side by side. Port 0 is any free port.
@@ -35,6 +36,7 @@ pub struct Listen {
 
 /// `redirect_to_https`: whether a listener only sends clients to https.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HttpsRedirect {
     /// It serves them.
     #[default]

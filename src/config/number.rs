@@ -21,6 +21,7 @@ impl<'de> Deserialize<'de> for Port {
 
 /// A number that follows from how many descriptors the process may have, unless it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Count {
     /// By the descriptors.
     Auto,

@@ -13,6 +13,7 @@ use super::{duration, size};
 
 /// `registration`: how apps register.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Registration {
     /// Whether apps can register at all. Default: true.
     pub enabled: bool,
@@ -37,6 +38,7 @@ pub struct Registration {
 /// What becomes of an unknown field in a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum UnknownFields {
     /// The registration is refused.
     Refuse,

@@ -26,6 +26,7 @@ const DEFAULT_PORT: u16 = 3000;
 
 /// A checked configuration: every default is resolved, every value holds.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
     /// Pingora's own keys. [`Config::pingora`] is what to start a server with.
     pub server: PingoraConf,

@@ -16,6 +16,7 @@ use super::{duration, number, size, text};
 /// `routing`: how a request finds its route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Routing {
     /// Whether prefixes are compared with regard to ASCII case. Default: false.
     pub case_sensitive: bool,
@@ -24,6 +25,7 @@ pub struct Routing {
 /// `engine`: what carries proxied requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Engine {
     /// The proxy's own HTTP client and HTTP/2 server.
     #[default]
@@ -35,6 +37,7 @@ pub enum Engine {
 /// `targets`: where a registered target may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Targets {
     /// What is allowed beyond loopback. Default: nothing.
     #[serde(deserialize_with = "text::or_blank")]
@@ -47,6 +50,7 @@ pub struct Targets {
 /// An entry of `targets.tls`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TargetTls {
     /// The name that registrations choose it by.
     pub name: String,
@@ -64,6 +68,7 @@ pub struct TargetTls {
 /// `timeouts`: none is off unless it says so.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Timeouts {
     /// To connect to a target. Default: 2 s.
     #[serde(deserialize_with = "duration::positive")]
@@ -125,6 +130,7 @@ impl Default for Timeouts {
 /// an IPv4 address, or a network of IPv6 (/64).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Limits {
     /// The whole head, in bytes; at most 1 MiB. Default: 64 KiB.
     #[serde(deserialize_with = "size::positive")]
@@ -224,6 +230,7 @@ impl Default for Limits {
 /// `overload`: when a request is answered with 503 because the proxy has too many.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Overload {
     /// How long a request may wait until the proxy looks at it. Default: 200 ms.
     #[serde(deserialize_with = "duration::or_off")]
@@ -246,6 +253,7 @@ impl Default for Overload {
 /// `http2`: HTTP/2 with clients. Over TLS it is always offered.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Http2 {
     /// Whether a client in cleartext may speak it at once, by prior knowledge. Default: false.
     pub cleartext: bool,
@@ -266,6 +274,7 @@ impl Default for Http2 {
 /// `proxy_protocol`: the load balancers that announce each client by the PROXY protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ProxyProtocol {
     /// The peers that begin every connection with a header, and have to. Default: none.
     #[serde(deserialize_with = "networks")]
@@ -275,6 +284,7 @@ pub struct ProxyProtocol {
 /// `errors`: the statuses, 400 to 599, of the proxy's own answers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Errors {
     /// No route matches. Default: 501.
     #[serde(deserialize_with = "number::status")]
@@ -300,6 +310,7 @@ impl Default for Errors {
 /// `request_id`: the field that names a request, to the target and in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RequestId {
     /// The field's name. Default: `x-request-id`.
     #[serde(deserialize_with = "field_name")]

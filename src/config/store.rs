@@ -13,6 +13,7 @@ const STATE_DIRECTORY: &str = "/var/lib/dynamic-reverse-proxy";
 
 /// `store`: what keeps the routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Store {
     /// Memory alone: after a restart there are the routes of the configuration. The default.
     #[default]

@@ -23,6 +23,7 @@ const LONGEST_NAME: usize = 64;
 
 /// `tls`: TLS with clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tls {
     /// Where TLS is listened on. Default: nowhere.
     pub listen: Vec<TlsListen>,
@@ -52,6 +53,7 @@ impl Default for Tls {
 
 /// An entry of `tls.listen`: an address to listen on, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TlsListen {
     /// The address, as that of [`Listen`].
     pub address: SocketAddr,
@@ -67,6 +69,7 @@ pub struct TlsListen {
 /// An entry of `tls.certificates`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TlsCertificate {
     /// Its name: 1 to 64 letters, digits, `-`, `_` and `.`, a letter or digit first.
     #[serde(deserialize_with = "name")]
@@ -84,6 +87,7 @@ pub struct TlsCertificate {
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TlsVersion {
     /// TLS 1.2.
     #[default]
@@ -94,6 +98,7 @@ pub enum TlsVersion {
 
 /// `tls.client_auth`: whether clients show certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TlsClientAuth {
     /// They are not asked.
     #[default]

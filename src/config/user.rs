@@ -7,6 +7,7 @@ use super::text;
 
 /// A user of this machine, looked up when the configuration is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct User {
     /// The user's number.
     pub uid: u32,

@@ -46,6 +46,7 @@ pub(super) struct Token {
 /// What is wrong with a tokens file: one line, `FILE:LINE:COLUMN: message; remedy`.
 #[derive(Debug, Error)]
 #[error("{file}:{line}:{column}: {problem}")]
+#[non_exhaustive]
 pub struct TokenFileError {
     /// The file.
     pub file: String,

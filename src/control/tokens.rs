@@ -31,6 +31,7 @@ const PREFIX: &str = "drp_";
 
 /// Why there are no tokens.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum TokensError {
     /// The file cannot be read.
     #[error("{path}: cannot be read: {source}", path = path.display())]
@@ -235,6 +236,7 @@ fn hash(text: &str) -> TokenHash {
 
 /// A token that nobody has yet.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct NewToken {
     /// The token: `drp_` and 43 letters, which hold 256 random bits. It is shown once and kept
     /// nowhere.
@@ -245,6 +247,7 @@ pub struct NewToken {
 
 /// Why no token is made.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum NewTokenError {
     /// The name cannot be one.
     #[error("{0}")]

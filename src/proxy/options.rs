@@ -14,6 +14,7 @@ use crate::route::{Hsts, RouteTimeouts, Timeout, TimeoutOrOff, TlsPolicy};
 
 /// The statuses of the failure answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ErrorStatuses {
     /// No route takes the request; 501 by default, as the original.
     pub no_route: StatusCode,
@@ -36,6 +37,7 @@ impl Default for ErrorStatuses {
 /// The times that one exchange may take. For a call of gRPC with a deadline, that and 5 s more take the
 /// place of `first_byte`, `between_bytes` and `client_body`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Timeouts {
     /// To connect to the target; 2 s by default.
     pub connect: Duration,
@@ -89,6 +91,7 @@ impl Timeouts {
 
 /// What a client may make of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExchangeLimits {
     /// The most bytes of a request's body; by default no limit.
     pub body: Option<u64>,
@@ -113,6 +116,7 @@ impl Default for ExchangeLimits {
 
 /// What holds for routes that do not say what they ask of their clients' connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SecurityDefaults {
     /// What becomes of requests in cleartext; by default they are served.
     pub tls: TlsPolicy,
@@ -122,6 +126,7 @@ pub struct SecurityDefaults {
 
 /// The options of the data path.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GatewayOptions {
     /// The statuses of the failure answers.
     pub errors: ErrorStatuses,

@@ -24,6 +24,7 @@ pub struct TargetTlsOptions {
 
 /// Why settings for TLS with targets cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TargetTlsError {
     /// One of the authorities is no certificate.
     #[error("an authority is not an X.509 certificate")]

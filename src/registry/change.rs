@@ -103,6 +103,7 @@ pub enum Expected {
 
 /// What came of a change.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Outcome {
     /// What came of each edit, in their order; for [`Edits::All`] of each route that is left.
     pub results: Vec<EditResult>,
@@ -116,6 +117,7 @@ pub struct Outcome {
 
 /// What came of one edit.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct EditResult {
     /// The route's key.
     pub key: RouteKey,
@@ -127,6 +129,7 @@ pub struct EditResult {
 
 /// What became of a route or an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ChangeResult {
     /// It is new.
     Created,
@@ -142,6 +145,7 @@ pub enum ChangeResult {
 
 /// How many routes a change has touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Routes that are new.
     pub created: usize,

@@ -31,6 +31,7 @@ pub enum Event {
 
 /// A change of one route.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct RouteEvent {
     /// What has happened.
     pub kind: RouteEventKind,
@@ -48,6 +49,7 @@ pub struct RouteEvent {
 
 /// What has happened to a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RouteEventKind {
     /// It is new.
     Created,
@@ -86,6 +88,7 @@ impl RouteEventKind {
 
 /// A change of many routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RoutesEvent {
     /// How many, by what became of them.
     pub counts: Counts,
@@ -95,6 +98,7 @@ pub struct RoutesEvent {
 
 /// A registration that was refused.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct RegisterFailure {
     /// Why.
     pub error: RegisterError,
@@ -143,6 +147,7 @@ impl ProxyError {
 
 /// A request that could not be proxied.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ProxyFailure {
     /// Why.
     pub error: ProxyError,

@@ -27,6 +27,7 @@ struct Kept {
 
 /// What a reader gets.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Reading {
     /// How many events there were that are not kept any more.
     pub missed: u64,

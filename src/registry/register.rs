@@ -13,6 +13,7 @@ use crate::route::{Destination, Generation, Place, Registration, Route, Target};
 
 /// A registration that is live.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Registered {
     /// The routes that it made, one for each request host.
     pub routes: Vec<Arc<Route>>,

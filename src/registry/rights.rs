@@ -8,6 +8,7 @@ use crate::route::{HostPattern, PathPrefix, RouteKey};
 
 /// What can be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Action {
     /// See routes, and explain where a URL goes.
     Read,

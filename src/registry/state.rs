@@ -6,6 +6,7 @@ use crate::route::{CaseSensitivity, Generation, Route, RouteKey, Table};
 
 /// The routes at one moment. A clone takes no time and is not affected by later changes.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct State {
     /// The routes that take requests; all of their instances are ready.
     pub routes: Table,

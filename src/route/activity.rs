@@ -29,6 +29,7 @@ struct Tally {
 
 /// The sums at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Totals {
     /// When a request began or ended, or a byte passed, for the last time; the making of the route
     /// before that. Milliseconds of the registry's clock.

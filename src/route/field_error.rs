@@ -8,6 +8,7 @@ use super::{clip_message, clip_value};
 /// A field of a route, or of one of its instances, has a value that it cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field}: {problem}")]
+#[non_exhaustive]
 pub struct FieldError {
     /// The field's name.
     pub field: &'static str,

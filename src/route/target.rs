@@ -36,6 +36,7 @@ pub enum Endpoint {
 
 /// What is spoken to a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]

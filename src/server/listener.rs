@@ -15,6 +15,7 @@ use super::accept_queue;
 /// Why an address cannot be listened on.
 #[derive(Debug, Error)]
 #[error("cannot listen on {address}: {remedy}")]
+#[non_exhaustive]
 pub struct BindError {
     /// The address, or `unix:` and a path.
     pub address: String,

@@ -17,6 +17,7 @@ use super::provider::provider;
 
 /// What a certificate says of itself. Nothing of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Details {
     /// The DNS names that it is for, among its subject alternative names.
     pub names: Vec<Pattern>,

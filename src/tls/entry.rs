@@ -19,6 +19,7 @@ const LONGEST_NAME: usize = 64;
 
 /// A certificate as it is known now.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Stored {
     /// Its name.
     pub name: Arc<str>,

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 /// Which of the two is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Part {
     /// The certificate, or its chain.
     Certificate,
@@ -173,6 +174,7 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
 /// Why the folder of certificates cannot be used.
 #[derive(Debug, Error)]
 #[error("{}: cannot {what}: {source}", path.display())]
+#[non_exhaustive]
 pub struct StoreError {
     /// The file or folder.
     pub path: PathBuf,

@@ -15,6 +15,7 @@ use super::provider::provider;
 
 /// The oldest version of TLS that is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MinVersion {
     /// TLS 1.2 (RFC 5246), and 1.3.
     #[default]

@@ -26,6 +26,7 @@ const LEASE_BYTES: usize = 250;
 /// How much the table may hold. What is there already is never removed for a limit: a limit refuses
 /// changes that add to what is above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The most routes; 131,072 by default.
     pub routes: usize,
@@ -63,6 +64,7 @@ impl Default for Limits {
 
 /// One of the limits on the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Limit {
     /// `limits.routes`.
     Routes,
@@ -156,6 +158,7 @@ impl Limits {
 
 /// A change goes beyond a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Exceeded {
     /// Which one.
     pub limit: Limit,
@@ -378,6 +381,7 @@ pub(super) struct Meters {
 
 /// One limit, what there is, and how often a change was refused for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Meter {
     /// The limit.
     pub limit: Limit,

@@ -27,6 +27,7 @@ pub enum UnknownFields {
 
 /// A route that an app asks for, checked in itself; the target is not resolved yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Registration {
     /// The path prefix.
     pub prefix: PathPrefix,

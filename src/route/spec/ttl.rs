@@ -13,6 +13,7 @@ const LONGEST_DRAIN: Duration = Duration::from_hours(24);
 
 /// Why a text is not a length of time.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TtlError {
     /// The text is not a length of time.
     #[error("{0} is not a length of time; write a number and a unit, such as \"30s\" or \"5m\"")]
