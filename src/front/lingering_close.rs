@@ -38,14 +38,16 @@ impl<P, C> Front<P, C> {
     pub(super) async fn refuse(&self, connection: &mut Connection, refusal: &Refusal) {
         let peer = listener::peer(&connection.transport);
         let reply = Reply::with_body(refusal, (self.body)(refusal, None));
-        let reply = self.named(reply, refusal, peer);
+        let (reply, id) = self.named(reply, refusal, peer);
         let sent = async {
             let mut downstream = Http1::refusing(connection);
             reply.send(&mut downstream, &Method::GET, None).await?;
             AsyncWriteExt::shutdown(connection).await?;
             Ok(drain(connection).await?)
         };
-        close(sent).await;
+        if let Err(error) = within_linger(sent).await {
+            debug!("a refused client left before it read why: {error} [{id}]");
+        }
     }
 
     /// Gives a request that no service has seen its id: in the reply, and in the log.
@@ -54,7 +56,7 @@ impl<P, C> Front<P, C> {
         mut reply: Reply,
         refusal: &Refusal,
         peer: Option<SocketAddr>,
-    ) -> Reply {
+    ) -> (Reply, RequestId) {
         let id = RequestId::new();
         if let Ok(value) = HeaderValue::from_bytes(id.as_bytes()) {
             let field = self.options.request_ids.field.clone();
@@ -63,7 +65,7 @@ impl<P, C> Front<P, C> {
         let (status, code) = (refusal.status.as_u16(), refusal.code);
         let reason = format_args!("{status} {code}: {} [{id}]", refusal.message);
         self.refused.note(peer, &reason);
-        reply
+        (reply, id)
     }
 }
 
@@ -75,13 +77,17 @@ pub(super) async fn dismiss(connection: &mut Connection, last: &[u8]) {
         AsyncWriteExt::shutdown(connection).await?;
         Ok(drain(connection).await?)
     };
-    close(sent).await;
+    if let Err(error) = within_linger(sent).await {
+        debug!("a client left before it read why its connection is closed: {error}");
+    }
 }
 
-async fn close(sent: impl Future<Output = Result<(), DownstreamError>>) {
-    if let Ok(Err(error)) = pingora_timeout::tokio_timeout(LINGER, sent).await {
-        debug!("a refused client left before it read why: {error}");
-    }
+/// Waits for a moment until something is sent; a client that does not take it has had its time.
+async fn within_linger(
+    sent: impl Future<Output = Result<(), DownstreamError>>,
+) -> Result<(), DownstreamError> {
+    let sent = pingora_timeout::tokio_timeout(LINGER, sent).await;
+    sent.unwrap_or(Ok(()))
 }
 
 /// Reads what the client still sends, so that the kernel does not reset the connection and lose

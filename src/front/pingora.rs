@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use http::Version;
-use log::{error, warn};
+use log::error;
 use pingora_core::apps::ReusedHttpStream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -54,11 +54,8 @@ where
         } else {
             self.proxy.process_new_http(session, shutdown)
         };
-        let Some(reused) = abort.run_until_aborted(exchange).await else {
-            // Its record says which one it was.
-            warn!("an exchange is cut whose client and upstream both take nothing");
-            return None;
-        };
+        // If it is cut while neither its client nor its upstream takes anything, its record says so.
+        let reused = abort.run_until_aborted(exchange).await?;
         reclaim(reused?)
     }
 

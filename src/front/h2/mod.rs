@@ -256,10 +256,10 @@ where
             let accept = request.fields().get("accept");
             OwnReply::with_body(&refusal, (self.body)(&refusal, accept))
         };
-        let reply = self.named(reply, &refusal, request.caller().peer());
+        let (reply, id) = self.named(reply, &refusal, request.caller().peer());
         let sent = reply.send(&mut downstream, request.method(), Some(LINGER));
         if let Err(error) = sent.await {
-            debug!("a refused client left before it read why: {error}");
+            debug!("a refused client left before it read why: {error} [{id}]");
         }
     }
 }

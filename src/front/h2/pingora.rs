@@ -12,7 +12,7 @@ use std::task::Poll;
 use h2::Reason;
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
 use http::{HeaderName, HeaderValue, Method};
-use log::{debug, info, warn};
+use log::{debug, info};
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
 use pingora_core::protocols::Digest;
@@ -127,10 +127,7 @@ where
         };
         if let Some(refusal) = refusal {
             let peer = client.caller.peer();
-            if let Err(error) = self.refuse_session(&mut session, &refusal, peer).await {
-                debug!("a refused client left before it read why: {error}");
-            }
-            return;
+            return self.refuse_session(&mut session, &refusal, peer).await;
         }
         if self.sheds_stream(&request, read) {
             return self.shed_session(&mut session, &request).await;
@@ -157,10 +154,8 @@ where
         } else {
             self.proxy.process_new_http(session, &client.shutdown)
         };
-        if abort.run_until_aborted(exchange).await.is_none() {
-            // Its record says which one it was.
-            warn!("an exchange is cut whose client and upstream both take nothing");
-        }
+        // If it is cut while neither its client nor its upstream takes anything, its record says so.
+        let _: Option<_> = abort.run_until_aborted(exchange).await;
     }
 
     /// Answers a request that no service has seen.
@@ -169,7 +164,7 @@ where
         session: &mut HttpSession,
         refusal: &Refusal,
         peer: Option<SocketAddr>,
-    ) -> Result<()> {
+    ) {
         let asked = session.req_header();
         let is_head = asked.method == Method::HEAD;
         let value = |name: HeaderName| asked.headers.get(name).map(HeaderValue::as_bytes);
@@ -178,8 +173,10 @@ where
         } else {
             Reply::with_body(refusal, (self.body)(refusal, value(ACCEPT)))
         };
-        let reply = self.named(reply, refusal, peer);
-        send(session, reply, is_head).await
+        let (reply, id) = self.named(reply, refusal, peer);
+        if let Err(error) = send(session, reply, is_head).await {
+            debug!("a refused client left before it read why: {error} [{id}]");
+        }
     }
 
     /// Answers a request that is shed.
