@@ -1,5 +1,7 @@
 //! Which worker has a connection, and how it gets there.
 
+use std::task::Poll;
+
 use super::*;
 
 fn place(balance: &Balance<()>, index: usize, open: usize) {
@@ -79,11 +81,15 @@ fn what_is_handed_on_to_a_busy_worker_waits_for_few_turns() {
         .unwrap();
         // There is always something else to do.
         let mut turns = 0;
-        while !taken.is_finished() {
-            tokio::task::yield_now().await;
+        let busy = std::future::poll_fn(move |context| {
             turns += 1;
-        }
-        turns
+            if taken.is_finished() {
+                return Poll::Ready(turns);
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        });
+        tokio::spawn(busy).await.unwrap()
     });
     assert!(turns < HANDED_ON, "{turns} turns");
 }
