@@ -69,24 +69,42 @@ fn parse(bytes: &[u8]) -> Result<Option<Answer>> {
 
 /// Asks for a path over a connection of its own.
 pub(crate) async fn get(port: u16, path: &str) -> Result<Answer> {
+    let (answer, _connect) = ask_path(port, path).await?;
+    Ok(answer)
+}
+
+async fn ask_path(port: u16, path: &str) -> Result<(Answer, Duration)> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     ask(port, request).await
 }
 
-async fn ask(port: u16, request: String) -> Result<Answer> {
+/// Asks over a connection of its own: the answer, and how long it took to connect.
+async fn ask(port: u16, request: String) -> Result<(Answer, Duration)> {
     tokio::time::timeout(PATIENCE, async {
+        let begin = Instant::now();
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        exchange(&mut stream, request.as_bytes()).await
+        let connect = begin.elapsed();
+        let answer = exchange(&mut stream, request.as_bytes()).await?;
+        Ok((answer, connect))
     })
     .await
     .map_err(|_late| "no answer in 20 s")?
 }
 
+/// How long an answer took to one who asked beside the load.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    /// Until there was a connection.
+    pub(crate) connect: Duration,
+    /// From then to the answer's last byte.
+    pub(crate) answer: Duration,
+}
+
 /// What those have seen who asked beside the load.
 #[derive(Default)]
 pub(crate) struct Seen {
-    pub(crate) control: Vec<Duration>,
-    pub(crate) registrations: Vec<Duration>,
+    pub(crate) control: Vec<Asked>,
+    pub(crate) registrations: Vec<Asked>,
     pub(crate) errors: Vec<String>,
 }
 
@@ -123,7 +141,7 @@ async fn ask_beside(time: Duration, port: u16, control: u16, origin: u16) -> See
     );
     while Instant::now() < end {
         let begin = Instant::now();
-        let answer = get(control, "/v1/status").await;
+        let answer = ask_path(control, "/v1/status").await;
         note(answer, begin, &mut seen.control, &mut seen.errors);
         let begin = Instant::now();
         let answer = ask(port, registration.clone()).await;
@@ -134,14 +152,17 @@ async fn ask_beside(time: Duration, port: u16, control: u16, origin: u16) -> See
 }
 
 fn note(
-    answer: Result<Answer>,
+    answer: Result<(Answer, Duration)>,
     begin: Instant,
-    times: &mut Vec<Duration>,
+    times: &mut Vec<Asked>,
     errors: &mut Vec<String>,
 ) {
     match answer {
-        Ok(answer) if answer.status == 200 => times.push(begin.elapsed()),
-        Ok(answer) => errors.push(format!("status {}", answer.status)),
+        Ok((answer, connect)) if answer.status == 200 => times.push(Asked {
+            connect,
+            answer: begin.elapsed().saturating_sub(connect),
+        }),
+        Ok((answer, _connect)) => errors.push(format!("status {}", answer.status)),
         Err(error) => errors.push(error.to_string()),
     }
 }

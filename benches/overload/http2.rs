@@ -1,7 +1,6 @@
 //! Requests over a few connections of HTTP/2.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -10,7 +9,7 @@ use http::header::RETRY_AFTER;
 use parking_lot::Mutex;
 
 use crate::Result;
-use crate::load::{Answered, connect};
+use crate::load::{Answered, Taken, connect};
 
 /// How many streams the proxy lets a connection have.
 const STREAMS: usize = 100;
@@ -53,7 +52,7 @@ impl Streams {
     async fn ask_over(&self, index: usize) -> Result<Answered> {
         let sender = self.senders.get(index).ok_or("no connection")?;
         let mut sender = sender.clone().ready().await?;
-        let connected = Instant::now();
+        let way = Taken::kept();
         let request = Request::get("http://localhost/").body(())?;
         let (response, _) = sender.send_request(request, true)?;
         let (head, mut body) = response.await?.into_parts();
@@ -64,7 +63,7 @@ impl Streams {
         Ok(Answered {
             status: head.status.as_u16(),
             has_retry_after: head.headers.contains_key(RETRY_AFTER),
-            connected,
+            way,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The load: as fast as the answers come, or at a rate whether they come or not.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -42,10 +43,17 @@ pub(crate) struct Offered {
 /// How long an answer took.
 #[derive(Clone, Copy)]
 pub(crate) struct Times {
-    /// Since the request was due, the wait for a connection included.
+    /// When the request was due, since the load began.
+    pub(crate) due: Duration,
+    /// From then to the answer's last byte, the wait for a connection included.
     pub(crate) in_all: Duration,
-    /// Since there was a connection, or a stream of one.
-    pub(crate) connected: Duration,
+    /// Until there was a connection for it, if it was not there before.
+    pub(crate) connect: Option<Duration>,
+    /// From the connection, or a stream of one, to the answer's last byte.
+    pub(crate) answer: Duration,
+    /// Whether the kernel on the other side had no place for the connection when the client believed that it
+    /// was connected: the client's segments were sent again.
+    pub(crate) is_resent: bool,
 }
 
 /// An answer to one request of the load.
@@ -53,24 +61,52 @@ pub(crate) struct Answered {
     /// 0 if the connection was closed within the TLS handshake.
     pub(crate) status: u16,
     pub(crate) has_retry_after: bool,
-    /// Since when there was a connection for it.
-    pub(crate) connected: Instant,
+    pub(crate) way: Taken,
 }
 
-impl Answered {
-    fn new(answer: &Answer, connected: Instant) -> Self {
+/// The connection that a request has taken.
+pub(crate) struct Taken {
+    /// How long it took to connect, if it was not there before.
+    pub(crate) connect: Option<Duration>,
+    /// Since when there was a connection for the request.
+    pub(crate) since: Instant,
+    /// Whether segments were sent again since then.
+    pub(crate) is_resent: bool,
+}
+
+impl Taken {
+    /// A connection that is there.
+    pub(crate) fn kept() -> Self {
         Self {
-            status: answer.status,
-            has_retry_after: answer.has_retry_after,
-            connected,
+            connect: None,
+            since: Instant::now(),
+            is_resent: false,
         }
     }
 
-    fn refused(connected: Instant) -> Self {
+    /// A connection that was begun then, and is there now.
+    fn new(begin: Instant) -> Self {
+        Self {
+            connect: Some(begin.elapsed()),
+            ..Self::kept()
+        }
+    }
+}
+
+impl Answered {
+    fn new(answer: &Answer, way: Taken) -> Self {
+        Self {
+            status: answer.status,
+            has_retry_after: answer.has_retry_after,
+            way,
+        }
+    }
+
+    fn refused(way: Taken) -> Self {
         Self {
             status: 0,
             has_retry_after: false,
-            connected,
+            way,
         }
     }
 }
@@ -111,61 +147,77 @@ pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
+/// How many segments of a connection were sent again.
+fn resent(stream: &TcpStream) -> u32 {
+    let info = pingora_core::protocols::l4::ext::get_tcp_info(stream.as_raw_fd());
+    info.map_or(0, |info| info.tcpi_total_retrans)
+}
+
 impl State {
     /// Asks once.
     async fn ask(&self) -> Result<Answered> {
         match &self.way {
             Way::Kept(idle) => self.ask_kept(idle).await,
             Way::New => {
+                let begin = Instant::now();
                 let mut stream = connect(self.address).await?;
-                let connected = Instant::now();
+                let (mut way, before) = (Taken::new(begin), resent(&stream));
                 let answer = exchange(&mut stream, LAST).await?;
-                Ok(Answered::new(&answer, connected))
+                way.is_resent = resent(&stream) > before;
+                Ok(Answered::new(&answer, way))
             }
-            Way::Tls(connector) => {
-                let stream = connect(self.address).await?;
-                let connected = Instant::now();
-                let Ok(mut stream) = connector.connect(tls::name()?, stream).await else {
-                    return Ok(Answered::refused(connected));
-                };
-                let answer = exchange(&mut stream, LAST).await?;
-                Ok(Answered::new(&answer, connected))
-            }
+            Way::Tls(connector) => self.ask_tls(connector).await,
             Way::Http2(streams) => streams.ask().await,
         }
     }
 
-    async fn ask_kept(&self, idle: &Mutex<Vec<TcpStream>>) -> Result<Answered> {
-        let kept = idle.lock().pop();
-        let mut stream = match kept {
-            Some(stream) => stream,
-            None => connect(self.address).await?,
+    async fn ask_tls(&self, connector: &TlsConnector) -> Result<Answered> {
+        let begin = Instant::now();
+        let stream = connect(self.address).await?;
+        let (mut way, before) = (Taken::new(begin), resent(&stream));
+        let Ok(mut stream) = connector.connect(tls::name()?, stream).await else {
+            return Ok(Answered::refused(way));
         };
-        let connected = Instant::now();
+        let answer = exchange(&mut stream, LAST).await?;
+        way.is_resent = resent(stream.get_ref().0) > before;
+        Ok(Answered::new(&answer, way))
+    }
+
+    async fn ask_kept(&self, idle: &Mutex<Vec<TcpStream>>) -> Result<Answered> {
+        let (kept, begin) = (idle.lock().pop(), Instant::now());
+        let (mut stream, mut way) = match kept {
+            Some(stream) => (stream, Taken::kept()),
+            None => (connect(self.address).await?, Taken::new(begin)),
+        };
+        let before = resent(&stream);
         let answer = exchange(&mut stream, KEPT).await?;
+        way.is_resent = resent(&stream) > before;
         if answer.keeps {
             idle.lock().push(stream);
         }
-        Ok(Answered::new(&answer, connected))
+        Ok(Answered::new(&answer, way))
     }
 
-    /// Asks for what has arrived at `arrived`.
-    async fn work(self: Arc<Self>, arrived: Instant) {
+    /// Asks for what is due at `due`, in a load that began at `begin`.
+    async fn work(self: Arc<Self>, due: Instant, begin: Instant) {
         let asked = tokio::time::timeout(PATIENCE, self.ask()).await;
         self.in_use.fetch_sub(1, Ordering::Relaxed);
         let mut offered = self.offered.lock();
-        let times = |connected: Instant| Times {
-            in_all: arrived.elapsed(),
-            connected: connected.elapsed(),
+        let times = |way: &Taken| Times {
+            due: due - begin,
+            in_all: due.elapsed(),
+            connect: way.connect,
+            answer: way.since.elapsed(),
+            is_resent: way.is_resent,
         };
         match asked {
             Ok(Ok(answered)) => match answered.status {
-                200 => offered.served.push(times(answered.connected)),
+                200 => offered.served.push(times(&answered.way)),
                 503 => {
-                    offered.shed.push(times(answered.connected));
+                    offered.shed.push(times(&answered.way));
                     offered.without_retry_after += usize::from(!answered.has_retry_after);
                 }
-                0 => offered.refused.push(times(answered.connected)),
+                0 => offered.refused.push(times(&answered.way)),
                 status => offered.errors.push(format!("status {status}")),
             },
             Ok(Err(error)) => offered.errors.push(error.to_string()),
@@ -251,7 +303,7 @@ impl Load {
                 let at = begin + Duration::from_secs_f64(arrived as f64 / rate);
                 arrived += 1;
                 if state.in_use.fetch_add(1, Ordering::Relaxed) < self.most {
-                    tokio::spawn(Arc::clone(&state).work(at));
+                    tokio::spawn(Arc::clone(&state).work(at, begin));
                 } else {
                     state.in_use.fetch_sub(1, Ordering::Relaxed);
                     state.offered.lock().not_sent += 1;

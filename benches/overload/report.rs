@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::client::Seen;
+use crate::client::{Asked, Seen};
 use crate::load::{Offered, Times};
+
+/// A longer answer is counted by the second that its request was due in.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What one run has shown.
 pub(crate) struct Outcome {
@@ -33,8 +36,8 @@ pub(crate) fn print(outcome: &Outcome) {
         "  shed by the proxy's own count {}, without Retry-After {}",
         outcome.shed, offered.without_retry_after
     );
-    println!("  control   {}", times(&outcome.beside.control));
-    println!("  register  {}", times(&outcome.beside.registrations));
+    print_asked("control", &outcome.beside.control);
+    print_asked("register", &outcome.beside.registrations);
     println!("  back to normal after {:.0?}", outcome.recovery);
     for (error, count) in counted(offered.errors.iter().chain(&outcome.beside.errors)) {
         println!("  ERROR {count} x {error}");
@@ -44,8 +47,39 @@ pub(crate) fn print(outcome: &Outcome) {
 /// How long answers took since there was a connection for the request, and with the wait for that.
 fn print_both(what: &str, all: &[Times]) {
     let part = |part: fn(&Times) -> Duration| all.iter().map(part).collect::<Vec<_>>();
-    println!("  {what:9} {}", times(&part(|times| times.connected)));
-    println!("  {:9} {}", "  in all", times(&part(|times| times.in_all)));
+    println!("  {what:10} {}", times(&part(|times| times.answer)));
+    if all.iter().any(|times| times.is_resent) {
+        let taken = all.iter().filter(|times| !times.is_resent);
+        let taken: Vec<_> = taken.map(|times| times.answer).collect();
+        println!("    accepted {}", times(&taken));
+    }
+    let connects: Vec<_> = all.iter().filter_map(|times| times.connect).collect();
+    if !connects.is_empty() {
+        println!("    connect  {}", times(&connects));
+    }
+    println!("    in all   {}", times(&part(|times| times.in_all)));
+    print_late(all);
+}
+
+/// Within which seconds of the load those were due whose answers took too long, though the connection was
+/// accepted at once.
+fn print_late(all: &[Times]) {
+    let mut seconds = BTreeMap::new();
+    for times in all {
+        if times.answer > LATE && !times.is_resent {
+            *seconds.entry(times.due.as_secs()).or_insert(0_u32) += 1;
+        }
+    }
+    if !seconds.is_empty() {
+        println!("    over {LATE:?}, by the second: {seconds:?}");
+    }
+}
+
+fn print_asked(what: &str, all: &[Asked]) {
+    let connects: Vec<_> = all.iter().map(|asked| asked.connect).collect();
+    let answers: Vec<_> = all.iter().map(|asked| asked.answer).collect();
+    println!("  {what:10} {}", times(&answers));
+    println!("    connect  {}", times(&connects));
 }
 
 fn times(times: &[Duration]) -> String {

@@ -186,13 +186,6 @@ impl<P, C> Front<P, C> {
         self.seat = Some(seat);
         self
     }
-
-    /// Takes connections from the other workers too, from now on and in this runtime.
-    pub(crate) fn settle(self: &Arc<Self>, shutdown: ShutdownWatch) {
-        if let Some(seat) = &self.seat {
-            seat.settle(self, shutdown);
-        }
-    }
 }
 
 impl<C> Front<ControlOnly, C> {

@@ -4,7 +4,8 @@
 //! How long a request has waited is asked of the kernel: the time since the connection's last bytes came
 //! in (`TCP_INFO`) covers the queue of connections to be accepted, the sockets that nobody has read yet and the
 //! tasks of the thread, and the time for which the process was not allowed to run. A stream of HTTP/2 has
-//! also waited since its connection's task has read it.
+//! also waited since its connection's task has read it, and for as long as tasks wait for their turn: a timer
+//! that comes late tells how long that is.
 //!
 //! The rule is that of `CoDel` (RFC 8289): some waiting is no overload, only waiting that lasts. While nothing is shed,
 //! one request in 10 ms is looked at. Once requests have waited for longer than the target throughout
@@ -16,6 +17,7 @@
 //! `Retry-After` says, or longer if there are too many of them.
 
 mod new_connection;
+mod replies;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,8 +25,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode};
 use log::{debug, info, warn};
 use parking_lot::Mutex;
 use pingora_core::protocols::SocketDigest;
@@ -37,9 +37,8 @@ use super::reply::LINGER;
 use super::reply::{Reply, drain};
 use super::request::Request;
 use super::{Front, Service};
-use crate::reply::grpc::Status;
-use crate::reply::{Refusal, prefers_html};
 pub(super) use new_connection::NewConnection;
+use replies::Replies;
 
 /// How often a request is looked at while nothing is shed.
 const EVERY: Duration = Duration::from_millis(10);
@@ -52,8 +51,11 @@ const GAP: Duration = Duration::from_millis(100);
 /// an interval again until the first is shed, and those that come meanwhile are served late.
 const CALM: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether an overload is over.
-const WATCH: Duration = Duration::from_millis(250);
+/// How often it is looked whether an overload is over, and how long a task waits for its turn.
+const WATCH: Duration = Duration::from_millis(50);
+
+/// How many turns a stream of HTTP/2 needs beside the one in which it is looked at.
+const TURNS_OF_A_STREAM: u32 = 2;
 
 /// The shortest time for which a connection is left alone, which is what `Retry-After` says, and the longest.
 const SHORTEST_REST: Duration = Duration::from_secs(1);
@@ -161,6 +163,10 @@ struct State {
     /// For how long it had.
     last_wait: AtomicU64,
     is_shedding: AtomicBool,
+    /// When `watch` is to be woken next, while requests are shed.
+    watch_due: AtomicU64,
+    /// How long a task waited for its turn when `watch` was woken last.
+    last_turn: AtomicU64,
 }
 
 /// In place of a time: never.
@@ -247,6 +253,8 @@ impl State {
             last_above: AtomicU64::new(0),
             last_wait: AtomicU64::new(0),
             is_shedding: AtomicBool::new(false),
+            watch_due: AtomicU64::new(NEVER),
+            last_turn: AtomicU64::new(0),
         }
     }
 
@@ -289,6 +297,26 @@ impl State {
         Look::Begin
     }
 
+    /// `watch` is to have its turn then.
+    fn expect_turn(&self, due: Instant) {
+        self.watch_due.store(self.micros(due), Ordering::Relaxed);
+    }
+
+    /// `watch` has its turn.
+    fn note_turn(&self, now: Instant) {
+        let due = self.watch_due.swap(NEVER, Ordering::Relaxed);
+        let turn = self.micros(now).saturating_sub(due);
+        self.last_turn.store(turn, Ordering::Relaxed);
+    }
+
+    /// How long a task waits for its turn now, as far as `watch` has seen; zero while nothing is shed.
+    fn turn(&self, now: Instant) -> Duration {
+        let due = self.watch_due.load(Ordering::Relaxed);
+        let overdue = self.micros(now).saturating_sub(due);
+        let last = self.last_turn.load(Ordering::Relaxed);
+        Duration::from_micros(overdue.max(last))
+    }
+
     /// For how long the connection of a request that is shed is left alone. All clients together are looked at
     /// once in this time, which takes as long as the last request has waited: a quarter of the thread's time.
     fn rest(&self) -> Duration {
@@ -304,6 +332,7 @@ impl State {
         let is_calm = now.saturating_sub(last) >= micros(CALM + self.rest());
         if is_calm {
             self.above_since.store(NEVER, Ordering::Relaxed);
+            self.last_turn.store(0, Ordering::Relaxed);
             self.is_shedding.store(false, Ordering::Relaxed);
         }
         is_calm
@@ -317,47 +346,13 @@ fn micros(duration: Duration) -> u64 {
 /// Waits for the end of an overload.
 async fn watch(state: Arc<State>, shed: Arc<Shed>) {
     loop {
-        tokio::time::sleep(WATCH).await;
-        if state.calm_down(Instant::now()) {
+        let due = Instant::now() + WATCH;
+        state.expect_turn(due);
+        tokio::time::sleep_until(due.into()).await;
+        let now = Instant::now();
+        state.note_turn(now);
+        if state.calm_down(now) {
             return shed.end();
-        }
-    }
-}
-
-/// The replies to requests that are shed, made once.
-#[derive(Debug)]
-struct Replies {
-    json: Reply,
-    html: Reply,
-    grpc: Reply,
-}
-
-impl Replies {
-    fn new() -> Self {
-        let refusal = Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "OVERLOADED",
-            "The proxy has more requests than it can serve now; try again in a second.",
-        );
-        let later = |mut reply: Reply| {
-            let fields = reply.fields_mut();
-            fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            reply
-        };
-        Self {
-            json: later(Reply::with_body(&refusal, refusal.json())),
-            html: later(Reply::with_body(&refusal, refusal.html())),
-            grpc: later(Reply::of_call(&refusal, Status::of(&refusal))),
-        }
-    }
-
-    fn of(&self, request: &Request) -> &Reply {
-        if request.is_grpc() {
-            return &self.grpc;
-        }
-        match request.fields().get("accept") {
-            Some(accept) if prefers_html(accept) => &self.html,
-            _ => &self.json,
         }
     }
 }
@@ -368,6 +363,16 @@ fn age(socket: Option<&SocketDigest>) -> Duration {
     info.map_or(Duration::ZERO, |info| {
         Duration::from_millis(info.tcpi_last_data_recv.into())
     })
+}
+
+/// How long a stream of HTTP/2 will have waited: the kernel's word on its connection, the time since it was read,
+/// how long a turn takes now.
+fn wait_of_stream(age: Duration, since_read: Duration, turn: Duration) -> Duration {
+    // Before it was read it has waited too, which the kernel does not say if later bytes have come over the
+    // connection. And it has to wait for its turn again: for the app's response, and with it for the
+    // connection's.
+    let turns = TURNS_OF_A_STREAM * turn;
+    age.max(2 * since_read).max(since_read + turns)
 }
 
 /// Reads what has come of a body, as far as that is not much: behind the whole of it another request may
@@ -426,8 +431,12 @@ impl<P: Service, C> Front<P, C> {
     pub(super) fn sheds_stream(&self, request: &Request, read: Instant) -> bool {
         let wait = |now: Instant| {
             let age = age(request.caller().socket.as_deref());
-            // It has to wait for its turn at least once more, for the response.
-            Wait::of(age.max(2 * now.saturating_duration_since(read)))
+            let since_read = now.saturating_duration_since(read);
+            Wait::of(wait_of_stream(
+                age,
+                since_read,
+                self.overload.state.turn(now),
+            ))
         };
         self.overload.sheds(false, wait) && !self.proxy.is_control(request)
     }

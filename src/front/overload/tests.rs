@@ -78,3 +78,37 @@ fn an_overload_is_over_five_seconds_after_everybody_has_come_back() {
     // It takes an interval again.
     assert_eq!(looks(&state, [(12510, 300)]), [Look::Serve]);
 }
+
+#[test]
+fn a_timer_that_comes_late_tells_how_long_a_turn_takes() {
+    let state = State::new();
+    let turn = |at| state.turn(after(&state, at)).as_millis();
+    assert_eq!(turn(10), 0, "nothing is shed");
+    state.expect_turn(after(&state, 100));
+    assert_eq!(turn(90), 0);
+    assert_eq!(turn(130), 30, "it is overdue");
+    state.note_turn(after(&state, 150));
+    state.expect_turn(after(&state, 200));
+    assert_eq!(turn(160), 50, "it came late");
+    assert_eq!(turn(280), 80, "it is later now");
+    state.note_turn(after(&state, 201));
+    assert_eq!(turn(202), 1);
+    // It counts for one overload only.
+    assert!(state.calm_down(after(&state, 60_000)));
+    assert_eq!(turn(60_001), 0);
+}
+
+#[test]
+fn a_stream_waits_for_the_turns_that_it_needs() {
+    let millis = Duration::from_millis;
+    for (age, since_read, turn, expected) in [
+        (0, 0, 0, 0),
+        (250, 10, 0, 250),
+        (0, 110, 0, 220),
+        (0, 10, 100, 210),
+        (150, 60, 50, 160),
+    ] {
+        let wait = wait_of_stream(millis(age), millis(since_read), millis(turn));
+        assert_eq!(wait, millis(expected), "{age} {since_read} {turn}");
+    }
+}
