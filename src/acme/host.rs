@@ -31,7 +31,7 @@ pub(super) enum WantedBy {
     App,
 }
 
-/// What is known of a host.
+/// Information about a host.
 #[derive(Default)]
 pub(super) struct Host {
     /// Whether there is to be a certificate.
@@ -44,7 +44,7 @@ pub(super) struct Host {
     pub(super) is_ordering: bool,
     /// The certificate in use.
     pub(super) kept: Option<KeptCertificate>,
-    /// What was wrong with its file, and is said.
+    /// The problem with its file that was told last.
     pub(super) told: Option<String>,
     /// When this process last got a certificate.
     pub(super) got_at: Option<SystemTime>,

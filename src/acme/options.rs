@@ -34,7 +34,7 @@ impl fmt::Debug for Binding {
     }
 }
 
-/// What is to be known to get certificates.
+/// The options of ACME.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {

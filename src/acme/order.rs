@@ -31,7 +31,7 @@ const RETRIES: RetryPolicy = RetryPolicy::new()
 /// The most letters that are shown of the challenges that an authority offers.
 const LONGEST_OFFER: usize = 200;
 
-/// What comes of an order.
+/// The result of an order.
 pub(super) struct Issued {
     /// The chain, PEM.
     pub(super) certificate: String,

@@ -84,9 +84,9 @@ pub enum ConfigError {
     Unreadable {
         /// The file, as the user named it.
         file: Arc<str>,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is not text.
@@ -100,7 +100,7 @@ pub enum ConfigError {
     Syntax {
         /// Where the parser gave up.
         place: Place,
-        /// What it found; what to do.
+        /// The problem that it found, and the remedy.
         problem: String,
     },
     /// A key that does not exist.
@@ -142,7 +142,7 @@ pub enum ConfigError {
         place: Place,
         /// The path of the key, such as `timeouts.connect` or `listen[1]`.
         key: String,
-        /// What is wrong with it; what would be right.
+        /// The problem, and what would be right.
         problem: String,
     },
     /// What a caller found wrong with a value that it alone can check ([`Located::error`]).
@@ -150,7 +150,7 @@ pub enum ConfigError {
     Refused {
         /// The value.
         place: Place,
-        /// What is wrong with it; what would be right.
+        /// The problem, and what would be right.
         problem: String,
     },
     /// An environment variable that cannot be used.
@@ -158,7 +158,7 @@ pub enum ConfigError {
     Environment {
         /// Its name.
         variable: &'static str,
-        /// What is wrong with it; what would be right.
+        /// The problem, and what would be right.
         problem: String,
     },
 }

@@ -117,7 +117,7 @@ fn shown_at(entry: &Entry, position: Position) -> Position {
     }
 }
 
-/// What is wrong with a value, as a predicate; none when the text is not even YAML.
+/// The problem with a value, as a predicate; none when the text is not even YAML.
 fn problem(error: &Error, entry: Option<&Entry>) -> Option<String> {
     let node = entry.map(|entry| &entry.node);
     if matches!(node, Some(Node::Scalar(text)) if is_blank(text)) && is_mismatch(error) {

@@ -27,7 +27,7 @@ pub struct Registration {
     pub require_token: bool,
     /// The users of this machine who may register without a token. Default: any.
     pub allow_users: Option<Vec<User>>,
-    /// What becomes of a field that the contract does not know. Default: refuse.
+    /// The treatment of a field that the contract does not know. Default: refuse.
     pub unknown_fields: UnknownFields,
     /// The longest body, in bytes. Default: 64 KiB.
     pub body_limit: usize,
@@ -35,7 +35,7 @@ pub struct Registration {
     pub body_timeout: Duration,
 }
 
-/// What becomes of an unknown field in a registration.
+/// The treatment of an unknown field in a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -51,7 +51,7 @@ pub enum UnknownFields {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RegistrationKeys {
     enabled: bool,
-    /// What is wrong with a single value is said by [`check_keys`], as with `control.listen`.
+    /// A problem with a single value is said by [`check_keys`], as with `control.listen`.
     #[serde(deserialize_with = "control::addresses")]
     listen: Option<Result<Vec<ControlListen>, String>>,
     #[serde(rename = "path")]

@@ -29,7 +29,7 @@ pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// What is wrong with a listener, if anything is.
+/// The problem with a listener, if there is one.
 fn problem(config: &Config, index: usize, listen: &ControlListen) -> Option<String> {
     let is_any_port = matches!(listen, ControlListen::Tcp(address) if address.port() == 0);
     let mut earlier = config.registration.listen.iter().take(index);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// What is quoted of a wrong value: enough to recognise it.
+/// The length that is quoted of a wrong value: enough to recognise it.
 const SHOWN: usize = 60;
 
 /// Reads a scalar as it is written and parses it. An error of `parse` is a predicate (`is zero;

@@ -37,10 +37,10 @@ pub struct Tls {
     pub min_version: TlsVersion,
     /// Whether clients show certificates. Default: they are not asked.
     pub client_auth: TlsClientAuth,
-    /// What becomes of requests in cleartext, for routes that do not say: optional, redirect or
+    /// The treatment of requests in cleartext, for routes that do not say: optional, redirect or
     /// require, as written. Default: optional.
     pub routes: Option<Located<String>>,
-    /// What browsers are told about later requests, by routes that do not say: off, or the value of
+    /// Strict-Transport-Security for later requests, by routes that do not say: off, or the value of
     /// `Strict-Transport-Security`, as written. Default: off.
     pub hsts: Option<Located<String>>,
 }

@@ -69,7 +69,7 @@ pub(super) struct CertificateView {
     failures: u64,
 }
 
-/// What a certificate says.
+/// The content of a certificate.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DetailsView {
     /// The DNS names that it is for: `example.com`, `*.example.com`.
@@ -114,7 +114,7 @@ pub(super) struct CertificateList {
     unmatched: u64,
 }
 
-/// What came of a change.
+/// The result of a change.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CertificateChanged {
     result: CertificateResult,
@@ -123,7 +123,7 @@ pub(super) struct CertificateChanged {
     certificate: Option<CertificateView>,
 }
 
-/// What became of a certificate.
+/// The outcome of a certificate.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum CertificateResult {

@@ -18,7 +18,7 @@ use super::view::{RouteView, Viewer};
 use crate::registry::{Action, Actor, State as Snapshot};
 use crate::route::{HostPattern, PathPrefix, RequestHost, RequestPath, Route, RouteKey};
 
-/// What is asked.
+/// The query.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

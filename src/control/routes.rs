@@ -57,7 +57,7 @@ pub(super) struct RemoveQuery {
     drain: Option<String>,
 }
 
-/// What came of a write of one route.
+/// The result of a write of one route.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Written {
     result: ResultName,
@@ -70,7 +70,7 @@ pub(super) struct Written {
     route: Option<RouteView>,
 }
 
-/// What came of a removal.
+/// The result of a removal.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Removed {
     result: ResultName,
@@ -80,7 +80,7 @@ pub(super) struct Removed {
     dry_run: bool,
 }
 
-/// What became of a route or an instance.
+/// The outcome of a route or an instance.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ResultName {

@@ -72,7 +72,7 @@ pub(super) struct List {
     next: Option<String>,
 }
 
-/// What came of a set, or of a list of changes.
+/// The result of a set, or of a list of changes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Changed {
     /// The table's generation with the change.
@@ -87,12 +87,12 @@ pub(super) struct Changed {
     unchanged: usize,
     /// Those that are gone, or drain.
     removed: usize,
-    /// What came of each change of a list.
+    /// The result of each change of a list.
     #[serde(skip_serializing_if = "Option::is_none")]
     results: Option<Vec<ChangedEntry>>,
 }
 
-/// What came of one change of a list.
+/// The result of one change of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ChangedEntry {
     host: String,

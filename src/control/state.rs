@@ -15,7 +15,7 @@ use crate::tls::Certificates;
 pub(crate) type RegisterErrorHandler =
     Arc<dyn Fn(&RegisterFailure) -> Option<http::Response<Bytes>> + Send + Sync>;
 
-/// What the API's handlers share.
+/// The state that the API's handlers share.
 pub(crate) struct Control {
     pub(crate) registry: Arc<Registry>,
     pub(crate) unknown_fields: UnknownFields,

@@ -13,7 +13,7 @@ use super::state::Control;
 use crate::front::ClientMeter;
 use crate::registry::Meter;
 
-/// What is running.
+/// The state of the running proxy.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Status {
     version: &'static str,
@@ -42,10 +42,10 @@ pub(super) struct LimitStatus {
     /// The key of the configuration that sets it.
     #[schema(example = "limits.routes")]
     key: &'static str,
-    /// What it allows; null if it is off.
+    /// The amount that it allows; null if it is off.
     #[schema(required)]
     most: Option<u64>,
-    /// What there is in all; null for a limit on each owner, registration, client or request.
+    /// The amount in all; null for a limit on each owner, registration, client or request.
     #[schema(required)]
     used: Option<usize>,
     /// How often it was met since the proxy started: so many changes, connections or requests were refused, or

@@ -32,7 +32,7 @@ pub(super) type TokenHash = [u8; 32];
 /// The longest name of a token.
 const LONGEST_NAME: usize = 64;
 
-/// What is quoted of a wrong value.
+/// The length that is quoted of a wrong value.
 const SHOWN: usize = 60;
 
 /// Somebody who may use the API.
@@ -43,7 +43,7 @@ pub(super) struct Token {
     pub(super) rights: Rights,
 }
 
-/// What is wrong with a tokens file: one line, `FILE:LINE:COLUMN: message; remedy`.
+/// The problem with a tokens file: one line, `FILE:LINE:COLUMN: message; remedy`.
 #[derive(Debug, Error)]
 #[error("{file}:{line}:{column}: {problem}")]
 #[non_exhaustive]
@@ -54,7 +54,7 @@ pub struct TokenFileError {
     pub line: u64,
     /// The column in characters, from 1.
     pub column: u64,
-    /// What is wrong; what would be right.
+    /// The problem, and what would be right.
     pub problem: String,
 }
 

@@ -38,7 +38,7 @@ pub enum TokensError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is wrong.
@@ -188,7 +188,7 @@ impl Pass {
         Self { tokens, hash }
     }
 
-    /// What it allows now; none if it has been revoked. A change of the file holds within a second.
+    /// The rights that it gives now; none if it has been revoked. A change of the file holds within a second.
     pub(super) fn rights(&self) -> Option<Rights> {
         let token = self.tokens.find(&self.hash, Instant::now())?;
         Some(token.rights)

@@ -48,10 +48,10 @@ pub(super) struct InstanceState {
     #[schema(value_type = Option<texts::Duration>, required)]
     ttl: Option<String>,
     state: Readiness,
-    /// What is left of its lease.
+    /// The rest of its lease.
     #[schema(value_type = Option<texts::Duration>, required)]
     expires_in: Option<String>,
-    /// What is left of its drain.
+    /// The rest of its drain.
     #[schema(value_type = Option<texts::Duration>, required)]
     drain_ends_in: Option<String>,
     /// Requests on their way.
@@ -72,7 +72,7 @@ pub(super) enum Readiness {
     Draining,
 }
 
-/// What has gone on behind a route since it was made, or since the proxy started.
+/// The activity behind a route since it was made, or since the proxy started.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ActivityView {
     /// When a request began or ended or a byte passed; when the route was made, before.

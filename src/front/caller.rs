@@ -20,7 +20,7 @@ pub(crate) struct Caller {
     pub(crate) socket: Option<Arc<SocketDigest>>,
     /// What a relay has said about the client, if it has.
     pub(crate) relay: Option<Arc<ProxyDigest>>,
-    /// What is known of the TLS connection, if it is one.
+    /// Information about the TLS connection, if it is one.
     pub(crate) tls: Option<Arc<SslDigest>>,
     /// Whether the listener only sends its clients to https.
     pub(crate) redirect: HttpsRedirect,

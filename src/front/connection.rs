@@ -50,7 +50,7 @@ pub(crate) struct Connection {
     pub(super) transport: Stream,
     /// What may still come before the first request.
     pub(super) sniff: Sniff,
-    /// What its requests are met with.
+    /// The mode in which its requests are served.
     pub(super) mode: ListenerMode,
     /// Whether the request in progress is the last that it serves.
     pub(super) is_last: bool,

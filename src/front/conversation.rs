@@ -23,7 +23,7 @@ use super::service::{ControlService, Decision, Outcome, Service};
 use super::sniff::{self, Sniffed};
 use crate::reply::Refusal;
 
-/// What became of the wait for a request.
+/// The outcome of the wait for a request.
 enum Next {
     /// A request, and what came behind its head.
     Request(Box<Request>, BytesMut),
@@ -160,7 +160,7 @@ where
         }
     }
 
-    /// What follows from the bytes that have come; none if more have to.
+    /// The consequence of the bytes that have come; none if more have to.
     fn complete(
         &self,
         connection: &Connection,

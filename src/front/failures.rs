@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Counts what came to nothing.
 #[derive(Debug)]
 pub(super) struct Failures {
-    /// What has become of them, for the log.
+    /// Their outcome, for the log.
     outcome: &'static str,
     since: Mutex<Since>,
 }

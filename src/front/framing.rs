@@ -93,10 +93,10 @@ impl Body {
 /// The longest line that begins a chunk: 16 digits and CRLF.
 pub(crate) const CHUNK_HEAD: usize = 18;
 
-/// What ends a chunk.
+/// The end of a chunk.
 pub(crate) const CHUNK_END: &[u8] = b"\r\n";
 
-/// What ends a chunked body.
+/// The end of a chunked body.
 pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// The line that begins a chunk of this size, right-aligned, and where in the array it begins.

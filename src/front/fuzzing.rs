@@ -12,7 +12,7 @@ use super::head::{self, HeadLimits, HeadScan};
 use super::proxy_protocol::{self, Announced, Beginning};
 use super::request::Request;
 
-/// What came of bytes.
+/// The result of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict<T> {
     /// More is needed.

@@ -2,7 +2,7 @@
 
 use super::framing::Framing;
 
-/// What the gate lets through.
+/// The state of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
     /// So many bytes.

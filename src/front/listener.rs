@@ -142,7 +142,7 @@ impl Listeners {
     }
 }
 
-/// What became of a connection before its first request.
+/// The outcome of a connection before its first request.
 pub(super) enum Accepted {
     /// HTTP in cleartext, with the bytes that are already read.
     Plain(Stream, BytesMut),

@@ -107,7 +107,7 @@ pub use tls_client::TlsClient;
 pub(crate) use upstream_timeouts::UpstreamSilent;
 pub(crate) use websocket::FrameLimits;
 
-/// What the front needs to know of the configuration.
+/// The options of the front.
 #[derive(Clone, Debug)]
 pub(crate) struct FrontOptions {
     pub(crate) limits: HeadLimits,
@@ -121,7 +121,7 @@ pub(crate) struct FrontOptions {
     pub(crate) listeners: Listeners,
     /// How many streams of one connection a client may have open at a time.
     pub(crate) http2_streams: u32,
-    /// What carries the requests.
+    /// The engine that carries the requests.
     pub(crate) engine: Engine,
     /// How requests get their ids.
     pub(crate) request_ids: RequestIds,

@@ -235,7 +235,7 @@ impl Wait {
     }
 }
 
-/// What follows from how long a request has waited.
+/// The consequence of how long a request has waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Serve,

@@ -34,7 +34,7 @@ pub(super) enum Announced {
     Nobody,
 }
 
-/// What the first bytes of a connection are.
+/// The kind of the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
     /// They begin a header.
@@ -56,7 +56,7 @@ pub(super) enum HeaderError {
     TooLong,
 }
 
-/// What the first bytes of a connection are.
+/// The kind of the first bytes of a connection.
 pub(super) fn beginning(bytes: &[u8]) -> Beginning {
     for signature in [V1, V2] {
         if bytes.starts_with(signature) {

@@ -45,7 +45,7 @@ enum Head {
     Http2(Parts),
 }
 
-/// What the `Connection` field asks for.
+/// The options that the `Connection` field asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // Each is an option of its own.
 pub(crate) struct ConnectionOptions {

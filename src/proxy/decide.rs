@@ -53,7 +53,7 @@ impl Stage {
     }
 }
 
-/// What becomes of a request.
+/// The treatment of a request.
 pub(super) enum Outcome {
     Control,
     Reply(Box<OwnReply>),

@@ -118,9 +118,9 @@ impl Default for ExchangeLimits {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecurityDefaults {
-    /// What becomes of requests in cleartext; by default they are served.
+    /// The treatment of requests in cleartext; by default they are served.
     pub tls: TlsPolicy,
-    /// What browsers are told about later requests; nothing by default.
+    /// Strict-Transport-Security for later requests; nothing by default.
     pub hsts: Hsts,
 }
 

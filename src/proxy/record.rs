@@ -9,7 +9,7 @@ use log::{debug, info, log_enabled};
 use super::in_flight::InFlight;
 use crate::front::{Request, RequestId};
 
-/// What is known of an exchange. When it is dropped, the exchange has ended: however that came, it is told
+/// Information about an exchange. When it is dropped, the exchange has ended: however that came, it is told
 /// here, once.
 pub(super) struct Record {
     pub(super) subject: Subject,

@@ -12,7 +12,7 @@ const LONGEST_REPLAY: usize = 64 * 1024;
 /// The body of a request.
 #[derive(Debug, Default)]
 pub(super) struct RequestBody {
-    /// What has been read of it, as long as that is short and may have to be sent again.
+    /// The bytes that have been read of it, as long as that is short and may have to be sent again.
     kept: BytesMut,
     is_kept: bool,
     /// Whether anything was read that is not kept.

@@ -30,7 +30,7 @@ pub(super) struct Tunnel<'c> {
     progress: Progress,
 }
 
-/// What is on its way.
+/// The bytes that are on their way.
 #[derive(Debug, Default)]
 struct Progress {
     to_upstream: Direction,
@@ -78,7 +78,7 @@ impl<'c> Tunnel<'c> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let (mut up, mut down) = (true, true);
         let begin = self.record.moved();
-        // In turns, so that neither direction timers for the end of the other.
+        // In turns, so that neither direction waits for the end of the other.
         while up || down {
             if up {
                 up = self.move_up(context)?;
@@ -94,7 +94,7 @@ impl<'c> Tunnel<'c> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            // What the front says at the end, when it reads, timers for the end of a frame that it writes.
+            // What the front says at the end, when it reads, waits for the end of a frame that it writes.
             up |= down && self.client.abort().is_aborted();
         }
         self.poll_timers(context).map(Err)
@@ -183,7 +183,7 @@ impl<'c> Tunnel<'c> {
 /// One direction.
 #[derive(Debug, Default)]
 struct Direction {
-    /// What has been read and timers to be taken, and how much of it has been.
+    /// The bytes that have been read and wait to be taken, and how many of them have been.
     rest: Vec<u8>,
     taken: usize,
     /// Whether the transport may still hold bytes.
@@ -220,7 +220,7 @@ impl Direction {
         };
     }
 
-    /// Moves what timers, and a piece behind it; whether anything has moved.
+    /// Moves what waits, and a piece behind it; whether anything has moved.
     fn advance(
         &mut self,
         context: &mut Context<'_>,
@@ -274,7 +274,7 @@ impl Direction {
         }
     }
 
-    /// Ready once nothing timers.
+    /// Ready once nothing waits.
     fn poll_taken(
         &mut self,
         context: &mut Context<'_>,
@@ -286,7 +286,7 @@ impl Direction {
             self.taken += some(ready!(to.poll_write(context, rest))?)?;
         }
         if !self.rest.is_empty() {
-            // Its room, too: most of the time nothing timers.
+            // Its room, too: most of the time nothing waits.
             self.rest = Vec::new();
             self.taken = 0;
         }

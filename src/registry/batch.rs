@@ -10,7 +10,7 @@ use super::shared::{Core, Shared};
 use super::step::Step;
 use super::store::StoreError;
 
-/// What comes of a change, for whoever has asked for it.
+/// The result of a change, for whoever has asked for it.
 pub(super) type Answer = Result<Outcome, ChangeError>;
 
 /// Changes that were tried, and what has to be done once they are kept.

@@ -18,9 +18,9 @@ pub const MAX_INSTANCES: usize = 1000;
 /// A change of the routes, which is made as a whole or not at all.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// What is to change.
+    /// The edits.
     pub edits: Edits,
-    /// What has to hold, or nothing is changed.
+    /// The conditions that have to hold, or nothing is changed.
     pub conditions: Vec<Condition>,
     /// Whether nothing is changed in any case: only the outcome is wanted.
     pub dry_run: bool,
@@ -28,7 +28,7 @@ pub struct Change {
     pub actor: Actor,
 }
 
-/// What is to change.
+/// The edits.
 #[derive(Clone, Debug)]
 pub enum Edits {
     /// One edit after the other.
@@ -81,12 +81,12 @@ pub struct Spec {
     pub ttl: Option<Duration>,
 }
 
-/// What has to hold for a change to be made (RFC 9110, 13.1).
+/// A condition that has to hold for a change to be made (RFC 9110, 13.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// The route whose state counts; the whole table's if there is none.
     pub on: Option<RouteKey>,
-    /// What is expected of it.
+    /// The expectation.
     pub expected: Expected,
 }
 
@@ -101,11 +101,11 @@ pub enum Expected {
     OneOf(Vec<Generation>),
 }
 
-/// What came of a change.
+/// The result of a change.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// What came of each edit, in their order; for [`Edits::All`] of each route that is left.
+    /// The result of each edit, in their order; for [`Edits::All`] of each route that is left.
     pub results: Vec<EditResult>,
     /// How many routes there are for each result.
     pub counts: Counts,
@@ -115,19 +115,19 @@ pub struct Outcome {
     pub dry_run: bool,
 }
 
-/// What came of one edit.
+/// The result of one edit.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EditResult {
     /// The route's key.
     pub key: RouteKey,
-    /// What became of it.
+    /// The outcome of it.
     pub what: ChangeResult,
     /// The route as it is now, unless it is gone.
     pub route: Option<Arc<Route>>,
 }
 
-/// What became of a route or an instance.
+/// The outcome of a route or an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChangeResult {

@@ -20,7 +20,7 @@ impl Clock {
         }
     }
 
-    /// What it shows.
+    /// The time that it shows.
     #[must_use]
     pub fn now(&self) -> u64 {
         self.base.saturating_add(millis(self.started.elapsed()))

@@ -47,7 +47,7 @@ pub enum RegisterError {
     TargetUnresolved {
         /// The host.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         reason: String,
     },
     /// The target is the proxy.

@@ -33,7 +33,7 @@ pub enum Event {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RouteEvent {
-    /// What has happened.
+    /// The kind of the event.
     pub kind: RouteEventKind,
     /// The route's key.
     pub key: RouteKey,
@@ -47,7 +47,7 @@ pub struct RouteEvent {
     pub generation: Generation,
 }
 
-/// What has happened to a route.
+/// An event of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RouteEventKind {

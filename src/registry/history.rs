@@ -25,7 +25,7 @@ struct Kept {
     events: VecDeque<Event>,
 }
 
-/// What a reader gets.
+/// A reading.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Reading {

@@ -170,7 +170,7 @@ impl Registry {
         &self.writer.shared.clock
     }
 
-    /// What the store is called.
+    /// The name of the store.
     #[must_use]
     pub fn store_name(&self) -> &'static str {
         self.store

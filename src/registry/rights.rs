@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::route::{HostPattern, PathPrefix, RouteKey};
 
-/// What can be allowed.
+/// An action that can be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
@@ -24,7 +24,7 @@ pub enum Action {
     Certificates,
 }
 
-/// What somebody may do: everything, or what one of some scopes allows.
+/// Somebody's rights: everything, or what one of some scopes allows.
 #[derive(Clone, Debug)]
 pub struct Rights(Option<Arc<[Scope]>>);
 
@@ -47,7 +47,7 @@ pub struct Scope {
 pub struct Actor {
     /// The name of the token; `None` for whoever is trusted without one.
     pub name: Option<Arc<str>>,
-    /// What they may do.
+    /// Their rights.
     pub rights: Rights,
     /// Where the request came from: an address, `unix`, `config`, `lease`.
     pub from: Arc<str>,

@@ -14,7 +14,7 @@ use crate::route::Live;
 /// Cuts what is in flight on the instance with this serial number, and says how much it was.
 pub(crate) type Cut = Box<dyn Fn(u64) -> usize + Send + Sync>;
 
-/// What the writer shares with everybody.
+/// The state that the writer shares with everybody.
 pub(super) struct Shared {
     pub(super) live: Live<State>,
     pub(super) events: Events,
@@ -25,12 +25,12 @@ pub(super) struct Shared {
     pub(super) meters: Meters,
 }
 
-/// What only the writer touches.
+/// The state that only the writer touches.
 pub(super) struct Core {
     pub(super) store: Option<Box<dyn Store>>,
     pub(super) leases: Timers,
     pub(super) drains: Timers,
-    /// What the table holds.
+    /// The usage of the table.
     pub(super) usage: Usage,
     /// When the store was told the time.
     pub(super) told: u64,

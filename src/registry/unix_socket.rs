@@ -41,7 +41,7 @@ pub enum UnixSocketError {
     Io {
         /// The path as it was registered.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -8,7 +8,7 @@ use super::per_thread::PerThread;
 /// got no answer.
 pub const OUTCOMES: usize = 6;
 
-/// What has gone on behind a route since it was made, or since the process began. It outlives a change
+/// The activity behind a route since it was made, or since the process began. It outlives a change
 /// of the route's targets. Times are milliseconds of the registry's clock.
 #[derive(Debug)]
 pub struct Activity {

@@ -14,9 +14,9 @@ pub struct Route {
     /// The instances, of which there is always one: the usual case needs no list.
     first: Arc<Instance>,
     others: Box<[Arc<Instance>]>,
-    /// What has gone on behind it.
+    /// The activity behind it.
     pub activity: Arc<Activity>,
-    /// What is set of it; `None` if that is nothing.
+    /// Its settings; `None` if it has none.
     settings: Option<Box<Settings>>,
     is_plain: bool,
     /// The change that made it what it is.
@@ -27,7 +27,7 @@ pub struct Route {
     pub prefix: PathPrefix,
 }
 
-/// What identifies a route: registering the same key again replaces the target. Whether two
+/// The identity of a route: registering the same key again replaces the target. Whether two
 /// prefixes that differ in case are one key is the table's to say.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteKey {
@@ -89,7 +89,7 @@ impl Route {
         self
     }
 
-    /// What is set of it; `None` if that is nothing.
+    /// Its settings; `None` if it has none.
     #[must_use]
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_deref()
@@ -101,7 +101,7 @@ impl Route {
         self.is_plain
     }
 
-    /// What identifies this route.
+    /// The identity of this route.
     #[must_use]
     pub fn key(&self) -> RouteKey {
         RouteKey {

@@ -16,7 +16,7 @@ pub struct FieldError {
     pub index: Option<usize>,
     /// The reason for programs.
     pub code: &'static str,
-    /// What is wrong, and what to do.
+    /// The problem, and the remedy.
     pub problem: String,
 }
 

@@ -41,7 +41,7 @@ pub enum HostError {
     /// Routes do not tell ports apart.
     #[error("the host has a port; leave out :{port}, since a route holds for every port")]
     Port {
-        /// What stands behind the colon.
+        /// The text behind the colon.
         port: String,
     },
     /// An IPv6 address that is not one, or has no brackets.
@@ -219,7 +219,7 @@ pub enum RequestHostError {
     /// The port is not a number up to 65535.
     #[error("the request's port {port:?} is not valid; send a number up to 65535")]
     Port {
-        /// What stands behind the colon.
+        /// The text behind the colon.
         port: String,
     },
 }

@@ -8,7 +8,7 @@ pub enum RequestTarget<'a> {
     Origin {
         /// The path.
         path: &'a [u8],
-        /// What stands behind the first `?`, if there is one.
+        /// The text behind the first `?`, if there is one.
         query: Option<&'a [u8]>,
     },
     /// `http://authority/path?query`, as sent to a proxy (3.2.2).
@@ -19,7 +19,7 @@ pub enum RequestTarget<'a> {
         authority: &'a str,
         /// The path, which may be empty.
         path: &'a [u8],
-        /// What stands behind the first `?`, if there is one.
+        /// The text behind the first `?`, if there is one.
         query: Option<&'a [u8]>,
     },
     /// `host:port`, for `CONNECT` (3.2.3).

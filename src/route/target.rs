@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Debug)]
 pub struct Target {
     endpoint: Endpoint,
-    /// What is spoken there.
+    /// The protocol that is spoken there.
     pub protocol: Protocol,
     /// How the connection is secured, if it is.
     pub tls: Option<Box<TargetTls>>,
@@ -27,14 +27,14 @@ pub enum Endpoint {
         host: Box<str>,
         /// The port.
         port: NonZeroU16,
-        /// What the host resolved to, in order of preference.
+        /// The addresses that the host resolved to, in order of preference.
         addresses: Box<[SocketAddr]>,
     },
     /// At a Unix socket, by its path.
     Unix(Box<str>),
 }
 
-/// What is spoken to a target.
+/// The protocol that is spoken to a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -163,7 +163,7 @@ impl Target {
         }
     }
 
-    /// What the host resolved to, in order of preference; nothing for a Unix socket.
+    /// The addresses that the host resolved to, in order of preference; nothing for a Unix socket.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         match &self.endpoint {

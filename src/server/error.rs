@@ -38,7 +38,7 @@ pub enum StartError {
     ClientAuth {
         /// The key that names their file.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         source: tls::AuthoritiesError,
     },
     /// The authorities for ACME cannot be used: exit code 1.
@@ -54,7 +54,7 @@ pub enum StartError {
         key: &'static str,
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }

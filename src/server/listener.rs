@@ -19,9 +19,9 @@ use super::accept_queue;
 pub struct BindError {
     /// The address, or `unix:` and a path.
     pub address: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
-    /// What the kernel said.
+    /// The kernel's error.
     pub source: io::Error,
 }
 

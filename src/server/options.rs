@@ -32,7 +32,7 @@ pub struct Options {
     /// The users of this machine whose processes may register, or change anything over TCP, without a
     /// token; any by default.
     pub allow_users: Option<Vec<AllowedUser>>,
-    /// What becomes of unknown fields in a registration.
+    /// The treatment of unknown fields in a registration.
     pub unknown_fields: UnknownFields,
     /// The most bytes of a registration's body; 64 KiB by default.
     pub registration_limit: usize,
@@ -94,9 +94,9 @@ pub struct Options {
     /// For how long requests have to have waited for longer before the first is answered with 503; 100 ms
     /// by default.
     pub overload_interval: Duration,
-    /// What carries proxied requests; by default the proxy's own exchange.
+    /// The engine that carries proxied requests; by default the proxy's own exchange.
     pub engine: Engine,
-    /// What clients of the traffic may take.
+    /// The limits on clients of the traffic.
     pub clients: ClientLimits,
     /// The most bytes of a frame of a WebSocket from a client; by default no limit.
     pub websocket_frame_limit: Option<u64>,

@@ -100,7 +100,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
     })
 }
 
-/// What the table may hold.
+/// The limits on the table.
 fn table_limits(limits: &config::Limits) -> Limits {
     let default = Limits::default();
     Limits {
@@ -119,7 +119,7 @@ fn table_limits(limits: &config::Limits) -> Limits {
     }
 }
 
-/// What clients may take. Proxies in front of this one are exempt.
+/// The limits on clients. Proxies in front of this one are exempt.
 fn client_limits(config: &Config) -> ClientLimits {
     let auto = ClientLimits::default();
     let limits = &config.limits;

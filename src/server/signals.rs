@@ -30,7 +30,7 @@ pub(super) struct Signals {
     pub(super) proxy: DynamicProxy,
     /// How long what is in flight may go on after an upgrade.
     pub(super) upgrade_grace: Duration,
-    /// What Pingora is at.
+    /// The phases of Pingora.
     pub(super) phases: broadcast::Receiver<ExecutionPhase>,
 }
 

@@ -110,7 +110,7 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     }
 }
 
-/// What to do about a failure; `key` is the one that has the path.
+/// The remedy for a failure; `key` is the one that has the path.
 pub(super) fn remedy(error: &io::Error, key: &str) -> String {
     let problem = match error.kind() {
         io::ErrorKind::AddrInUse => "another program answers there; stop it",

@@ -24,7 +24,7 @@ pub enum AuthoritiesError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is of no use.
@@ -32,7 +32,7 @@ pub enum AuthoritiesError {
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: PairError,
     },
 }

@@ -15,7 +15,7 @@ use super::pair::Pair;
 use super::pattern::Pattern;
 use super::provider::provider;
 
-/// What a certificate says of itself. Nothing of it is secret.
+/// The content of a certificate. Nothing of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Details {

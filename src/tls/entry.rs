@@ -36,7 +36,7 @@ pub struct Stored {
     pub failures: u64,
 }
 
-/// What became of a certificate that was taken.
+/// The outcome of a certificate that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// It is new.

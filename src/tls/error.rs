@@ -34,7 +34,7 @@ pub enum PairError {
     BrokenPem {
         /// Which one.
         part: Part,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// There is no certificate.
@@ -45,7 +45,7 @@ pub enum PairError {
     BadCertificate {
         /// Its number in the file, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// There is no private key.
@@ -72,7 +72,7 @@ pub enum PairError {
          Ed25519, or RSA of 2048 to 8192 bits"
     )]
     UnusableKey {
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// The key is not the certificate's.
@@ -139,7 +139,7 @@ pub enum LoadError {
         name: Arc<str>,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The files are not a pair that can be used.
@@ -149,7 +149,7 @@ pub enum LoadError {
         name: Arc<str>,
         /// The file at fault.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: PairError,
     },
     /// Something is wrong with the certificate's entry.
@@ -157,7 +157,7 @@ pub enum LoadError {
     Entry {
         /// The certificate.
         name: Arc<str>,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
 }
@@ -180,7 +180,7 @@ pub struct StoreError {
     pub path: PathBuf,
     /// What was to be done with it.
     pub what: &'static str,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 

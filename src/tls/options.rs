@@ -36,7 +36,7 @@ pub enum ClientAuth {
     Require(Authorities),
 }
 
-/// What can be set about a listener's TLS.
+/// The options of a listener's TLS.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerOptions {

@@ -18,7 +18,7 @@ pub enum ClientError {
     Address {
         /// Who says it.
         place: &'static str,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
     /// The token cannot be used.
@@ -26,7 +26,7 @@ pub enum ClientError {
     Token {
         /// The file or the variable.
         place: String,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
     /// Something that was written cannot be sent.
@@ -70,7 +70,7 @@ pub enum ClientError {
     Odd {
         /// Where.
         endpoint: String,
-        /// What it does.
+        /// Its effect.
         what: String,
     },
     /// The answer is not the API's.

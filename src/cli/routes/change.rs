@@ -13,7 +13,7 @@ use crate::cli::wire::Changed;
 use crate::cli::{CliError, duration, output};
 use crate::route::With;
 
-/// What all changes take.
+/// The options of every change.
 #[derive(Args, Debug)]
 struct ChangeArgs {
     /// Change it only if it is as it was: the entity tag from `routes get`.

@@ -40,7 +40,7 @@ pub enum ImportError {
         line: usize,
         /// The column, from 1.
         column: usize,
-        /// What is wrong.
+        /// The problem.
         what: String,
     },
     /// The proxy refuses one of its routes.
@@ -52,7 +52,7 @@ pub enum ImportError {
         number: usize,
         /// The route.
         key: String,
-        /// What the proxy says.
+        /// The proxy's refusal.
         refusal: Box<Refusal>,
     },
 }

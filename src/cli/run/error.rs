@@ -51,7 +51,7 @@ pub enum RunError {
     /// The machine does not do what it should.
     #[error("{what}: {source}")]
     Machine {
-        /// What failed.
+        /// The step that failed.
         what: &'static str,
         /// How.
         source: io::Error,

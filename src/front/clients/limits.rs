@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipnet::IpNet;
 
-/// What clients may take. A client is an IPv4 address, or a network of IPv6 (/64): what one household or
+/// The limits on clients. A client is an IPv4 address, or a network of IPv6 (/64): what one household or
 /// one machine is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -142,9 +142,9 @@ impl ClientLimit {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientMeter {
     pub(crate) limit: ClientLimit,
-    /// What it allows; none if it is off, or no number of things.
+    /// The amount that it allows; none if it is off, or no number of things.
     pub(crate) most: Option<u64>,
-    /// What there is of it in all, if that is counted.
+    /// The amount of it in all, if that is counted.
     pub(crate) used: Option<usize>,
     /// How often it was met.
     pub(crate) met: u64,

@@ -49,7 +49,7 @@ pub struct Clients {
     met: Failures,
 }
 
-/// What one connection takes.
+/// The place that one connection takes.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     clients: Arc<Clients>,
@@ -62,7 +62,7 @@ pub(crate) struct Ticket {
     requests: AtomicU64,
 }
 
-/// What a connection may do.
+/// The class of a connection: what it may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     /// Everything.
@@ -111,7 +111,7 @@ impl Clients {
         &self.counts
     }
 
-    /// What is known of each limit.
+    /// Information about each limit.
     pub(crate) fn meters(&self) -> impl Iterator<Item = ClientMeter> {
         let limits = &self.limits;
         let number = |most: usize| (most != usize::MAX).then_some(most as u64);

@@ -50,10 +50,10 @@ pub(in crate::front) struct Http1<'c> {
     is_http10: bool,
     /// Whether the response is to `HEAD`.
     is_head: bool,
-    /// What has been read of the request's body.
+    /// The bytes that have been read of the request's body.
     early: BytesMut,
     body: Body,
-    /// What waits to be written, and how much of it is.
+    /// The bytes that wait to be written, and how many of them are.
     out: Vec<u8>,
     written: usize,
     taken: u64,

@@ -18,9 +18,9 @@ pub(in crate::front) struct Http2 {
     reply: Reply,
     /// The field of the request's id: no other response has its value.
     id_field: &'static str,
-    /// What has been read of the body, and not been asked for.
+    /// The bytes that have been read of the body, and not been asked for.
     early: Bytes,
-    /// What waits for the client's window, in order.
+    /// The bytes that wait for the client's window, in order.
     waiting: Bytes,
     out: BytesMut,
     taken: u64,
@@ -28,7 +28,7 @@ pub(in crate::front) struct Http2 {
     is_bodiless: bool,
     /// Whether the response ends behind what waits.
     is_ended: bool,
-    /// What comes at its end.
+    /// The trailers at its end.
     trailers: Option<HeaderMap>,
 }
 

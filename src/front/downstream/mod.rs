@@ -147,7 +147,7 @@ pub(crate) trait Downstream: Send {
     /// No response, or no more of it, can be written: the client is not to take what it has for all.
     fn abandon(&mut self);
 
-    /// What becomes of the connection.
+    /// How the connection goes on.
     fn after(&self) -> After;
 
     /// The connection, once it speaks another protocol; only HTTP/1 can.
@@ -156,7 +156,7 @@ pub(crate) trait Downstream: Send {
         Self: 'c;
 }
 
-/// What has become of a connection when its exchange has ended.
+/// The outcome of a connection when its exchange has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
     /// Another request may follow.

@@ -18,13 +18,13 @@ use super::resets::Resets;
 pub(crate) struct Client {
     /// Who asks.
     pub(crate) caller: Caller,
-    /// What its requests are met with.
+    /// The mode in which its requests are served.
     pub(super) mode: ListenerMode,
     /// Whether the server has begun to stop, for whoever may wait for that.
     pub(super) shutdown: ShutdownWatch,
     /// How often it has changed its mind.
     pub(super) resets: Resets,
-    /// What its connection takes.
+    /// The place that its connection takes.
     pub(super) ticket: Ticket,
     /// How many of its streams are in use.
     in_use: AtomicUsize,
@@ -108,7 +108,7 @@ impl Drop for InUse {
     }
 }
 
-/// What is to be known of a connection.
+/// Information about a connection.
 pub(super) fn digest(stream: &Stream) -> Digest {
     Digest {
         ssl_digest: stream.get_ssl_digest(),

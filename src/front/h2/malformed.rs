@@ -17,7 +17,7 @@ use super::super::fields::decimal;
 use super::request::target;
 use crate::reply::Refusal;
 
-/// What is wrong with a request.
+/// The problem with a request.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(super) enum Malformed {
     #[error("the target has NUL, a space or the end of a line in it")]

@@ -36,7 +36,7 @@ use super::request;
 use super::streams::{Connection, MOST_REJECTED};
 use crate::reply::{Refusal, grpc};
 
-/// What the next step of a connection is.
+/// The next step of a connection.
 enum Next {
     Session(Box<HttpSession>),
     /// A request that Pingora has refused.

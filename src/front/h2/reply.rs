@@ -14,7 +14,7 @@ use pingora_core::protocols::http::date::get_cached_date;
 
 use super::client::Client;
 
-/// What is kept of one response that the client does not take, in bytes.
+/// The part that is kept of one response that the client does not take, in bytes.
 pub(super) const SEND_BUFFER: usize = 128 * 1024;
 
 /// Fields of a connection of HTTP/1: h2 sends no answer that has one (RFC 9113, 8.2.2).

@@ -96,7 +96,7 @@ impl Streams {
         }
     }
 
-    /// What follows from a new stream; none if it is over already.
+    /// The consequence of a new stream; none if it is over already.
     fn take(
         &mut self,
         request: Request<RecvStream>,

@@ -29,7 +29,7 @@ const ROOM: usize = 4096;
 /// `MSG_MORE`, which nix does not name: what is sent waits for what comes next, here the end.
 const MORE: MsgFlags = MsgFlags::from_bits_retain(0x8000);
 
-/// What becomes of a new connection.
+/// The treatment of a new connection.
 pub(in crate::front) enum NewConnection {
     /// It is served; these bytes have been read from it.
     Serve(BytesMut),
@@ -121,7 +121,7 @@ impl<P: Service, C> Front<P, C> {
     }
 }
 
-/// What has come over a connection.
+/// The bytes that have come over a connection.
 fn received(socket: &Socket) -> BytesMut {
     let mut room = [0; ROOM];
     // Whatever an error says, the usual way will meet it again.

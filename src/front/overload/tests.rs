@@ -11,7 +11,7 @@ fn after(state: &State, millis: u64) -> Instant {
     state.epoch + Duration::from_millis(millis)
 }
 
-/// What follows from waits in milliseconds, each seen at a time in milliseconds.
+/// The consequence of waits in milliseconds, each seen at a time in milliseconds.
 fn looks(state: &State, waits: impl IntoIterator<Item = (u64, u64)>) -> Vec<Look> {
     let look = |(at, waited)| {
         let waited = Duration::from_millis(waited);

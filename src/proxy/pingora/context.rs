@@ -19,7 +19,7 @@ const MOST_INTERIM: u32 = 100;
 #[derive(Default)]
 #[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 pub struct Exchange {
-    /// What is known of it; none before its head has been read.
+    /// Information about it; none before its head has been read.
     pub(in crate::proxy) record: Option<Record>,
     /// Whether the client is a proxy whose word is kept.
     pub(in crate::proxy) is_trusted: bool,

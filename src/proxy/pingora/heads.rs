@@ -64,7 +64,7 @@ fn has_same(one: &HeaderMap, other: &HeaderMap, name: &HeaderName) -> bool {
     one.get_all(name).iter().eq(other.get_all(name).iter())
 }
 
-/// What is to be known of a response whose head has been passed on.
+/// Information about a response whose head has been passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 pub(in crate::proxy) struct Passed {

@@ -93,7 +93,7 @@ impl FieldSink for HeaderMap {
     }
 }
 
-/// What becomes of a field on its way to the upstream.
+/// The treatment of a field on its way to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FieldAction {
     Passes,

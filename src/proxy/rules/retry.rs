@@ -12,7 +12,7 @@ pub(in crate::proxy) enum Loss {
     Other,
 }
 
-/// What is known of a request whose try has failed.
+/// Information about a request whose try has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) struct Attempted {
     pub(in crate::proxy) loss: Loss,

@@ -10,7 +10,7 @@ use crate::front::{Now, ReusableTimer};
 use crate::proxy::options::Timeouts;
 use crate::registry::ProxyError;
 
-/// What an exchange waits for.
+/// The phase of an exchange: whom it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Phase {
     /// The client, for more of the request's body.

@@ -25,7 +25,7 @@ const FRAME: u32 = 64 * 1024;
 /// window has room for.
 const FRAME_BUDGET: usize = 16 * 1024 * 1024;
 
-/// What is kept of a request that the upstream does not take.
+/// The part that is kept of a request that the upstream does not take.
 const SEND_BUFFER: usize = 128 * 1024;
 
 /// A connection, driven by a task of its own.

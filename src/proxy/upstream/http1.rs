@@ -8,10 +8,10 @@ use crate::front::{CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head};
 use crate::proxy::rules::failure::{Failure, Reason};
 use crate::proxy::rules::retry::Loss;
 
-/// What goes to the upstream.
+/// The upload to the upstream.
 #[derive(Debug)]
 struct Upload {
-    /// What waits, in order: first the head, and then what was not taken of the body.
+    /// The bytes that wait, in order: first the head, and then what was not taken of the body.
     wire: Vec<u8>,
     /// How much of it is sent.
     at: usize,

@@ -184,7 +184,7 @@ fn at(is_batch: bool, index: usize, error: ChangeError) -> ChangeError {
     }
 }
 
-/// What is set of a route.
+/// The settings of a route.
 fn own(settings: Option<&Settings>) -> Settings {
     settings.cloned().unwrap_or_default()
 }

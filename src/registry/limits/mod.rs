@@ -162,7 +162,7 @@ impl Limits {
 pub struct Exceeded {
     /// Which one.
     pub limit: Limit,
-    /// What it allows.
+    /// The amount that it allows.
     pub most: usize,
     /// What there would be.
     pub wanted: usize,
@@ -202,7 +202,7 @@ impl Amount {
 
 type Owner = Option<Arc<str>>;
 
-/// What the table holds, in all and for each owner; or by how much a change moves that.
+/// The usage of the table, in all and for each owner; or by how much a change moves that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     total: Amount,
@@ -369,7 +369,7 @@ fn signed(bytes: usize) -> isize {
     isize::try_from(bytes).unwrap_or(isize::MAX)
 }
 
-/// What readers of the status see: written by the registry's writer alone.
+/// The figures of the status: written by the registry's writer alone.
 #[derive(Debug, Default)]
 pub(super) struct Meters {
     routes: AtomicUsize,
@@ -385,9 +385,9 @@ pub(super) struct Meters {
 pub struct Meter {
     /// The limit.
     pub limit: Limit,
-    /// What it allows.
+    /// The amount that it allows.
     pub most: usize,
-    /// What there is in all; `None` for a limit on each owner or each registration.
+    /// The amount in all; `None` for a limit on each owner or each registration.
     pub used: Option<usize>,
     /// How many changes it has refused since the proxy started.
     pub refused: u64,

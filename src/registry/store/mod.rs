@@ -32,7 +32,7 @@ pub trait Store: Send + fmt::Debug {
     /// [`StoreError`]; what was kept before is kept still, and a later call may succeed.
     fn commit(&mut self, writes: &[Write], meta: Meta) -> Result<(), StoreError>;
 
-    /// What it is called: `memory`, `embedded`.
+    /// Its name: `memory`, `embedded`.
     fn name(&self) -> &'static str;
 }
 
@@ -84,7 +84,7 @@ pub struct RouteRecord {
     pub instances: Vec<InstanceRecord>,
 }
 
-/// What is kept of an instance besides what is written down of it.
+/// The part that is kept of an instance besides what is written down of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceRecord {
@@ -104,7 +104,7 @@ pub enum StoreError {
     Full {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: Arc<str>,
     },
     /// The system refuses.
@@ -112,7 +112,7 @@ pub enum StoreError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said, and what to do.
+        /// The system's error, and the remedy.
         reason: Arc<str>,
     },
     /// The file is held by another process.
@@ -133,7 +133,7 @@ pub enum StoreError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The finding.
         reason: Arc<str>,
     },
     /// The file was written by a later release.

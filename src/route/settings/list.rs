@@ -12,7 +12,7 @@ use crate::route::object::group;
 macro_rules! settings {
     ($($(#[$attribute:meta])* $field:ident: $type:ty,)*) => {
         group! {
-            /// What is set of a route. What is `None` is as the configuration says for all routes.
+            /// The settings of a route. What is `None` is as the configuration says for all routes.
             pub struct Settings {
                 $($(#[$attribute])* $field: $type, <$type as Setting>::CODE;)*
             }
@@ -68,9 +68,9 @@ macro_rules! settings {
 }
 
 settings! {
-    /// What becomes of requests in cleartext; if it is not given, what `tls.routes` says.
+    /// The treatment of requests in cleartext; if it is not given, what `tls.routes` says.
     tls: TlsPolicy,
-    /// What browsers are told about later requests; if it is not given, what `tls.hsts` says.
+    /// Strict-Transport-Security for later requests; if it is not given, what `tls.hsts` says.
     hsts: Hsts,
     /// Whether clients have to show a certificate.
     client_certificate: ClientCertificate,

@@ -36,9 +36,9 @@ pub trait Setting:
 pub struct SettingField {
     /// Its name.
     pub name: &'static str,
-    /// What it does.
+    /// Its effect.
     pub help: &'static str,
-    /// What a value is called.
+    /// The name of a value.
     pub value: &'static str,
     /// All values, if they are few.
     pub values: &'static [&'static str],

@@ -7,7 +7,7 @@ use super::setting::{Setting, by_text};
 use crate::route::texts::describe_text;
 use crate::route::{FieldError, clip_value};
 
-/// What becomes of a request in cleartext.
+/// The treatment of a request in cleartext.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsPolicy {
     /// It is served like any other.

@@ -18,7 +18,7 @@ const MAX_UNIX_PATH: usize = 107;
 pub struct Destination {
     /// The host and the port, or the Unix socket.
     pub place: Place,
-    /// What is spoken there; HTTP/1.1 unless something else is asked for.
+    /// The protocol that is spoken there; HTTP/1.1 unless something else is asked for.
     pub protocol: Protocol,
     /// How the connection is secured; not at all by default.
     pub tls: Option<TlsWish>,

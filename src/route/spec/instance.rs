@@ -33,7 +33,7 @@ group! {
         /// The target's Unix socket, by its absolute path, instead of a port.
         #[schema(value_type = Option<texts::UnixPath>)]
         unix: String, "INVALID_UNIX";
-        /// What is spoken there: `http1`, `h2c` (HTTP/2 without TLS), `h2` (with), or `auto`.
+        /// The protocol that is spoken there: `http1`, `h2c` (HTTP/2 without TLS), `h2` (with), or `auto`.
         #[schema(value_type = Option<texts::Protocol>)]
         protocol: String, "INVALID_PROTOCOL";
         /// Whether, or how, the connection to the target is secured.

@@ -15,7 +15,7 @@ use crate::route::{
     FieldError, Group, HostPattern, InstanceId, PathPrefix, Settings, clip_message, clip_value,
 };
 
-/// What becomes of a field that a registration does not have.
+/// The treatment of a field that a registration does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownFields {
     /// It is refused, so that a misspelt `reqHostNames` does not open a route to every host.
@@ -35,7 +35,7 @@ pub struct Registration {
     pub destination: Destination,
     /// The request hosts that the route holds for; [`HostPattern::Any`] alone for all.
     pub request_hosts: Vec<HostPattern>,
-    /// What is set of the route.
+    /// The settings of the route.
     pub settings: Settings,
     /// The instance that joins the route; `None` for the only one, which replaces what was there.
     pub instance: Option<InstanceId>,

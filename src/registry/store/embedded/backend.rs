@@ -44,7 +44,7 @@ struct State {
     fails: Option<(u32, bool)>,
 }
 
-/// What the file has to be before it is opened again.
+/// The state that the file has to have before it is opened again.
 #[derive(Clone, Debug)]
 pub(super) struct Before {
     header: Box<Header>,
@@ -72,9 +72,9 @@ impl Before {
 pub(super) struct Settled {
     /// Whether it is on disk all the same.
     pub(super) committed: bool,
-    /// What the file has to be before it is opened again.
+    /// The state that the file has to have before it is opened again.
     pub(super) before: Before,
-    /// What the system said first.
+    /// The system's first error.
     pub(super) error: Option<io::Error>,
 }
 

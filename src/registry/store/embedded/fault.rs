@@ -10,7 +10,7 @@ use nix::unistd::{User, geteuid};
 
 use super::super::StoreError;
 
-/// What the system said.
+/// The system's error.
 pub(super) fn system(path: &Path, error: &io::Error) -> StoreError {
     let path = path.to_path_buf();
     let full = |reason: &str| StoreError::Full {
@@ -54,7 +54,7 @@ pub(super) fn system(path: &Path, error: &io::Error) -> StoreError {
     }
 }
 
-/// What redb said.
+/// redb's error.
 pub(super) fn redb(path: &Path, error: redb::Error) -> StoreError {
     use redb::Error;
     match error {

@@ -20,7 +20,7 @@ const NUMBERS: [usize; 2] = [64 + 104, 64 + 128 + 104];
 /// The bytes that redb writes with every commit.
 pub(super) type Header = [u8; LEN];
 
-/// What the header says about the two commits.
+/// The word of the header about the two commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Commits {
     /// The valid one is the newer one.
@@ -37,7 +37,7 @@ pub(super) fn is_redb(header: &Header) -> bool {
     header.starts_with(MAGIC)
 }
 
-/// What the header says about the two commits.
+/// The word of the header about the two commits.
 pub(super) fn commits(header: &Header) -> Commits {
     let flags = flags(header);
     let number = |index: usize| {

@@ -54,7 +54,7 @@ pub struct Embedded {
     path: PathBuf,
     /// `None` after an error, until the next commit.
     open: Option<Open>,
-    /// What the file has to be before it is opened again.
+    /// The state that the file has to have before it is opened again.
     before: Option<Before>,
     /// The number of the last commit.
     commits: u64,
