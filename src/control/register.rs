@@ -123,9 +123,9 @@ fn answer(registered: &Registered) -> Response {
     };
     let answer = Answer {
         message: "Registered.",
-        host: route.target().host().map(str::to_owned),
-        port: route.target().port(),
-        unix: route.target().unix().map(str::to_owned),
+        host: registered.target.host().map(str::to_owned),
+        port: registered.target.port(),
+        unix: registered.target.unix().map(str::to_owned),
         prefix: route.prefix.to_string(),
     };
     let generation = HeaderValue::from(registered.generation.0);

@@ -17,6 +17,8 @@ use crate::route::{Destination, Generation, Place, Registration, Route, Target};
 pub struct Registered {
     /// The routes that it made, one for each request host.
     pub routes: Vec<Arc<Route>>,
+    /// The target of the registration: of one of the routes' instances, if they have several.
+    pub target: Target,
     /// The table's generation with them.
     pub generation: Generation,
 }
@@ -44,8 +46,9 @@ impl Registry {
         let registration = self.admit(registration)?;
         let target = self.resolve(&registration.destination).await?;
         let request = actor.request.clone();
-        let outcome = self.change(registration.change(target, actor)).await?;
-        Ok(self.registered(&outcome, request.as_deref()))
+        let change = registration.change(target.clone(), actor);
+        let outcome = self.change(change).await?;
+        Ok(self.registered(&outcome, target, request.as_deref()))
     }
 
     /// Registers an app and blocks while a name is looked up and the store writes: for the time before
@@ -57,9 +60,9 @@ impl Registry {
         &self,
         registration: Registration,
     ) -> Result<Registered, RegisterError> {
-        let change = self.resolved(registration, "library")?;
+        let (change, target) = self.resolved(registration, "library")?;
         let outcome = self.writer.change_here(change, true)?;
-        Ok(self.registered(&outcome, None))
+        Ok(self.registered(&outcome, target, None))
     }
 
     /// Adds a route that the configuration has, or an instance of one, unless `before` has a route of that
@@ -73,7 +76,7 @@ impl Registry {
         registration: Registration,
         before: &State,
     ) -> Result<(), RegisterError> {
-        let mut change = self.resolved(registration, "config")?;
+        let (mut change, _target) = self.resolved(registration, "config")?;
         let state = self.state();
         let is_new = |edit: &Edit| match edit {
             Edit::Join(key, spec, ..) => {
@@ -144,14 +147,19 @@ impl Registry {
         Ok(registration)
     }
 
-    fn resolved(&self, registration: Registration, from: &str) -> Result<Change, RegisterError> {
+    fn resolved(
+        &self,
+        registration: Registration,
+        from: &str,
+    ) -> Result<(Change, Target), RegisterError> {
         let registration = self.admit(registration)?;
         let target = self.rules.targets.resolve(&registration.destination)?;
-        Ok(registration.change(target, Actor::local(from)))
+        let change = registration.change(target.clone(), Actor::local(from));
+        Ok((change, target))
     }
 
     /// Tells of a registration, which has been made by a request with this id, if by one.
-    fn registered(&self, outcome: &Outcome, request: Option<&str>) -> Registered {
+    fn registered(&self, outcome: &Outcome, target: Target, request: Option<&str>) -> Registered {
         let by = request.map_or_else(String::new, |id| format!(" [{id}]"));
         let routes: Vec<Arc<Route>> = outcome
             .results
@@ -161,12 +169,13 @@ impl Registry {
         for (route, result) in routes.iter().zip(&outcome.results) {
             // A renewal is no news.
             if result.what != ChangeResult::Unchanged {
-                log::info!("registered {} -> {}{by}", route.key(), route.target());
+                log::info!("registered {} -> {target}{by}", route.key());
             }
             self.emit(Event::RouteRegistered(Arc::clone(route)));
         }
         Registered {
             routes,
+            target,
             generation: outcome.generation,
         }
     }

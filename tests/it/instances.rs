@@ -26,6 +26,20 @@ async fn three(proxy: &TestProxy) -> Vec<Origin> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_reply_to_an_instance_that_joins_names_its_own_target() {
+    let proxy = TestProxy::plain().await;
+    // Before and behind the others, whatever their order is.
+    for (name, port) in [("m", 7001), ("z", 7002), ("0", 7003)] {
+        let body = json!({ "prefix": "/", "port": port, "instance": name }).to_string();
+        let response = proxy.register_json(body).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        assert_eq!(response.json()["port"], port, "{name}");
+        let line = format!("registered */ -> localhost:{port}");
+        assert!(proxy.log().contains(&line), "{}", proxy.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn on_one_thread_requests_go_round() {
     let proxy = TestProxy::start("threads: 1").await;
     let _origins = three(&proxy).await;
