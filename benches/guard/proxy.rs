@@ -38,7 +38,7 @@ impl Proxy {
             .arg("--tool=callgrind")
             // Instructions are counted from the first order on; the start runs faster without.
             .arg("--instr-atstart=no")
-            // Takes orders soon without being stopped by ptrace(2), which containers may forbid.
+            // Takes orders soon without being stopped by ptrace(2), as long as there is something to do.
             .arg("--vgdb-poll=500")
             .arg(option("--callgrind-out-file", folder.path(), "out"))
             .arg(option("--vgdb-prefix", folder.path(), "vgdb"))
@@ -113,7 +113,9 @@ impl Proxy {
         let said = Command::new("vgdb")
             .arg(option("--vgdb-prefix", self.folder.path(), "vgdb"))
             .arg(format!("--pid={}", self.child.id()))
-            .arg("--max-invoke-ms=0")
+            // A proxy that sleeps takes no orders by itself, and this one sleeps for as long as nobody asks: after
+            // this time valgrind is called by ptrace(2).
+            .arg("--max-invoke-ms=200")
             .args(words)
             .output()?;
         if said.status.success() {
