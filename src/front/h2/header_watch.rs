@@ -33,7 +33,7 @@ const END_HEADERS: u8 = 4;
 struct Frames {
     /// How many bytes of the preface, or of a frame's payload, are still to come.
     rest: usize,
-    /// The header of the next frame, as far as it has come.
+    /// The header of the next frame, as far as it has come in pieces.
     header: [u8; FRAME_HEADER_LENGTH],
     filled: usize,
     /// Whether a block of fields has begun, and whether the present frame ends it.
@@ -64,6 +64,13 @@ impl Frames {
             if bytes.is_empty() {
                 return;
             }
+            if self.filled == 0
+                && let Some((header, later)) = bytes.split_first_chunk()
+            {
+                self.begin(*header);
+                bytes = later;
+                continue;
+            }
             let (into, wanted) = self.header.split_at_mut(self.filled);
             let count = wanted.len().min(bytes.len());
             let (now, later) = bytes.split_at(count);
@@ -73,15 +80,15 @@ impl Frames {
             self.filled = into.len() + count;
             bytes = later;
             if self.filled == FRAME_HEADER_LENGTH {
-                self.begin();
+                self.filled = 0;
+                self.begin(self.header);
             }
         }
     }
 
     /// Begins the frame whose header has come.
-    fn begin(&mut self) {
-        let [high, middle, low, kind, flags, ..] = self.header;
-        self.filled = 0;
+    fn begin(&mut self, header: [u8; FRAME_HEADER_LENGTH]) {
+        let [high, middle, low, kind, flags, ..] = header;
         self.rest = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         if matches!(kind, HEADERS | CONTINUATION) {
             self.is_open = true;

@@ -3,10 +3,10 @@
 //! What RFC 9113 calls malformed does not come here: h2 resets such a stream (fields that belong to a
 //! connection, pseudo-header fields that are missing or repeated), or [`super::malformed`] ends it.
 
+use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderName, HeaderValue};
 
 use super::super::head::{self, HeadError, HeadLimits};
 
@@ -23,7 +23,8 @@ pub(super) fn check(request: &Parts, limits: &HeadLimits) -> Result<(), HeadErro
     if target.len() > limits.target {
         return Err(HeadError::TargetTooLong);
     }
-    if list_size(request) > limits.head {
+    let fields = Fields::of(request);
+    if fields.size > limits.head {
         return Err(HeadError::HeadTooLong);
     }
     if request.headers.len() > limits.fields {
@@ -35,27 +36,42 @@ pub(super) fn check(request: &Parts, limits: &HeadLimits) -> Result<(), HeadErro
     if request.headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
         return Err(HeadError::ContentLength);
     }
-    if request.headers.values().any(is_padded) {
+    if fields.is_padded {
         return Err(HeadError::Padded);
     }
     head::check_target(target.as_bytes(), None)
 }
 
-/// How long a head is: each field counts as its name, its value and 32 bytes (RFC 9113, 6.5.2).
-fn list_size(request: &Parts) -> usize {
-    const OVERHEAD: usize = 32;
-    let field =
-        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + OVERHEAD;
-    let uri = &request.uri;
-    let pseudo = [
-        (":method", Some(request.method.as_str())),
-        (":path", uri.path_and_query().map(PathAndQuery::as_str)),
-        (":scheme", uri.scheme_str()),
-        (":authority", uri.authority().map(Authority::as_str)),
-    ];
-    let pseudo =
-        pseudo.map(|(name, value)| value.map_or(0, |value| name.len() + value.len() + OVERHEAD));
-    pseudo.iter().sum::<usize>() + request.headers.iter().map(field).sum::<usize>()
+/// What is to be known of all fields of a head.
+struct Fields {
+    /// How long the head is: each field counts as its name, its value and 32 bytes (RFC 9113, 6.5.2).
+    size: usize,
+    is_padded: bool,
+}
+
+impl Fields {
+    fn of(request: &Parts) -> Self {
+        const OVERHEAD: usize = 32;
+        let uri = &request.uri;
+        let pseudo = [
+            (":method", Some(request.method.as_str())),
+            (":path", uri.path_and_query().map(PathAndQuery::as_str)),
+            (":scheme", uri.scheme_str()),
+            (":authority", uri.authority().map(Authority::as_str)),
+        ];
+        let size = |(name, value): (&str, Option<&str>)| {
+            value.map_or(0, |value| name.len() + value.len() + OVERHEAD)
+        };
+        let mut fields = Self {
+            size: pseudo.into_iter().map(size).sum(),
+            is_padded: false,
+        };
+        for (name, value) in &request.headers {
+            fields.size += name.as_str().len() + value.len() + OVERHEAD;
+            fields.is_padded |= is_padded(value);
+        }
+        fields
+    }
 }
 
 /// Whether a value has white space around it, which h2 leaves there (RFC 9113, 8.2.1).
