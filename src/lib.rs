@@ -116,5 +116,6 @@ pub mod registry;
 mod reply;
 pub mod route;
 pub mod server;
+#[cfg(feature = "cli")]
 mod telemetry;
 pub mod tls;
