@@ -9,15 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora_core::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The client's preface, in front of the first frame (RFC 9113, 3.4).
@@ -113,8 +107,8 @@ impl InHead {
 
 /// The transport of a connection, whose frames are followed.
 #[derive(Debug)]
-pub(super) struct Watched {
-    transport: Stream,
+pub(in crate::front) struct Watched {
+    pub(in crate::front) transport: Stream,
     frames: Frames,
     in_head: InHead,
 }
@@ -188,62 +182,6 @@ impl Shutdown for Watched {
         self.transport.shutdown().await;
     }
 }
-
-impl UniqueID for Watched {
-    fn id(&self) -> UniqueIDType {
-        self.transport.id()
-    }
-}
-
-impl Ssl for Watched {
-    fn get_ssl(&self) -> Option<&pingora_core::protocols::tls::TlsRef> {
-        self.transport.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.transport.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.transport.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Watched {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.transport.get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.transport.get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.transport.get_write_pending_time()
-    }
-}
-
-impl GetProxyDigest for Watched {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.transport.get_proxy_digest()
-    }
-
-    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
-        self.transport.set_proxy_digest(digest);
-    }
-}
-
-impl GetSocketDigest for Watched {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.transport.get_socket_digest()
-    }
-
-    fn set_socket_digest(&mut self, digest: SocketDigest) {
-        self.transport.set_socket_digest(digest);
-    }
-}
-
-impl Peek for Watched {}
 
 #[cfg(test)]
 mod tests {

@@ -45,6 +45,7 @@ pub(crate) use body::RequestBody;
 pub(super) use client::Client;
 use client::InUse;
 use header_watch::InHead;
+pub(super) use header_watch::Watched;
 pub(super) use incoming::Incoming;
 use quiet::{Quiet, QuietLimits, TooQuiet};
 use reply::SEND_BUFFER;
