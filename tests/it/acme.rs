@@ -60,7 +60,7 @@ async fn a_host_gets_a_certificate_over_http_and_is_served_with_it_without_a_res
     assert_eq!(shown["source"], "acme");
     assert_eq!(shown["details"]["names"], json!(["shop.example"]));
     assert_eq!(shown["last_error"], Value::Null);
-    assert!(proxy.log().contains("challenge is answered"));
+    proxy.logged(&["challenge is answered"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -169,11 +169,7 @@ async fn an_account_that_the_authority_has_forgotten_is_made_anew() {
     let more = "  hosts: [shop.example, other.example]\n";
     let proxy = start(&pebble, state.path(), more).await;
     issued(&pebble, "other.example").await;
-    assert!(
-        proxy.log().contains("a new account is made"),
-        "{}",
-        proxy.log()
-    );
+    proxy.logged(&["a new account is made"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

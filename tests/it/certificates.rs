@@ -326,7 +326,7 @@ async fn a_folder_that_was_removed_is_made_anew_before_the_next_answer() {
     assert_eq!(put(&proxy, "a", one.default()).await.status, 201);
     std::fs::remove_dir_all(&certificates).unwrap();
     assert_eq!(put(&proxy, "b", other.body()).await.status, 201);
-    assert!(proxy.log().contains("a.json had been removed"));
+    proxy.logged(&["a.json had been removed"]).await;
     // The very same again, and a removal, are answers too.
     std::fs::remove_file(certificates.join("b.json")).unwrap();
     let again = put(&proxy, "a", one.default()).await.json();
@@ -471,8 +471,8 @@ async fn a_key_that_others_can_read_is_warned_of() {
     let mode = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(site.path("site.key"), mode).unwrap();
     let proxy = TestProxy::start(&site.tls()).await;
-    assert!(proxy.log().contains("others can read the private key"));
-    assert!(proxy.log().contains("for [a.example]"));
+    proxy.logged(&["others can read the private key"]).await;
+    proxy.logged(&["for [a.example]"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

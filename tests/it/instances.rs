@@ -35,7 +35,7 @@ async fn the_reply_to_an_instance_that_joins_names_its_own_target() {
         assert_eq!(response.status, 200, "{}", response.text());
         assert_eq!(response.json()["port"], port, "{name}");
         let line = format!("registered */ -> localhost:{port}");
-        assert!(proxy.log().contains(&line), "{}", proxy.log());
+        proxy.logged(&[&line]).await;
     }
 }
 

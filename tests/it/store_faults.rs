@@ -37,7 +37,7 @@ async fn what_is_answered_is_on_disk_though_the_file_was_removed() {
     assert_eq!(put(&mut api, "a").await.0, 201);
     fs::remove_file(home.file()).unwrap();
     assert_eq!(put(&mut api, "b").await.0, 201);
-    assert!(proxy.log().contains("had been removed"), "{}", proxy.log());
+    proxy.logged(&["had been removed"]).await;
     assert_eq!(put(&mut api, "c").await.0, 201);
     assert_eq!(after_a_crash(&home, proxy).await, ["/a", "/b", "/c"]);
 }

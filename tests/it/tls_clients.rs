@@ -133,7 +133,7 @@ async fn a_chain_in_the_wrong_order_is_put_right() {
     let verified = ["-servername", "shop.test", "-verify_return_error"];
     let text = s_client(&authority, port, REQUEST, &verified).await;
     assert!(text.contains("hello from the app"), "{text}");
-    assert!(proxy.log().contains("order"), "{}", proxy.log());
+    proxy.logged(&["order"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

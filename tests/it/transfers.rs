@@ -147,7 +147,7 @@ async fn until_met(proxy: &TestProxy, (key, count): (&str, u64), mut turn: impl 
         turn().await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert!(proxy.log().contains(key), "{}", proxy.log());
+    proxy.logged(&[key]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,7 +150,7 @@ impl TestProxy {
         &self.started
     }
 
-    /// The log so far.
+    /// The log so far. What was written a moment ago may still be missing: [`logged`](Self::logged) waits.
     pub(crate) fn log(&self) -> String {
         self.log
             .lock()
