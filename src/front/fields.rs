@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 /// A field: its name in any case, and its value.
@@ -76,10 +76,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The value of the first field with this name, which is in lower case.
-    pub(crate) fn get(self, name: &str) -> Option<&'a [u8]> {
-        let is =
-            |other: &[u8]| other.len() == name.len() && other.eq_ignore_ascii_case(name.as_bytes());
+    /// The value of the first field with this name.
+    pub(crate) fn get(self, name: &HeaderName) -> Option<&'a [u8]> {
+        let text = name.as_str().as_bytes();
+        let is = |other: &[u8]| other.len() == text.len() && other.eq_ignore_ascii_case(text);
         match self {
             Self::Kept(bytes, fields) => fields
                 .iter()
@@ -205,8 +205,8 @@ mod tests {
             },
         ];
         let fields = Fields::Parsed(&fields);
-        assert_eq!(fields.get("accept"), Some(&b"b"[..]));
-        assert_eq!(fields.get("accep"), None);
+        assert_eq!(fields.get(&http::header::ACCEPT), Some(&b"b"[..]));
+        assert_eq!(fields.get(&HeaderName::from_static("accep")), None);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, STRICT_TRANSPORT_SECURITY,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
+    STRICT_TRANSPORT_SECURITY,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use log::debug;
@@ -43,7 +44,7 @@ impl Reply {
         if request.is_grpc() {
             return Self::of_call(refusal, status.unwrap_or_else(|| Status::of(refusal)));
         }
-        Self::with_body(refusal, refusal.body(request.fields().get("accept")))
+        Self::with_body(refusal, refusal.body(request.fields().get(&ACCEPT)))
     }
 
     /// A refusal with this body.

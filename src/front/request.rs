@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use http::header::{COOKIE, HOST};
+use http::header::{CONTENT_TYPE, COOKIE, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
@@ -306,7 +306,7 @@ impl Request {
         self.version == Version::HTTP_2
             && self
                 .fields()
-                .get("content-type")
+                .get(&CONTENT_TYPE)
                 .is_some_and(grpc::is_media_type)
     }
 

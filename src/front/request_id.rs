@@ -43,7 +43,11 @@ impl RequestIds {
         let name = self.field.as_str();
         let is_this = |other: &&[u8]| other.eq_ignore_ascii_case(name.as_bytes());
         let passes = self.accept && !nominated.iter().any(is_this);
-        let own = if passes { fields.get(name) } else { None };
+        let own = if passes {
+            fields.get(&self.field)
+        } else {
+            None
+        };
         own.and_then(RequestId::given)
             .unwrap_or_else(RequestId::new)
     }

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::Timeouts;
 use super::in_flight::InFlight;
 use super::record::Record;
 use crate::route::Protocol;
+
+/// The field in which a call says how long it may take.
+static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How much longer than its deadline a call may be silent: the client and the app both know the
 /// deadline, and theirs is the word on it as long as they live.
@@ -19,10 +24,11 @@ const FURTHEST: Duration = Duration::from_millis(u32::MAX as u64);
 pub(super) fn timeouts(record: &Record, timeouts: Timeouts) -> (Timeouts, bool) {
     let speaks_http2 =
         |in_flight: &InFlight| in_flight.route().target().protocol != Protocol::Http1;
-    let request = record.request().filter(|request| request.is_grpc());
-    let deadline = request
+    let deadline = record
+        .request()
         .filter(|_| record.in_flight.as_ref().is_some_and(speaks_http2))
-        .and_then(|request| timeout(request.fields().get("grpc-timeout")?));
+        .filter(|request| request.is_grpc())
+        .and_then(|request| timeout(request.fields().get(&TIMEOUT)?));
     match deadline {
         Some(deadline) if deadline <= timeouts.grpc_deadline => (timeouts.until(deadline), true),
         _ => (timeouts, false),

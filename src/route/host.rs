@@ -137,7 +137,22 @@ impl fmt::Display for Host {
     }
 }
 
+/// A name that is one is seen in a single pass; of any other, the reason is looked for.
 fn check_name(name: &str) -> Result<&str, HostError> {
+    if is_name(name) {
+        return Ok(name);
+    }
+    check_each_rule(name)
+}
+
+fn is_name(name: &str) -> bool {
+    let is_label = |label: &[u8]| {
+        (1..=MAX_LABEL).contains(&label.len()) && label.iter().copied().all(is_name_byte)
+    };
+    name.len() <= MAX_NAME && name.as_bytes().split(|byte| *byte == b'.').all(is_label)
+}
+
+fn check_each_rule(name: &str) -> Result<&str, HostError> {
     if name.is_empty() {
         return Err(HostError::Empty);
     }
@@ -164,7 +179,8 @@ fn check_length(name: &str) -> Result<(), HostError> {
 }
 
 fn check_label(label: &str) -> Result<(), HostError> {
-    match label.chars().find(|&c| !is_name_character(c)) {
+    let is_other = |c: &char| !u8::try_from(*c).is_ok_and(is_name_byte);
+    match label.chars().find(is_other) {
         Some('*') => return Err(HostError::WildcardPlace),
         Some(character) if character.is_ascii() => return Err(HostError::Character { character }),
         Some(character) => return Err(HostError::NonAscii { character }),
@@ -179,8 +195,8 @@ fn check_label(label: &str) -> Result<(), HostError> {
     }
 }
 
-fn is_name_character(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 /// The canonical form of `[address]`, with nothing behind the bracket but a port, which is refused.
@@ -267,10 +283,9 @@ impl<'a> RequestHost<'a> {
 }
 
 fn split_port(text: &str) -> Result<(&str, Option<u16>), RequestHostError> {
-    let Some((host, port)) = text
-        .rsplit_once(':')
-        .filter(|(_, port)| !port.ends_with(']'))
-    else {
+    let colon = text.bytes().rposition(|byte| byte == b':');
+    let parts = colon.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?)));
+    let Some((host, port)) = parts.filter(|(_, port)| !port.ends_with(']')) else {
         return Ok((text, None));
     };
     if port.is_empty() {
@@ -292,6 +307,8 @@ fn lower_case(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -410,6 +427,16 @@ mod tests {
         ];
         for text in texts {
             assert!(RequestHost::parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..Default::default() })]
+
+        /// The single pass takes what no rule refuses.
+        #[test]
+        fn a_name_is_what_keeps_every_rule(name in "[aZ0_*:é.-]{0,6}|(a{0,70}\\.?){0,5}|.{0,8}") {
+            prop_assert_eq!(is_name(&name), check_each_rule(&name).is_ok(), "{:?}", name);
         }
     }
 }

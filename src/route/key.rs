@@ -37,15 +37,21 @@ const TAIL: &[u8] = b"/-";
 /// The texts that a request is looked up by: its host, the wildcards above it, and any host, each in
 /// front of its path. They share one buffer, `*` + host + path + tail; a `*` is written over the end of
 /// what a later text no longer has.
-pub(super) struct Probe {
-    buffer: SmallVec<[u8; 1024]>,
+pub(super) struct Probe<'b> {
+    buffer: &'b mut ProbeBuffer,
     host_len: usize,
 }
 
-impl Probe {
+/// The room for the texts of one look-up; an empty one, which is not moved any more.
+pub(super) type ProbeBuffer = SmallVec<[u8; 1024]>;
+
+impl<'b> Probe<'b> {
     /// `path` begins with a slash.
-    pub(super) fn new(host: &str, path: &str, case: CaseSensitivity) -> Self {
-        let mut buffer = SmallVec::new();
+    pub(super) fn new(
+        buffer: &'b mut ProbeBuffer,
+        (host, path): (&str, &str),
+        case: CaseSensitivity,
+    ) -> Self {
         buffer.reserve(1 + host.len() + path.len() + TAIL.len());
         buffer.push(b'*');
         buffer.extend_from_slice(host.as_bytes());
@@ -214,12 +220,15 @@ mod tests {
 
     #[test]
     fn a_probe_goes_from_the_host_to_any() {
-        let mut probe = Probe::new("a.b.com", "/Shop", CaseSensitivity::Insensitive);
+        let mut buffer = ProbeBuffer::new();
+        let asked = ("a.b.com", "/Shop");
+        let mut probe = Probe::new(&mut buffer, asked, CaseSensitivity::Insensitive);
         assert_eq!(probe.exact(), "a.b.com/shop/-");
         assert_eq!(probe.wildcard(1), "*.b.com/shop/-");
         assert_eq!(probe.wildcard(3), "*.com/shop/-");
         assert_eq!(probe.any(), "*/shop/-");
-        let mut probe = Probe::new("", "/Shop", CaseSensitivity::Sensitive);
+        let mut buffer = ProbeBuffer::new();
+        let mut probe = Probe::new(&mut buffer, ("", "/Shop"), CaseSensitivity::Sensitive);
         assert_eq!(probe.exact(), "/Shop/-");
         assert_eq!(probe.any(), "*/Shop/-");
     }

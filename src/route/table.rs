@@ -20,7 +20,7 @@ use ahash::RandomState;
 
 use super::case_sensitivity::CaseSensitivity;
 use super::escape::in_one_spelling;
-use super::key::{Item, Probe, key_text};
+use super::key::{Item, Probe, ProbeBuffer, key_text};
 use super::tree::Tree;
 use super::{Generation, HostPattern, Route, RouteKey};
 
@@ -155,7 +155,8 @@ impl<S: BuildHasher> Table<S> {
         } else {
             Cow::Borrowed(path)
         };
-        let mut probe = Probe::new(host, &path, self.case);
+        let mut buffer = ProbeBuffer::new();
+        let mut probe = Probe::new(&mut buffer, (host, &path), self.case);
         if self.exact > 0
             && let Some(route) = self.tree.find(probe.exact())
         {

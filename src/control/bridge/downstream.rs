@@ -1,7 +1,7 @@
 //! A client of the front.
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{EXPECT, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use log::debug;
 use pingora_core::protocols::http::date::get_cached_date;
@@ -68,7 +68,7 @@ fn head(request: &Request, id: RequestId) -> Head {
             id,
         },
         is_http2: request.version() == Version::HTTP_2,
-        expects: expects_continue(request.version(), request.fields().get("expect")),
+        expects: expects_continue(request.version(), request.fields().get(&EXPECT)),
     }
 }
 

@@ -3,8 +3,9 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use pingora_core::protocols::http::date::get_cached_date;
 
 use super::super::connection::Connection;
 use super::super::fields::{Field, unfolded};
@@ -50,11 +51,49 @@ impl Http2 {
     }
 }
 
+/// The fields of a response as HTTP/2 has them: with a `Date`, and without those of a connection of HTTP/1
+/// (RFC 9113, 8.2.2).
+fn fields_of<'f>(
+    fields: impl Iterator<Item = Field<'f>>,
+    id_field: &str,
+) -> Result<HeaderMap, DownstreamError> {
+    let mut map = HeaderMap::with_capacity(24);
+    let mut has_date = false;
+    for pair in fields {
+        let (name, mut value) = field(pair).ok_or(DownstreamError::InvalidField)?;
+        if is_of_connection(name.as_str()) {
+            continue;
+        }
+        has_date |= name == DATE;
+        // No other response has this id: in the table of the connection's fields (RFC 7541, 2.3.2) it
+        // would only take the place of what comes again.
+        value.set_sensitive(name.as_str() == id_field);
+        map.append(name, value);
+    }
+    // An origin's own says when the response was made (RFC 9110, 6.6.1).
+    if !has_date {
+        map.insert(DATE, get_cached_date());
+    }
+    Ok(map)
+}
+
 /// A field as HTTP/2 has it.
 fn field((name, value): Field<'_>) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_bytes(name).ok()?;
     let value = HeaderValue::from_bytes(&unfolded(value)).ok()?;
     Some((name, value))
+}
+
+/// Whether a field, in lower case, is one of a connection of HTTP/1: h2 sends no response that has one.
+fn is_of_connection(name: &str) -> bool {
+    match name.len() {
+        2 => name == "te",
+        7 => name == "upgrade",
+        10 => name == "connection" || name == "keep-alive",
+        16 => name == "proxy-connection",
+        17 => name == "transfer-encoding",
+        _ => false,
+    }
 }
 
 impl Downstream for Http2 {
@@ -110,16 +149,7 @@ impl Downstream for Http2 {
     ) -> Result<(), DownstreamError> {
         let mut response = Response::new(());
         *response.status_mut() = start.status;
-        let mut map = HeaderMap::with_capacity(24);
-        for pair in fields {
-            let Some((name, mut value)) = field(pair) else {
-                return Err(DownstreamError::InvalidField);
-            };
-            // No other response has this id: in the table of the connection's fields (RFC 7541, 2.3.2) it
-            // would only take the place of what comes again.
-            value.set_sensitive(name.as_str() == self.id_field);
-            map.append(name, value);
-        }
+        let mut map = fields_of(fields, self.id_field)?;
         if let Framing::Length(length) = start.framing {
             map.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -202,5 +232,46 @@ impl Downstream for Http2 {
         Self: 'c,
     {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let fields = fields.iter();
+        let fields = fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        fields_of(fields, "x-request-id").unwrap()
+    }
+
+    #[test]
+    fn fields_of_connections_go_and_a_date_comes() {
+        let map = map(&[
+            ("Connection", "close"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "close"),
+            ("TE", "trailers"),
+            ("Transfer-Encoding", "chunked"),
+            ("Upgrade", "h2c"),
+            ("X-A", "kept"),
+            ("upgrade", "again"),
+        ]);
+        assert_eq!(map.len(), 2, "{map:?}");
+        assert!(map.contains_key("x-a") && map.contains_key(DATE));
+    }
+
+    #[test]
+    fn the_date_of_an_origin_stays() {
+        let date = "Tue, 15 Nov 1994 08:12:31 GMT";
+        let map = map(&[("Date", date)]);
+        assert_eq!(map.get(DATE).unwrap(), date);
+        assert_eq!(map.len(), 1);
+    }
+
+    #[test]
+    fn an_id_stays_out_of_the_table_of_fields() {
+        let map = map(&[("X-Request-Id", "a"), ("x-b", "a")]);
+        assert!(map["x-request-id"].is_sensitive() && !map["x-b"].is_sensitive());
     }
 }

@@ -23,13 +23,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use h2::Reason;
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{ACCEPT, CONTENT_LENGTH, HeaderValue};
 use log::debug;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
 use super::accept::too_many_streams;
-use super::clients::Ticket;
+use super::clients::{ClientLimit, Ticket};
 use super::conversation::Http2Client;
 use super::downstream::http2::Http2;
 use super::fields::decimal;
@@ -167,8 +167,8 @@ where
         loop {
             match streams.next(&self.is_stopping).await {
                 Ok(incoming) => {
-                    let stream = self.read_stream(incoming, &client);
-                    let (stream, in_use) = stream.count(&client);
+                    let (in_use, counted) = client.begin();
+                    let stream = self.read_stream(incoming, &client, counted);
                     let answered = Arc::clone(self).answer_stream(stream, in_use);
                     // Boxed, and so moved once: a task's future is moved again on each step of its spawn.
                     tokio::spawn(Box::pin(answered));
@@ -183,8 +183,13 @@ where
         }
     }
 
-    /// Reads and checks the request of a stream.
-    fn read_stream(&self, incoming: Incoming, client: &Client) -> RequestStream {
+    /// Reads and checks the request of a stream, which may be one too many for its client.
+    fn read_stream(
+        &self,
+        incoming: Incoming,
+        client: &Client,
+        counted: Result<(), ClientLimit>,
+    ) -> RequestStream {
         let checked = request::check(&incoming.head, &self.options.limits);
         let framing = framing(&incoming);
         let caller = client.caller.clone();
@@ -192,7 +197,9 @@ where
         let refusal = match (incoming.malformed, checked) {
             (Some(malformed), _) => Some(malformed.refusal()),
             (None, Err(fault)) => Some(fault.refusal()),
-            (None, Ok(())) => self.refusal_of(&request, &client.ticket),
+            (None, Ok(())) => self
+                .refusal_of(&request, &client.ticket)
+                .or_else(|| counted.err().map(|_| too_many_streams())),
         };
         RequestStream {
             request,
@@ -254,7 +261,7 @@ where
         let reply = if request.is_grpc() {
             OwnReply::refusal(&refusal, &request, None)
         } else {
-            let accept = request.fields().get("accept");
+            let accept = request.fields().get(&ACCEPT);
             OwnReply::with_body(&refusal, (self.body)(&refusal, accept))
         };
         let (reply, id) = self.named(reply, &refusal, request.caller().peer());
@@ -273,17 +280,6 @@ struct RequestStream {
     refusal: Option<Refusal>,
     /// When it was read.
     read: Instant,
-}
-
-impl RequestStream {
-    /// Counts it at its client, for which it may be one too many.
-    fn count(mut self, client: &Arc<Client>) -> (Self, InUse) {
-        let (in_use, counted) = client.begin();
-        if counted.is_err() {
-            self.refusal.get_or_insert_with(too_many_streams);
-        }
-        (self, in_use)
-    }
 }
 
 /// Where the body of a request ends: with the stream, of which the length may be known.

@@ -7,25 +7,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use http::header::{CONNECTION, DATE, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Response};
 use log::debug;
-use pingora_core::protocols::http::date::get_cached_date;
 
 use super::client::Client;
 
 /// The part that is kept of one response that the client does not take, in bytes.
 pub(super) const SEND_BUFFER: usize = 128 * 1024;
-
-/// Fields of a connection of HTTP/1: h2 sends no answer that has one (RFC 9113, 8.2.2).
-static OF_CONNECTIONS: [HeaderName; 6] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    TE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
 
 /// The answer to one request. Whoever drops it before its end resets the stream, so that the client
 /// does not take what it has for the whole.
@@ -65,9 +53,9 @@ impl Reply {
         matches!(self.progress, Progress::Complete)
     }
 
-    /// Sends the head, and with `end` all there is. It gets a `Date` if it has none, and loses the
-    /// fields of connections. Interim answers are not passed on, nor is a second head.
-    pub(crate) fn begin(&mut self, mut head: Response<()>, end: bool) -> Result<(), h2::Error> {
+    /// Sends the head, and with `end` all there is. h2 refuses one with fields of a connection of HTTP/1
+    /// (RFC 9113, 8.2.2). Interim answers are not passed on, nor is a second head.
+    pub(crate) fn begin(&mut self, head: Response<()>, end: bool) -> Result<(), h2::Error> {
         if head.status().is_informational() {
             debug!("an interim answer is not passed on");
             return Ok(());
@@ -76,7 +64,6 @@ impl Reply {
             debug!("a second head is not sent");
             return Ok(());
         }
-        fit(head.headers_mut());
         let body = self.respond.send_response(head, end)?;
         self.progress = if end {
             Progress::Complete
@@ -209,44 +196,5 @@ fn why_closed(body: &mut SendStream<Bytes>, context: &mut Context<'_>) -> h2::Er
         Poll::Ready(Ok(reason)) => reason.into(),
         Poll::Ready(Err(error)) => error,
         Poll::Pending => Reason::STREAM_CLOSED.into(),
-    }
-}
-
-/// Makes the head of an answer one of HTTP/2.
-fn fit(fields: &mut HeaderMap) {
-    for name in &OF_CONNECTIONS {
-        fields.remove(name);
-    }
-    // An origin's own says when the answer was made (RFC 9110, 6.6.1).
-    if !fields.contains_key(DATE) {
-        fields.insert(DATE, get_cached_date());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderValue;
-
-    #[test]
-    fn fields_of_connections_go_and_a_date_comes() {
-        let mut fields = HeaderMap::new();
-        for name in &OF_CONNECTIONS {
-            fields.append(name, HeaderValue::from_static("a"));
-            fields.append(name, HeaderValue::from_static("b"));
-        }
-        fields.insert("x-a", HeaderValue::from_static("kept"));
-        fit(&mut fields);
-        assert_eq!(fields.len(), 2, "{fields:?}");
-        assert!(fields.contains_key("x-a") && fields.contains_key(DATE));
-    }
-
-    #[test]
-    fn the_date_of_an_origin_stays() {
-        let mut fields = HeaderMap::new();
-        let date = HeaderValue::from_static("Tue, 15 Nov 1994 08:12:31 GMT");
-        fields.insert(DATE, date.clone());
-        fit(&mut fields);
-        assert_eq!(fields.get(DATE), Some(&date));
     }
 }

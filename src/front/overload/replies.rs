@@ -1,6 +1,6 @@
 //! The replies to requests that are shed.
 
-use http::header::RETRY_AFTER;
+use http::header::{ACCEPT, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
 use super::super::reply::Reply;
@@ -40,7 +40,7 @@ impl Replies {
         if request.is_grpc() {
             return &self.grpc;
         }
-        match request.fields().get("accept") {
+        match request.fields().get(&ACCEPT) {
             Some(accept) if prefers_html(accept) => &self.html,
             _ => &self.json,
         }
