@@ -38,7 +38,9 @@ mod time;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use log::error;
 use parking_lot::Mutex;
@@ -58,7 +60,12 @@ pub struct Acme {
     /// What has been loaded, until it goes on.
     loaded: Mutex<Option<Manager>>,
     closed: watch::Sender<bool>,
+    /// Disconnected once the thread has ended.
+    ended: Mutex<Option<mpsc::Receiver<()>>>,
 }
+
+/// How long [`Acme::close`] waits for a certificate that is being written.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 impl Acme {
     /// One that has not begun; `answers` are what the proxy answers challenges of HTTP-01 with.
@@ -74,6 +81,7 @@ impl Acme {
             context: Arc::new(context),
             loaded: Mutex::new(None),
             closed: watch::Sender::new(false),
+            ended: Mutex::new(None),
         }
     }
 
@@ -91,7 +99,10 @@ impl Acme {
     /// The system has no thread to give.
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let acme = Arc::clone(self);
+        let (alive, ended) = mpsc::channel();
+        *self.ended.lock() = Some(ended);
         let run = move || {
+            let _alive: mpsc::Sender<()> = alive;
             let work = || acme.on_runtime(acme.run());
             let rest = |pause| acme.on_runtime(async move { tokio::time::sleep(pause).await });
             supervise::supervise(work, rest);
@@ -102,9 +113,17 @@ impl Acme {
             .map(|_detached| ())
     }
 
-    /// Ends what is going on, and lets another process order.
+    /// Ends what is going on, and lets another process order. A certificate that has just come is written
+    /// first: for two seconds at most.
     pub fn close(&self) {
         self.closed.send_replace(true);
+        let ended = self.ended.lock().take();
+        if ended.map(|ended| ended.recv_timeout(LAST_WRITE)) == Some(Err(RecvTimeoutError::Timeout))
+        {
+            error!(
+                "ACME: the disk takes longer than {LAST_WRITE:?}; a new certificate may be lost"
+            );
+        }
     }
 
     /// Runs something to its end, or until this is closed.
@@ -113,7 +132,7 @@ impl Acme {
             Ok(runtime) => runtime,
             Err(error) => {
                 error!("ACME: no certificates are asked for: {error}");
-                self.close();
+                self.closed.send_replace(true);
                 return;
             }
         };

@@ -2,6 +2,10 @@
 
 use rcgen::{CertificateParams, KeyPair};
 
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::super::Acme;
 use super::super::answers::Answers;
 use super::super::failure::Scope;
 use super::super::files::KeptCertificate;
@@ -246,4 +250,25 @@ fn a_certificate_from_the_disk_takes_back_no_failure_that_came_after_it() {
     manager.read_certificates();
     assert!(in_use(&manager, &host).is_some());
     assert!(manager.due(SystemTime::now()).is_empty());
+}
+
+#[test]
+fn its_thread_has_ended_when_it_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let Manager { context, .. } = manager(folder.path(), &[], &[]);
+    let acme = Arc::new(Acme {
+        context,
+        loaded: Mutex::new(None),
+        closed: watch::Sender::new(false),
+        ended: Mutex::new(None),
+    });
+    acme.start().unwrap();
+    // The thread listens for the end as long as it is there.
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while acme.closed.receiver_count() == 0 {
+        assert!(std::time::Instant::now() < end, "it has not begun");
+        std::thread::yield_now();
+    }
+    acme.close();
+    assert_eq!(acme.closed.receiver_count(), 0);
 }
