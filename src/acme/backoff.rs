@@ -30,7 +30,7 @@ pub(super) struct Tried {
     pub(super) failures: u32,
     last: u64,
     next: u64,
-    /// What the authority said, if it did: the earliest.
+    /// The earliest time for the next attempt by the authority's `Retry-After`; 0 without one.
     #[serde(default)]
     after: u64,
 }

@@ -33,7 +33,7 @@ const LARGEST: usize = 1024 * 1024;
 /// A server that wants to be left alone for longer is asked all the same.
 const LONGEST_WAIT: Duration = Duration::from_hours(7 * 24);
 
-/// What an answer about renewal says that does not say when to ask again (RFC 9773, 4.3.2).
+/// The pause before renewal information is requested again, without a `Retry-After` (RFC 9773, 4.3.2).
 const ASK_AGAIN: Duration = Duration::from_hours(6);
 
 /// Why a request has no answer.
@@ -237,7 +237,7 @@ fn wait(value: &HeaderValue) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// What the library takes for granted of a directory (RFC 8555, 7.1.1).
+/// Checks that a directory has the URLs that the ACME library takes for granted (RFC 8555, 7.1.1).
 fn check_directory(uri: &Uri, body: &[u8]) -> Result<(), ClientError> {
     #[derive(Deserialize)]
     struct Urls {

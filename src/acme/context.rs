@@ -1,4 +1,4 @@
-//! What every part of ACME works with, and when an account was last made.
+//! The state that all parts of ACME share, and the time at which the last account was made.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

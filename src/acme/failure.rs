@@ -6,7 +6,7 @@ use instant_acme::{Error, Problem};
 
 use super::client::{ClientError, RetryAfter};
 
-/// What a failure says about other orders.
+/// The reach of a failure: which other orders would fail as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// The host is at fault: others may succeed.
@@ -29,7 +29,7 @@ pub(super) struct Failure {
     pub(super) retry_after: Option<SystemTime>,
 }
 
-/// What the types of ACME's errors begin with (RFC 8555, 6.7).
+/// The prefix of ACME's error types (RFC 8555, 6.7).
 const PREFIX: &str = "urn:ietf:params:acme:error:";
 
 impl Failure {
@@ -65,7 +65,7 @@ impl Failure {
         }
     }
 
-    /// What the library says of a new order.
+    /// Converts the ACME library's error for a new order; a rate limit becomes [`Scope::Limit`].
     pub(super) fn of_new_order(error: &Error, retry_after: &RetryAfter) -> Self {
         let failure = Self::of_library(error, retry_after);
         match error {
@@ -77,7 +77,7 @@ impl Failure {
         }
     }
 
-    /// What the library says.
+    /// Converts an error of the ACME library to a failure.
     pub(super) fn of_library(error: &Error, retry_after: &RetryAfter) -> Self {
         match error {
             Error::Api(problem) => {

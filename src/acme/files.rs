@@ -1,6 +1,6 @@
-//! What is kept in the state directory: the account of each directory URL, a certificate with its key
-//! for each host, when to try again, and the lock of whoever orders. Nobody but the proxy's user can
-//! read any of it; every file is written as a whole or not at all.
+//! The files in the state directory: the account of each directory URL, a certificate with its key for each
+//! host, the times of the next attempts, and the lock of the process that orders. Only the proxy's user can
+//! read them; every file is written as a whole or not at all.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
@@ -270,7 +270,7 @@ fn failed(path: &Path, what: &'static str, source: io::Error) -> StoreError {
     }
 }
 
-/// What a file holds; none if there is no file.
+/// Reads a JSON file; `None` if there is no such file.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
     let text = match fs::read(path) {
         Ok(text) => text,

@@ -57,7 +57,7 @@ use crate::tls::Certificates;
 /// Gets certificates and renews them.
 pub struct Acme {
     context: Arc<Context>,
-    /// What has been loaded, until it goes on.
+    /// The manager that [`Acme::load`] has made, until the thread takes it over.
     loaded: Mutex<Option<Manager>>,
     closed: watch::Sender<bool>,
     /// Disconnected once the thread has ended.

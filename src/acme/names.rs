@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// What the certificates' names begin with; a host follows.
+/// The prefix of the certificates' names; a host follows.
 const PREFIX: &str = "acme-";
 
 /// The longest name of a certificate of the proxy's.
@@ -19,7 +19,8 @@ pub(super) fn certificate_name(host: &str) -> String {
     format!("{kept}-{hash}")
 }
 
-/// What tells texts apart that are too long, or have the wrong letters, for a name: 16 digits.
+/// Returns a hash of 16 hexadecimal digits. It tells texts apart that are too long for a name, or have
+/// characters that a name may not have.
 pub(super) fn short_hash(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
     let number = hash.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));

@@ -1,4 +1,4 @@
-//! What is to be known to get certificates.
+//! The options of ACME.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub enum Challenge {
     TlsAlpn01,
 }
 
-/// What ties an account to one that the authority knows already (RFC 8555, 7.3.4).
+/// An external account binding: the key of an account that the authority knows already (RFC 8555, 7.3.4).
 #[derive(Clone)]
 pub struct Binding {
     /// The name of the key.

@@ -39,7 +39,7 @@ pub(super) struct Issued {
     pub(super) key: String,
 }
 
-/// What is ordered.
+/// An order to be placed.
 pub(super) struct Wish {
     pub(super) host: Arc<str>,
     /// The challenges that can be met, the preferred one first.

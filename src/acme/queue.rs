@@ -22,7 +22,7 @@ pub(super) fn bound<T: Ord>(mut hosts: Vec<(Seniority, T)>, most: usize) -> Vec<
     hosts.into_iter().map(|(_, host)| host).collect()
 }
 
-/// What speaks for a registered host when there are too many.
+/// The claim of a registered host to a certificate when there are too many hosts, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Seniority {
     HasCertificate,

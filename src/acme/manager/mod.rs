@@ -33,14 +33,14 @@ const TICK: Duration = Duration::from_secs(1);
 /// How many orders, and questions about renewal, there are at a time.
 const AT_ONCE: usize = 4;
 
-/// What a task came to.
+/// The result of a task.
 enum Done {
     Issued(Result<Issued, Failure>),
     /// When the authority suggests to renew, and when to ask again.
     Window(Result<Option<(Window, Duration)>, Failure>),
 }
 
-/// What is known, and what goes on.
+/// The state of the loop: the hosts with their failures, and the tasks in progress.
 pub(super) struct Manager {
     context: Arc<Context>,
     files: Option<Files>,

@@ -1,4 +1,4 @@
-//! What is wanted, and what the disk has.
+//! The hosts that are to have a certificate, and the certificates that the state directory has.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -268,7 +268,7 @@ impl Manager {
     }
 }
 
-/// What a certificate for a host says, if it is one.
+/// Returns the details of a host's certificate; an error if the certificate cannot be used for the host.
 pub(super) fn details(host: &str, kept: &KeptCertificate) -> Result<Arc<Details>, String> {
     let details = Details::of_pair(&kept.certificate, &kept.key);
     let details = details.map_err(|error| unusable(&error.to_string()))?;

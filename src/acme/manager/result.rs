@@ -1,4 +1,4 @@
-//! What orders and questions come to.
+//! The results of orders, and of requests for renewal information.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! What the manager makes of hosts, files and failures, without an authority.
+//! Tests of how the manager treats hosts, files and failures, without an authority.
 
 use rcgen::{CertificateParams, KeyPair};
 
