@@ -1,5 +1,4 @@
-//! What comes before the first request of a connection: whether it is one too many, the PROXY protocol,
-//! TLS.
+//! The steps before the first request of a connection: the limits on connections, the PROXY protocol, TLS.
 
 use http::StatusCode;
 use pingora_core::protocols::Stream;

@@ -98,7 +98,7 @@ impl<F> Seat<F> {
         self.balance.0.get(self.own)
     }
 
-    /// What is handed on to this worker from now on; none if that has been asked before.
+    /// Returns the receiver of connections handed over to this worker; `None` if it has been taken before.
     fn arrivals(&self) -> Option<UnboundedReceiver<Handover<F>>> {
         let (sender, receiver) = unbounded_channel();
         self.place()?.arrivals.set(sender).ok()?;

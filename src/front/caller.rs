@@ -18,7 +18,7 @@ pub(crate) struct Caller {
     pub(crate) address: Option<IpAddr>,
     /// Both ends of the connection.
     pub(crate) socket: Option<Arc<SocketDigest>>,
-    /// What a relay has said about the client, if it has.
+    /// The proxy digest of a sender of the PROXY protocol, which holds the sender's own address.
     pub(crate) relay: Option<Arc<ProxyDigest>>,
     /// Information about the TLS connection, if it is one.
     pub(crate) tls: Option<Arc<SslDigest>>,

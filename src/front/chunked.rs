@@ -27,7 +27,7 @@ impl Default for ChunkScan {
     }
 }
 
-/// What the next bytes of a body are: first what only frames it, then data. Either may be none of them.
+/// The next bytes of a body, split into framing and the data behind it. Either may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkPiece {
     /// How many bytes of sizes, extensions, line ends and trailers; none but in chunks.

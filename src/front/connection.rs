@@ -48,7 +48,7 @@ thread_local! {
 /// A client's connection with the gate in front of its reads.
 pub(crate) struct Connection {
     pub(super) transport: Stream,
-    /// What may still come before the first request.
+    /// The protocols that the first bytes of the connection may still be of.
     pub(super) sniff: Sniff,
     /// The mode in which its requests are served.
     pub(super) mode: ListenerMode,
@@ -72,9 +72,9 @@ pub(crate) struct Connection {
     is_switching: AtomicBool,
     /// The frames, once a WebSocket is open.
     websocket: Option<Box<WebSocket>>,
-    /// What the client may send over one at a time.
+    /// The limits on the WebSocket frames and messages that the client sends.
     frames: Option<Arc<FrameLimits>>,
-    /// What is watched while Pingora serves the request.
+    /// The state of the watch on a request that Pingora serves.
     watched: Option<Box<Watched>>,
 }
 

@@ -145,8 +145,8 @@ impl Connections {
         AbortGuard { place, abort }
     }
 
-    /// What one connection with one exchange writes here, from its beginning to its end: what
-    /// `benches/contention.rs` measures.
+    /// Makes all writes to this state that one connection with one exchange makes, from its beginning to its
+    /// end, for `benches/contention.rs`.
     #[doc(hidden)]
     pub fn pass(&self, serial: u64) {
         let _counted = self.enter();

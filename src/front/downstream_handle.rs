@@ -12,7 +12,7 @@ use super::listener::{HttpsRedirect, ListenerMode};
 use super::pace::Rates;
 use super::upstream_timeouts::UpstreamTimeouts;
 
-/// What the front keeps of the exchange of a session.
+/// A handle on the front's state for the exchange of a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum DownstreamHandle<'a> {
     /// An HTTP/1 connection.
@@ -21,7 +21,7 @@ pub(crate) enum DownstreamHandle<'a> {
     Stream(&'a StreamHandle),
 }
 
-/// What the front keeps of one HTTP/2 stream; it travels in the extensions of the request.
+/// The front's state for one HTTP/2 stream; it travels in the extensions of the request.
 #[derive(Debug)]
 pub(crate) struct StreamHandle {
     pub(super) abort: Arc<AbortHandle>,

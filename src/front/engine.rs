@@ -1,7 +1,7 @@
 //! Which HTTP client and which HTTP/2 server carry the requests.
 
-/// What carries proxied requests. The rules for them are the same; the manual lists what the engines do
-/// differently.
+/// The implementation that carries proxied requests. Both apply the same rules; the manual lists the
+/// differences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
     /// The proxy's own exchange; the default.

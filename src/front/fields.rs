@@ -143,7 +143,8 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|word| !word.is_empty())
 }
 
-/// What the `Connection` fields name: options, and fields that are for this hop alone (RFC 9110, 7.6.1).
+/// Returns the connection options: the members of all `Connection` fields, among them the names of fields
+/// that are for this hop alone (RFC 9110, 7.6.1).
 pub(crate) fn nominated(fields: Fields<'_>) -> SmallVec<[&[u8]; 4]> {
     let mut nominated = SmallVec::new();
     fields.each(|(name, value)| {

@@ -147,7 +147,7 @@ mod tests {
     }
 
     proptest! {
-        /// What was put into chunks comes out of them, wherever the reads cut.
+        /// Data that was put into chunks is read back, wherever the reads cut.
         #[test]
         fn chunks_are_read_as_they_were_written(
             data in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..8),

@@ -1,4 +1,4 @@
-//! What the fuzz targets (`fuzz/`) ask of the parsers of this module: plain facts about bytes.
+//! The interface of this module's parsers for the fuzz targets (`fuzz/`): plain facts about bytes.
 
 use std::net::SocketAddr;
 
@@ -80,7 +80,7 @@ pub fn request<'p>(
     Verdict::Open
 }
 
-/// What was read in the head of a request.
+/// Returns the head of a request as plain values.
 #[must_use]
 pub fn facts(length: usize, request: &Request) -> RequestHead {
     let mut fields = Vec::new();

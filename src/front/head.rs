@@ -180,7 +180,8 @@ fn empty_lines(buffer: &[u8]) -> usize {
     2 * lines.take_while(|line| *line == b"\r\n").count()
 }
 
-/// What is too long in a head without an end: the target, if the first line has no end either.
+/// Returns the error for a head that is too long before its end has come: it is the request target's if the
+/// first line has no end either.
 fn too_long(within: &[u8]) -> HeadError {
     if memchr::memchr(b'\n', within).is_some() {
         HeadError::HeadTooLong

@@ -1,5 +1,5 @@
-//! What happens between a connection and its first request: the PROXY protocol, then TLS, then the
-//! choice between HTTP/1 and HTTP/2. One deadline holds for all of it.
+//! The steps between a connection and its first request: the PROXY protocol, then TLS, then the choice
+//! between HTTP/1 and HTTP/2. One deadline holds for all of them.
 //!
 //! Pingora takes every connection for plain TCP, and this is done on the connection's own task:
 //! Pingora has the PROXY protocol on TLS listeners alone, and keeps the room of a handshake for as
@@ -215,7 +215,7 @@ pub(super) fn peer(stream: &Stream) -> Option<SocketAddr> {
     digest.peer_addr().and_then(PeerAddress::as_inet).copied()
 }
 
-/// What a connection's requests are met with, beside their own merits.
+/// The mode in which the requests of a connection are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenerMode {
     /// Whether they are only sent to https.

@@ -125,7 +125,7 @@ pub(crate) struct FrontOptions {
     pub(crate) engine: Engine,
     /// How requests get their ids.
     pub(crate) request_ids: RequestIds,
-    /// What a client may send over a WebSocket at a time.
+    /// The limits on the WebSocket frames and messages that a client sends; `None` for no limits.
     pub(crate) frames: Option<Arc<FrameLimits>>,
     /// When requests are shed; `None` for never.
     pub(crate) overload: Option<OverloadLimits>,

@@ -150,7 +150,7 @@ pub(super) struct Overload {
     state: Arc<State>,
 }
 
-/// What has been seen. Times are microseconds since `epoch`.
+/// The waits that have been measured, and whether requests are shed. Times are microseconds since `epoch`.
 #[derive(Debug)]
 struct State {
     epoch: Instant,

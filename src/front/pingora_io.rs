@@ -1,4 +1,4 @@
-//! What Pingora asks of a transport beside reads and writes: passed on.
+//! Pingora's traits of a transport beside reads and writes, passed on to the one inside.
 
 use std::io;
 use std::sync::Arc;

@@ -86,7 +86,7 @@ impl Reply {
         &mut self.fields
     }
 
-    /// What it has set itself for later requests over TLS.
+    /// Returns the reply's own `Strict-Transport-Security` field, if it has one.
     pub(crate) fn hsts(&self) -> Option<&HeaderValue> {
         self.fields.get(STRICT_TRANSPORT_SECURITY)
     }

@@ -66,7 +66,7 @@ impl ConnectionOptions {
     }
 }
 
-/// What has been read in a head of HTTP/1.
+/// The parsed head of an HTTP/1 request.
 pub(super) struct Http1Head {
     pub(super) method: Method,
     pub(super) version: Version,

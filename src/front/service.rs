@@ -1,4 +1,4 @@
-//! What the front asks of the services behind it.
+//! The interface between the front and the services behind it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ pub(crate) enum Decision<P> {
 /// The proxy behind the front. As an application of Pingora's it serves requests too, for `engine:
 /// pingora`.
 pub(crate) trait Service: HttpServerApp + Send + Sync + 'static {
-    /// What has been decided about a request.
+    /// The decision about a request, which [`Service::serve`] carries out.
     type Plan: Send;
 
     /// Whether a request is for the control service.
@@ -57,7 +57,7 @@ pub(crate) trait ControlService: HttpServerApp + Send + Sync + 'static {
     ) -> impl Future<Output = After> + Send + 'c;
 }
 
-/// What an exchange leaves behind.
+/// The result of an exchange: what follows on its connection.
 pub(crate) enum Outcome<'c> {
     /// The connection.
     After(After),

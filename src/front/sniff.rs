@@ -1,4 +1,4 @@
-//! What a client speaks, by the first bytes that it sends.
+//! Detection of the protocol that a client speaks, by the first bytes that it sends.
 
 /// How a client of HTTP/2 that knows that it will be understood begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -9,7 +9,7 @@ const HANDSHAKE: u8 = 22;
 /// The answer to TLS where none is spoken: a fatal `handshake_failure` (RFC 8446, 6.2).
 pub(super) const ALERT: &[u8] = &[21, 3, 1, 0, 2, 2, 40];
 
-/// What may still come first on a connection.
+/// The protocols that the first bytes of a connection may be of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Sniff {
     /// HTTP/1, or TLS by mistake.
@@ -21,7 +21,7 @@ pub(super) enum Sniff {
     Over,
 }
 
-/// What a client speaks.
+/// The protocol that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sniffed {
     /// HTTP/1, or nothing at all: its own parser says.
@@ -33,7 +33,7 @@ pub(super) enum Sniffed {
 }
 
 impl Sniff {
-    /// What the client speaks whose first bytes are these.
+    /// Detects the protocol of the client whose first bytes are these.
     pub(super) fn sniff(self, bytes: &[u8]) -> Sniffed {
         match (self, bytes.first()) {
             (Self::Over, _) | (_, None) => Sniffed::Http1,

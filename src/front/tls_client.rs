@@ -27,8 +27,8 @@ const NAMES: HeaderName = HeaderName::from_static("x-client-cert-san");
 /// The SHA-256 of its bytes, hexadecimal.
 const FINGERPRINT: HeaderName = HeaderName::from_static("x-client-cert-sha256");
 
-/// What stands percent-encoded in the simple fields, besides what is no ASCII: what would end a value,
-/// or a name in a list of them.
+/// The characters that are percent-encoded in the simple fields, besides those outside ASCII: the ones that
+/// would end a value, or a name in a list of names.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 const ENCODED_IN_LIST: &AsciiSet = &ENCODED.add(b',').add(b' ');
 
@@ -40,7 +40,8 @@ pub struct TlsClient {
     pub server_name: Option<String>,
     /// The client's certificate, in DER, if it has shown one that was verified.
     pub certificate: Option<Vec<u8>>,
-    /// What origins are told about the certificate: written once for all of the connection's requests.
+    /// The fields that tell upstreams about the certificate, written once for all of the connection's
+    /// requests.
     identity: Vec<(HeaderName, HeaderValue)>,
 }
 

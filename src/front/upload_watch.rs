@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 
 use super::duplicate::duplicate;
 
-/// What is watched of one upload.
+/// The state of the watch on one upload.
 #[derive(Debug, Default)]
 pub(crate) struct UploadWatch {
     /// How long the upstream may take for a piece, with a descriptor of its connection; none before there is

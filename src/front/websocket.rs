@@ -43,7 +43,7 @@ pub(super) struct WebSocket {
     limits: Option<Arc<FrameLimits>>,
 }
 
-/// What a client may send over a WebSocket at a time.
+/// The limits on the WebSocket frames and messages that a client sends.
 #[derive(Debug)]
 pub(crate) struct FrameLimits {
     /// The longest payload of a frame, in bytes.
@@ -58,9 +58,9 @@ pub(crate) struct FrameLimits {
 #[derive(Debug, Default)]
 struct ClosingHandshake {
     timer: Option<Pin<Box<Sleep>>>,
-    /// What goes to the client.
+    /// The progress of the Close frame that goes to the client.
     client: Word,
-    /// What goes to the origin, as if it came from the client.
+    /// The progress of the Close frame that goes to the upstream, as if it came from the client.
     origin: OriginsWord,
     /// Whether the client's end of the stream has come, or what it says no longer counts.
     is_client_gone: bool,
@@ -381,7 +381,7 @@ impl SwitchScan {
         self.is_over
     }
 
-    /// What of the next bytes comes behind the head.
+    /// Returns the part of the next bytes that comes behind the head of the 101 response.
     fn rest<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         const LINE: &[u8] = b"HTTP/1.1 101";
         const END: &[u8] = b"\r\n\r\n";

@@ -1,4 +1,4 @@
-//! What clients may take of the proxy, and how often they were refused more.
+//! The limits on clients, and the counts of how often each was met.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,8 +52,9 @@ impl ClientLimits {
 }
 
 impl ClientLimits {
-    /// What the clients of the control API may take beside these: a sixteenth of the descriptors, at least
-    /// 64, and whoever has said nothing makes room.
+    /// Returns the limits on the clients of the control API, whose connections are counted beside these: an
+    /// eighth of the connections that one client may have here (by default a sixteenth of the descriptors),
+    /// at least 64. A silent connection makes room for a new one.
     pub(crate) fn for_control(&self) -> Self {
         let connections = (self.connections_per_client / 8).max(64);
         Self {
@@ -182,7 +183,7 @@ impl LimitCounts {
         }
     }
 
-    /// What a limit allows, as far as that was said.
+    /// Returns the amount that a limit allows; `None` if it is off, or not known here.
     pub(super) fn most(&self, limit: ClientLimit) -> Option<u64> {
         let most = self.most.get(limit as usize)?.load(Ordering::Relaxed);
         (most != 0).then_some(most)

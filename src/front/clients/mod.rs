@@ -379,7 +379,7 @@ fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// What a connection of nobody takes.
+/// Returns a ticket for a connection without a client address.
 #[cfg(test)]
 pub(crate) fn test_ticket() -> Ticket {
     let clients = Clients::new(ClientLimits::of_descriptors(1024), Arc::default());

@@ -28,10 +28,10 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// What a read or a write meets once the exchange is cut, unless it is a WebSocket that can part
-    /// in good order.
+    /// Returns the error of a read or a write once the exchange is cut, unless it is a WebSocket whose
+    /// closing handshake is still possible.
     ///
-    /// Before the answer has begun, this is said once: the proxy's own answer comes then.
+    /// Before the response has begun, this error comes only once, so that the proxy can send its own reply.
     #[cold]
     pub(super) fn drained(&mut self) -> io::Error {
         if !self.begun {

@@ -9,7 +9,7 @@ use super::Connection;
 use crate::front::pace::{Paces, Rates};
 use crate::front::response_timer::ResponseTimer;
 
-/// What is watched of a request that Pingora serves.
+/// The state of the watch on a request that Pingora serves: the client's pace, and the timer of the response.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     paces: Paces,

@@ -1,4 +1,4 @@
-//! What the streams of a connection have in common, in one place that each of them holds.
+//! The state that the streams of a connection share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ pub(crate) struct Client {
 /// One stream in use.
 pub(super) struct InUse {
     client: Arc<Client>,
-    /// What it takes of the client's limit.
+    /// The guard that counts the stream towards the client's limit.
     _counted: Option<StreamGuard>,
 }
 

@@ -61,7 +61,7 @@ impl Malformed {
         respond.send_reset(Reason::PROTOCOL_ERROR);
     }
 
-    /// What the client of such a request is told.
+    /// Returns the refusal for the client of a malformed request.
     pub(super) fn refusal(self) -> Refusal {
         let code = match self {
             Self::HostRepeated

@@ -58,8 +58,8 @@ const MOST_ERRORS: usize = 100;
 /// How many times the limit of a head h2 reads of one.
 const HEAD_MARGIN: usize = 4;
 
-/// What a client may send ahead on one stream, and on all: one upload that nobody takes leaves the
-/// others their share.
+/// The flow-control windows of a stream and of a connection, in bytes (RFC 9113, 5.2). One upload that is not
+/// read leaves the other streams their share.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 

@@ -10,7 +10,7 @@ use http::uri::{Authority, PathAndQuery};
 
 use super::super::head::{self, HeadError, HeadLimits};
 
-/// What a request is for: its `:path`, or the host of a CONNECT.
+/// Returns the request target: the `:path`, or the authority of a CONNECT.
 pub(super) fn target(request: &Parts) -> &str {
     let path = request.uri.path_and_query().map(PathAndQuery::as_str);
     path.or_else(|| request.uri.authority().map(Authority::as_str))
@@ -42,7 +42,7 @@ pub(super) fn check(request: &Parts, limits: &HeadLimits) -> Result<(), HeadErro
     head::check_target(target.as_bytes(), None)
 }
 
-/// What is to be known of all fields of a head.
+/// A summary of all fields of a head.
 struct Fields {
     /// How long the head is: each field counts as its name, its value and 32 bytes (RFC 9113, 6.5.2).
     size: usize,
