@@ -1,4 +1,4 @@
-//! What the stages of the decision share: the request, what they have found, and what they may say.
+//! The state that the stages of the decision share: the request, their findings, and their verdicts.
 
 use std::borrow::Cow;
 
@@ -45,7 +45,7 @@ impl<'r> Admission<'r> {
     }
 }
 
-/// What a stage says.
+/// The verdict of a stage.
 pub(super) enum Verdict {
     /// Nothing: the next one is asked.
     Pass,

@@ -1,4 +1,4 @@
-//! What becomes of a request: the stages, in the order in which they apply.
+//! The decision about a request: the stages, in the order in which they apply.
 
 use futures_util::future::BoxFuture;
 

@@ -67,7 +67,8 @@ impl<D: Downstream> Exchange<'_, D> {
         }
     }
 
-    /// What is left when the response is complete, or failed.
+    /// Returns the rest of the exchange once the response is complete, or has failed: the state of the
+    /// connection, or the tunnel that follows.
     pub(super) fn into_left<'c>(mut self, timer: &'c mut ReusableTimer) -> Left<'c>
     where
         D: 'c,
@@ -448,7 +449,7 @@ fn http2_head(upstream: &UpstreamRequest<'_>) -> Result<Request<()>, Failure> {
     Ok(head)
 }
 
-/// What an upstream is asked for: with scheme and authority, which HTTP/2 has beside the path.
+/// Returns the URI of an upstream request: with scheme and authority, which HTTP/2 has beside the path.
 fn uri(upstream: &UpstreamRequest<'_>) -> Option<Uri> {
     let request = upstream.request;
     let mut parts = http::uri::Parts::default();

@@ -1,4 +1,4 @@
-//! What the fuzz targets (`fuzz/`) ask of the parsers of this module: plain facts about bytes.
+//! The interface of this module's parsers for the fuzz targets (`fuzz/`): plain facts about bytes.
 
 use std::task::{Context, Waker};
 
@@ -28,7 +28,7 @@ pub fn forwarded(request: &Request, is_trusted: bool) -> Vec<u8> {
     upstream.write_http1()
 }
 
-/// What was asked for.
+/// The kind of response that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// By `HEAD`: a response without its body.
@@ -39,7 +39,7 @@ pub enum Ask {
     Body,
 }
 
-/// What has been heard of a response.
+/// A record of all that the reader of a response has reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 pub struct Heard {

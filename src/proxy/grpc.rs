@@ -1,4 +1,4 @@
-//! What the data path knows of gRPC: which requests are calls, and how long they may take.
+//! gRPC on the data path: which requests are calls, and how long they may take.
 
 use std::time::Duration;
 

@@ -39,7 +39,8 @@ impl Guard {
         UnixStream::connect(socket.address()).await
     }
 
-    /// What connects in Pingora's place, where Pingora would connect to whatever is there.
+    /// Returns a connector that checks the address, in place of Pingora's own, which would connect to
+    /// whatever is there; `None` if the address needs no further check.
     pub(super) fn connector(
         &self,
         address: Address<'_>,

@@ -14,7 +14,7 @@ const DEFAULT_PORT: u16 = 443;
 /// Below this path a certificate authority asks for its proof (RFC 8555, 8.3), always in cleartext.
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
 
-/// What does not stand in a location as it is, besides what is no ASCII.
+/// The characters that are percent-encoded in a `Location` field, besides those outside ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ');
 
 /// Whether a request asks for the proof of a challenge: nothing that insists on TLS holds for it. What

@@ -65,7 +65,7 @@ pub(crate) struct Proxy {
     http: Arc<HttpProxy<Gateway>>,
 }
 
-/// What was decided about a request.
+/// The decision about a request.
 pub(crate) struct Plan {
     /// A reply of the proxy's own; without one the request is forwarded.
     reply: Option<Box<OwnReply>>,

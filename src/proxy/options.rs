@@ -1,4 +1,4 @@
-//! What can be set about the data path.
+//! The options of the data path.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -89,7 +89,7 @@ impl Timeouts {
     }
 }
 
-/// What a client may make of one exchange.
+/// The limits on a client within one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExchangeLimits {
@@ -114,7 +114,7 @@ impl Default for ExchangeLimits {
     }
 }
 
-/// What holds for routes that do not say what they ask of their clients' connections.
+/// The TLS policy and the HSTS of routes that set none of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecurityDefaults {
@@ -132,7 +132,7 @@ pub struct GatewayOptions {
     pub errors: ErrorStatuses,
     /// The times that one exchange may take.
     pub timeouts: Timeouts,
-    /// What a client may make of one exchange.
+    /// The limits on a client within one exchange.
     pub limits: ExchangeLimits,
     /// How often clients have met a limit.
     pub limit_counts: Arc<LimitCounts>,
@@ -142,7 +142,7 @@ pub struct GatewayOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// Settings for TLS with targets, by the names that registrations give.
     pub target_tls: BTreeMap<String, TargetTlsOptions>,
-    /// What holds for routes that do not say what they ask of their clients' connections.
+    /// The TLS policy and the HSTS of routes that set none of their own.
     pub security: SecurityDefaults,
     /// The public port of https, which redirects name; 443 by default.
     pub https_port: u16,

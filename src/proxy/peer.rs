@@ -131,7 +131,7 @@ pub(super) fn set_upstream_timeouts(session: &Session, timeouts: &Timeouts, kind
     }
 }
 
-/// What decides who keeps the limits on the origin's pauses.
+/// The kind of an exchange, by who keeps the limits on the upstream's pauses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Pingora does, with one timer for both.

@@ -90,7 +90,7 @@ impl Gateway {
         }
     }
 
-    /// What decides about requests, for the other engine.
+    /// Returns the policy, which the other engine shares.
     pub(super) fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy)
     }

@@ -1,4 +1,4 @@
-//! What the data path decides by: the routes, and the rules for who may use them.
+//! The policy of the data path: the routes, and the rules for who may use them.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Policy {
         }
     }
 
-    /// What looks at targets when they are connected to.
+    /// Returns the guard that checks the addresses of targets when they are connected to.
     pub(super) fn guard(&self) -> Guard {
         Guard::new(Arc::clone(&self.registry))
     }

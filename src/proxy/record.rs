@@ -1,4 +1,4 @@
-//! What is known of an exchange, and the one place where every exchange ends.
+//! The record of an exchange, and the one place where every exchange ends.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub(super) struct Record {
     phases: Option<Box<Phases>>,
 }
 
-/// What an exchange is about.
+/// The request of an exchange, or the summary that remains of it.
 pub(super) enum Subject {
     /// The request, while it may still be asked for.
     Request(Box<Request>),

@@ -17,7 +17,7 @@ pub(super) struct RequestBody {
     is_kept: bool,
     /// Whether anything was read that is not kept.
     is_lost: bool,
-    /// What is to be sent again before the rest.
+    /// The bytes that are to be sent again before the rest.
     again: Bytes,
 }
 

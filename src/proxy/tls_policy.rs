@@ -1,4 +1,4 @@
-//! What a route asks of the connection that a request came over, and what it says about later ones.
+//! The TLS policy of a route: its requirements on the connection of a request, and its HSTS for later ones.
 
 use http::{HeaderValue, Method, StatusCode};
 
@@ -22,7 +22,7 @@ pub(super) struct Transport<'a> {
     pub(super) target: &'a [u8],
 }
 
-/// What is asked for all routes, ready for the answers.
+/// The defaults of the routes' TLS policies, with the HSTS field ready for use.
 #[derive(Clone, Debug)]
 pub(super) struct TlsPolicies {
     tls: TlsPolicy,

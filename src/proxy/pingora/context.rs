@@ -1,4 +1,4 @@
-//! What the gateway keeps of one request while it is on its way through Pingora.
+//! The gateway's state of one request on its way through Pingora.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub struct Exchange {
     pub(in crate::proxy) is_stale: bool,
     /// Set once the request was sent again, over a new connection.
     pub(in crate::proxy) is_resent: bool,
-    /// What was decided when the request was to be sent again: the proxy answers it itself.
+    /// The reply of the proxy's own, if the decision about sending the request again has led to one.
     pub(in crate::proxy) own: Option<Box<OwnReply>>,
     /// Why an address could not be connected to, if that says more than that nobody listens there.
     pub(in crate::proxy) unreachable: Option<Failure>,

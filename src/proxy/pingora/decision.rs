@@ -1,4 +1,4 @@
-//! What the gateway has decided about a request, and decides anew when it is sent again.
+//! The gateway's decision about a request, which is made anew when the request is sent again.
 
 use pingora_core::Result;
 use pingora_proxy::Session;

@@ -45,7 +45,7 @@ pub(in crate::proxy) fn slow_client(error: &Error) -> Option<ClientLimit> {
     of_front(error).map(|TooSlow(limit)| *limit)
 }
 
-/// What is said when nothing but interim responses has come in time.
+/// The message of the error when only interim responses have come in time.
 pub(in crate::proxy) const ONLY_INTERIM: &str = "only interim responses";
 
 /// The limit that has passed, if the error says so by itself.

@@ -1,5 +1,4 @@
-//! What the front keeps for an exchange that goes through Pingora: which instance it is on, and for how long it
-//! may be silent.
+//! The front's state for an exchange that goes through Pingora: its instance, and how long it may be silent.
 
 use std::os::fd::RawFd;
 use std::time::Duration;

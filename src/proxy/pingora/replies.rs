@@ -1,4 +1,4 @@
-//! What the gateway answers itself, and how it ends an exchange that has failed.
+//! The gateway's own replies, and the end of an exchange that has failed.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -110,7 +110,8 @@ fn of_failure(
     }
 }
 
-/// What follows is the proxy's own, which no instance can be taken down under.
+/// Releases the exchange from its instance: the reply that follows is the proxy's own, which the end of the
+/// instance does not cut.
 fn release(session: &Session) {
     if let Some(hold) = DownstreamHandle::of(session.as_downstream()) {
         hold.abort().release();

@@ -1,4 +1,4 @@
-//! What the gateway asks of a Pingora session, and does to it.
+//! The gateway's access to a Pingora session: its request, its response, and its connection.
 
 use std::time::Duration;
 

@@ -149,7 +149,7 @@ fn in_words(error: &io::Error) -> String {
     text
 }
 
-/// What is to come of a response.
+/// The part of a response that is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Expected {
     Head,

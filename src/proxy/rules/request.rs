@@ -19,7 +19,7 @@ pub(in crate::proxy) struct UpstreamRequest<'a> {
     pub(in crate::proxy) id: &'a [u8],
 }
 
-/// What an upstream speaks.
+/// The HTTP version that an upstream speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Hop {
     Http1,
@@ -171,7 +171,7 @@ fn shadows(name: &[u8], id_field: &str) -> bool {
     action(&hyphenated(name), id_field) != FieldAction::Passes
 }
 
-/// What the fields have said that is written behind them.
+/// A summary of the client's fields, by which the framing and forwarding fields behind them are written.
 #[derive(Default)]
 #[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
 struct ForwardingFields<'a> {

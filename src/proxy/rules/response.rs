@@ -24,7 +24,7 @@ pub(in crate::proxy) enum ResponseError {
     Field,
 }
 
-/// What an upstream is asked for, as far as it decides what its response is.
+/// The kind of response that a request asks for, on which the framing of the response depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Asked {
     /// By `HEAD`: a response without its body.
@@ -49,7 +49,8 @@ pub(in crate::proxy) struct ResponseHead<'h> {
     pub(in crate::proxy) status: StatusCode,
     pub(in crate::proxy) reason: &'h str,
     pub(in crate::proxy) framing: Framing,
-    /// What a response without a body says of the one that it would have: to `HEAD`, or unchanged.
+    /// The framing that a response without a body announces for the body that it leaves out: a response to
+    /// `HEAD`, or a 304 (Not Modified).
     pub(in crate::proxy) announced: Framing,
     /// Whether the connection can be used again after the body; of HTTP/1.
     pub(in crate::proxy) keeps: bool,
@@ -57,13 +58,13 @@ pub(in crate::proxy) struct ResponseHead<'h> {
     pub(in crate::proxy) has_date: bool,
     /// Whether it has an id of the upstream's own.
     pub(in crate::proxy) has_id: bool,
-    /// What it says of later requests, `Strict-Transport-Security`.
+    /// The value of its `Strict-Transport-Security` field, if it has one.
     pub(in crate::proxy) hsts: Option<&'h [u8]>,
     fields: Fields<'h>,
     nominated: SmallVec<[&'h [u8]; 4]>,
 }
 
-/// What a transfer coding does.
+/// A transfer coding.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Coding {
     /// Nothing: what old servers say instead of saying nothing.
@@ -71,7 +72,7 @@ enum Coding {
     Chunked,
 }
 
-/// What the fields say, before it is weighed.
+/// The fields that concern the proxy itself, as they were read, before they are weighed against each other.
 #[derive(Default)]
 struct FramingFields<'b> {
     length: Option<u64>,
@@ -219,7 +220,7 @@ impl<'b> FramingFields<'b> {
         Ok(())
     }
 
-    /// What a response without a body says of the one that it would have.
+    /// Returns the framing that a response without a body announces for the body that it leaves out.
     fn announced(&self, status: StatusCode, asked: Asked) -> Framing {
         // RFC 9110, 8.6; RFC 9112, 6.1: these have no length and no coding, whatever the method is.
         let has_none = status.is_informational() || status == StatusCode::NO_CONTENT;
@@ -268,7 +269,7 @@ mod tests {
 
     type Read = (u16, Framing, bool);
 
-    /// What `look` sees in a head of HTTP/1.
+    /// Returns the result of `look` for the head of an HTTP/1 response.
     fn with<T>(
         text: &str,
         asked: Asked,

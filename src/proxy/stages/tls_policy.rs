@@ -1,4 +1,4 @@
-//! What the route asks of the connection that a request came over.
+//! The check of a request's connection against the TLS policy of its route.
 
 use super::deny;
 use crate::proxy::admission::{Admission, Verdict};

@@ -15,14 +15,15 @@ use super::pool::Poolable;
 use super::read_on::ReadOn;
 use super::socket::Socket;
 
-/// What a upstream may send ahead of what its client takes.
+/// The flow-control window of a connection and of its stream, in bytes: an upstream may send so much ahead of
+/// its client (RFC 9113, 5.2).
 const WINDOW: u32 = 1024 * 1024;
 
 /// The largest frame that a upstream is asked for.
 const FRAME: u32 = 64 * 1024;
 
-/// What many small frames may cost beside what is in them: those of messages of a few bytes, as many as the
-/// window has room for.
+/// The budget for the overhead of small frames beside their payload, in bytes: enough for those of messages
+/// of a few bytes, as many as the window has room for.
 const FRAME_BUDGET: usize = 16 * 1024 * 1024;
 
 /// The part that is kept of a request that the upstream does not take.

@@ -35,7 +35,7 @@ pub(in crate::proxy) struct Http2 {
     is_reused: bool,
     question: Question,
     out: SendStream<Bytes>,
-    /// What the upstream has not taken of a piece.
+    /// The part of a piece that the upstream has not taken yet.
     waiting: Bytes,
     sent: u64,
     /// Whether the request ends behind what waits.

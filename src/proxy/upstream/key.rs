@@ -16,7 +16,7 @@ pub(in crate::proxy) struct Origin {
     pub(in crate::proxy) newest: u64,
 }
 
-/// What a connection can be used for: a place, and how it is secured there. Connections of different
+/// The key of interchangeable connections: an endpoint and the TLS settings for it. Connections of different
 /// settings never meet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::proxy) struct UpstreamKey {

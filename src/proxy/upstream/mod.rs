@@ -32,7 +32,7 @@ const MOST_INTERIM: u32 = 100;
 /// The buffer of a read: room for [`PIECE`] bytes, and around it for what makes them a chunk.
 pub(super) const BUFFER: usize = CHUNK_HEAD + PIECE + CHUNK_END.len();
 
-/// What an upstream has to know of a request to read its response.
+/// The properties of a request that an upstream needs to read its response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question {
     pub(super) asked: Asked,
@@ -67,7 +67,7 @@ pub(super) trait ResponseSink {
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure>;
 }
 
-/// What an exchange with an upstream leaves behind.
+/// The connection that an exchange with an upstream leaves behind.
 pub(super) enum Leftover {
     /// A connection that can be used again.
     Http1(Socket),

@@ -39,7 +39,7 @@ enum Stage {
     Switched,
 }
 
-/// What has come of a head that is not complete.
+/// The part of an incomplete head that has come.
 #[derive(Debug, Default)]
 struct PartialHead {
     bytes: Vec<u8>,

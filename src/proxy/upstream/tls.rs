@@ -22,7 +22,7 @@ use crate::route::{Protocol, TargetTls};
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
 
-/// What TLS with upstreams needs of a server's settings.
+/// The server's settings for TLS with upstreams.
 #[derive(Clone, Debug, Default)]
 pub(in crate::proxy) struct ClientTls {
     /// A file of authorities in place of the system's.

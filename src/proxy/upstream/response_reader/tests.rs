@@ -40,7 +40,7 @@ impl ResponseSink for Notes {
     }
 }
 
-/// What is heard of a response that comes in these pieces.
+/// Reads a response that comes in these pieces; returns its parts as they were reported.
 fn heard(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<Notes, Failure> {
     let mut response = ResponseReader::new(Question {
         asked: Asked::Body,
