@@ -1,5 +1,5 @@
-//! What the proxy itself says when it does not pass an origin's answer on: a status, a code for
-//! programs and a sentence for people, as JSON or as HTML.
+//! The proxy's own replies, in place of an upstream response: a status, a code for programs and a sentence
+//! for people, as JSON or as HTML.
 //!
 //! One [`Refusal`] serves the front (raw bytes on a socket), the proxy (a Pingora session) and
 //! the control API (an axum response), so that a client meets one format; clients of gRPC, which read

@@ -17,7 +17,7 @@ pub(crate) const STATUS: &str = "grpc-status";
 /// The field, or trailer, of the sentence that goes with it.
 pub(crate) const MESSAGE: &str = "grpc-message";
 
-/// What is percent-encoded in it, besides what is no ASCII.
+/// The characters that are percent-encoded in `grpc-message`, besides those outside ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// How a call ended, as far as a proxy can know:

@@ -23,7 +23,7 @@ use crate::tls::Authorities;
 const HTTP: u16 = 80;
 const HTTPS: u16 = 443;
 
-/// What gets certificates from an authority, if anything does.
+/// The ACME client of the server, if it gets certificates from an authority.
 #[derive(Clone)]
 pub(super) struct Issuer(Option<Arc<Acme>>);
 
@@ -62,7 +62,7 @@ impl Issuer {
     }
 }
 
-/// What a configuration wants; none if it wants no certificates.
+/// Returns the options of ACME in a configuration; `None` if it wants no certificates from an authority.
 pub(super) fn options(config: &Config) -> Result<Option<Options>, StartError> {
     let acme = &config.acme;
     if !acme.is_on() {

@@ -1,4 +1,4 @@
-//! What stands in the place of ACME where it is not compiled in (the feature `acme`).
+//! The stand-in for ACME where it is not compiled in (the feature `acme`).
 
 use std::sync::Arc;
 

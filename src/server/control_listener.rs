@@ -55,7 +55,7 @@ impl ControlListeners {
         }
     }
 
-    /// What they are for, in the log.
+    /// Returns their purpose, as the log names it.
     pub(super) fn title(&self) -> &'static str {
         match self.purpose {
             Purpose::Registration => "registration",

@@ -283,8 +283,8 @@ impl DynamicProxy {
         self.registry.add_configured(route, before)
     }
 
-    /// What ends by itself ends from now on, and what changes on the disk is seen. Threads begin
-    /// here: they would not survive the step into the background.
+    /// Starts the threads that end leases and drains, watch the files of certificates, and order
+    /// certificates. They begin only here: they would not survive the fork into the background.
     pub(super) fn start(&self) {
         self.registry.start();
         if let Err(error) = self.options.certificates.watch() {

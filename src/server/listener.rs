@@ -25,7 +25,7 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// What a listener is for, which decides the key that a remedy names.
+/// The purpose of a listener, which decides the configuration key that a remedy names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Traffic,

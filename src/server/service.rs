@@ -68,7 +68,7 @@ pub(super) struct Worker<A> {
 /// Makes a worker known to the others; it is told when the server stops.
 pub(super) type Settle = Box<dyn FnOnce(ShutdownWatch) + Send + Sync>;
 
-/// What is left to do when the first worker accepts connections.
+/// The work that is left to do when the first worker accepts connections.
 pub(super) type Started = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// Where a worker's listening sockets come from, by address.

@@ -178,7 +178,8 @@ fn absolute(key: &'static str, path: &Path) -> Result<PathBuf, StartError> {
     })
 }
 
-/// What the TLS listeners speak, and whom they ask for certificates: in general, then each.
+/// Returns the TLS versions and the client authentication of TLS listeners: the general ones, then each
+/// listener's.
 pub(super) fn tls_options(config: &Config) -> Result<Vec<ServerOptions>, StartError> {
     let tls = &config.tls;
     let general = server_options(config, "tls", tls.min_version, &tls.client_auth);

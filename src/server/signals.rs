@@ -34,7 +34,7 @@ pub(super) struct Signals {
     pub(super) phases: broadcast::Receiver<ExecutionPhase>,
 }
 
-/// What the process has been told.
+/// The command that a signal gives to the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Word {
     Stop(&'static str),

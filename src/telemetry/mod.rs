@@ -1,3 +1,3 @@
-//! What the proxy writes about itself: so far its log.
+//! Telemetry: so far the log.
 
 pub(crate) mod log;

@@ -1,4 +1,4 @@
-//! What a certificate says.
+//! The details of a certificate.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -50,7 +50,7 @@ impl Details {
         }
     }
 
-    /// What the certificate of a chain and its key, both PEM, says. Its dates are not looked at.
+    /// Reads the details of a certificate from its chain and its key, both PEM. Its dates are not checked.
     ///
     /// # Errors
     /// [`PairError`]: the two could not be used.
@@ -59,7 +59,7 @@ impl Details {
         Ok(pair.details)
     }
 
-    /// What the certificate in these bytes says, if they are one.
+    /// Reads the details of a certificate from its DER; `None` if these bytes are no certificate.
     #[must_use]
     pub fn of_der(der: &[u8]) -> Option<Self> {
         let (_rest, certificate) = X509Certificate::from_der(der).ok()?;

@@ -27,7 +27,7 @@ pub struct Stored {
     pub source: Source,
     /// Whether it serves clients that no other certificate is for.
     pub default: bool,
-    /// What it says; none if it could never be read, and it is not in use then.
+    /// The details; `None` if the certificate could never be read, and is not in use then.
     pub details: Option<Arc<Details>>,
     /// Why its files, as they are now, are of no use, or why there is no new one from an authority; the
     /// certificate before is in use.

@@ -1,4 +1,4 @@
-//! What can be wrong with a certificate, and what to do about it.
+//! The errors of certificates, with their remedies.
 
 use std::io;
 use std::path::PathBuf;
@@ -178,7 +178,7 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
 pub struct StoreError {
     /// The file or folder.
     pub path: PathBuf,
-    /// What was to be done with it.
+    /// The action that has failed, such as `write the file`.
     pub what: &'static str,
     /// The system's error.
     pub source: io::Error,

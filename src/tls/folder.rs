@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::source::{Given, Source};
 
-/// What the files of certificates end with, and those that are being written.
+/// The extensions of the files of certificates, and of those that are being written.
 const EXTENSION: &str = "json";
 const UNFINISHED: &str = "unfinished";
 
@@ -41,7 +41,8 @@ impl From<&Given<'_>> for Kept {
 /// The folder, which nobody but the proxy's user can look into.
 pub(super) struct Folder {
     path: PathBuf,
-    /// What has been written, or found, by name: files that are removed underneath are written anew from it.
+    /// The certificates that have been written, or found, by name: files that others have removed are written
+    /// anew from here.
     kept: BTreeMap<String, Kept>,
 }
 

@@ -15,7 +15,7 @@ use super::{chain, pem};
 pub(super) struct Pair {
     pub(super) certified: Arc<CertifiedKey>,
     pub(super) details: Arc<Details>,
-    /// What was not right, but could be helped.
+    /// The problems that do not keep the pair from being used.
     pub(super) warnings: Vec<String>,
 }
 

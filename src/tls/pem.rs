@@ -5,7 +5,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::{PairError, Part};
 
-/// What a key with a password has: PKCS#8's, and that of the older formats.
+/// The marks of a private key with a password: those of PKCS#8, and of the older formats.
 const ENCRYPTED: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
 
 /// The certificates of a text, at least one, in its order.

@@ -1,4 +1,4 @@
-//! What TLS is made of: aws-lc-rs.
+//! The cryptography behind TLS: aws-lc-rs.
 //!
 //! Chosen by `cargo bench --bench tls_handshake`, whose source holds the figures: it is faster than
 //! ring, and alone has the hybrid X25519MLKEM768.

@@ -1,4 +1,4 @@
-//! What a certificate is from: files of the configuration, the control API, or an authority.
+//! The sources of certificates: files of the configuration, the control API, or an authority.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -21,7 +21,7 @@ pub(super) struct Identity {
     pub(super) key: String,
 }
 
-/// What a certificate is to be.
+/// The properties of a certificate that is to be made.
 pub(super) struct Wanted<'a> {
     pub(super) names: &'a [&'a str],
     pub(super) from: SystemTime,

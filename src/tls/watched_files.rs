@@ -33,7 +33,7 @@ struct Seen {
     is_fresh: bool,
 }
 
-/// What is in the files, as a SHA-256; or why they cannot be read.
+/// The content of the files, as a SHA-256; or why they cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Content {
     Read([u8; 32]),
@@ -47,13 +47,13 @@ pub(super) struct WatchedFiles {
     key: PathBuf,
     /// The files when they were last read; none if they have to be read again.
     seen: Option<Seen>,
-    /// What is in use.
+    /// The content that is in use.
     used: Content,
-    /// What could not be used, and whether that was told.
+    /// The content that could not be used, and whether its error has been reported.
     refused: Option<(Content, bool)>,
 }
 
-/// What a look at the files shows.
+/// The result of a look at the files.
 pub(super) enum Look {
     /// Nothing new.
     Same,
