@@ -3,10 +3,10 @@
 //! What RFC 9113 calls malformed does not come here: h2 resets such a stream (fields that belong to a
 //! connection, pseudo-header fields that are missing or repeated), or [`super::malformed`] ends it.
 
-use http::HeaderValue;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, COOKIE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue};
 
 use super::super::head::{self, HeadError, HeadLimits};
 
@@ -27,7 +27,7 @@ pub(super) fn check(request: &Parts, limits: &HeadLimits) -> Result<(), HeadErro
     if fields.size > limits.head {
         return Err(HeadError::HeadTooLong);
     }
-    if request.headers.len() > limits.fields {
+    if request.headers.len() > limits.fields && count(&request.headers) > limits.fields {
         return Err(HeadError::TooManyFields);
     }
     if matches!(request.method.as_str(), "CONNECT" | "TRACE" | "TRACK") {
@@ -74,6 +74,12 @@ impl Fields {
     }
 }
 
+/// The number of fields: those of `Cookie` are parts of one (RFC 9113, 8.2.3).
+fn count(fields: &HeaderMap) -> usize {
+    let cookies = fields.get_all(COOKIE).iter().count();
+    fields.len() - cookies.saturating_sub(1)
+}
+
 /// Whether a value has white space around it, which h2 leaves there (RFC 9113, 8.2.1).
 fn is_padded(value: &HeaderValue) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
@@ -104,12 +110,21 @@ mod tests {
         let long = "/".repeat(65);
         let field = ("a", "b");
         let length = ("content-length", "1");
+        let crumb = ("cookie", "a=b");
         let cases = [
             (request("GET", "/a?b", &[field]), Ok(())),
             (request("GET", "*", &[]), Ok(())),
             (request("GET", &long, &[]), Err(HeadError::TargetTooLong)),
             (
                 request("GET", "/", &[field; 4]),
+                Err(HeadError::TooManyFields),
+            ),
+            (
+                request("GET", "/", &[field, crumb, crumb, crumb, field]),
+                Ok(()),
+            ),
+            (
+                request("GET", "/", &[field, crumb, crumb, field, field]),
                 Err(HeadError::TooManyFields),
             ),
             // 42 bytes of `:method`, 38 of `:path`, and 33 with the value.
