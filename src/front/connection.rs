@@ -60,6 +60,8 @@ pub(crate) struct Connection {
     /// How far a chunked body has come.
     chunks: ChunkScan,
     upstream_timeouts: UpstreamTimeouts,
+    /// Whether its next request came before the last response was complete.
+    pub(super) is_pipelined: bool,
     /// Until when the connection was left alone, if its last request was shed.
     pub(super) rested: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
@@ -88,6 +90,7 @@ impl Connection {
             gate: Gate::Length(0),
             chunks: ChunkScan::default(),
             upstream_timeouts: UpstreamTimeouts::default(),
+            is_pipelined: false,
             rested: None,
             unflushed: false,
             begun: false,

@@ -202,9 +202,27 @@ where
             return None;
         }
         let rested = connection.rested.take();
-        if self.sheds(&request, rested) {
+        // A pipelined request has waited for the response before it, and not for its turn.
+        let is_pipelined = std::mem::take(&mut connection.is_pipelined);
+        if !is_pipelined && self.sheds(&request, rested) {
             return Box::pin(self.shed_http1(connection, &request, early, timer)).await;
         }
+        let mut connection = self
+            .answer(connection, request, early, timer, shutdown)
+            .await?;
+        connection.is_pipelined = !connection.ahead.is_empty();
+        Some(connection)
+    }
+
+    /// Answers one request with the engine that there is.
+    async fn answer(
+        &self,
+        mut connection: Box<Connection>,
+        request: Box<Request>,
+        early: BytesMut,
+        timer: &mut ReusableTimer,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Box<Connection>> {
         if self.options.engine == Engine::Pingora {
             let session = self.serve_session(connection, request, early, shutdown);
             return Box::pin(session).await;
