@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::LazyLock;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -222,6 +222,17 @@ impl Poolable for Socket {
             }
         }
     }
+
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stream {
+            Stream::Raw(raw) => raw.poll_heard(context),
+            Stream::Tls(stream) => {
+                let mut byte = [0];
+                let mut buffer = ReadBuf::new(&mut byte);
+                Pin::new(stream).poll_read(context, &mut buffer).map(drop)
+            }
+        }
+    }
 }
 
 impl Raw {
@@ -246,6 +257,20 @@ impl Raw {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    /// Ready once something has come, or the end has.
+    fn poll_heard(&self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let ready = match self {
+                Self::Tcp(stream) => stream.poll_read_ready(context),
+                Self::Unix(stream) => stream.poll_read_ready(context),
+            };
+            // What the runtime remembers may be over.
+            if ready!(ready).is_err() || !self.is_silent() {
+                return Poll::Ready(());
+            }
         }
     }
 
