@@ -135,10 +135,7 @@ fn explained(
     source: &Source<'_>,
 ) -> ConfigError {
     let (field, problem) = match error {
-        SpecError::Field(error) => {
-            let entry = error.index.map_or_else(String::new, |at| format!("[{at}]"));
-            (format!(".{}{entry}", error.field), error.problem)
-        }
+        SpecError::Field(error) => (format!(".{}", error.key()), error.problem),
         SpecError::Prefix(error) => (".prefix".to_owned(), error.to_string()),
         SpecError::Incomplete(_) => {
             let blank = missing(object).first().copied().unwrap_or("prefix");

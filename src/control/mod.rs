@@ -11,6 +11,7 @@ mod condition;
 mod entries;
 mod error;
 mod events;
+mod fault;
 mod generation;
 mod input;
 mod matching;

@@ -316,7 +316,8 @@ macro_rules! group {
                 match name {
                     $(
                         stringify!($field) => {
-                            self.$field = serde::Deserialize::deserialize(value).map_err(|error| {
+                            let read = serde_path_to_error::deserialize(value);
+                            self.$field = read.map_err(|error| {
                                 $crate::route::FieldError::of_value(
                                     stringify!($field),
                                     $code,

@@ -8,12 +8,12 @@ use crate::support::TestProxy;
 const ENTRIES: [(&str, &str, &str); 28] = [
     (r#"{"host": "a b"}"#, "INVALID_HOST_PATTERN", "/host"),
     (r#"{"host": ""}"#, "INVALID_HOST_PATTERN", "/host"),
-    (r#"{"host": 1}"#, "INVALID_BODY", "/host"),
-    (r#"{"host": null}"#, "INVALID_BODY", "/host"),
+    (r#"{"host": 1}"#, "INVALID_HOST_PATTERN", "/host"),
+    (r#"{"host": null}"#, "INVALID_HOST_PATTERN", "/host"),
     (r#"{"prefix": ""}"#, "INVALID_PREFIX", "/prefix"),
     (r#"{"prefix": "/a?b"}"#, "INVALID_PREFIX", "/prefix"),
     (r#"{"prefix": "/register"}"#, "RESERVED_PREFIX", "/prefix"),
-    (r#"{"prefix": 1}"#, "INVALID_BODY", "/prefix"),
+    (r#"{"prefix": 1}"#, "INVALID_PREFIX", "/prefix"),
     (r#"{"instances": []}"#, "INSTANCE_COUNT", ""),
     (r#"{"instances": {}}"#, "INVALID_BODY", "/instances"),
     (
@@ -23,22 +23,22 @@ const ENTRIES: [(&str, &str, &str); 28] = [
     ),
     (
         r#"{"instances": [{"port": 1}, {"port": 0}]}"#,
-        "INVALID_BODY",
+        "INVALID_PORT",
         "/instances/1/port",
     ),
     (
         r#"{"instances": [{"port": 65536}]}"#,
-        "INVALID_BODY",
+        "INVALID_PORT",
         "/instances/0/port",
     ),
     (
         r#"{"instances": [{"port": "1"}]}"#,
-        "INVALID_BODY",
+        "INVALID_PORT",
         "/instances/0/port",
     ),
     (
         r#"{"instances": [{"port": 1.5}]}"#,
-        "INVALID_BODY",
+        "INVALID_PORT",
         "/instances/0/port",
     ),
     (
@@ -93,7 +93,7 @@ const ENTRIES: [(&str, &str, &str); 28] = [
     ),
     (
         r#"{"instances": [{"port": 1, "ttl": 30}]}"#,
-        "INVALID_BODY",
+        "INVALID_TTL",
         "/instances/0/ttl",
     ),
     (
@@ -168,7 +168,7 @@ const CHANGES: [(&str, u16, &str, &str); 20] = [
     (
         r#"{"op": "remove", "drain": 30}"#,
         400,
-        "INVALID_BODY",
+        "INVALID_TTL",
         "/drain",
     ),
     (

@@ -203,16 +203,36 @@ async fn a_limit_that_is_not_said_again_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_limit_is_refused_at_its_place() {
     let proxy = TestProxy::plain().await;
-    for (timeouts, place) in [
-        (json!("connect=1s"), ""),
-        (json!([null, null, null]), ""),
-        (json!({"conect": "1s"}), "/conect"),
-        (json!({"connect": "off"}), "/connect"),
-        (json!({"connect": "0s"}), "/connect"),
-        (json!({"first_byte": 60}), "/first_byte"),
-        (json!({"first_byte": "60"}), "/first_byte"),
-        (json!({"between_bytes": "31d"}), "/between_bytes"),
-        (json!({"between_bytes": "-1s"}), "/between_bytes"),
+    for (timeouts, place, why) in [
+        (json!("connect=1s"), "", "is not an object"),
+        (json!([null, null, null]), "", "is not an object"),
+        (json!({"conect": "1s"}), "/conect", "`first_byte`"),
+        (json!({"connect": "off"}), "/connect", "cannot be off"),
+        (
+            json!({"connect": "0s"}),
+            "/connect",
+            "write more than 0s, and at most 30d",
+        ),
+        (
+            json!({"first_byte": 60}),
+            "/first_byte",
+            "60 is not a string",
+        ),
+        (
+            json!({"first_byte": "60"}),
+            "/first_byte",
+            "write a number and a unit",
+        ),
+        (
+            json!({"between_bytes": "31d"}),
+            "/between_bytes",
+            "30 days, the longest limit",
+        ),
+        (
+            json!({"between_bytes": "-1s"}),
+            "/between_bytes",
+            "not a length of time",
+        ),
     ] {
         let mut body = json!({"port": 4321, "timeouts": timeouts});
         let refused = proxy
@@ -220,10 +240,17 @@ async fn what_is_no_limit_is_refused_at_its_place() {
                 "PUT",
                 "/v1/routes/*/a",
                 Some(body.clone()),
-                (400, "INVALID_BODY"),
+                (400, "INVALID_TIMEOUTS"),
             )
             .await;
         assert_eq!(refused["pointer"], format!("/timeouts{place}"), "{refused}");
+        let told = |text: &serde_json::Value| {
+            let text = text.as_str().unwrap();
+            let name = format!("timeouts{}: ", place.replace('/', "."));
+            let is_told = text.to_lowercase().starts_with(&name) && text.contains(why);
+            assert!(is_told, "{name}{why}: {text}");
+        };
+        told(&refused["detail"]);
         body["prefix"] = json!("/a");
         let response = proxy.register_json(body.to_string()).await;
         assert_eq!(
@@ -231,6 +258,7 @@ async fn what_is_no_limit_is_refused_at_its_place() {
             (400, "INVALID_TIMEOUTS".to_owned()),
             "{body}"
         );
+        told(&response.json()["message"]);
     }
     assert_eq!(proxy.look("/v1/status").await["routes"], 0);
 }

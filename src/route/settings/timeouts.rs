@@ -141,11 +141,13 @@ impl FromStr for Timeout {
             format!("{shown:?} is not a length of time; write a number and a unit, such as \"10s\"")
         })?;
         if limit.is_zero() {
-            return Err(format!("{shown:?} is no time at all; write a longer one"));
+            return Err(format!(
+                "{shown:?} is no time at all; write more than 0s, and at most 30d"
+            ));
         }
         if limit > LONGEST {
             return Err(format!(
-                "{shown:?} is longer than 30 days; m is minutes, M is months"
+                "{shown:?} is longer than 30 days, the longest limit; m is minutes, M is months"
             ));
         }
         Ok(Self(limit))

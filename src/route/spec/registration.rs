@@ -10,6 +10,7 @@ use super::destination::{Destination, Place, target_host};
 use super::error::SpecError;
 use super::fields::fields;
 use super::instance::{InstanceSpec, either_port_or_unix, instance_id};
+use super::port::Port;
 use super::ttl::parse_ttl;
 use crate::route::{
     FieldError, Group, HostPattern, InstanceId, PathPrefix, Settings, clip_message, clip_value,
@@ -264,7 +265,7 @@ fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// A number, or its digits as a string: the original's own example sends a string.
-fn port(value: &Value) -> Result<Option<NonZeroU16>, FieldError> {
+fn port(value: &Value) -> Result<Option<Port>, FieldError> {
     let number = match value {
         Value::Null => return Ok(None),
         Value::Number(number) => number.as_u64(),
@@ -272,7 +273,7 @@ fn port(value: &Value) -> Result<Option<NonZeroU16>, FieldError> {
         _ => None,
     };
     let port = number.and_then(|number| u16::try_from(number).ok());
-    let port = port.and_then(NonZeroU16::new);
+    let port = port.and_then(Port::new);
     port.map(Some)
         .ok_or_else(|| not_a_port(&shown(Some(value))))
 }
@@ -285,7 +286,7 @@ pub(crate) fn no_prefix(value: &Value) -> FieldError {
 }
 
 fn not_a_port(text: &str) -> FieldError {
-    let problem = format!("{text} is not a port; write a number from 1 to 65535");
+    let problem = format!("{text} is not {}", Port::EXPECTED);
     FieldError::new("port", "INVALID_PORT", problem)
 }
 
