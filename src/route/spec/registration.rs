@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
 use super::destination::{Destination, Place, target_host};
@@ -13,7 +14,8 @@ use super::instance::{InstanceSpec, either_port_or_unix, instance_id};
 use super::port::Port;
 use super::ttl::parse_ttl;
 use crate::route::{
-    FieldError, Group, HostPattern, InstanceId, PathPrefix, Settings, clip_message, clip_value,
+    FieldError, Group, HostPattern, InstanceId, PathPrefix, Settings, UniqueNames, clip_message,
+    clip_value,
 };
 
 /// The treatment of a field that a registration does not have.
@@ -128,9 +130,7 @@ impl Registration {
     /// # Errors
     /// [`SpecError`], naming the field.
     pub fn from_json(body: &[u8], unknown: UnknownFields) -> Result<Self, SpecError> {
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|error| SpecError::NotJson(clip_message(error.to_string()).into()))?;
-        match value {
+        match unique(body)? {
             Value::Object(object) => Self::from_object(&object, unknown),
             other => Err(SpecError::Incomplete(format!(
                 "the body is {}, not an object; send {{\"prefix\": \"/shop\", \"port\": 4321}}",
@@ -171,6 +171,18 @@ impl Registration {
             ttl: checked.ttl,
         })
     }
+}
+
+/// Reads a JSON text whose objects have each name once.
+fn unique(text: &[u8]) -> Result<Value, SpecError> {
+    let mut names = UniqueNames::up_to(usize::MAX);
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let read = names.deserialize(&mut json);
+    let read = read.and_then(|value| json.end().map(|()| value));
+    read.map_err(|error| match names.twice() {
+        Some(name) => SpecError::DuplicateField(clip_value(name)),
+        None => SpecError::NotJson(clip_message(error.to_string()).into()),
+    })
 }
 
 /// The fields that the lists of an instance and of a route's settings have.
