@@ -144,8 +144,13 @@ fn explained(
         other => (String::new(), other.to_string()),
     };
     let key = format!("{section}{field}");
+    // A part of what an alias stands for has no place of its own.
+    let place = source.value(&key).or_else(|| {
+        let (whole, _part) = key.rsplit_once('.')?;
+        source.value(whole)
+    });
     ConfigError::Value {
-        place: source.value(&key).unwrap_or_else(|| source.whole()),
+        place: place.unwrap_or_else(|| source.whole()),
         key,
         problem: format!("cannot be used: {problem}"),
     }

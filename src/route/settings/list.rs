@@ -14,7 +14,7 @@ macro_rules! settings {
         group! {
             /// The settings of a route. What is `None` is as the configuration says for all routes.
             pub struct Settings {
-                $($(#[$attribute])* $field: $type, <$type as Setting>::CODE;)*
+                $($(#[$attribute])* $field: $type, <$type as Setting>::CODE, unless <$type as Setting>::says_nothing;)*
             }
         }
 
@@ -113,6 +113,10 @@ mod tests {
         assert_eq!(serde_json::to_string(&settings).unwrap(), text);
         assert_eq!(serde_json::to_string(&Settings::default()).unwrap(), "{}");
         assert!(serde_json::from_str::<Settings>(r#"{"tls":"on"}"#).is_err());
+        for nothing in [r#"{"timeouts":{}}"#, r#"{"timeouts":{"connect":null}}"#] {
+            let read: Settings = serde_json::from_str(nothing).unwrap();
+            assert_eq!(read, Settings::default(), "{nothing}");
+        }
         let mut again = Settings::default();
         for (name, text) in settings.texts() {
             again.set_text(name, &text).unwrap();

@@ -15,7 +15,7 @@ use crate::route::{FieldError, Group, clip_value};
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 group! {
-    /// How long the app of a route may take. What is `None` is as `timeouts` of the configuration says.
+    /// How long the app of a route may take. A limit that is left out is as `timeouts` of the configuration says.
     #[derive(Copy)]
     pub struct RouteTimeouts {
         /// To connect to a target.
@@ -72,6 +72,10 @@ impl Setting for RouteTimeouts {
         with a unit, or off but for connect; by default what `timeouts` of the proxy's configuration says";
     const VALUE: &'static str = "LIMITS";
     const KEYS: &'static [&'static str] = Self::NAMES;
+
+    fn says_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 
     /// What is newly said, and what was said of the others.
     fn overridden_by(&self, newer: &Self) -> Self {
