@@ -263,6 +263,27 @@ async fn a_route_is_in_a_set_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_is_put_once_by_a_list() {
+    let proxy = TestProxy::plain().await;
+    let put = |prefix: &str, port: u16| json!({"op": "put", "host": "*", "prefix": prefix, "instances": [{"port": port}]});
+    let remove = json!({"op": "remove", "host": "*", "prefix": "/a"});
+    let twice = json!({"changes": [put("/a", 1), put("/b", 1), put("/A/", 2)]});
+    let document = proxy
+        .refused("PATCH", "/v1/routes", Some(twice), (400, "DUPLICATE_ROUTE"))
+        .await;
+    assert_eq!(document["pointer"], "/changes/2");
+    let detail = document["detail"].as_str().unwrap();
+    let names_both = detail.contains("*/A is here twice, first in entry 0");
+    assert!(names_both, "{document}");
+    assert_eq!(proxy.look("/v1/status").await["generation"], 0);
+    // Each of these has its effect.
+    let again = json!({"changes": [put("/a", 1), remove, put("/a", 2)]});
+    proxy.write("PATCH", "/v1/routes", Some(again), 200).await;
+    let route = proxy.look("/v1/routes/*/a").await;
+    assert_eq!(route["instances"][0]["port"], 2, "{route}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_bad_change_is_named_and_none_is_made() {
     let proxy = TestProxy::plain().await;
     proxy.write("PUT", "/v1/routes", Some(kept()), 200).await;

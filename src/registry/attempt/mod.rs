@@ -47,9 +47,10 @@ impl<'a> Attempt<'a> {
         match &change.edits {
             Edits::Each(edits) => {
                 let is_batch = edits.len() > 1;
+                let mut puts = HashMap::new();
                 for (index, edit) in edits.iter().enumerate() {
-                    let what = self
-                        .edit(edit)
+                    let what = put_once(&mut puts, index, edit)
+                        .and_then(|()| self.edit(edit))
                         .map_err(|error| at(is_batch, index, error))?;
                     counts.count(what);
                     let key = edit.key().clone();
@@ -171,6 +172,26 @@ impl<'a> Attempt<'a> {
             self.steps
                 .push(Step::Renew(key.clone(), Arc::clone(instance), ends));
         }
+    }
+}
+
+/// Refuses a second put of a route, which would leave the first one without effect. `puts` has those before
+/// it, each with its place.
+fn put_once(puts: &mut HashMap<RouteKey, usize>, index: usize, edit: &Edit) -> Result<()> {
+    match edit {
+        Edit::Put(key, ..) => match puts.insert(key.clone(), index) {
+            None => Ok(()),
+            Some(first) => {
+                let key = key.clone();
+                Err(ChangeError::DuplicateRoute { key, first })
+            }
+        },
+        // What is removed between the two is not put in vain.
+        Edit::Leave(key, None, _) => {
+            puts.remove(key);
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 
