@@ -1,19 +1,25 @@
-//! Whether several entries of `routes` say the same: two of one instance would leave one of them without effect.
+//! Whether several entries of `routes` that are one route agree: two of one instance, or with other settings, would
+//! leave one of them without effect.
 
 use std::collections::HashMap;
 
 use super::error::ConfigError;
 use super::routes::StaticRoute;
 use super::source::{Source, refuse};
-use crate::route::PathPrefix;
+use crate::route::{HostPattern, PathPrefix, Settings};
 
-/// Refuses two entries of one key, a prefix and a request host, unless each has an `instance` of its own.
+/// The key of a route as the table files it.
+type Key<'r> = (&'r HostPattern, PathPrefix);
+
+/// Refuses two entries of one key, a prefix and a request host, unless each has an `instance` of its own and what
+/// both set of the route is the same.
 pub(super) fn check(
     routes: &[StaticRoute],
     case_sensitive: bool,
     source: &Source<'_>,
 ) -> Result<(), ConfigError> {
     let (mut firsts, mut instances) = (HashMap::new(), HashMap::new());
+    let mut set: HashMap<Key<'_>, Vec<usize>> = HashMap::new();
     for (index, route) in routes.iter().enumerate() {
         let registration = &route.registration;
         let prefix = spelled(&registration.prefix, case_sensitive);
@@ -22,29 +28,67 @@ pub(super) fn check(
             let key = (host, prefix.clone());
             let (first, its) = *firsts.entry(key.clone()).or_insert((index, instance));
             let earlier = if its.is_some() && instance.is_some() {
-                instances.insert((key, instance), index)
+                instances.insert((key.clone(), instance), index)
             } else {
                 Some(first)
             };
+            let shown = format!("{host}{}", registration.prefix);
             if let Some(earlier) = earlier.filter(|earlier| *earlier != index) {
-                let key = format!("{host}{}", registration.prefix);
-                return Err(refused(routes, [earlier, index], &key, source));
+                return Err(twice(routes, [earlier, index], &shown, source));
+            }
+            if !registration.settings.is_default() {
+                let before = set.entry(key).or_default();
+                agree(routes, before, index, &shown)?;
+                before.push(index);
             }
         }
     }
     Ok(())
 }
 
+/// Refuses settings that are other than those of an entry before.
+fn agree(
+    routes: &[StaticRoute],
+    before: &[usize],
+    index: usize,
+    key: &str,
+) -> Result<(), ConfigError> {
+    let Some(route) = routes.get(index) else {
+        return Ok(());
+    };
+    let contradiction = before.iter().find_map(|at| {
+        let other = routes.get(*at)?;
+        let settings = &other.registration.settings;
+        let name = route.registration.settings.contradiction(settings)?;
+        Some((*at, other, name))
+    });
+    let Some((at, other, name)) = contradiction else {
+        return Ok(());
+    };
+    let text = |settings: &Settings| {
+        let text = settings.texts().find(|(own, _)| *own == name);
+        text.map(|(_, text)| text).unwrap_or_default()
+    };
+    let problem = format!(
+        "is {}, and `routes[{at}].{name}` at line {} is {}, but both are one route ({key}); write the same, or \
+         leave it out in one of them",
+        text(&route.registration.settings),
+        other.line(name),
+        text(&other.registration.settings),
+    );
+    Err(route.error(name, problem))
+}
+
 /// A prefix as the table files it.
 fn spelled(prefix: &PathPrefix, case_sensitive: bool) -> PathPrefix {
     if case_sensitive {
-        prefix.clone()
+        prefix.clone().with_upper_escapes()
     } else {
         prefix.to_ascii_lowercase()
     }
 }
 
-fn refused(
+fn twice(
     routes: &[StaticRoute],
     [earlier, later]: [usize; 2],
     key: &str,

@@ -40,6 +40,16 @@ macro_rules! settings {
                 }
             }
 
+            /// The name of a setting that both have, and of which it matters who has the last word.
+            #[must_use]
+            pub fn contradiction(&self, other: &Self) -> Option<&'static str> {
+                let all = [$((stringify!($field), match (&self.$field, &other.$field) {
+                    (Some(own), Some(other)) => own.overridden_by(other) != other.overridden_by(own),
+                    _ => false,
+                })),*];
+                all.into_iter().find_map(|(name, differs)| differs.then_some(name))
+            }
+
             /// Sets one by its text.
             ///
             /// # Errors
@@ -104,6 +114,34 @@ mod tests {
         let mixed = all.overridden_by(&redirect);
         assert_eq!(mixed.tls, Some(TlsPolicy::Redirect));
         assert_eq!(mixed.client_certificate, all.client_certificate);
+    }
+
+    #[test]
+    fn two_contradict_each_other_where_the_order_counts() {
+        let read = |text: &str| serde_json::from_str::<Settings>(text).unwrap();
+        for (one, other, name) in [
+            (r#"{"tls":"require"}"#, r#"{"hsts":"off"}"#, None),
+            (r#"{"tls":"require"}"#, r#"{"tls":"require"}"#, None),
+            (
+                r#"{"hsts":"off","tls":"require"}"#,
+                r#"{"tls":"optional"}"#,
+                Some("tls"),
+            ),
+            (
+                r#"{"timeouts":{"connect":"1s"}}"#,
+                r#"{"timeouts":{"first_byte":"1s"}}"#,
+                None,
+            ),
+            (
+                r#"{"timeouts":{"connect":"1s"}}"#,
+                r#"{"timeouts":{"connect":"2s"}}"#,
+                Some("timeouts"),
+            ),
+        ] {
+            let (one, other) = (read(one), read(other));
+            assert_eq!(one.contradiction(&other), name, "{one:?} {other:?}");
+            assert_eq!(other.contradiction(&one), name, "{other:?} {one:?}");
+        }
     }
 
     #[test]
