@@ -81,15 +81,13 @@ impl FieldError {
 
     /// Its place in the object that has the field, as a JSON pointer (RFC 6901).
     pub(crate) fn pointer(&self) -> String {
-        let mut pointer = format!("/{}", self.field);
-        if let Some(index) = self.index {
-            pointer.push_str(&format!("/{index}"));
-        }
-        if let Some(part) = &self.part {
+        let index = self.index.map(|index| format!("/{index}"));
+        let part = self.part.as_deref().map(|part| {
             let part = part.replace('~', "~0").replace('/', "~1");
-            pointer.push_str(&format!("/{part}"));
-        }
-        pointer
+            format!("/{part}")
+        });
+        let (index, part) = (index.unwrap_or_default(), part.unwrap_or_default());
+        format!("/{}{index}{part}", self.field)
     }
 
     /// Its place in the configuration, below the entry that has the field: `timeouts.first_byte`.

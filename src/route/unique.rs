@@ -107,7 +107,7 @@ mod tests {
         let mut names = UniqueNames::up_to(most);
         let mut json = serde_json::Deserializer::from_str(text);
         let read = names.deserialize(&mut json);
-        read.map_err(|_| names.twice().map(str::to_owned))
+        read.map_err(|_why| names.twice().map(str::to_owned))
     }
 
     #[test]

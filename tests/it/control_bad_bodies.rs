@@ -335,9 +335,10 @@ async fn a_value_that_a_field_cannot_have_gets_the_code_of_a_registration() {
         }
         for (write, at, body) in bodies {
             // The set's first entry has no instances, which is found later than what cannot be read.
-            let at = match body.contains("instances") {
-                true => format!("{at}/instances/1"),
-                false => at.to_owned(),
+            let at = if body.contains("instances") {
+                format!("{at}/instances/1")
+            } else {
+                at.to_owned()
             };
             let response = send(&proxy, write, None, body.as_bytes()).await;
             let document = problem(&response, (400, code));
