@@ -12,7 +12,7 @@ use crate::route::object::group;
 macro_rules! settings {
     ($($(#[$attribute:meta])* $field:ident: $type:ty,)*) => {
         group! {
-            /// The settings of a route. What is `None` is as the configuration says for all routes.
+            /// The settings of a route. A setting that is left out is as the configuration says for all routes.
             pub struct Settings {
                 $($(#[$attribute])* $field: $type, <$type as Setting>::CODE, unless <$type as Setting>::says_nothing;)*
             }
