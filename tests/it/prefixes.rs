@@ -175,3 +175,51 @@ async fn a_prefix_is_shown_as_it_was_typed_and_matches_in_any_case() {
     let proxy = home.start().await;
     assert_eq!(prefixes(&proxy).await, ["/b"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_keeps_its_first_spelling() {
+    let proxy = TestProxy::plain().await;
+    let route = Some(json!({"port": 1}));
+    proxy.write("PUT", "/v1/routes/*/U/A", route, 201).await;
+    let other = "/v1/routes/*/u/a";
+    let change = |op: &str, more: Value| {
+        let mut change = json!({"op": op, "host": "*", "prefix": "/u/A"});
+        let fields = more.as_object().unwrap().clone();
+        change.as_object_mut().unwrap().extend(fields);
+        json!({"changes": [change]})
+    };
+    let whole = json!({"routes": [{"host": "*", "prefix": "/u/a", "instances": [{"port": 2}]}]});
+    let set = change("set", json!({"tls": "require"}));
+    let join = change("join", json!({"instance": {"id": "c", "port": 4}}));
+    let leave = change("leave", json!({"id": "c", "drain": "1h"}));
+    for (method, target, body) in [
+        ("PUT", other, json!({"port": 1, "ttl": "1h"})),
+        ("PUT", "/v1/routes/*/u/a/instances/b", json!({"port": 3})),
+        ("PATCH", "/v1/routes", set),
+        ("PATCH", "/v1/routes", join),
+        ("PATCH", "/v1/routes", leave),
+        ("PUT", "/v1/routes", whole),
+    ] {
+        let shown = body.to_string();
+        let response = proxy.api(method, target, Some(body)).await;
+        assert!(response.status < 300, "{shown}: {}", response.text());
+        let document = response.json();
+        for prefix in [
+            &document["results"][0]["prefix"],
+            &document["route"]["prefix"],
+        ] {
+            assert!(prefix.is_null() || prefix == "/U/A", "{shown}: {document}");
+        }
+        assert_eq!(prefixes(&proxy).await, ["/U/A"], "{shown}");
+    }
+    let body = json!({"prefix": "/u/a", "port": 5}).to_string();
+    assert_eq!(proxy.register_json(body).await.json()["prefix"], "/U/A");
+    let target = format!("{other}?drain=1h");
+    proxy.write("DELETE", &target, None, 200).await;
+    let log = proxy.log();
+    assert!(!log.contains("\"/u/a\"") && !log.contains("*/u/a"), "{log}");
+    // Once it is gone, it has no name that could be kept.
+    let route = Some(json!({"port": 1}));
+    proxy.write("PUT", other, route, 201).await;
+    assert_eq!(prefixes(&proxy).await, ["/u/a"]);
+}

@@ -49,11 +49,11 @@ impl<'a> Attempt<'a> {
                 let is_batch = edits.len() > 1;
                 let mut puts = HashMap::new();
                 for (index, edit) in edits.iter().enumerate() {
+                    let key = self.spelt(edit.key());
                     let what = put_once(&mut puts, index, edit)
-                        .and_then(|()| self.edit(edit))
+                        .and_then(|()| self.edit(&key, edit))
                         .map_err(|error| at(is_batch, index, error))?;
                     counts.count(what);
-                    let key = edit.key().clone();
                     let route = self.state.routes.get(&key).cloned();
                     results.push(EditResult { key, what, route });
                 }
@@ -87,17 +87,24 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    fn edit(&mut self, edit: &Edit) -> Result<ChangeResult> {
+    /// The key in the spelling of the route that is there: a route keeps the one that it has come with.
+    fn spelt(&self, key: &RouteKey) -> RouteKey {
+        let there = self.state.get(key);
+        there.map_or_else(|| key.clone(), |route| route.key())
+    }
+
+    /// Makes an edit of the route with this key, which is the edit's in the route's own spelling.
+    fn edit(&mut self, key: &RouteKey, edit: &Edit) -> Result<ChangeResult> {
         match edit {
-            Edit::Put(key, specs, settings) => self.put(key, specs, settings, Cause::Put),
-            Edit::Register(key, spec, settings) => {
+            Edit::Put(_, specs, settings) => self.put(key, specs, settings, Cause::Put),
+            Edit::Register(_, spec, settings) => {
                 let specs = std::slice::from_ref(spec);
                 self.put(key, specs, settings, Cause::Register)
             }
-            Edit::Join(key, spec, settings, fresh) => self.join(key, spec, settings, *fresh),
-            Edit::Set(key, patch) => self.set(key, patch),
-            Edit::Leave(key, id, drain) => self.leave(key, id.as_ref(), *drain),
-            Edit::Expire(key, serial) => Ok(self.expire(key, *serial)),
+            Edit::Join(_, spec, settings, fresh) => self.join(key, spec, settings, *fresh),
+            Edit::Set(_, patch) => self.set(key, patch),
+            Edit::Leave(_, id, drain) => self.leave(key, id.as_ref(), *drain),
+            Edit::Expire(_, serial) => Ok(self.expire(key, *serial)),
         }
     }
 
@@ -113,8 +120,9 @@ impl<'a> Attempt<'a> {
                 let key = key.clone();
                 return Err(at(true, index, ChangeError::DuplicateRoute { key, first }));
             }
+            let key = self.spelt(key);
             let what = self
-                .put(key, specs, settings, Cause::Put)
+                .put(&key, specs, settings, Cause::Put)
                 .map_err(|error| at(true, index, error))?;
             counts.count(what);
         }
