@@ -223,3 +223,33 @@ async fn a_route_keeps_its_first_spelling() {
     proxy.write("PUT", other, route, 201).await;
     assert_eq!(prefixes(&proxy).await, ["/u/a"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_slash_in_front_counts() {
+    let edge = Edge::start().await;
+    for (key, port) in [("//b", "4321"), ("/b", "4322"), ("example.com//b", "4323")] {
+        let put = edge.ok(&["routes", "put", key, "--port", port]).await;
+        assert!(put.out.starts_with(&format!("{key}: created")), "{put:?}");
+    }
+    for (key, port) in [("//b", 4321), ("/b", 4322), ("example.com//b", 4323)] {
+        let shown = edge.ok(&["routes", "get", key]).await.out;
+        let is_shown = shown.lines().any(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words == ["route", key]
+        });
+        assert!(is_shown, "{key}: {shown}");
+        let route = edge.json(&["routes", "get", key, "--json"]).await;
+        assert_eq!(route["instances"][0]["port"], port, "{key}: {route}");
+        assert!(key.ends_with(route["prefix"].as_str().unwrap()), "{route}");
+    }
+    for key in ["/c?l", "/c#l", "/a/../b", "/a%C2%85", "/a\u{85}"] {
+        let done = edge.run(&["routes", "put", key, "--port", "1"]).await;
+        done.is(2, "the prefix has ");
+        let body = json!({"prefix": key, "port": 1}).to_string();
+        let refused = edge.proxy.register_json(body).await;
+        let verdict = (400, "INVALID_PREFIX".to_owned());
+        assert_eq!(refused.verdict(), verdict, "{key}");
+    }
+    let status = edge.json(&["status", "--json"]).await;
+    assert_eq!(status["routes"], 3, "{status}");
+}
