@@ -92,7 +92,7 @@ async fn what_writes_can_be_tried_or_says_what_can() {
         &["routes", "import"],
     ] {
         let help = help(words).await;
-        assert!(help.contains("--dry-run "), "{words:?}: {help}");
+        assert!(help.contains("--dry-run\n"), "{words:?}: {help}");
     }
     let help = help(&["register"]).await;
     assert!(help.contains("`routes put --dry-run`"), "{help}");
