@@ -50,9 +50,11 @@ impl<'a> Attempt<'a> {
                 let mut puts = HashMap::new();
                 for (index, edit) in edits.iter().enumerate() {
                     let key = self.spelt(edit.key());
-                    let what = put_once(&mut puts, index, edit)
-                        .and_then(|()| self.edit(&key, edit))
-                        .map_err(|error| at(is_batch, index, error))?;
+                    if is_batch {
+                        put_once(&mut puts, index, edit)?;
+                    }
+                    let what = self.edit(&key, edit);
+                    let what = what.map_err(|error| at(is_batch, index, error))?;
                     counts.count(what);
                     let route = self.state.routes.get(&key).cloned();
                     results.push(EditResult { key, what, route });
@@ -183,7 +185,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// Refuses a second put of a route, which would leave the first one without effect. `puts` has those before
+/// Refuses a second put of a route in a list, which would leave the first one without effect. `puts` has those before
 /// it, each with its place.
 fn put_once(puts: &mut HashMap<RouteKey, usize>, index: usize, edit: &Edit) -> Result<()> {
     match edit {
@@ -191,7 +193,7 @@ fn put_once(puts: &mut HashMap<RouteKey, usize>, index: usize, edit: &Edit) -> R
             None => Ok(()),
             Some(first) => {
                 let key = key.clone();
-                Err(ChangeError::DuplicateRoute { key, first })
+                Err(at(true, index, ChangeError::DuplicateRoute { key, first }))
             }
         },
         // What is removed between the two is not put in vain.
