@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     pub(super) mode: ListenerMode,
     /// Whether the request in progress is the last that it serves.
     pub(super) is_last: bool,
+    /// As [`Caller::takes_much`], of the request in progress.
+    pub(super) takes_much: bool,
     /// Bytes that came before their turn.
     pub(super) ahead: BytesMut,
     gate: Gate,
@@ -98,6 +100,7 @@ impl Connection {
             is_switching: AtomicBool::new(false),
             websocket: None,
             is_last: false,
+            takes_much: false,
             frames: None,
             watched: None,
         }

@@ -57,12 +57,14 @@ where
         let mut timer = ReusableTimer::default();
         loop {
             match self.next_head(&mut connection, &mut timer, ticket).await {
-                Next::Request(request, early) => {
+                Next::Request(mut request, early) => {
                     if let Some(refusal) = self.refusal_of(&request, ticket) {
                         Box::pin(self.refuse(&mut connection, &refusal)).await;
                         return None;
                     }
                     connection.is_last = ticket.is_at_limit();
+                    connection.takes_much = ticket.takes_much();
+                    request.set_takes_much(connection.takes_much);
                     connection = self
                         .serve(connection, request, early, &mut timer, &shutdown)
                         .await?;

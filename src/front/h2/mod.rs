@@ -28,7 +28,6 @@ use log::debug;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
-use super::accept::too_many_streams;
 use super::clients::{ClientLimit, Ticket};
 use super::conversation::Http2Client;
 use super::downstream::http2::Http2;
@@ -205,7 +204,7 @@ where
             (None, Err(fault)) => Some(fault.refusal()),
             (None, Ok(())) => self
                 .refusal_of(&request, &client.ticket)
-                .or_else(|| counted.err().map(|_| too_many_streams())),
+                .or_else(|| self.refusal_of_stream(&request, counted)),
         };
         RequestStream {
             request,
