@@ -11,6 +11,7 @@ use pingora_core::server::configuration::ServerConf;
 use super::acme::Acme;
 use super::control::Control;
 use super::file::File;
+use super::health::Health;
 use super::listen::{Entry, General, Listen};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::registration::Registration;
@@ -41,6 +42,9 @@ pub struct Config {
     pub log: String,
     /// `shutdown_grace`: how long requests may go on once the proxy is told to stop. Default: 30 s.
     pub shutdown_grace: Duration,
+    /// `lame_duck`: how long new connections are still accepted, once the proxy is told to stop and readiness
+    /// probes are refused. Default: 0 s.
+    pub lame_duck: Duration,
     /// `routing`: how a request finds its route.
     pub routing: Routing,
     /// `registration`: how apps register.
@@ -49,6 +53,8 @@ pub struct Config {
     pub targets: Targets,
     /// `control`: the control API.
     pub control: Control,
+    /// `health`: health probes on the listeners of the traffic.
+    pub health: Health,
     /// `tls`: TLS with clients.
     pub tls: Tls,
     /// `acme`: certificates from an authority.
@@ -113,6 +119,8 @@ impl Config {
             debug: file.debug,
             log: file.log,
             shutdown_grace: file.shutdown_grace,
+            lame_duck: file.lame_duck,
+            health: file.health,
             routing: file.routing,
             registration: file.registration.resolve(),
             targets: file.targets,

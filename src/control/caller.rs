@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::error;
+use super::health;
 use super::peer::{self, Asker, Peer};
 use super::problem::Problem;
 use super::tokens::{Pass, Tokens};
@@ -264,13 +265,16 @@ impl Wrong {
     }
 }
 
-/// Puts the [`Actor`] into the request's extensions, or answers it.
+/// Puts the [`Actor`] into the request's extensions, or answers it. Health probes need none.
 pub(super) async fn identify(
     State(callers): State<Arc<Callers>>,
     Extension(asker): Extension<Asker>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    if health::is_probe(request.method(), request.uri().path()) {
+        return next.run(request).await;
+    }
     let identified = callers.on_control(&asker, request.method(), request.headers());
     match identified.await {
         Ok(actor) => {

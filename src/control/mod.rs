@@ -12,6 +12,7 @@ mod entries;
 mod error;
 mod events;
 mod generation;
+mod health;
 mod input;
 mod matching;
 mod object;
@@ -79,7 +80,7 @@ pub(crate) fn api(control: Arc<Control>) -> Router {
 }
 
 /// The paths of the API, but for registration.
-fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 8] {
+fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 10] {
     let one = get(routes::read).put(routes::put).delete(routes::remove);
     let certificate = get(certificates::read)
         .put(certificates::put)
@@ -96,5 +97,7 @@ fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 8] {
         ("/v1/certificates", get(certificates::list)),
         ("/v1/certificates/{name}", certificate),
         ("/openapi.json", get(openapi::document)),
+        (health::LIVENESS, get(health::live)),
+        (health::READINESS, get(health::ready)),
     ]
 }

@@ -12,6 +12,8 @@ pub struct Rules {
     pub targets: TargetPolicy,
     /// Prefixes that belong to the proxy.
     pub reserved: Vec<PathPrefix>,
+    /// Paths at which health probes are answered. A route for the very path would miss its GET requests.
+    pub probes: Vec<PathPrefix>,
     /// Whether prefixes match with regard to ASCII case.
     pub case: CaseSensitivity,
     /// How much the table may hold.
@@ -24,6 +26,11 @@ impl Rules {
         if self.reserved.iter().any(|own| prefix.is_within(own)) {
             let prefix = prefix.to_string();
             return Err(RegisterError::Reserved { prefix });
+        }
+        let is_probe = |own: &PathPrefix| prefix.is_within(own) && own.is_within(&prefix);
+        if self.probes.iter().any(is_probe) {
+            let prefix = prefix.to_string();
+            return Err(RegisterError::ReservedForProbes { prefix });
         }
         Ok(self.spelt(prefix))
     }

@@ -14,6 +14,7 @@ use super::mounted::{ControlService, TrafficService};
 use super::options::Options;
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler};
 use crate::front::{Clients, Connections, Engine, Front, FrontOptions, Listeners, Shed};
+use crate::health::Health;
 use crate::proxy::{Gateway, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
@@ -165,6 +166,12 @@ impl DynamicProxy {
         Arc::clone(&self.clients)
     }
 
+    /// What health probes are told. A program that stops in order says so here, before its listeners close.
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.options.gateway.health.health)
+    }
+
     /// The whole proxy as a Pingora service: add listeners to it (`add_tcp`) and it to a server.
     #[must_use]
     pub fn service(&self, conf: &Arc<ServerConf>) -> TrafficService {
@@ -264,6 +271,7 @@ impl DynamicProxy {
             },
             on_register_error: self.on_register_error.clone(),
             started: self.started,
+            health: self.health(),
             clients: self.clients(),
             shed: Arc::clone(&self.shed),
         })

@@ -166,6 +166,7 @@ impl Options {
                 profiles: self.gateway.target_tls.keys().cloned().collect(),
             },
             reserved: self.traffic_registration().to_vec(),
+            probes: self.gateway.health.paths().cloned().collect(),
             case: self.case,
             limits: self.table_limits,
         }

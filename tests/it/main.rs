@@ -55,6 +55,7 @@ mod grpc_connections;
 mod grpcio;
 mod h2_conformance;
 mod heads;
+mod health;
 mod http2;
 mod http2_floods;
 mod http2_quiet;

@@ -159,10 +159,11 @@ impl Bridge {
 /// Whether the API has a path, or what is below it, for something else than registrations.
 fn is_of_api(path: &PathPrefix) -> bool {
     let path = path.as_str();
-    let own = ["/v1/", "/openapi.json"];
+    let own = ["/v1", "/openapi.json", "/healthz", "/readyz"];
     own.iter().any(|own| {
-        path.get(..own.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(own))
+        let start = path.get(..own.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(own))
+            && matches!(path.as_bytes().get(own.len()), None | Some(b'/'))
     })
 }
 
