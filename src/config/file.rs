@@ -17,8 +17,8 @@ use super::pingora::{PingoraConf, with_pingora_keys};
 use super::registration::RegistrationKeys;
 use super::route_entry::Entry as Route;
 use super::section::{
-    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
-    networks,
+    Engine, Errors, Events, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets,
+    Timeouts, networks,
 };
 use super::store::StoreKeys;
 use super::tls::TlsKeys;
@@ -96,6 +96,8 @@ pub(super) struct File {
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) health: Health,
     #[serde(deserialize_with = "text::or_blank")]
+    pub(super) events: Events,
+    #[serde(deserialize_with = "text::or_blank")]
     pub(super) tls: TlsKeys,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) acme: AcmeKeys,
@@ -138,6 +140,7 @@ impl Default for File {
             targets: Targets::default(),
             control: ControlKeys::default(),
             health: Health::default(),
+            events: Events::default(),
             tls: TlsKeys::default(),
             acme: AcmeKeys::default(),
             store: StoreKeys::default(),

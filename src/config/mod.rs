@@ -65,8 +65,8 @@ pub use self::registration::{Registration, UnknownFields};
 pub use self::resolved::Config;
 pub use self::routes::StaticRoute;
 pub use self::section::{
-    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, TargetTls, Targets,
-    Timeouts,
+    Engine, Errors, Events, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, TargetTls,
+    Targets, Timeouts,
 };
 pub use self::store::Store;
 pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsListen, TlsVersion};

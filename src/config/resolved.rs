@@ -17,7 +17,8 @@ use super::pingora::{PingoraConf, with_pingora_keys};
 use super::registration::Registration;
 use super::routes::StaticRoute;
 use super::section::{
-    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
+    Engine, Errors, Events, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets,
+    Timeouts,
 };
 use super::store::{self, Store};
 use super::tls::Tls;
@@ -55,6 +56,8 @@ pub struct Config {
     pub control: Control,
     /// `health`: health probes on the listeners of the traffic.
     pub health: Health,
+    /// `events`: what is kept for `GET /v1/events`.
+    pub events: Events,
     /// `tls`: TLS with clients.
     pub tls: Tls,
     /// `acme`: certificates from an authority.
@@ -121,6 +124,7 @@ impl Config {
             shutdown_grace: file.shutdown_grace,
             lame_duck: file.lame_duck,
             health: file.health,
+            events: file.events,
             routing: file.routing,
             registration: file.registration.resolve(),
             targets: file.targets,

@@ -170,8 +170,8 @@ impl Registry {
             // A renewal is no news.
             if result.what != ChangeResult::Unchanged {
                 log::info!("registered {} -> {target}{by}", route.key());
+                self.emit(Event::RouteRegistered(Arc::clone(route)));
             }
-            self.emit(Event::RouteRegistered(Arc::clone(route)));
         }
         Registered {
             routes,

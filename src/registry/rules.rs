@@ -1,12 +1,14 @@
 //! The rules that registrations follow, and stored routes when they are read again.
 
+use std::num::NonZeroU32;
+
 use super::error::RegisterError;
 use super::limits::Limits;
 use super::resolve::TargetPolicy;
 use crate::route::{CaseSensitivity, PathPrefix, Route};
 
 /// The rules that registrations follow.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Which targets are allowed.
     pub targets: TargetPolicy,
@@ -18,6 +20,21 @@ pub struct Rules {
     pub case: CaseSensitivity,
     /// How much the table may hold.
     pub limits: Limits,
+    /// How many failures of one code are kept as events in a second; 10 by default, `None` for all.
+    pub failures_per_second: Option<NonZeroU32>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            targets: TargetPolicy::default(),
+            reserved: Vec::new(),
+            probes: Vec::new(),
+            case: CaseSensitivity::default(),
+            limits: Limits::default(),
+            failures_per_second: NonZeroU32::new(10),
+        }
+    }
 }
 
 impl Rules {

@@ -19,7 +19,7 @@ use crate::proxy::{Gateway, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
     ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered, Registration,
-    Registry, State,
+    Registry, Renewal, State,
 };
 use crate::route::{Route, RouteKey};
 use crate::tls::Certificates;
@@ -145,6 +145,12 @@ impl DynamicProxy {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.registry.subscribe()
+    }
+
+    /// The renewals of leases that change nothing else, from now on; they are no events.
+    #[must_use]
+    pub fn subscribe_renewals(&self) -> broadcast::Receiver<Arc<Renewal>> {
+        self.registry.subscribe_renewals()
     }
 
     /// The certificates of TLS with clients: [`tls::server_config`](crate::tls::server_config) makes

@@ -90,6 +90,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         listeners: Vec::new(),
         http2_streams: config.http2.streams,
         clients: client_limits(config),
+        failures_per_second: config.events.failures_per_second,
         websocket_frame_limit: config.limits.websocket_frame,
         websocket_message_limit: config.limits.websocket_message,
         overload_target: config.overload.target,
