@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::support::http2::{self, Http2};
 use crate::support::{
-    Client, Guarded, Origin, Response, TestProxy, api_request, eventually, get, in_time, request,
+    Client, Guarded, Origin, Response, TestProxy, api_request, eventually, get, in_time, output_of,
+    request,
 };
 
 /// The paths on the traffic's listeners.
@@ -198,28 +199,30 @@ async fn an_app_cannot_have_a_path_of_probes_for_its_prefix() {
     }
 }
 
+/// The first request that has waited would be shed.
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_are_answered_when_requests_are_shed() {
     let overload = "http2: {cleartext: true}\noverload: {target: 300ms, interval: 0s}\n";
-    let proxy = TestProxy::start(&format!("{PATHS}{overload}")).await;
-    let mut kept = proxy.client().await;
-    check(&kept.get("/-/ready").await, (200, "ready"));
-    let probe = "GET /-/ready HTTP/1.1\r\nHost: a\r\n\r\n";
-    let last = "GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    proxy.signal("STOP");
-    kept.send(probe).await;
-    let mut new = proxy.client().await;
-    new.send(last).await;
-    let mut shed = proxy.client().await;
-    shed.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    tokio::time::sleep(Duration::from_millis(800)).await;
-    proxy.signal("CONT");
-    check(&kept.response().await, (200, "ready"));
-    check(&new.response().await, (200, "alive"));
-    assert_eq!(
-        shed.response().await.verdict(),
-        (503, "OVERLOADED".to_owned())
-    );
+    for (path, word, is_last) in [
+        ("/-/ready", "ready", false),
+        ("/-/healthy", "alive", true),
+        ("/-/ready", "ready", true),
+    ] {
+        let proxy = TestProxy::start(&format!("{PATHS}{overload}")).await;
+        let mut client = proxy.client().await;
+        if !is_last {
+            check(&client.get(path).await, (200, word));
+        }
+        let close = if is_last { "Connection: close\r\n" } else { "" };
+        proxy.signal("STOP");
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{close}\r\n"))
+            .await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        proxy.signal("CONT");
+        check(&client.response().await, (200, word));
+        proxy.logged(&["overload: a request has waited"]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,6 +289,31 @@ async fn a_second_signal_ends_the_wait_before_the_listeners_close() {
     visit.answer(200, "done").await;
     assert_eq!(client.response().await.text(), "done");
     assert!(proxy.ended().await.status.success());
+}
+
+/// The command of the Dockerfile's HEALTHCHECK, for a proxy whose control API is on this port.
+async fn healthcheck(control: u16) -> bool {
+    let dockerfile = include_str!("../../Dockerfile");
+    let (_, check) = dockerfile.split_once("HEALTHCHECK").expect("a check");
+    let (_, command) = check.split_once("CMD ").expect("a command");
+    let command = command.lines().next().expect("a line");
+    let words: Vec<String> = serde_json::from_str(command).expect("a list");
+    let mut run = tokio::process::Command::new(&words[0]);
+    run.args(&words[1..]).env("PORT", (control - 1).to_string());
+    output_of(run).await.status.success()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_containers_healthcheck_asks_whether_it_is_ready() {
+    let proxy = TestProxy::start("lame_duck: 1h\n").await;
+    let control = proxy.control().await;
+    assert!(healthcheck(control.port()).await);
+    proxy.signal("TERM");
+    eventually("it is not ready", async || {
+        get(control, "/readyz").await.status == 503
+    })
+    .await;
+    assert!(!healthcheck(control.port()).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
