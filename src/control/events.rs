@@ -245,7 +245,8 @@ impl Reader {
             "prefix": renewal.key.prefix.as_str(),
             "instance": instance(&renewal.instance),
         });
-        text.push_str(&format!("event: lease_renewed\ndata: {data}\n\n"));
+        let event = format!("event: lease_renewed\ndata: {data}\n\n");
+        text.push_str(&event);
     }
 
     fn write(&self, text: &mut String, number: u64, name: &str, data: &Value) {
