@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::overload::stopped_during;
 use crate::support::http2::{self, Http2};
 use crate::support::{
     Client, Guarded, Origin, Response, TestProxy, api_request, eventually, get, in_time, output_of,
@@ -214,12 +215,8 @@ async fn probes_are_answered_when_requests_are_shed() {
             check(&client.get(path).await, (200, word));
         }
         let close = if is_last { "Connection: close\r\n" } else { "" };
-        proxy.signal("STOP");
-        client
-            .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{close}\r\n"))
-            .await;
-        tokio::time::sleep(Duration::from_millis(800)).await;
-        proxy.signal("CONT");
+        let probe = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{close}\r\n");
+        stopped_during(&proxy, async || client.send(probe).await).await;
         check(&client.response().await, (200, word));
         proxy.logged(&["overload: a request has waited"]).await;
     }
