@@ -114,8 +114,19 @@ impl Probe {
     }
 }
 
+/// The path of liveness probes on the listeners of the control API.
+pub(crate) const LIVENESS: &str = "/healthz";
+
+/// The path of readiness probes on the listeners of the control API.
+pub(crate) const READINESS: &str = "/readyz";
+
+/// Whether a request to the control API is a probe, for which nobody has to be known.
+pub(crate) fn is_control_probe(method: &Method, path: &str) -> bool {
+    [LIVENESS, READINESS].contains(&path) && asks(method)
+}
+
 /// Whether a request by this method can be a probe; any other is not one, whatever its path.
-pub(crate) fn asks(method: &Method) -> bool {
+fn asks(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 

@@ -26,6 +26,7 @@ mod error;
 mod explain;
 mod file;
 mod health;
+mod health_paths;
 mod key;
 mod listen;
 mod log_filter;

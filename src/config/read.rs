@@ -13,7 +13,7 @@ use super::number::Port;
 use super::resolved::Config;
 use super::source::Source;
 use super::{
-    acme, control, explain, health, registration_listeners, route_keys, routes, rules, tls,
+    acme, control, explain, health_paths, registration_listeners, route_keys, routes, rules, tls,
 };
 
 impl Config {
@@ -95,7 +95,7 @@ impl Config {
         tls::check(&self.tls, &self.listen, &self.control, source)?;
         registration_listeners::check(self, source)?;
         acme::check(&self.acme, &self.tls, source)?;
-        health::check(self, source)?;
+        health_paths::check(self, source)?;
         rules::check_tokens(self, source)?;
         rules::check_pingora(self.server.clone(), source)
     }

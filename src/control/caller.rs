@@ -12,11 +12,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::error;
-use super::health;
 use super::peer::{self, Asker, Peer};
 use super::problem::Problem;
 use super::tokens::{Pass, Tokens};
 use super::users::{AllowedUser, Users};
+use crate::health::is_control_probe;
 use crate::registry::{Action, Actor, RegisterError, Rights, Scope};
 use crate::route::RequestHost;
 
@@ -272,7 +272,7 @@ pub(super) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if health::is_probe(request.method(), request.uri().path()) {
+    if is_control_probe(request.method(), request.uri().path()) {
         return next.run(request).await;
     }
     let identified = callers.on_control(&asker, request.method(), request.headers());

@@ -5,23 +5,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::Method;
 use utoipa::ToSchema;
 
 use super::openapi::refusals::Unread;
 use super::state::Control;
-use crate::health::{self, Probe};
-
-/// The path of liveness probes.
-pub(super) const LIVENESS: &str = "/healthz";
-
-/// The path of readiness probes.
-pub(super) const READINESS: &str = "/readyz";
-
-/// Whether a request is a probe: any method but GET and HEAD is refused as it is elsewhere.
-pub(super) fn is_probe(method: &Method, path: &str) -> bool {
-    [LIVENESS, READINESS].contains(&path) && health::asks(method)
-}
+use crate::health::Probe;
 
 /// What a probe is told.
 #[derive(ToSchema)]

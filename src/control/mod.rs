@@ -47,6 +47,8 @@ pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
 pub use users::AllowedUser;
 
+use crate::health::{LIVENESS, READINESS};
+
 /// The part of the API that stands behind the traffic listener, or one of its own: registration alone.
 pub(crate) fn registration(control: Arc<Control>) -> Router {
     Router::new()
@@ -97,7 +99,7 @@ fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 10] {
         ("/v1/certificates", get(certificates::list)),
         ("/v1/certificates/{name}", certificate),
         ("/openapi.json", get(openapi::document)),
-        (health::LIVENESS, get(health::live)),
-        (health::READINESS, get(health::ready)),
+        (LIVENESS, get(health::live)),
+        (READINESS, get(health::ready)),
     ]
 }

@@ -25,7 +25,8 @@ use super::generation::GENERATION;
 use super::routes::{RemoveQuery, Removed, WriteQuery, Written};
 use super::state::Control;
 use super::view::InstanceView;
-use super::{health, problem, register};
+use super::{problem, register};
+use crate::health::{LIVENESS, READINESS};
 
 /// The name of the way to say who one is.
 const TOKEN: &str = "token";
@@ -148,7 +149,7 @@ fn described(token: bool, token_to_register: bool) -> Document {
             token
         };
         for operation in operations(item) {
-            if [health::LIVENESS, health::READINESS].contains(&path.as_str()) {
+            if [LIVENESS, READINESS].contains(&path.as_str()) {
                 operation.security = Some(vec![SecurityRequirement::default()]);
                 continue;
             }
@@ -337,7 +338,7 @@ mod tests {
         assert_eq!(ways(true, false, "/register"), 2);
         assert_eq!(ways(true, true, "/register"), 1);
         let open = vec![SecurityRequirement::default()];
-        for path in [health::LIVENESS, health::READINESS] {
+        for path in [LIVENESS, READINESS] {
             let mut document = described(true, true);
             let item = document.paths.paths.get_mut(path).unwrap();
             let operation = operations(item).next().unwrap();
