@@ -68,12 +68,12 @@ VOLUME /var/lib/dynamic-reverse-proxy
 USER 10001:10001
 EXPOSE 3000
 
-# A request without Host is refused by the proxy itself: an answer shows that it accepts, reads and
-# writes, no app is troubled, and nothing is logged. bash is a part of every Debian. With another
-# port in the configuration than PORT or 3000, write a HEALTHCHECK of your own.
+# The readiness probe of the control API, which is on the port after the traffic's: the container is healthy
+# while it takes requests. bash is a part of every Debian. With another port in the configuration than PORT
+# or 3000, or with control.listen, write a HEALTHCHECK of your own.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${PORT:-${port:-3000}} && printf 'GET / HTTP/1.1\\r\\n\\r\\n' >&3 && read -r -t 2 version status _ <&3 && [[ $version == HTTP/1.1 && $status == 400 ]] || exit 1"]
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/$(( ${PORT:-${port:-3000}} + 1 )) && printf 'GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r -t 2 version status _ <&3 && [[ $version == HTTP/1.1 && $status == 200 ]] || exit 1"]
 
-# SIGTERM, Docker's signal, finishes what is in flight: for up to shutdown_grace (30s), so give
-# `docker stop` more than its ten seconds: `docker stop -t 35`.
+# SIGTERM, Docker's signal, finishes what is in flight: for up to shutdown_grace (30s) after
+# lame_duck (0s), so give `docker stop` more than its ten seconds: `docker stop -t 35`.
 ENTRYPOINT ["dynamic-reverse-proxy", "-c", "/etc/dynamic-reverse-proxy/pingora.yaml"]

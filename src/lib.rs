@@ -88,6 +88,7 @@
 //! | `proxy` | the data path: what is decided about a request, the exchange with its app, the rules for both; `ProxyHttp` over the same rules |
 //! | [`tls`] | certificates: loaded, chosen by name, watched, kept; rustls's configuration of a listener |
 //! | [`acme`] | certificates from an authority: ordered, proven, renewed |
+//! | [`health`] | whether the proxy is ready, and what probes are told |
 //! | `telemetry` | the log |
 //! | [`registry`] | the live routes and their only writer: changes, leases, drains, events; the store behind it |
 //! | [`route`] | routing, pure: hosts, prefixes, request paths, instances, what goes on behind them, the table |
@@ -96,7 +97,7 @@
 //!
 //! Dependencies point one way: `cli -> server -> {proxy, control, acme, tls, telemetry, front} ->
 //! registry -> route`, and `control` and `acme` use `tls`. `config` is read by `cli` and `server` only, and uses
-//! `route` for the fields of a route, as `cli` does; `reply` depends on nothing, and Pingora is named in
+//! `route` for the fields of a route, as `cli` does; `server`, `proxy` and `control` use `health`; `reply` depends on nothing, and Pingora is named in
 //! `front`, `proxy`, `server`, the bridge of `control` and its own keys in `config`.
 
 #[doc(no_inline)]
@@ -109,6 +110,7 @@ pub mod cli;
 pub mod config;
 mod control;
 mod front;
+pub mod health;
 #[doc(hidden)]
 pub mod internals;
 mod proxy;

@@ -10,14 +10,15 @@ use serde::Deserialize;
 
 use super::acme::AcmeKeys;
 use super::control::ControlKeys;
+use super::health::Health;
 use super::listen::{Entry, ListenKeys};
 use super::number::{self, Port};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::registration::RegistrationKeys;
 use super::route_entry::Entry as Route;
 use super::section::{
-    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
-    networks,
+    Engine, Errors, Events, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets,
+    Timeouts, networks,
 };
 use super::store::StoreKeys;
 use super::tls::TlsKeys;
@@ -82,6 +83,8 @@ pub(super) struct File {
     pub(super) log: String,
     #[serde(deserialize_with = "duration::any")]
     pub(super) shutdown_grace: Duration,
+    #[serde(deserialize_with = "duration::any")]
+    pub(super) lame_duck: Duration,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) routing: Routing,
     #[serde(deserialize_with = "text::or_blank")]
@@ -90,6 +93,10 @@ pub(super) struct File {
     pub(super) targets: Targets,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) control: ControlKeys,
+    #[serde(deserialize_with = "text::or_blank")]
+    pub(super) health: Health,
+    #[serde(deserialize_with = "text::or_blank")]
+    pub(super) events: Events,
     #[serde(deserialize_with = "text::or_blank")]
     pub(super) tls: TlsKeys,
     #[serde(deserialize_with = "text::or_blank")]
@@ -127,10 +134,13 @@ impl Default for File {
             debug: false,
             log: "info".to_owned(),
             shutdown_grace: Duration::from_secs(30),
+            lame_duck: Duration::ZERO,
             routing: Routing::default(),
             registration: RegistrationKeys::default(),
             targets: Targets::default(),
             control: ControlKeys::default(),
+            health: Health::default(),
+            events: Events::default(),
             tls: TlsKeys::default(),
             acme: AcmeKeys::default(),
             store: StoreKeys::default(),

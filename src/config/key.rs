@@ -9,11 +9,12 @@ use super::acme::{AcmeEab, AcmeKeys};
 use super::control::ControlKeys;
 use super::error::Hint;
 use super::file::File;
+use super::health::Health;
 use super::listen::ListenKeys;
 use super::pingora::NO_EFFECT;
 use super::registration::RegistrationKeys;
 use super::section::{
-    Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
+    Errors, Events, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
 };
 use super::store::EmbeddedKeys;
 use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};
@@ -32,6 +33,8 @@ pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
         ("routing", keys::<Routing>()),
         ("registration", keys::<RegistrationKeys>()),
         ("control", keys::<ControlKeys>()),
+        ("health", keys::<Health>()),
+        ("events", keys::<Events>()),
         ("store", &["embedded"]),
         ("store.embedded", keys::<EmbeddedKeys>()),
         ("targets", keys::<Targets>()),

@@ -25,6 +25,8 @@ mod duration;
 mod error;
 mod explain;
 mod file;
+mod health;
+mod health_paths;
 mod key;
 mod listen;
 mod log_filter;
@@ -55,6 +57,7 @@ mod user;
 pub use self::acme::{Acme, AcmeChallenge, AcmeEab};
 pub use self::control::{Control, ControlListen};
 pub use self::error::{ConfigError, Hint, Located, Place};
+pub use self::health::Health;
 pub use self::listen::{HttpsRedirect, Listen};
 pub use self::network::AllowedTarget;
 pub use self::number::Count;
@@ -63,8 +66,8 @@ pub use self::registration::{Registration, UnknownFields};
 pub use self::resolved::Config;
 pub use self::routes::StaticRoute;
 pub use self::section::{
-    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, TargetTls, Targets,
-    Timeouts,
+    Engine, Errors, Events, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, TargetTls,
+    Targets, Timeouts,
 };
 pub use self::store::Store;
 pub use self::tls::{Tls, TlsCertificate, TlsClientAuth, TlsListen, TlsVersion};

@@ -12,7 +12,9 @@ use super::file::File;
 use super::number::Port;
 use super::resolved::Config;
 use super::source::Source;
-use super::{acme, control, explain, registration_listeners, route_keys, routes, rules, tls};
+use super::{
+    acme, control, explain, health_paths, registration_listeners, route_keys, routes, rules, tls,
+};
 
 impl Config {
     /// Reads and checks a file; without a path, the defaults.
@@ -93,6 +95,7 @@ impl Config {
         tls::check(&self.tls, &self.listen, &self.control, source)?;
         registration_listeners::check(self, source)?;
         acme::check(&self.acme, &self.tls, source)?;
+        health_paths::check(self, source)?;
         rules::check_tokens(self, source)?;
         rules::check_pingora(self.server.clone(), source)
     }

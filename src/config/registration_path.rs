@@ -112,14 +112,17 @@ impl<'de> Deserialize<'de> for Item {
     }
 }
 
-fn path(text: &str) -> Result<String, String> {
-    let path = text.trim_end_matches('/');
+/// Whether a text is a path of whole segments in which nothing has to be escaped.
+pub(super) fn is_plain(path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let segment = |segment: &str| !matches!(segment, "" | "." | "..");
-    let valid = path
-        .strip_prefix('/')
-        .is_some_and(|segments| segments.bytes().all(plain) && segments.split('/').all(segment));
-    if valid {
+    path.strip_prefix('/')
+        .is_some_and(|segments| segments.bytes().all(plain) && segments.split('/').all(segment))
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    if is_plain(path) {
         return Ok(path.to_owned());
     }
     Err(format!(

@@ -11,12 +11,14 @@ use pingora_core::server::configuration::ServerConf;
 use super::acme::Acme;
 use super::control::Control;
 use super::file::File;
+use super::health::Health;
 use super::listen::{Entry, General, Listen};
 use super::pingora::{PingoraConf, with_pingora_keys};
 use super::registration::Registration;
 use super::routes::StaticRoute;
 use super::section::{
-    Engine, Errors, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
+    Engine, Errors, Events, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets,
+    Timeouts,
 };
 use super::store::{self, Store};
 use super::tls::Tls;
@@ -41,6 +43,9 @@ pub struct Config {
     pub log: String,
     /// `shutdown_grace`: how long requests may go on once the proxy is told to stop. Default: 30 s.
     pub shutdown_grace: Duration,
+    /// `lame_duck`: how long new connections are still accepted, once the proxy is told to stop and readiness
+    /// probes are refused. Default: 0 s.
+    pub lame_duck: Duration,
     /// `routing`: how a request finds its route.
     pub routing: Routing,
     /// `registration`: how apps register.
@@ -49,6 +54,10 @@ pub struct Config {
     pub targets: Targets,
     /// `control`: the control API.
     pub control: Control,
+    /// `health`: health probes on the listeners of the traffic.
+    pub health: Health,
+    /// `events`: what is kept for `GET /v1/events`.
+    pub events: Events,
     /// `tls`: TLS with clients.
     pub tls: Tls,
     /// `acme`: certificates from an authority.
@@ -113,6 +122,9 @@ impl Config {
             debug: file.debug,
             log: file.log,
             shutdown_grace: file.shutdown_grace,
+            lame_duck: file.lame_duck,
+            health: file.health,
+            events: file.events,
             routing: file.routing,
             registration: file.registration.resolve(),
             targets: file.targets,

@@ -250,6 +250,24 @@ impl Default for Overload {
     }
 }
 
+/// `events`: what is kept for `GET /v1/events`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Events {
+    /// How many failures of one code are kept in a second. Default: 10.
+    #[serde(deserialize_with = "number::or_off")]
+    pub failures_per_second: Option<NonZeroU32>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            failures_per_second: NonZeroU32::new(10),
+        }
+    }
+}
+
 /// `http2`: HTTP/2 with clients. Over TLS it is always offered.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

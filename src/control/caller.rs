@@ -16,6 +16,7 @@ use super::peer::{self, Asker, Peer};
 use super::problem::Problem;
 use super::tokens::{Pass, Tokens};
 use super::users::{AllowedUser, Users};
+use crate::health::is_control_probe;
 use crate::registry::{Action, Actor, RegisterError, Rights, Scope};
 use crate::route::RequestHost;
 
@@ -264,13 +265,16 @@ impl Wrong {
     }
 }
 
-/// Puts the [`Actor`] into the request's extensions, or answers it.
+/// Puts the [`Actor`] into the request's extensions, or answers it. Health probes need none.
 pub(super) async fn identify(
     State(callers): State<Arc<Callers>>,
     Extension(asker): Extension<Asker>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    if is_control_probe(request.method(), request.uri().path()) {
+        return next.run(request).await;
+    }
     let identified = callers.on_control(&asker, request.method(), request.headers());
     match identified.await {
         Ok(actor) => {

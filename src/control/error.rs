@@ -25,6 +25,7 @@ pub(super) fn refusal(error: &RegisterError) -> Refusal {
         E::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
         E::Spec(_)
         | E::Reserved { .. }
+        | E::ReservedForProbes { .. }
         | E::Ttl(_)
         | E::TargetUnresolved { .. }
         | E::TargetIsProxy { .. }

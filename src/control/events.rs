@@ -9,18 +9,23 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, timeout_at};
+use utoipa::IntoParams;
 
 use super::error::not_allowed;
+use super::input::{Asked, query};
 use super::openapi::refusals::Refused;
 use super::openapi::requests::LastEventId;
 use super::problem::Problem;
 use super::state::Control;
 use super::tokens::Pass;
 use crate::registry::{
-    Action, Actor, Event, History, ProxyFailure, RegisterFailure, Registry, RouteEvent, RoutesEvent,
+    Action, Actor, Event, History, Missed, ProxyFailure, Recorded, RegisterFailure, Registry,
+    Renewal, RouteEvent, RoutesEvent,
 };
 use crate::route::{
     HostPattern, Instance, InstanceSpec, PathPrefix, Route, RouteKey, Target, clip_message,
@@ -35,11 +40,24 @@ const TOKEN_CHECK: Duration = Duration::from_secs(1);
 /// How many events are written at a time.
 const MOST: usize = 256;
 
+/// What a reader of events can ask for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventsQuery {
+    /// Whether to tell of renewals of leases that change nothing else, as `lease_renewed`. They have no id, and
+    /// are not kept for readers that come back.
+    #[param(example = true)]
+    #[serde(default)]
+    renewals: bool,
+}
+
 /// Follows what happens. A reader that comes back with `Last-Event-ID` gets what it missed; one that
-/// is too slow is told how much it missed, by an event `missed`. The stream of a token that is revoked ends
-/// within two seconds.
+/// is too slow is told how much it missed, by an event `missed`, with `"changes": false` if no change of a route
+/// is among it. Only some failures of one code are kept in a second: the next one says in `suppressed` how many
+/// were not. The stream of a token that is revoked ends within two seconds.
 #[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "followEvents",
-    params(LastEventId), responses(
+    params(EventsQuery, LastEventId), responses(
         (status = 200, description = "The events, without end: each has an `id`, a name in `event`, \
             and JSON in `data`", body = String, content_type = "text/event-stream"),
         Refused,
@@ -47,13 +65,18 @@ const MOST: usize = 256;
 pub(super) async fn follow(
     State(control): State<Arc<Control>>,
     Extension(actor): Extension<Actor>,
+    asked: Asked<EventsQuery>,
     fields: HeaderMap,
 ) -> Result<Response, Problem> {
+    let asked = query(asked)?;
     if !actor.rights.may(Action::Events) {
         return Err(not_allowed(Action::Events));
     }
     let mut reader = Reader::new(&control.registry, actor, fields.get("last-event-id"));
     reader.pass = control.callers.pass(&fields);
+    if asked.renewals {
+        reader.renewals = Some(control.registry.subscribe_renewals());
+    }
     let fields = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -68,8 +91,18 @@ struct Reader {
     pass: Option<Pass>,
     history: Arc<History>,
     from: u64,
+    /// The renewals, if it wants to know of them.
+    renewals: Option<broadcast::Receiver<Arc<Renewal>>>,
     /// What is to be sent before the next event.
     first: String,
+}
+
+/// What there is to tell.
+enum News {
+    Events,
+    Renewal(Arc<Renewal>),
+    /// So many renewals came too fast for this reader.
+    MissedRenewals(u64),
 }
 
 impl Reader {
@@ -93,6 +126,7 @@ impl Reader {
             pass: None,
             history,
             from,
+            renewals: None,
             first,
         }
     }
@@ -126,24 +160,24 @@ impl Reader {
         }
     }
 
-    /// Waits for the next event, at most until `end`; whether there is one. None if the reader may no longer
-    /// read.
-    async fn wait_until(&mut self, end: Instant) -> Option<bool> {
+    /// Waits for news, at most until `end`; none if there are none until then. An error means that the
+    /// reader may no longer read.
+    async fn wait_until(&mut self, end: Instant) -> Result<Option<News>, Revoked> {
         loop {
             if !self.may_read() {
-                return None;
+                return Err(Revoked);
             }
             let now = Instant::now();
             if now >= end {
-                return Some(false);
+                return Ok(None);
             }
             let look = match self.pass {
                 Some(_) => end.min(now + TOKEN_CHECK),
                 None => end,
             };
-            let waiting = self.history.wait_for(self.from);
-            if timeout_at(look, waiting).await.is_ok() {
-                return Some(true);
+            let news = news(&self.history, self.from, self.renewals.as_mut());
+            if let Ok(news) = timeout_at(look, news).await {
+                return Ok(Some(news));
             }
         }
     }
@@ -154,33 +188,65 @@ impl Reader {
         if !first.is_empty() {
             return Some(first);
         }
+        let end = Instant::now() + HEARTBEAT;
         loop {
-            if !self.wait_until(Instant::now() + HEARTBEAT).await? {
-                return Some(":\n\n".to_owned());
-            }
-            let reading = self.history.read(self.from, MOST);
-            self.from = reading.next;
-            let mut text = String::new();
-            if reading.missed > 0 {
-                let data = json!({ "missed": reading.missed });
-                // The id of the last one that is missed: whoever comes back with it gets the rest.
-                let rest = reading.events.len() as u64 + 1;
-                self.write(
-                    &mut text,
-                    reading.next.saturating_sub(rest),
-                    "missed",
-                    &data,
-                );
-            }
-            for (number, event) in &reading.events {
-                if let Some((name, data)) = self.shown(event) {
-                    self.write(&mut text, *number, name, &data);
-                }
-            }
+            let text = match self.wait_until(end).await.ok()? {
+                None => ":\n\n".to_owned(),
+                Some(News::Events) => self.events(),
+                Some(News::Renewal(renewal)) => self.renewals(&renewal),
+                Some(News::MissedRenewals(count)) => missed_renewals(count),
+            };
             if !text.is_empty() {
                 return Some(text);
             }
         }
+    }
+
+    /// The next events.
+    fn events(&mut self) -> String {
+        let reading = self.history.read(self.from, MOST);
+        self.from = reading.next;
+        let mut text = String::new();
+        for (missed, recorded) in &reading.events {
+            if let Some(missed) = missed {
+                // The id of the last one that is missed: whoever comes back with it gets the rest.
+                self.write(&mut text, missed.last, "missed", &shown_missed(*missed));
+            }
+            if let Some((name, data)) = self.shown(recorded) {
+                self.write(&mut text, recorded.number, name, &data);
+            }
+        }
+        text
+    }
+
+    /// A renewal, and those that have come behind it.
+    fn renewals(&mut self, first: &Renewal) -> String {
+        let mut text = String::new();
+        self.write_renewal(&mut text, first);
+        for _ in 1..MOST {
+            match self.renewals.as_mut().map(broadcast::Receiver::try_recv) {
+                Some(Ok(renewal)) => self.write_renewal(&mut text, &renewal),
+                Some(Err(TryRecvError::Lagged(count))) => text.push_str(&missed_renewals(count)),
+                Some(Err(TryRecvError::Empty | TryRecvError::Closed)) | None => break,
+            }
+        }
+        text
+    }
+
+    /// Writes a renewal, if this reader may know of it. Without an id: it is not kept, and whoever comes back
+    /// does so with the id of an event.
+    fn write_renewal(&self, text: &mut String, renewal: &Renewal) {
+        if !self.may_know_of(&renewal.key) {
+            return;
+        }
+        let data = json!({
+            "generation": renewal.generation.0,
+            "host": renewal.key.host.to_string(),
+            "prefix": renewal.key.prefix.as_str(),
+            "instance": instance(&renewal.instance),
+        });
+        let event = format!("event: lease_renewed\ndata: {data}\n\n");
+        text.push_str(&event);
     }
 
     fn write(&self, text: &mut String, number: u64, name: &str, data: &Value) {
@@ -190,8 +256,8 @@ impl Reader {
     }
 
     /// An event's name and what it says, if this reader may know of it.
-    fn shown(&self, event: &Event) -> Option<(&'static str, Value)> {
-        let (name, key, data) = match event {
+    fn shown(&self, recorded: &Recorded) -> Option<(&'static str, Value)> {
+        let (name, key, mut data) = match &recorded.event {
             Event::RouteRegistered(route, instance) => (
                 "route_registered",
                 Some(route.key()),
@@ -209,12 +275,60 @@ impl Reader {
             ),
             Event::Routes(event) => ("routes_changed", None, routes_event(*event)),
         };
+        if recorded.suppressed > 0 {
+            add(&mut data, &json!({ "suppressed": recorded.suppressed }));
+        }
         let key = key.unwrap_or_else(everything);
-        self.actor
-            .rights
-            .allows(Action::Events, &key, None)
-            .then_some((name, data))
+        self.may_know_of(&key).then_some((name, data))
     }
+
+    fn may_know_of(&self, key: &RouteKey) -> bool {
+        self.actor.rights.allows(Action::Events, key, None)
+    }
+}
+
+/// The reader may no longer read.
+struct Revoked;
+
+/// Waits for an event from number `from` on, or for a renewal.
+async fn news(
+    history: &History,
+    from: u64,
+    renewals: Option<&mut broadcast::Receiver<Arc<Renewal>>>,
+) -> News {
+    let events = history.wait_for(from);
+    let Some(renewals) = renewals else {
+        events.await;
+        return News::Events;
+    };
+    let renewal = async {
+        match renewals.recv().await {
+            Ok(renewal) => News::Renewal(renewal),
+            Err(RecvError::Lagged(count)) => News::MissedRenewals(count),
+            // The registry is gone, and the server stops.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = events => News::Events,
+        renewal = renewal => renewal,
+    }
+}
+
+/// What is said of events that are no longer kept.
+fn shown_missed(missed: Missed) -> Value {
+    if missed.may_be_changes {
+        json!({ "missed": missed.count })
+    } else {
+        json!({ "missed": missed.count, "changes": false })
+    }
+}
+
+/// What is said of renewals that came too fast.
+fn missed_renewals(count: u64) -> String {
+    let data = json!({ "missed": count, "changes": false });
+    format!("event: missed\ndata: {data}\n\n")
 }
 
 /// An instance as it was asked for: what changes without an event does not stand in one.

@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod fault;
 mod generation;
+mod health;
 mod input;
 mod matching;
 mod object;
@@ -47,6 +48,8 @@ pub use token_file::TokenFileError;
 pub use tokens::{NewToken, NewTokenError, Tokens, TokensError};
 pub use users::AllowedUser;
 
+use crate::health::{LIVENESS, READINESS};
+
 /// The part of the API that stands behind the traffic listener, or one of its own: registration alone.
 pub(crate) fn registration(control: Arc<Control>) -> Router {
     Router::new()
@@ -78,7 +81,7 @@ pub(crate) fn api(control: Arc<Control>) -> Router {
 }
 
 /// The paths of the API, but for registration.
-fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 8] {
+fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 10] {
     let one = get(routes::read).put(routes::put).delete(routes::remove);
     let certificate = get(certificates::read)
         .put(certificates::put)
@@ -95,5 +98,7 @@ fn paths() -> [(&'static str, MethodRouter<Arc<Control>>); 8] {
         ("/v1/certificates", get(certificates::list)),
         ("/v1/certificates/{name}", certificate),
         ("/openapi.json", get(openapi::document)),
+        (LIVENESS, get(health::live)),
+        (READINESS, get(health::ready)),
     ]
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::body::BodyLimits;
 use super::caller::Callers;
 use crate::front::{Clients, Shed};
+use crate::health::Health;
 use crate::registry::{RegisterFailure, Registry, UnknownFields};
 use crate::tls::Certificates;
 
@@ -27,6 +28,8 @@ pub(crate) struct Control {
     pub(crate) api_body: BodyLimits,
     pub(crate) on_register_error: Option<RegisterErrorHandler>,
     pub(crate) started: Instant,
+    /// What health probes are told.
+    pub(crate) health: Arc<Health>,
     /// The clients of the traffic.
     pub(crate) clients: Arc<Clients>,
     /// The requests that were shed.

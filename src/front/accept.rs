@@ -53,9 +53,9 @@ impl<P: Service, C> Front<P, C> {
     }
 
     /// Why a request is not served that came over a connection beyond the limits, if it came over one and
-    /// is no registration.
+    /// is neither a registration nor a health probe.
     pub(super) fn refusal_of(&self, request: &Request, ticket: &Ticket) -> Option<Refusal> {
-        (ticket.is_reserved() && !self.proxy.is_control(request)).then(too_many_connections)
+        (ticket.is_reserved() && !self.proxy.is_exempt(request)).then(too_many_connections)
     }
 
     /// Why a request of HTTP/2 is not served that is one too many for its client, unless it is a registration: the

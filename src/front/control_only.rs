@@ -25,6 +25,10 @@ impl Service for ControlOnly {
         true
     }
 
+    fn is_exempt(&self, _request: &Request) -> bool {
+        true
+    }
+
     async fn decide(&self, _request: &Request) -> Decision<Self::Plan> {
         Decision::Control
     }

@@ -414,7 +414,7 @@ async fn leave_alone(
 
 impl<P: Service, C> Front<P, C> {
     /// Whether a request of HTTP/1 is shed, on a connection that was left alone until `rested`. What is for
-    /// the control service never is.
+    /// the control service never is, nor is a health probe.
     pub(super) fn sheds(&self, request: &Request, rested: Option<tokio::time::Instant>) -> bool {
         let wait = |now: Instant| {
             let in_all = age(request.caller().socket.as_deref());
@@ -424,7 +424,7 @@ impl<P: Service, C> Front<P, C> {
                 for_us: rested.map_or(in_all, |rested| rested.min(in_all)),
             }
         };
-        self.overload.sheds(rested.is_some(), wait) && !self.proxy.is_control(request)
+        self.overload.sheds(rested.is_some(), wait) && !self.proxy.is_exempt(request)
     }
 
     /// Whether a request of HTTP/2 is shed that its connection's task has read at `read`.
@@ -438,7 +438,7 @@ impl<P: Service, C> Front<P, C> {
                 self.overload.state.turn(now),
             ))
         };
-        self.overload.sheds(false, wait) && !self.proxy.is_control(request)
+        self.overload.sheds(false, wait) && !self.proxy.is_exempt(request)
     }
 
     /// How long the reply to a request of HTTP/2 that is shed is held back. Its connection cannot be left alone,

@@ -29,6 +29,10 @@ pub(crate) trait Service: HttpServerApp + Send + Sync + 'static {
     /// Whether a request is for the control service.
     fn is_control(&self, request: &Request) -> bool;
 
+    /// Whether a request is served also when there are too many: it is for the control service, or a health
+    /// probe.
+    fn is_exempt(&self, request: &Request) -> bool;
+
     /// Decides what becomes of a request.
     fn decide(&self, request: &Request) -> impl Future<Output = Decision<Self::Plan>> + Send;
 

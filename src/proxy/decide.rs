@@ -5,14 +5,15 @@ use futures_util::future::BoxFuture;
 use super::admission::{Admission, OwnReply, Verdict};
 use super::policy::Policy;
 use super::stages::{
-    body_limit, challenge, https_listener, registration, route, tls_policy, well_formed,
+    body_limit, challenge, health, https_listener, registration, route, tls_policy, well_formed,
 };
 
 /// The stages. A new one is a file in `stages` and a line here.
-static STAGES: [Stage; 7] = [
+static STAGES: [Stage; 8] = [
     Stage::once(registration::check),
     Stage::once(challenge::check),
     Stage::once(well_formed::check),
+    Stage::once(health::check),
     Stage::once(https_listener::check),
     Stage::once(body_limit::check),
     Stage::for_each_try(route::check),

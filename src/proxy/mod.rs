@@ -94,6 +94,10 @@ impl Service for Proxy {
         self.direct.policy.is_registration(request, request.path())
     }
 
+    fn is_exempt(&self, request: &Request) -> bool {
+        self.is_control(request) || self.direct.policy.probe(request).is_some()
+    }
+
     async fn decide(&self, request: &Request) -> Decision<Plan> {
         let policy = &self.direct.policy;
         let mut admission = Admission::new(policy, request);

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::{Challenges, TargetTlsOptions};
 use crate::front::{LimitCounts, RequestIds};
+use crate::health::HealthProbes;
 use crate::route::{Hsts, RouteTimeouts, Timeout, TimeoutOrOff, TlsPolicy};
 
 /// The statuses of the failure answers.
@@ -148,6 +149,8 @@ pub struct GatewayOptions {
     pub https_port: u16,
     /// The challenges of certificate authorities that are answered; by default none are.
     pub challenges: Challenges,
+    /// Where health probes are answered on the listeners of the traffic; nowhere by default.
+    pub health: HealthProbes,
     /// Whether routing decisions are logged and answers carry `x-served-by`.
     pub debug: bool,
 }
@@ -165,6 +168,7 @@ impl Default for GatewayOptions {
             security: SecurityDefaults::default(),
             https_port: 443,
             challenges: Challenges::default(),
+            health: HealthProbes::default(),
             debug: false,
         }
     }

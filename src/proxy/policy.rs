@@ -14,6 +14,7 @@ use super::record::{Record, RequestSummary};
 use super::rules::failure::{self, Limit};
 use super::tls_policy::{Denied, TlsPolicies, Transport};
 use crate::front::{HttpsRedirect, Request};
+use crate::health::Probe;
 use crate::registry::{Event, ProxyError, ProxyFailure, Registry};
 use crate::reply::Refusal;
 use crate::route::{Balance, PathPrefix, RoundRobin, Route, RouteRef};
@@ -64,6 +65,11 @@ impl Policy {
     pub(super) fn is_registration(&self, request: &Request, path: &str) -> bool {
         let mut paths = self.registration.iter();
         request.caller().registers && paths.any(|own| own.contains_path(path))
+    }
+
+    /// The health probe that a request is, if it is one.
+    pub(super) fn probe(&self, request: &Request) -> Option<Probe> {
+        self.options.health.find(request.method(), request.path())
     }
 
     /// Asks the table.

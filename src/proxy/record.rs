@@ -8,6 +8,7 @@ use log::{debug, info, log_enabled};
 
 use super::in_flight::InFlight;
 use crate::front::{Request, RequestId};
+use crate::health;
 
 /// Information about an exchange. When it is dropped, the exchange has ended: however that came, it is told
 /// here, once.
@@ -183,6 +184,10 @@ impl fmt::Display for Record {
 /// The end of every exchange.
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.end == End::Reply(health::CODE) {
+            // Probes come every few seconds, and nobody wants to read of them.
+            return;
+        }
         if self.end == End::Dropped {
             info!("{self}: ended from outside: its connection, or the proxy, has ended");
         }

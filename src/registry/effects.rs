@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::events::{RouteEvent, RouteEventKind, RoutesEvent};
+use super::events::{Renewal, RouteEvent, RouteEventKind, RoutesEvent};
 use super::shared::{Core, Shared};
 use super::step::{Cause, Move, Step};
 use super::{Actor, Counts, Event, audit};
@@ -43,11 +43,7 @@ impl<'a> Effects<'a> {
         for step in steps {
             match step {
                 Step::Move(moved) => self.moved(&moved, is_large),
-                Step::Renew(_, instance, ends) => {
-                    if let Some(lease) = &instance.lease {
-                        lease.extend(ends);
-                    }
-                }
+                Step::Renew(key, instance, ends) => self.renewed(key, instance, ends),
                 Step::Drain(key, instance, ends) => self.drains(key, &instance, ends),
                 Step::Gone(key, instance, cut) => self.gone(&key, &instance, cut),
             }
@@ -58,6 +54,18 @@ impl<'a> Effects<'a> {
                 .events
                 .emit(Event::Routes(RoutesEvent { counts, generation }));
         }
+    }
+
+    fn renewed(&self, key: RouteKey, instance: Arc<Instance>, ends: u64) {
+        if let Some(lease) = &instance.lease {
+            lease.extend(ends);
+        }
+        let generation = self.generation;
+        self.shared.events.renew(|| Renewal {
+            key,
+            instance,
+            generation,
+        });
     }
 
     fn moved(&mut self, moved: &Move, is_large: bool) {

@@ -33,6 +33,15 @@ pub enum RegisterError {
         /// The prefix, normalised.
         prefix: String,
     },
+    /// Health probes are answered at the prefix.
+    #[error(
+        "prefix: {prefix} is where the proxy answers health probes; choose another, or change `health` in the \
+         proxy's configuration"
+    )]
+    ReservedForProbes {
+        /// The prefix, normalised.
+        prefix: String,
+    },
     /// The target is outside what the configuration allows.
     #[error(
         "the target {target} is not on a loopback address; to allow it, put its address or name \
@@ -124,7 +133,7 @@ impl RegisterError {
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::Spec(error) => error.code(),
             Self::Truncated => "BAD_REQUEST",
-            Self::Reserved { .. } => "RESERVED_PREFIX",
+            Self::Reserved { .. } | Self::ReservedForProbes { .. } => "RESERVED_PREFIX",
             Self::TargetNotAllowed { .. } | Self::UnixNotAllowed { .. } => "TARGET_NOT_ALLOWED",
             Self::TargetUnresolved { .. } => "TARGET_UNRESOLVED",
             Self::TargetIsProxy { .. } => "TARGET_IS_PROXY",

@@ -1,5 +1,6 @@
 //! What the proxy tells the program that it is built into: the three events of the original.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use http::Method;
 use tokio::sync::broadcast;
 
 use super::{Counts, History, RegisterError};
-use crate::route::{Generation, Instance, Route, RouteKey, clip_message};
+use crate::route::{Generation, Instance, Route, RouteKey, clip};
 
 /// How many events a slow reader may lag behind before it is told that it missed some.
 const CAPACITY: usize = 1024;
@@ -68,6 +69,30 @@ pub enum RouteEventKind {
     InstanceLeft,
     /// An instance is gone because its lease has ended.
     LeaseExpired,
+}
+
+/// The lease of an instance was renewed, and nothing else has changed. It is no [`Event`]: there may be
+/// thousands in a second, and most readers want to know of changes.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Renewal {
+    /// The route's key.
+    pub key: RouteKey,
+    /// The instance.
+    pub instance: Arc<Instance>,
+    /// The table's generation.
+    pub generation: Generation,
+}
+
+impl Event {
+    /// The code of a failure, which strangers may cause as often as they like; none for a change.
+    pub(super) fn failure_code(&self) -> Option<&'static str> {
+        match self {
+            Self::RegisterError(failure) => Some(failure.error.code()),
+            Self::ProxyError(failure) => Some(failure.error.code()),
+            Self::RouteRegistered(..) | Self::Route(_) | Self::Routes(_) => None,
+        }
+    }
 }
 
 impl RouteEventKind {
@@ -168,6 +193,7 @@ pub struct ProxyFailure {
 #[derive(Debug)]
 pub(crate) struct Events {
     live: broadcast::Sender<Event>,
+    renewals: broadcast::Sender<Arc<Renewal>>,
     history: Arc<History>,
 }
 
@@ -175,6 +201,7 @@ impl Default for Events {
     fn default() -> Self {
         Self {
             live: broadcast::Sender::new(CAPACITY),
+            renewals: broadcast::Sender::new(CAPACITY),
             history: Arc::default(),
         }
     }
@@ -183,6 +210,17 @@ impl Default for Events {
 impl Events {
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.live.subscribe()
+    }
+
+    pub(crate) fn subscribe_renewals(&self) -> broadcast::Receiver<Arc<Renewal>> {
+        self.renewals.subscribe()
+    }
+
+    /// Tells of a renewal, if anybody wants to know.
+    pub(crate) fn renew(&self, renewal: impl FnOnce() -> Renewal) {
+        if self.renewals.receiver_count() > 0 && self.renewals.send(Arc::new(renewal())).is_err() {
+            log::trace!("the last reader of renewals left before one reached it");
+        }
     }
 
     pub(crate) fn history(&self) -> &Arc<History> {
@@ -199,7 +237,7 @@ impl Events {
     }
 }
 
-/// The event, with at most 1 KiB of each text that a stranger has sent: thousands of events are kept, and a
+/// The event, with at most 256 bytes of each text that a stranger has sent: many events are kept, and a
 /// method, a host or a path can have as many bytes as the head of a request.
 fn clipped(event: Event) -> Event {
     let Event::ProxyError(failure) = event else {
@@ -210,14 +248,15 @@ fn clipped(event: Event) -> Event {
     if lengths.iter().all(is_short) && is_short(&failure.method.as_str().len()) {
         return Event::ProxyError(failure);
     }
-    let method = clip_message(failure.method.as_str()).replace([' ', '[', ']'], "-");
+    let clip = |text| clip(Cow::Borrowed(text), LONGEST_TEXT);
+    let method = clip(failure.method.as_str()).replace([' ', '[', ']'], "-");
     Event::ProxyError(Arc::new(ProxyFailure {
         method: method.parse().unwrap_or_default(),
-        host: clip_message(&*failure.host).into_owned(),
-        path: clip_message(&*failure.path).into_owned(),
+        host: clip(&failure.host).into_owned(),
+        path: clip(&failure.path).into_owned(),
         ..ProxyFailure::clone(&failure)
     }))
 }
 
 /// The longest text of an event, in bytes.
-const LONGEST_TEXT: usize = 1024;
+const LONGEST_TEXT: usize = 256;

@@ -23,6 +23,7 @@ mod registration;
 mod resolve;
 mod rights;
 mod rules;
+mod sampler;
 mod shared;
 mod state;
 mod step;
@@ -46,9 +47,10 @@ pub use change::{
 pub use clock::Clock;
 pub use error::RegisterError;
 pub use events::{
-    Event, ProxyError, ProxyFailure, RegisterFailure, RouteEvent, RouteEventKind, RoutesEvent,
+    Event, ProxyError, ProxyFailure, RegisterFailure, Renewal, RouteEvent, RouteEventKind,
+    RoutesEvent,
 };
-pub use history::{History, Reading};
+pub use history::{History, Missed, Reading, Recorded};
 pub use limits::{Exceeded, Limit, Limits, Meter};
 pub use register::Registered;
 pub use resolve::{AllowedTarget, TargetPolicy};
@@ -78,18 +80,9 @@ impl Registry {
     pub fn new(rules: Rules) -> Self {
         let clock = Clock::from(0);
         let state = State::new(rules.case);
-        Self {
-            writer: Writer::new(
-                state,
-                Timers::default(),
-                clock,
-                Box::new(Memory),
-                rules.limits,
-            ),
-            rules,
-            epoch: fastrand::u32(..),
-            store: "memory",
-        }
+        let (leases, store) = (Timers::default(), Box::new(Memory));
+        let writer = Writer::new(state, leases, clock, store, rules.limits);
+        Self::with(writer, rules, fastrand::u32(..), "memory")
     }
 
     /// A registry with the routes of a store, whose changes the store keeps. Leases go on from what
@@ -113,12 +106,19 @@ impl Registry {
         if !state.routes.is_empty() {
             log::info!("{} routes from the store", state.routes.len());
         }
-        Ok(Self {
-            writer: Writer::new(state, leases, clock, store, rules.limits),
+        let writer = Writer::new(state, leases, clock, store, rules.limits);
+        Ok(Self::with(writer, rules, stored.epoch, name))
+    }
+
+    fn with(writer: Writer, rules: Rules, epoch: u32, store: &'static str) -> Self {
+        let history = writer.shared.events.history();
+        history.sample(rules.failures_per_second);
+        Self {
+            writer,
             rules,
-            epoch: stored.epoch,
-            store: name,
-        })
+            epoch,
+            store,
+        }
     }
 
     /// The route that takes a request: `host` lower-case and without port, `path` normalised.
@@ -252,6 +252,11 @@ impl Registry {
     /// Subscribes to the events from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.writer.shared.events.subscribe()
+    }
+
+    /// Subscribes to the renewals of leases that change nothing else, which are no events.
+    pub fn subscribe_renewals(&self) -> broadcast::Receiver<Arc<Renewal>> {
+        self.writer.shared.events.subscribe_renewals()
     }
 
     /// The last events, for readers that come back.

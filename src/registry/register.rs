@@ -177,10 +177,10 @@ impl Registry {
             // A renewal is no news.
             if result.what != ChangeResult::Unchanged {
                 log::info!("registered {} -> {target}{by}", route.key());
-            }
-            if let Some(instance) = route.instance_named(id) {
-                let (route, instance) = (Arc::clone(route), Arc::clone(instance));
-                self.emit(Event::RouteRegistered(route, instance));
+                if let Some(instance) = route.instance_named(id) {
+                    let (route, instance) = (Arc::clone(route), Arc::clone(instance));
+                    self.emit(Event::RouteRegistered(route, instance));
+                }
             }
         }
         Registered {

@@ -1,21 +1,40 @@
 //! The rules that registrations follow, and stored routes when they are read again.
 
+use std::num::NonZeroU32;
+
 use super::error::RegisterError;
 use super::limits::Limits;
 use super::resolve::TargetPolicy;
 use crate::route::{CaseSensitivity, PathPrefix, Route};
 
 /// The rules that registrations follow.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Which targets are allowed.
     pub targets: TargetPolicy,
     /// Prefixes that belong to the proxy.
     pub reserved: Vec<PathPrefix>,
+    /// Paths at which health probes are answered. A route for the very path would miss its GET requests.
+    pub probes: Vec<PathPrefix>,
     /// Whether prefixes match with regard to ASCII case.
     pub case: CaseSensitivity,
     /// How much the table may hold.
     pub limits: Limits,
+    /// How many failures of one code are kept as events in a second; 10 by default, `None` for all.
+    pub failures_per_second: Option<NonZeroU32>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            targets: TargetPolicy::default(),
+            reserved: Vec::new(),
+            probes: Vec::new(),
+            case: CaseSensitivity::default(),
+            limits: Limits::default(),
+            failures_per_second: NonZeroU32::new(10),
+        }
+    }
 }
 
 impl Rules {
@@ -24,6 +43,11 @@ impl Rules {
         if self.reserved.iter().any(|own| prefix.is_within(own)) {
             let prefix = prefix.to_string();
             return Err(RegisterError::Reserved { prefix });
+        }
+        let is_probe = |own: &PathPrefix| prefix.is_within(own) && own.is_within(&prefix);
+        if self.probes.iter().any(is_probe) {
+            let prefix = prefix.to_string();
+            return Err(RegisterError::ReservedForProbes { prefix });
         }
         Ok(self.spelt(prefix))
     }

@@ -14,11 +14,12 @@ use super::mounted::{ControlService, TrafficService};
 use super::options::Options;
 use crate::control::{self, BodyLimits, Bridge, Callers, Control, RegisterErrorHandler};
 use crate::front::{Clients, Connections, Engine, Front, FrontOptions, Listeners, Shed};
+use crate::health::Health;
 use crate::proxy::{Gateway, Proxy, ProxyErrorHandler};
 use crate::registry::store::{Store, StoreError};
 use crate::registry::{
     ChangeError, Event, ProxyFailure, RegisterError, RegisterFailure, Registered, Registration,
-    Registry, State,
+    Registry, Renewal, State,
 };
 use crate::route::{Route, RouteKey};
 use crate::tls::Certificates;
@@ -146,6 +147,12 @@ impl DynamicProxy {
         self.registry.subscribe()
     }
 
+    /// The renewals of leases that change nothing else, from now on; they are no events.
+    #[must_use]
+    pub fn subscribe_renewals(&self) -> broadcast::Receiver<Arc<Renewal>> {
+        self.registry.subscribe_renewals()
+    }
+
     /// The certificates of TLS with clients: [`tls::server_config`](crate::tls::server_config) makes
     /// a listener's configuration with them.
     #[must_use]
@@ -163,6 +170,12 @@ impl DynamicProxy {
     #[must_use]
     pub fn clients(&self) -> Arc<Clients> {
         Arc::clone(&self.clients)
+    }
+
+    /// What health probes are told. A program that stops in order says so here, before its listeners close.
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.options.gateway.health.health)
     }
 
     /// The whole proxy as a Pingora service: add listeners to it (`add_tcp`) and it to a server.
@@ -264,6 +277,7 @@ impl DynamicProxy {
             },
             on_register_error: self.on_register_error.clone(),
             started: self.started,
+            health: self.health(),
             clients: self.clients(),
             shed: Arc::clone(&self.shed),
         })

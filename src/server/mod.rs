@@ -49,6 +49,7 @@ pub use crate::control::{
 use crate::front::CLOSE_TIMEOUT;
 pub use crate::front::{ClientLimit, ClientLimits, Clients, Connections, LimitCounts};
 pub use crate::front::{Engine, HttpsRedirect, ListenerOptions, RequestIds, TlsClient};
+use crate::health::Health;
 pub use crate::proxy::{
     Challenges, ErrorStatuses, Exchange, ExchangeLimits, Gateway, GatewayOptions, SecurityDefaults,
     TargetTlsError, TargetTlsOptions, Timeouts,
@@ -71,8 +72,9 @@ pub struct Server {
     control: Vec<ControlWorker>,
     files: SocketFiles,
     stop: watch::Sender<bool>,
-    armed: watch::Sender<bool>,
     pingora: PingoraServer,
+    /// How long readiness probes are refused before the listeners close.
+    lame_duck: Duration,
     grace: Duration,
     /// How long the process may go on after its sockets have gone to a new one.
     upgrade_grace: Duration,
@@ -119,29 +121,32 @@ impl Server {
         let mut pingora = pingora(conf(config), switches);
         pingora.bootstrap();
         let proxy = proxy(config, options)?;
-        let (stop, armed) = (watch::Sender::new(false), watch::Sender::new(false));
+        let stop = watch::Sender::new(false);
         let files = SocketFiles::default();
         let control = [
             (bound.control, proxy.control_service()),
             (bound.registration, proxy.registration_service()),
         ];
-        let control = control
-            .into_iter()
-            .filter_map(|(listeners, service)| workers::control(service, listeners, &stop, &files))
-            .collect();
+        let health = proxy.health();
+        let control = control.into_iter().filter_map(|(listeners, service)| {
+            workers::control(service, listeners, (&stop, &health), &files)
+        });
+        let control: Vec<_> = control.collect();
         let port = bound.traffic.port();
         let mut workers = workers::traffic(config, &proxy, bound.traffic, &stop)?;
         if let Some(first) = workers.first_mut() {
-            first.on_started = Some(announced(&armed, port, config.debug));
+            first.on_started = Some(announced(Arc::clone(&health), port, config.debug));
         }
+        // Each worker, and the signals: before those are taken, one would kill the process.
+        health.await_parts(workers.len() + control.len() + 1);
         Ok(Self {
             proxy,
             workers,
             control,
             files,
             stop,
-            armed,
             pingora,
+            lame_duck: config.lame_duck,
             grace: config.shutdown_grace,
             upgrade_grace: upgrade_grace(config),
         })
@@ -154,12 +159,12 @@ impl Server {
     }
 
     /// Runs until a signal ends it: SIGTERM and ctrl-C finish what is in flight, SIGQUIT hands the
-    /// sockets to a new process.
+    /// sockets to a new process. Readiness probes are refused from that signal on.
     pub fn run(mut self) {
         let signals = Signals {
             stop: self.stop,
-            armed: self.armed,
             connections: self.proxy.connections(),
+            lame_duck: self.lame_duck,
             grace: self.grace,
             files: self.files,
             upgrade_grace: self.upgrade_grace,
@@ -255,11 +260,11 @@ fn outlive_limits() {
     }
 }
 
-/// Announces the port once signals are taken: whoever reads the line may send one at once.
-fn announced(armed: &watch::Sender<bool>, port: u16, debug: bool) -> Started {
-    let mut armed = armed.subscribe();
+/// Announces the port once all workers accept connections and signals are taken: whoever reads the line may
+/// send one at once.
+fn announced(health: Arc<Health>, port: u16, debug: bool) -> Started {
     Box::pin(async move {
-        if armed.wait_for(|armed| *armed).await.is_ok() {
+        if health.ready().await {
             announce(port, debug);
         }
     })

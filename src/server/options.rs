@@ -1,6 +1,7 @@
 //! All that can be set about a proxy, and what its parts get of it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub struct Options {
     pub overload_interval: Duration,
     /// The engine that carries proxied requests; by default the proxy's own exchange.
     pub engine: Engine,
+    /// How many failures of one code are kept as events in a second; 10 by default, `None` for all.
+    pub failures_per_second: Option<NonZeroU32>,
     /// The limits on clients of the traffic.
     pub clients: ClientLimits,
     /// The most bytes of a frame of a WebSocket from a client; by default no limit.
@@ -139,6 +142,7 @@ impl Default for Options {
             overload_target: Some(Duration::from_millis(200)),
             overload_interval: Duration::from_millis(100),
             engine: Engine::Direct,
+            failures_per_second: NonZeroU32::new(10),
             clients: ClientLimits::default(),
             websocket_frame_limit: None,
             websocket_message_limit: None,
@@ -166,8 +170,10 @@ impl Options {
                 profiles: self.gateway.target_tls.keys().cloned().collect(),
             },
             reserved: self.traffic_registration().to_vec(),
+            probes: self.gateway.health.paths().cloned().collect(),
             case: self.case,
             limits: self.table_limits,
+            failures_per_second: self.failures_per_second,
         }
     }
 

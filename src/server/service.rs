@@ -22,6 +22,7 @@ use super::unix_socket::SocketFile;
 use crate::config::ControlListen;
 use crate::control::Bridge;
 use crate::front::{ControlOnly, Front};
+use crate::health::Health;
 use crate::proxy::Proxy;
 
 /// A worker of the traffic.
@@ -59,6 +60,8 @@ pub(super) struct Worker<A> {
     pub(super) sockets: Sockets,
     /// Becomes true when the server is to stop.
     pub(super) stop: watch::Sender<bool>,
+    /// Is told when connections are accepted.
+    pub(super) health: Arc<Health>,
     /// Run once, when connections are accepted.
     pub(super) on_started: Option<Started>,
     /// Called once in the worker's runtime, before connections are accepted.
@@ -195,6 +198,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Worker<A> {
         if let Some(settle) = self.settle.take() {
             settle(stop.clone());
         }
+        self.health.part_started();
         let queues = AcceptQueues::of(table.as_ref(), &names);
         let served = Serve::start_service(&mut self.service, table, stop.clone(), listeners_per_fd);
         queues.limit(served, stop).await;

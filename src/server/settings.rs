@@ -22,6 +22,7 @@ use crate::config::{
 };
 use crate::control::{AllowedUser, Tokens, TokensError};
 use crate::front::{ClientLimits, Engine, HttpsRedirect, ListenerOptions, RequestIds};
+use crate::health::HealthProbes;
 use crate::proxy::{
     ErrorStatuses, ExchangeLimits, GatewayOptions, SecurityDefaults, TargetTlsOptions, Timeouts,
 };
@@ -89,6 +90,7 @@ pub(super) fn options(config: &Config) -> Result<Options, StartError> {
         listeners: Vec::new(),
         http2_streams: config.http2.streams,
         clients: client_limits(config),
+        failures_per_second: config.events.failures_per_second,
         websocket_frame_limit: config.limits.websocket_frame,
         websocket_message_limit: config.limits.websocket_message,
         overload_target: config.overload.target,
@@ -326,8 +328,22 @@ fn gateway(config: &Config) -> Result<GatewayOptions, StartError> {
             hsts: setting(config.tls.hsts.as_ref())?.unwrap_or_default(),
         },
         https_port: config.tls.redirect_port,
+        health: health(&config.health)?,
         debug: config.debug,
         ..GatewayOptions::default()
+    })
+}
+
+/// Where health probes are answered.
+fn health(health: &config::Health) -> Result<HealthProbes, StartError> {
+    let path = |key, path: &Option<String>| {
+        let path = path.as_deref().map(PathPrefix::parse).transpose();
+        path.map_err(|error| StartError::Setting(key, error.to_string()))
+    };
+    Ok(HealthProbes {
+        liveness: path("health.liveness_path", &health.liveness_path)?,
+        readiness: path("health.readiness_path", &health.readiness_path)?,
+        ..HealthProbes::default()
     })
 }
 

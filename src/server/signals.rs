@@ -1,7 +1,8 @@
 //! Stopping: what a signal does, and when the process may end.
 //!
-//! Pingora's own stop is a fixed sleep. Here SIGTERM and ctrl-C stop the listeners, let what is in
-//! flight finish, and end the process as soon as no connection is left, or at the end of the grace.
+//! Pingora's own stop is a fixed sleep. Here SIGTERM and ctrl-C refuse readiness probes, then stop the
+//! listeners, let what is in flight finish, and end the process as soon as no connection is left, or at
+//! the end of the grace.
 
 use std::io;
 use std::sync::Arc;
@@ -16,13 +17,14 @@ use tokio::sync::{broadcast, watch};
 use super::dynamic_proxy::DynamicProxy;
 use super::service::SocketFiles;
 use crate::front::{CLOSE_TIMEOUT, Connections};
+use crate::health::Phase;
 
 /// Waits for the signal that ends the server.
 pub(super) struct Signals {
     pub(super) stop: watch::Sender<bool>,
-    /// Becomes true when signals are received: before, one would kill the process.
-    pub(super) armed: watch::Sender<bool>,
     pub(super) connections: Arc<Connections>,
+    /// How long new connections are still accepted once readiness probes are refused.
+    pub(super) lame_duck: Duration,
     pub(super) grace: Duration,
     /// Go away with the listeners; after an upgrade they are the new process's.
     pub(super) files: SocketFiles,
@@ -53,8 +55,11 @@ impl ShutdownSignalWatch for Signals {
         };
         self.proxy.start();
         super::memory::give_back();
-        self.armed.send_replace(true);
-        match words.next().await {
+        let health = self.proxy.health();
+        health.part_started();
+        let word = words.next().await;
+        health.set(Phase::Stopping);
+        match word {
             Word::Upgrade => {
                 info!("SIGQUIT: the listening sockets go to the new process");
                 // The new process opens it once it has the sockets.
@@ -64,6 +69,7 @@ impl ShutdownSignalWatch for Signals {
                 ShutdownSignal::GracefulUpgrade
             }
             Word::Stop(name) => {
+                self.wait_as_lame_duck(name, &mut words).await;
                 self.drain(name, &mut words).await;
                 self.proxy.close();
                 ShutdownSignal::FastShutdown
@@ -73,6 +79,20 @@ impl ShutdownSignalWatch for Signals {
 }
 
 impl Signals {
+    /// Goes on as before while load balancers learn from their readiness probes that no new connections
+    /// should come here; a second signal ends that.
+    async fn wait_as_lame_duck(&self, name: &str, words: &mut Words) {
+        let time = self.lame_duck;
+        if time.is_zero() {
+            return;
+        }
+        info!("{name}: not ready any more; the listeners close in {time:?} (lame_duck)");
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            again = words.next() => info!("{}: the listeners close at once", again.signal()),
+        }
+    }
+
     /// Stops accepting and waits for what is in flight; a second signal ends the wait.
     async fn drain(&self, name: &str, words: &mut Words) {
         let open = self.connections.open();

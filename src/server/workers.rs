@@ -23,6 +23,7 @@ use super::service::{
 use super::traffic::Traffic;
 use crate::config::Config;
 use crate::front::Balance;
+use crate::health::Health;
 
 /// The client's writes are gathered up to this size before they go to the kernel, so that a head
 /// and a small body are one packet. Reads go through the front's own buffer.
@@ -53,6 +54,7 @@ pub(super) fn traffic(
             service,
             sockets: copies(&traffic.bound)?,
             stop: stop.clone(),
+            health: proxy.health(),
             on_started: None,
             settle: Some(Box::new(move |shutdown| front.settle(shutdown))),
         })
@@ -110,7 +112,7 @@ fn named(listener: BoundListener) -> (String, OwnedFd) {
 pub(super) fn control(
     ControlService(mut service): ControlService,
     BoundControl { wanted, bound }: BoundControl,
-    stop: &watch::Sender<bool>,
+    (stop, health): (&watch::Sender<bool>, &Arc<Health>),
     files: &SocketFiles,
 ) -> Option<ControlWorker> {
     if wanted.listen.is_empty() {
@@ -133,6 +135,7 @@ pub(super) fn control(
         service,
         sockets,
         stop: stop.clone(),
+        health: Arc::clone(health),
         on_started,
         settle: None,
     })

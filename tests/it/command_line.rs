@@ -343,6 +343,56 @@ async fn what_happens_is_watched_across_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_told_in_words() {
+    let edge = Edge::start().await;
+    let mut watch = edge.command(&["routes", "watch", "--renewals"]);
+    watch.stdout(Stdio::piped()).kill_on_drop(true);
+    let mut watch = watch.spawn().expect("it runs");
+    let mut lines = BufReader::new(watch.stdout.take().expect("output")).lines();
+    let mut line = async || {
+        let line = in_time("a line", lines.next_line()).await;
+        line.expect("text").expect("a line")
+    };
+    // It may not listen yet: renewed until it does.
+    let leased = [
+        "register", "--prefix", "/leased", "--port", "4001", "--ttl", "1h",
+    ];
+    edge.ok(&leased).await;
+    let mut first = String::new();
+    while !first.contains("renewed") {
+        edge.ok(&leased).await;
+        let soon = std::time::Duration::from_millis(500);
+        if let Ok(line) = tokio::time::timeout(soon, line()).await {
+            first = line;
+        }
+    }
+    assert!(
+        first.ends_with("Z  renewed   /leased  default at localhost:4001"),
+        "{first}"
+    );
+    edge.proxy.register("/shop", 4321).await;
+    assert_eq!(get(edge.proxy.address(), "/no%20where").await.status, 501);
+    edge.ok(&["routes", "remove", "/shop"]).await;
+    let mut told = Vec::new();
+    while told
+        .last()
+        .is_none_or(|last: &String| !last.contains("removed"))
+    {
+        let line = line().await;
+        if !line.contains("renewed") {
+            told.push(line.split_once("Z  ").expect("a time").1.to_owned());
+        }
+    }
+    // A new route is one line.
+    let expected = [
+        "created   /shop  localhost:4321",
+        "failed    GET localhost/no%20where: no app is registered for this path (501 NOT_FOUND)",
+        "removed   /shop",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_has_its_code() {
     let edge = Edge::start().await;
     let nowhere = client("http://127.0.0.1:1", &["status"]);

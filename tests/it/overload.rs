@@ -39,7 +39,7 @@ async fn start(configuration: &str) -> (TestProxy, Origin) {
 }
 
 /// Stops the process, has requests sent to it, and lets it go on when they have waited.
-async fn stopped_during(proxy: &TestProxy, send: impl AsyncFnOnce()) {
+pub(crate) async fn stopped_during(proxy: &TestProxy, send: impl AsyncFnOnce()) {
     proxy.signal("STOP");
     eventually("every thread is stopped", async || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).expect("threads");

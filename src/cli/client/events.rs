@@ -43,13 +43,20 @@ struct Parser {
 }
 
 impl Client {
-    /// Opens the stream of events, after the one with the id `after` if it is given.
+    /// Opens the stream of events, after the one with the id `after` if it is given; with renewals of leases,
+    /// if they are asked for.
     pub(in super::super) async fn events(
         &mut self,
         after: Option<&str>,
+        has_renewals: bool,
         silence: Duration,
     ) -> Result<Events, ClientError> {
-        let mut call = Call::get("/v1/events").field(ACCEPT, "text/event-stream")?;
+        let path = if has_renewals {
+            "/v1/events?renewals=true"
+        } else {
+            "/v1/events"
+        };
+        let mut call = Call::get(path).field(ACCEPT, "text/event-stream")?;
         if let Some(id) = after {
             call = call.field(LAST_EVENT_ID, id)?;
         }

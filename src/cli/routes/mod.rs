@@ -5,6 +5,7 @@ mod export;
 mod import;
 mod import_file;
 mod show;
+mod told;
 mod url;
 mod watch;
 

@@ -7,9 +7,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::clean::clean;
+use super::told;
 use crate::cli::client::{Client, ClientError, ConnectionArgs, Event, block_on};
-use crate::cli::key::Key;
 use crate::cli::{CliError, output};
 
 /// How long a stream may be silent; the proxy sends a comment more often than that.
@@ -27,6 +26,9 @@ pub(in super::super) struct WatchArgs {
     /// Print each event as one line of JSON: {"id", "event", "data"}.
     #[arg(long)]
     json: bool,
+    /// Tell of renewals of leases, too, which change nothing else.
+    #[arg(long)]
+    renewals: bool,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -41,18 +43,18 @@ struct Line<'a> {
 
 pub(super) fn run(args: &WatchArgs) -> Result<(), CliError> {
     let mut client = args.connection.client()?;
-    match block_on(watch(&mut client, args.json)) {
+    match block_on(watch(&mut client, args)) {
         Ok(never) => match never {},
         Err(error) => Err(error),
     }
 }
 
-async fn watch(client: &mut Client, is_json: bool) -> Result<Infallible, CliError> {
+async fn watch(client: &mut Client, args: &WatchArgs) -> Result<Infallible, CliError> {
     let mut last: Option<String> = None;
     let mut pause = PAUSE;
     let mut was_connected = false;
     loop {
-        match client.events(last.as_deref(), SILENCE).await {
+        match client.events(last.as_deref(), args.renewals, SILENCE).await {
             Ok(mut events) => {
                 if was_connected {
                     output::note("connected again");
@@ -62,7 +64,7 @@ async fn watch(client: &mut Client, is_json: bool) -> Result<Infallible, CliErro
                     match events.next().await {
                         Ok(Some(event)) => {
                             pause = PAUSE;
-                            show(&event, is_json)?;
+                            show(&event, args.json)?;
                             if event.id.is_some() {
                                 last = event.id;
                             }
@@ -93,47 +95,9 @@ fn show(event: &Event, is_json: bool) -> Result<(), CliError> {
             data: &data,
         });
     }
-    let time = humantime::format_rfc3339_seconds(SystemTime::now());
-    output::line(format_args!("{time}  {}", sentence(&event.name, &data)))
-}
-
-/// The event's name, the route that it is about, and the rest as it came.
-fn sentence(name: &str, data: &Value) -> String {
-    if name == "missed" {
-        let missed = data.get("missed").and_then(Value::as_u64);
-        let missed = missed.map_or_else(|| "some".to_owned(), |missed| missed.to_string());
-        return format!("{missed} events were missed: `routes list` shows how it is now");
-    }
-    let mut rest = data.clone();
-    let mut key = String::new();
-    if let Value::Object(rest) = &mut rest
-        && let (Some(Value::String(host)), Some(Value::String(prefix))) =
-            (rest.get("host").cloned(), rest.get("prefix").cloned())
-    {
-        rest.remove("host");
-        rest.remove("prefix");
-        key = Key::new(&host, &prefix).to_string();
-    }
-    let rest = match rest {
-        Value::Object(rest) if rest.is_empty() => String::new(),
-        rest => rest.to_string(),
+    let Some(line) = told::line(&event.name, &data) else {
+        return Ok(());
     };
-    clean(format!("{name:<17}  {key}  {rest}").trim_end())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn events_are_told_with_their_route() {
-        let data = json!({"host": "*", "prefix": "/shop", "generation": 3});
-        assert_eq!(
-            sentence("route_created", &data),
-            "route_created      /shop  {\"generation\":3}"
-        );
-        assert_eq!(sentence("routes_changed", &json!({})), "routes_changed");
-        assert!(sentence("missed", &json!({"missed": 7})).starts_with("7 events were missed"));
-    }
+    let time = humantime::format_rfc3339_seconds(SystemTime::now());
+    output::line(format_args!("{time}  {line}"))
 }

@@ -159,11 +159,15 @@ impl Bridge {
 /// Whether the API has a path, or what is below it, for something else than registrations.
 fn is_of_api(path: &PathPrefix) -> bool {
     let path = path.as_str();
-    let own = ["/v1/", "/openapi.json"];
-    own.iter().any(|own| {
-        path.get(..own.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(own))
-    })
+    let begins_with = |own: &str| {
+        let begin = path.get(..own.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(own))
+    };
+    let is_within = |own: &&str| {
+        begins_with(own) && matches!(path.as_bytes().get(own.len()), None | Some(b'/'))
+    };
+    let own = ["/openapi.json", "/healthz", "/readyz"];
+    begins_with("/v1/") || own.iter().any(is_within)
 }
 
 /// The body for the handler; `asks` hears when the handler first wants some of it.

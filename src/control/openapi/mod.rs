@@ -26,6 +26,7 @@ use super::routes::{RemoveQuery, Removed, WriteQuery, Written};
 use super::state::Control;
 use super::view::InstanceView;
 use super::{problem, register};
+use crate::health::{LIVENESS, READINESS};
 
 /// The name of the way to say who one is.
 const TOKEN: &str = "token";
@@ -54,6 +55,8 @@ const TOKEN: &str = "token";
         super::matching::find,
         super::events::follow,
         super::status::status,
+        super::health::live,
+        super::health::ready,
         super::certificates::list,
         super::certificates::read,
         super::certificates::put,
@@ -146,6 +149,10 @@ fn described(token: bool, token_to_register: bool) -> Document {
             token
         };
         for operation in operations(item) {
+            if [LIVENESS, READINESS].contains(&path.as_str()) {
+                operation.security = Some(vec![SecurityRequirement::default()]);
+                continue;
+            }
             let mut ways = vec![SecurityRequirement::new(TOKEN, [] as [&str; 0])];
             if !token {
                 ways.insert(0, SecurityRequirement::default());
@@ -164,7 +171,7 @@ impl Modify for Everywhere {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some(
-                "A token of `control.tokens`. Without tokens, and on a Unix socket, none is needed.",
+                "A token of `control.tokens`. Without tokens, on a Unix socket, and for health probes, none is needed.",
             ));
         let components = document.components.get_or_insert_default();
         components.add_security_scheme(TOKEN, SecurityScheme::Http(scheme.build()));
@@ -299,8 +306,15 @@ mod tests {
             for operation in operations(item) {
                 let name = operation.operation_id.clone().unwrap();
                 assert!(operation.summary.is_some(), "{name}");
-                for status in ["400", "401", "403", "500"] {
-                    assert!(operation.responses.responses.contains_key(status), "{name}");
+                let is_open = ["getLiveness", "getReadiness"].contains(&&*name);
+                for (status, is_told) in [
+                    ("400", true),
+                    ("401", !is_open),
+                    ("403", !is_open),
+                    ("500", true),
+                ] {
+                    let responses = &operation.responses.responses;
+                    assert_eq!(responses.contains_key(status), is_told, "{name} {status}");
                 }
                 names.push(name);
             }
@@ -308,7 +322,7 @@ mod tests {
         let count = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!((count, names.len()), (18, 18));
+        assert_eq!((count, names.len()), (20, 20));
     }
 
     #[test]
@@ -323,5 +337,12 @@ mod tests {
         assert_eq!(ways(true, false, "/v1/status"), 1);
         assert_eq!(ways(true, false, "/register"), 2);
         assert_eq!(ways(true, true, "/register"), 1);
+        let open = vec![SecurityRequirement::default()];
+        for path in [LIVENESS, READINESS] {
+            let mut document = described(true, true);
+            let item = document.paths.paths.get_mut(path).unwrap();
+            let operation = operations(item).next().unwrap();
+            assert!(operation.security == Some(open.clone()), "{path}");
+        }
     }
 }

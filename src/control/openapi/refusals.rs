@@ -15,6 +15,9 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 /// Of every request.
 pub(in crate::control) struct Refused;
 
+/// Of a request that anybody may make.
+pub(in crate::control) struct Unread;
+
 /// Of what is not there.
 pub(in crate::control) struct NotThere;
 
@@ -42,6 +45,21 @@ impl IntoResponses for Refused {
                 429,
                 "Too many wrong tokens at a time, or more routes than a limit allows",
             ),
+            (431, "The head is too long"),
+            (500, "A fault of the proxy; its log says more"),
+        ])
+    }
+}
+
+impl IntoResponses for Unread {
+    fn responses() -> Responses {
+        problems(&[
+            (
+                400,
+                "The request is not one; `detail` says what to send instead",
+            ),
+            (408, "The request did not come in time"),
+            (414, "Path and query are too long"),
             (431, "The head is too long"),
             (500, "A fault of the proxy; its log says more"),
         ])

@@ -95,7 +95,7 @@ impl<P: Service, C> Front<P, C> {
         NewConnection::Shed
     }
 
-    /// The request in `bytes`, if it is all that its client wants, and not for the control service.
+    /// The request in `bytes`, if it is all that its client wants, and may be shed.
     fn last_request(
         &self,
         bytes: &mut BytesMut,
@@ -117,7 +117,7 @@ impl<P: Service, C> Front<P, C> {
             mode.registers,
         );
         let request = Request::http1(bytes.clone(), head, caller);
-        (!request.is_grpc() && !self.proxy.is_control(&request)).then_some(request)
+        (!request.is_grpc() && !self.proxy.is_exempt(&request)).then_some(request)
     }
 }
 

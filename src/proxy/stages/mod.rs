@@ -2,6 +2,7 @@
 
 pub(super) mod body_limit;
 pub(super) mod challenge;
+pub(super) mod health;
 pub(super) mod https_listener;
 pub(super) mod registration;
 pub(super) mod route;

@@ -109,7 +109,17 @@ impl Reader {
 
     /// Follows them from the one behind this id.
     pub(crate) async fn after(proxy: &TestProxy, last: Option<&str>) -> Self {
-        let mut reader = Self::asking(Client::connect(proxy.control().await).await, last).await;
+        Self::at(proxy, "/v1/events", last).await
+    }
+
+    /// Follows the events, and renewals of leases.
+    pub(crate) async fn of_renewals(proxy: &TestProxy) -> Self {
+        Self::at(proxy, "/v1/events?renewals=true", None).await
+    }
+
+    async fn at(proxy: &TestProxy, target: &str, last: Option<&str>) -> Self {
+        let client = Client::connect(proxy.control().await).await;
+        let mut reader = Self::asking(client, target, last).await;
         let head = reader.client.response_head().await.expect("an answer");
         assert_eq!(head.status, 200, "{head:?}");
         assert_eq!(head.field("content-type"), Some("text/event-stream"));
@@ -126,14 +136,12 @@ impl Reader {
         socket.set_recv_buffer_size(64 * 1024).expect("SO_RCVBUF");
         let stream = socket.connect(proxy.control().await).await;
         let wire = Wire::new(stream.expect("the proxy accepts"));
-        Self::asking(Client::on(wire), None).await
+        Self::asking(Client::on(wire), "/v1/events", None).await
     }
 
-    async fn asking(mut client: Client, last: Option<&str>) -> Self {
+    async fn asking(mut client: Client, target: &str, last: Option<&str>) -> Self {
         let fields: Vec<_> = last.iter().map(|id| ("Last-Event-ID", *id)).collect();
-        client
-            .send(api_request("GET", "/v1/events", &fields, None))
-            .await;
+        client.send(api_request("GET", target, &fields, None)).await;
         Self {
             client,
             text: String::new(),
