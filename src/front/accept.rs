@@ -65,7 +65,12 @@ impl<P: Service, C> Front<P, C> {
         request: &Request,
         counted: Result<(), ClientLimit>,
     ) -> Option<Refusal> {
-        (counted.is_err() && !self.proxy.is_control(request)).then(too_many_streams)
+        let limit = counted
+            .err()
+            .filter(|_limit| !self.proxy.is_control(request))?;
+        // The line about the refused request names the limit, beside the request's id.
+        self.clients.counts().count(limit);
+        Some(too_many_streams())
     }
 }
 

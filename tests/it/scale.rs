@@ -301,7 +301,8 @@ async fn uploads_of_one_client_on_all_of_its_connections_leave_others_served() {
         origin.open() + refused() >= 510
     })
     .await;
-    assert!(proxy.open_files() <= 520, "{}", proxy.open_files());
+    // Half for its connections, and a quarter for those to the app: the others' were refused.
+    assert!(proxy.open_files() <= 800, "{}", proxy.open_files());
     for _ in 0..20 {
         others(&proxy, origin.port()).await;
     }

@@ -360,12 +360,7 @@ impl Ticket {
             return Ok(None);
         };
         let guard = entry.stream(self.clients.limits.streams_per_client);
-        if guard.is_none() {
-            // The line about the refused request names the limit, beside the request's id.
-            self.clients.counts.count(ClientLimit::StreamsPerClient);
-            return Err(ClientLimit::StreamsPerClient);
-        }
-        Ok(guard)
+        guard.map(Some).ok_or(ClientLimit::StreamsPerClient)
     }
 }
 
