@@ -1,10 +1,11 @@
 //! The app behind the proxy: a small answer, at once.
 
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::Result;
 
@@ -13,22 +14,27 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n\
 
 /// Starts it on a thread of its own; its port.
 pub(crate) fn start() -> Result<u16> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let listener = runtime.block_on(async { listen() })?;
     let port = listener.local_addr()?.port();
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
         runtime.block_on(async move {
-            let listener = TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(answer(stream));
             }
         });
     });
     Ok(port)
+}
+
+/// Its queue has room for a connection of each request: the kernel would ignore the others for a second, and it is
+/// the proxy that is to be overloaded.
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    socket.listen(4096)
 }
 
 async fn answer(mut stream: TcpStream) {
