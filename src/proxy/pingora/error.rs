@@ -55,6 +55,12 @@ fn limit(error: &Error) -> Option<Limit> {
         ErrorType::ReadTimedout if error.to_string().contains(ONLY_INTERIM) => {
             Some(Limit::FIRST_BYTE)
         }
+        ErrorType::ReadTimedout
+            if *error.esource() == ErrorSource::Downstream
+                && !is_of_front::<UpstreamSilent>(error) =>
+        {
+            Some(Limit::CLIENT_BODY)
+        }
         _ => None,
     }
 }
@@ -68,7 +74,7 @@ pub(in crate::proxy) fn with_limit(
 ) -> Failure {
     let is_silent = is_of_front::<UpstreamSilent>(error)
         || (*error.esource() == ErrorSource::Upstream && *error.etype() == ErrorType::ReadTimedout);
-    if failure.limit.is_some() || !is_silent || exchange.has_deadline {
+    if failure.limit.is_some() || !is_silent {
         return failure;
     }
     let limit = match (exchange.has_begun, exchange.kind) {
@@ -95,7 +101,6 @@ fn in_words(error: &Error) -> String {
         _ if is_upstream && is_kernels_timeout(error) => "timeouts.send",
         _ if limit(error).is_some() => return error.to_string(),
         E::ReadTimedout if is_upstream => "timeouts.first_byte or timeouts.between_bytes",
-        E::ReadTimedout => "timeouts.client_body",
         _ => return error.to_string(),
     };
     format!("{error} ({key})")
