@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::STRICT_TRANSPORT_SECURITY;
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use log::{Level, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
@@ -333,6 +333,15 @@ impl ProxyHttp for Gateway {
             record.send(body.len());
         }
         Ok(None)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        _exchange: &mut Exchange,
+    ) -> Result<()> {
+        heads::check_trailers(trailers)
     }
 
     /// The next address, if there is one: nothing has been sent yet.
