@@ -376,8 +376,10 @@ impl ProxyHttp for Gateway {
         if error::is_without_http2(&error) {
             return self.fail_to_connect(session, peer, exchange, error);
         }
+        // A connection over which an interim response has come has not died idle.
+        let was_idle = reused && !exchange.has_interim();
         let attempted = Attempted {
-            loss: holds::failure(session, &error, reused).loss,
+            loss: holds::failure(session, &error, was_idle).loss,
             is_idempotent: session.req_header().method.is_idempotent() && !session.is_upgrade_req(),
             has_begun: exchange.has_begun || session.response_written().is_some(),
             is_resent: exchange.is_resent,

@@ -270,7 +270,9 @@ fn of_client(kind: &ErrorType) -> Fault {
     match kind {
         E::ReadTimedout => Fault::Client(body_timeout()),
         E::WriteTimedout => Fault::ClientStuck,
-        E::ReadError | E::WriteError | E::ConnectionClosed => Fault::ClientGone,
+        // Pingora calls it H2Error when a client resets its stream, or ends its connection. What is malformed
+        // over HTTP/2 never comes as far as to an exchange.
+        E::ReadError | E::WriteError | E::ConnectionClosed | E::H2Error => Fault::ClientGone,
         _ => Fault::Client(Refusal::new(
             StatusCode::BAD_REQUEST,
             "BAD_REQUEST",
@@ -325,10 +327,9 @@ mod tests {
 
     #[test]
     fn a_client_that_left_is_told_nothing() {
-        assert_eq!(
-            fault(ErrorType::WriteError, ErrorSource::Downstream),
-            Fault::ClientGone
-        );
+        for kind in [ErrorType::WriteError, ErrorType::H2Error] {
+            assert_eq!(fault(kind, ErrorSource::Downstream), Fault::ClientGone);
+        }
         assert_eq!(
             fault(ErrorType::InternalError, ErrorSource::Internal),
             Fault::Proxy
