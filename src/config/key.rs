@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use pingora_core::server::configuration::RuntimeMetricsPollTimeHistogramScale;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::acme::{AcmeChallenge, AcmeEab, AcmeKeys};
 use super::control::ControlKeys;
 use super::error::Hint;
-use super::file::File;
+use super::file::{File, RuntimeMetricsPollTimeHistogramScale};
 use super::listen::ListenKeys;
 use super::pingora::NO_EFFECT;
 use super::registration::{RegistrationKeys, UnknownFields};
