@@ -311,7 +311,7 @@ mod tests {
             let error = read(&text.replace('V', "~"));
             assert!(error.contains(&format!("`{key}` has no value")), "{error}");
             let error = read(&text.replace('V', "7"));
-            assert!(error.contains(&format!("`{key}` is ")), "{error}");
+            assert!(error.contains(&format!("`{key}` ")), "{error}");
             assert!(!error.contains("not valid YAML"), "{error}");
         }
     }
