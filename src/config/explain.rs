@@ -21,6 +21,7 @@ pub(super) fn explain(error: &Error, source: &Source<'_>) -> ConfigError {
             problem: "a second document; keep one, without a line of --- after its first"
                 .to_owned(),
         },
+        error if let Some(explained) = no_word(error, position, source) => explained,
         error => {
             let entry = entry_at(source, position);
             match problem(error, entry.as_ref()) {
@@ -89,6 +90,30 @@ fn duplicate_key(name: Option<&str>, position: Position, source: &Source<'_>) ->
     }
 }
 
+/// A list or a map in the place of one of a few words. The deserialiser may stand within it.
+fn no_word(error: &Error, position: Position, source: &Source<'_>) -> Option<ConfigError> {
+    let is_of_words = matches!(
+        error,
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. }
+            | Error::ExpectedStringKeyForExternallyTaggedEnum { .. }
+            | Error::UnexpectedValueForUnitEnumVariant { .. }
+            | Error::ExpectedMappingEndAfterEnumVariantValue { .. }
+            | Error::SerdeUnknownVariant { .. }
+    );
+    let inner = entry_at(source, position).filter(|_| is_of_words)?;
+    let (path, words) = key::words_at(&inner.path)?;
+    let outline = source.outline();
+    let entry = outline.iter().find(|entry| entry.path == path)?;
+    if matches!(entry.node, Node::Scalar(_)) {
+        return None;
+    }
+    Some(ConfigError::Value {
+        place: source.place(entry.value),
+        key: path.to_owned(),
+        problem: format!("{}; it must be {}", is(&entry.node), words.join(" or ")),
+    })
+}
+
 /// An error of the value at a position; the problem is a predicate of its key.
 fn value(
     problem: String,
@@ -140,6 +165,10 @@ fn problem(error: &Error, entry: Option<&Entry>) -> Option<String> {
                 None => format!("it must be {}", expected.join(" or ")),
             };
             format!("{is}; {choice}")
+        }
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. }
+        | Error::ExpectedStringKeyForExternallyTaggedEnum { .. } => {
+            format!("{is}; it must be a single word")
         }
         Error::MergeKeyNotAllowed { .. } => {
             "merges another map, which is not supported; write its keys out".to_owned()
@@ -226,4 +255,88 @@ fn position(error: &Error) -> Position {
     error.location().map_or((0, 0), |location| {
         (number(location.line()), number(location.column()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    /// Every key that takes one of a few words.
+    const KEYS: [(&str, &str, &str); 8] = [
+        ("engine", "engine: V", "it must be direct or pingora"),
+        ("store", "store: V", "it must be memory or embedded"),
+        (
+            "registration.unknown_fields",
+            "registration: {unknown_fields: V}",
+            "it must be refuse or ignore",
+        ),
+        (
+            "tls.client_auth.mode",
+            "tls: {client_auth: {mode: V}}",
+            "it must be off or optional or require",
+        ),
+        (
+            "tls.listen[0].client_auth.mode",
+            "tls: {listen: [{address: 127.0.0.1:1, client_auth: {mode: V}}]}",
+            "it must be off or optional or require",
+        ),
+        (
+            "tls.min_version",
+            "tls: {min_version: V}",
+            "it must be a single value",
+        ),
+        (
+            "acme.challenge",
+            "acme: {challenge: V}",
+            "it must be any or http-01 or tls-alpn-01",
+        ),
+        ("log", "log: V", "it must be a single value"),
+    ];
+
+    #[test]
+    fn what_is_no_word_is_refused_with_the_words() {
+        for (key, text, right) in KEYS {
+            for (value, is) in [
+                ("[x]", "is a list"),
+                ("[]", "is a list"),
+                ("[[x]]", "is a list"),
+                ("{x: 1}", "is a map"),
+                ("{[x]: 1}", "is a map"),
+            ] {
+                let error = read(&text.replace('V', value));
+                let expected = format!("`{key}` {is}; {right}");
+                assert!(error.starts_with("x.yaml:1:"), "{error}");
+                assert!(error.contains(&expected), "{value}: {error}");
+            }
+            let error = read(&text.replace('V', "~"));
+            assert!(error.contains(&format!("`{key}` has no value")), "{error}");
+            let error = read(&text.replace('V', "7"));
+            assert!(error.contains(&format!("`{key}` ")), "{error}");
+            assert!(!error.contains("not valid YAML"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_map_with_a_word_as_its_key_is_none() {
+        for text in [
+            "engine: {direct: 1}",
+            "engine: {direct: [x]}",
+            "engine: {direct: ~, pingora: ~}",
+            "engine:\n  direct: 1\n",
+        ] {
+            let error = read(text);
+            let expected = "`engine` is a map; it must be direct or pingora";
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = read("store: {memory: 1}");
+        assert!(
+            error.contains("`store` is a map; it must be memory or"),
+            "{error}"
+        );
+    }
+
+    fn read(text: &str) -> String {
+        let read = Config::from_yaml("x.yaml", text, |_| None);
+        read.expect_err(text).to_string()
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use pingora_core::server::configuration::RuntimeMetricsPollTimeHistogramScale;
+pub(super) use pingora_core::server::configuration::RuntimeMetricsPollTimeHistogramScale;
 use serde::Deserialize;
 
 use super::acme::AcmeKeys;

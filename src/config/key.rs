@@ -5,19 +5,20 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::acme::{AcmeEab, AcmeKeys};
+use super::acme::{AcmeChallenge, AcmeEab, AcmeKeys};
 use super::control::ControlKeys;
 use super::error::Hint;
-use super::file::File;
+use super::file::{File, RuntimeMetricsPollTimeHistogramScale};
 use super::health::Health;
 use super::listen::ListenKeys;
 use super::pingora::NO_EFFECT;
-use super::registration::RegistrationKeys;
+use super::registration::{RegistrationKeys, UnknownFields};
 use super::section::{
-    Errors, Events, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets, Timeouts,
+    Engine, Errors, Events, Http2, Limits, Overload, ProxyProtocol, RequestId, Routing, Targets,
+    Timeouts,
 };
-use super::store::EmbeddedKeys;
-use super::tls::{ClientAuthKeys, TlsCertificate, TlsKeys, TlsListenKeys};
+use super::store::{EmbeddedKeys, StoreKeys};
+use super::tls::{ClientAuthKeys, Mode, TlsCertificate, TlsKeys, TlsListenKeys};
 use super::{route_entry, spelling};
 use crate::route::Settings;
 
@@ -59,6 +60,31 @@ pub(super) fn sections() -> Vec<(&'static str, &'static [&'static str])> {
     sections
 }
 
+/// Every key that is one of a few words, and these.
+fn words() -> [(&'static str, &'static [&'static str]); 7] {
+    let scale = keys::<RuntimeMetricsPollTimeHistogramScale>();
+    [
+        ("engine", keys::<Engine>()),
+        ("store", keys::<StoreKeys>()),
+        ("acme.challenge", keys::<AcmeChallenge>()),
+        ("registration.unknown_fields", keys::<UnknownFields>()),
+        ("tls.client_auth.mode", keys::<Mode>()),
+        ("tls.listen[].client_auth.mode", keys::<Mode>()),
+        ("runtime_metrics_poll_time_histogram_scale", scale),
+    ]
+}
+
+/// The key that is one of a few words at a path, or around it, and these.
+pub(super) fn words_at(mut path: &str) -> Option<(&str, &'static [&'static str])> {
+    loop {
+        let of_all: String = path.chars().filter(|char| !char.is_ascii_digit()).collect();
+        if let Some((_, words)) = words().into_iter().find(|(key, _)| *key == of_all) {
+            return Some((path, words));
+        }
+        path = path.rfind(['.', '[']).and_then(|end| path.get(..end))?;
+    }
+}
+
 /// The section that has a key of this very name.
 fn section_of(name: &str) -> Option<&'static str> {
     sections()
@@ -86,7 +112,7 @@ pub(super) fn hint(name: &str, known: &[&'static str]) -> Hint {
     }
 }
 
-/// The keys of a struct, as its derived `Deserialize` announces them.
+/// The keys of a struct, or the words of an enum, as its derived `Deserialize` announces them.
 fn keys<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     match T::deserialize(Announced) {
         Err(Keys(keys)) => keys,
@@ -112,9 +138,18 @@ impl<'de> Deserializer<'de> for Announced {
         Err(Keys(fields))
     }
 
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Keys> {
+        Err(Keys(variants))
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        unit unit_struct newtype_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
 
@@ -166,6 +201,9 @@ mod tests {
     fn every_section_announces_its_keys() {
         for (section, keys) in sections() {
             assert!(!keys.is_empty(), "{section}");
+        }
+        for (key, words) in words() {
+            assert!(!words.is_empty(), "{key}");
         }
     }
 }

@@ -24,6 +24,7 @@ mod control;
 mod duration;
 mod error;
 mod explain;
+mod field_name;
 mod file;
 mod health;
 mod health_paths;

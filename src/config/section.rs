@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
-use http::header;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
+use super::field_name::field_name;
 use super::network::{AllowedTarget, Network};
 use super::number::Count;
 use super::{duration, number, size, text};
@@ -352,32 +352,3 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     let networks: Vec<Network> = text::or_blank(deserializer)?;
     Ok(networks.into_iter().map(|network| network.0).collect())
 }
-
-fn field_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {
-    text::parse_with(deserializer, |text| match text.parse::<HeaderName>() {
-        Ok(name) if !FRAMING.contains(&name) => Ok(name),
-        Ok(name) => Err(format!(
-            "cannot be {name}, which has a meaning of its own; write one such as x-request-id"
-        )),
-        Err(error) => {
-            log::trace!("{text:?} as a field name: {error}");
-            Err(format!(
-                "is not a field name: {}; write one such as x-request-id",
-                text::shown(text)
-            ))
-        }
-    })
-}
-
-/// Fields that carry a message or its route: an id in their place breaks it.
-const FRAMING: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::COOKIE,
-    header::AUTHORIZATION,
-    header::HOST,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::VIA,
-];

@@ -169,7 +169,7 @@ pub(super) struct ClientAuthKeys {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Mode {
+pub(super) enum Mode {
     Off,
     Optional,
     Require,

@@ -94,6 +94,12 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Whether a value has white space around it: over HTTP/2 it is malformed (RFC 9113, 8.2.1), and h2 leaves it.
+pub(crate) fn is_padded(value: &[u8]) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.first()) || is_blank(value.last())
+}
+
 /// The fields one after another.
 pub(crate) enum FieldsIter<'a> {
     Kept(&'a [u8], std::slice::Iter<'a, FieldAt>),

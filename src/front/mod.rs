@@ -80,7 +80,7 @@ pub(crate) use downstream_handle::DownstreamHandle;
 pub(crate) use duplicate::duplicate;
 pub use engine::Engine;
 use failures::Failures;
-pub(crate) use fields::{Field, Fields, decimal, list};
+pub(crate) use fields::{Field, Fields, decimal, is_padded, list};
 pub(crate) use framing::{
     Body as BodyScan, CHUNK_END, CHUNK_HEAD, Framing, LAST_CHUNK, chunk_head,
 };

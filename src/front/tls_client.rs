@@ -58,24 +58,6 @@ impl TlsClient {
     pub(crate) fn identity(&self) -> &[(HeaderName, HeaderValue)] {
         &self.identity
     }
-
-    /// Whether a field, by its name in any case, would be taken for one of those: `-`, `_` and often
-    /// every other sign are the same to origins that see fields as variables of an environment (RFC 3875,
-    /// 4.1.18).
-    pub(crate) fn is_identity(name: &[u8]) -> bool {
-        let begins = |own: &str| {
-            let same = |(own, other): (u8, &u8)| {
-                own.eq_ignore_ascii_case(other) || (own == b'-' && !other.is_ascii_alphanumeric())
-            };
-            own.len() <= name.len() && own.bytes().zip(name).all(same)
-        };
-        match name.first() {
-            Some(b'c' | b'C') if name.len() == 11 => begins("client-cert"),
-            Some(b'c' | b'C') => name.len() == 17 && begins("client-cert-chain"),
-            Some(b'x' | b'X') => begins("x-client-cert-"),
-            _ => false,
-        }
-    }
 }
 
 /// The fields that tell origins about a certificate, whose bytes are `der`.
@@ -170,6 +152,7 @@ mod tests {
     use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 
     use super::*;
+    use crate::route::is_guarded_field;
 
     #[test]
     fn a_certificate_is_told_field_by_field() {
@@ -206,7 +189,7 @@ mod tests {
                 .all(|b| b.is_ascii_hexdigit() || b == b':')
         );
         for (name, _) in client.identity() {
-            assert!(TlsClient::is_identity(name.as_str().as_bytes()), "{name}");
+            assert!(is_guarded_field(name.as_str()), "{name}");
         }
         assert!(TlsClient::new(None, None).identity().is_empty());
     }
@@ -222,30 +205,6 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(escaped(value), expected);
-        }
-    }
-
-    #[test]
-    fn what_would_be_taken_for_one_of_them_is_known() {
-        for (name, expected) in [
-            ("client-cert", true),
-            ("client_cert", true),
-            ("client.cert", true),
-            ("x~client+cert.subject", true),
-            ("client-cert-chain", true),
-            ("client_cert-chain", true),
-            ("x-client-cert-subject", true),
-            ("x_client_cert_subject", true),
-            ("x-client-cert-", true),
-            ("x-client-cert", false),
-            ("client-certs", false),
-            ("client-cert-other", false),
-            ("client-id", false),
-            ("cookie", false),
-            ("x-client", false),
-            ("xylophone-cert-", false),
-        ] {
-            assert_eq!(TlsClient::is_identity(name.as_bytes()), expected, "{name}");
         }
     }
 }

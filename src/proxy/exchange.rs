@@ -173,11 +173,12 @@ impl<D: Downstream> Exchange<'_, D> {
         grpc::timeouts(&self.record, timeouts)
     }
 
-    /// The failure with the word on whose limit has passed: the route's, or the configuration's.
+    /// The failure with the word on whose limit has passed: the call's, the route's, or the
+    /// configuration's.
     fn attributed(&self, failure: Failure) -> Failure {
         let (_, has_deadline) = self.timeouts();
         let route = self.record.in_flight.as_ref().map(InFlight::route);
-        failure.on(route.map(|route| &**route).filter(|_| !has_deadline))
+        failure.on(route.map(|route| &**route), has_deadline)
     }
 
     /// Takes what a try has left behind.

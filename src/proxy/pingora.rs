@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::STRICT_TRANSPORT_SECURITY;
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use log::{Level, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
@@ -338,6 +338,15 @@ impl ProxyHttp for Gateway {
         Ok(None)
     }
 
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        _exchange: &mut Exchange,
+    ) -> Result<()> {
+        heads::check_trailers(trailers)
+    }
+
     /// The next address, if there is one: nothing has been sent yet.
     fn fail_to_connect(
         &self,
@@ -370,8 +379,10 @@ impl ProxyHttp for Gateway {
         if error::is_without_http2(&error) {
             return self.fail_to_connect(session, peer, exchange, error);
         }
+        // A connection over which an interim response has come has not died idle.
+        let was_idle = reused && !exchange.has_interim();
         let attempted = Attempted {
-            loss: holds::failure(session, &error, reused).loss,
+            loss: holds::failure(session, &error, was_idle).loss,
             is_idempotent: session.req_header().method.is_idempotent() && !session.is_upgrade_req(),
             has_begun: exchange.has_begun || session.response_written().is_some(),
             is_resent: exchange.is_resent,

@@ -22,6 +22,7 @@ pub(crate) mod object;
 mod path;
 mod per_thread;
 mod prefix;
+mod request_field;
 mod request_target;
 mod route_ref;
 mod settings;
@@ -44,6 +45,7 @@ pub use live::{Live, LiveTable};
 pub use object::{Group, Nothing, With};
 pub use path::{PathError, RequestPath};
 pub use prefix::{MAX_PREFIX, PathPrefix, PrefixError};
+pub(crate) use request_field::{FieldAction, field_action, is_guarded_field};
 pub use request_target::{RequestTarget, TargetFormError};
 pub use route_ref::RouteRef;
 pub use settings::{

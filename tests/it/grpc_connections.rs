@@ -13,10 +13,11 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use parking_lot::Mutex;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::http2::{Http2, Pending, request};
-use crate::support::{Embedded, eventually, in_time};
+use crate::support::{Embedded, TestProxy, eventually, in_time};
 
 /// A message of 20 bytes, and how many of them an app sends without a pause.
 const MESSAGE: &[u8] = b"\0\0\0\0\x0ffifteen letters";
@@ -33,6 +34,8 @@ enum Habit {
     Large,
     /// Sends many small messages.
     Small,
+    /// Never answers a call to `/none`, and never ends the response to any other.
+    Hangs,
     /// Never answers its first connection.
     Silent,
 }
@@ -118,12 +121,18 @@ async fn serve(stream: TcpStream, habit: Habit, number: usize, seen: Arc<Seen>) 
 }
 
 async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, habit: Habit) {
+    if habit == Habit::Hangs && request.uri().path() == "/none" {
+        return std::future::pending().await;
+    }
     let mut head = Response::new(());
     let media_type = HeaderValue::from_static("application/grpc");
     head.headers_mut().insert("content-type", media_type);
     let mut answer = respond.send_response(head, false).unwrap();
     if habit == Habit::Large && request.uri().path() == "/large" {
         return flood(answer).await;
+    }
+    if habit == Habit::Hangs {
+        return std::future::pending().await;
     }
     let mut body = request.into_body();
     while let Some(Ok(piece)) = body.data().await {
@@ -378,4 +387,44 @@ async fn small_messages_wait_for_a_client_that_pauses() {
     assert_eq!(length, MESSAGES * MESSAGE.len());
     let trailers = in_time("trailers", answer.trailers()).await.unwrap();
     assert_eq!(trailers.expect("trailers")["grpc-status"], "0");
+}
+
+/// The reply, or what ends the response that has begun, and the log name the deadline of the call: no key of
+/// the configuration has cut it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_its_own_deadline_has_ended_says_so() {
+    let app = App::start(Habit::Hangs).await;
+    for engine in ["direct", "pingora"] {
+        let configuration = format!("engine: {engine}\nhttp2: {{cleartext: true}}\n");
+        let proxy = TestProxy::start(&configuration).await;
+        let body = json!({"host": "127.0.0.1", "port": app.port, "protocol": "h2c"});
+        proxy.write("PUT", "/v1/routes/*/", Some(body), 201).await;
+        let mut client = Http2::connect(proxy.address()).await;
+        let call = |path| {
+            let mut call = call(path);
+            let millisecond = HeaderValue::from_static("1m");
+            call.headers_mut().insert("grpc-timeout", millisecond);
+            call
+        };
+        let none = client.begin(call("/none"), false).await;
+        let part = client.begin(call("/part"), false).await;
+        let none = in_time("a reply", none.response).await.unwrap();
+        says_deadline(none.headers(), engine);
+        let part = in_time("a response", part.response).await.unwrap();
+        let mut part = part.into_body();
+        assert!(in_time("its end", part.data()).await.is_none(), "{engine}");
+        let trailers = in_time("trailers", part.trailers()).await.unwrap();
+        says_deadline(&trailers.expect("trailers"), engine);
+        for path in ["/none", "/part"] {
+            let line = proxy.logged(&["WARN", path, "grpc-timeout"]).await;
+            assert!(!line.contains("timeouts."), "{line}");
+        }
+    }
+}
+
+fn says_deadline(fields: &HeaderMap, engine: &str) {
+    assert_eq!(fields["grpc-status"], "4", "{engine}");
+    let message = fields["grpc-message"].to_str().unwrap();
+    let expected = "(the deadline of the call itself, grpc-timeout)";
+    assert!(message.contains(expected), "{engine}: {message}");
 }

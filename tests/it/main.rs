@@ -114,6 +114,7 @@ mod tls_connections;
 mod tls_policy;
 mod tokens;
 mod transfers;
+mod upstream_http2;
 mod upstream_tls;
 mod websocket;
 mod websocket_bytes;

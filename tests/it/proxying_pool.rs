@@ -1,5 +1,6 @@
 //! Connections to origins: kept, left, and tried again.
 
+use crate::support::http2::Http2;
 use crate::support::{
     Client, Origin, ReservedPort, TestProxy, eventually, get, pattern, registration, targets,
 };
@@ -402,5 +403,33 @@ async fn a_connection_whose_origin_says_close_is_not_used_again() {
         assert_eq!(client.response().await.text(), "next", "{close:?}");
         assert_eq!(origin.accepted(), 2, "{close:?}");
         drop(visit);
+    }
+}
+
+/// What has answered 100 (Continue) has the request: it is not sent again, though its connection was idle
+/// before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_told_to_continue_is_not_sent_again() {
+    for client in ["HTTP/1.1", "HTTP/2"] {
+        let (origin, mut visitors) = Origin::by_hand().await;
+        let proxy = TestProxy::start("http2: {cleartext: true}").await;
+        proxy.register("/", origin.port()).await;
+        let ask = async || match client {
+            "HTTP/1.1" => proxy.client().await.get("/").await.status,
+            _ => Http2::connect(proxy.address()).await.get("/").await.status,
+        };
+        let app = async {
+            let mut visit = visitors.next().await;
+            visit.serve("ok").await;
+            visit.request().await.expect("a request");
+            visit.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+            drop(visit);
+        };
+        let asked = async {
+            assert_eq!(ask().await, 200, "{client}");
+            assert_eq!(ask().await, 500, "{client}");
+        };
+        tokio::join!(app, asked);
+        assert_eq!(origin.accepted(), 1, "{client}");
     }
 }

@@ -3,11 +3,12 @@
 //! What RFC 9113 calls malformed does not come here: h2 resets such a stream (fields that belong to a
 //! connection, pseudo-header fields that are missing or repeated), or [`super::malformed`] ends it.
 
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, COOKIE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue};
 
+use super::super::fields::is_padded;
 use super::super::head::{self, HeadError, HeadLimits};
 
 /// Returns the request target: the `:path`, or the authority of a CONNECT.
@@ -68,7 +69,7 @@ impl Fields {
         };
         for (name, value) in &request.headers {
             fields.size += name.as_str().len() + value.len() + OVERHEAD;
-            fields.is_padded |= is_padded(value);
+            fields.is_padded |= is_padded(value.as_bytes());
         }
         fields
     }
@@ -78,13 +79,6 @@ impl Fields {
 fn count(fields: &HeaderMap) -> usize {
     let cookies = fields.get_all(COOKIE).iter().count();
     fields.len() - cookies.saturating_sub(1)
-}
-
-/// Whether a value has white space around it, which h2 leaves there (RFC 9113, 8.2.1).
-fn is_padded(value: &HeaderValue) -> bool {
-    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let bytes = value.as_bytes();
-    is_blank(bytes.first()) || is_blank(bytes.last())
 }
 
 #[cfg(test)]

@@ -68,6 +68,11 @@ impl Exchange {
         self.began.0.elapsed()
     }
 
+    /// Whether an interim response has come.
+    pub(in crate::proxy) fn has_interim(&self) -> bool {
+        self.interim > 0
+    }
+
     /// Counts an interim response. They are no reason to wait for the final one without an end; for a
     /// request without a body the time for that began when it came.
     pub(in crate::proxy) fn count_interim(&mut self) -> Result<()> {

@@ -55,6 +55,12 @@ fn limit(error: &Error) -> Option<Limit> {
         ErrorType::ReadTimedout if error.to_string().contains(ONLY_INTERIM) => {
             Some(Limit::FIRST_BYTE)
         }
+        ErrorType::ReadTimedout
+            if *error.esource() == ErrorSource::Downstream
+                && !is_of_front::<UpstreamSilent>(error) =>
+        {
+            Some(Limit::CLIENT_BODY)
+        }
         _ => None,
     }
 }
@@ -68,7 +74,7 @@ pub(in crate::proxy) fn with_limit(
 ) -> Failure {
     let is_silent = is_of_front::<UpstreamSilent>(error)
         || (*error.esource() == ErrorSource::Upstream && *error.etype() == ErrorType::ReadTimedout);
-    if failure.limit.is_some() || !is_silent || exchange.has_deadline {
+    if failure.limit.is_some() || !is_silent {
         return failure;
     }
     let limit = match (exchange.has_begun, exchange.kind) {
@@ -95,7 +101,6 @@ fn in_words(error: &Error) -> String {
         _ if is_upstream && is_kernels_timeout(error) => "timeouts.send",
         _ if limit(error).is_some() => return error.to_string(),
         E::ReadTimedout if is_upstream => "timeouts.first_byte or timeouts.between_bytes",
-        E::ReadTimedout => "timeouts.client_body",
         _ => return error.to_string(),
     };
     format!("{error} ({key})")
@@ -265,7 +270,9 @@ fn of_client(kind: &ErrorType) -> Fault {
     match kind {
         E::ReadTimedout => Fault::Client(body_timeout()),
         E::WriteTimedout => Fault::ClientStuck,
-        E::ReadError | E::WriteError | E::ConnectionClosed => Fault::ClientGone,
+        // Pingora calls it H2Error when a client resets its stream, or ends its connection. What is malformed
+        // over HTTP/2 never comes as far as to an exchange.
+        E::ReadError | E::WriteError | E::ConnectionClosed | E::H2Error => Fault::ClientGone,
         _ => Fault::Client(Refusal::new(
             StatusCode::BAD_REQUEST,
             "BAD_REQUEST",
@@ -320,10 +327,9 @@ mod tests {
 
     #[test]
     fn a_client_that_left_is_told_nothing() {
-        assert_eq!(
-            fault(ErrorType::WriteError, ErrorSource::Downstream),
-            Fault::ClientGone
-        );
+        for kind in [ErrorType::WriteError, ErrorType::H2Error] {
+            assert_eq!(fault(kind, ErrorSource::Downstream), Fault::ClientGone);
+        }
         assert_eq!(
             fault(ErrorType::InternalError, ErrorSource::Internal),
             Fault::Proxy

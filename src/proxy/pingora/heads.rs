@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 
 use crate::front::{Fields, Framing, list};
 use crate::proxy::rules::request::{Hop, UpstreamRequest};
-use crate::proxy::rules::response::{Asked, ResponseError, ResponseHead, StatusLine};
+use crate::proxy::rules::response::{self, Asked, ResponseError, ResponseHead, StatusLine};
 
 /// Makes the head that Pingora is about to send to an upstream the one that the rules have. `name` is the
 /// upstream's own, for one of HTTP/2 that is asked by a client that names none.
@@ -161,6 +161,11 @@ fn read<'h>(
         version: response.version,
     };
     ResponseHead::read(line, Fields::Map(&response.headers), asked, id_field)
+}
+
+/// Checks the trailers of an upstream's response.
+pub(in crate::proxy) fn check_trailers(trailers: &HeaderMap) -> Result<()> {
+    response::check_trailers(trailers).map_err(|error| invalid(&error.to_string()))
 }
 
 #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxed.

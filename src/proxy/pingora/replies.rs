@@ -60,7 +60,7 @@ impl Gateway {
             return Ok(None);
         };
         let route = record.in_flight.as_ref().map(InFlight::route);
-        let failure = failure.on(route.map(|route| &**route));
+        let failure = failure.on(route.map(|route| &**route), exchange.has_deadline);
         failure.log(record);
         let (refusal, own) = match failure.fault {
             Fault::ClientGone | Fault::ClientStuck => {

@@ -41,11 +41,11 @@ pub(in crate::proxy) struct Failure {
     pub(in crate::proxy) loss: Loss,
     /// The error code by which the upstream has reset its stream (RFC 9113, 7).
     pub(in crate::proxy) reset: Option<u32>,
-    /// The limit on the upstream that has passed, if it is one that names itself.
+    /// The limit that has passed, if it is one that names itself.
     pub(in crate::proxy) limit: Option<Limit>,
 }
 
-/// A limit on an upstream: the configuration's, unless the route has set it.
+/// A limit on an exchange: the configuration's, unless the route or the call itself has set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) struct Limit {
     key: Key,
@@ -58,12 +58,17 @@ enum Key {
     Connect,
     FirstByte,
     BetweenBytes,
+    ClientBody,
+    /// The deadline of a call of gRPC, which takes the place of the other limits on silence.
+    GrpcTimeout,
 }
 
 impl Limit {
     pub(in crate::proxy) const CONNECT: Self = Self::of_configuration(Key::Connect);
     pub(in crate::proxy) const FIRST_BYTE: Self = Self::of_configuration(Key::FirstByte);
     pub(in crate::proxy) const BETWEEN_BYTES: Self = Self::of_configuration(Key::BetweenBytes);
+    pub(in crate::proxy) const CLIENT_BODY: Self = Self::of_configuration(Key::ClientBody);
+    const GRPC_TIMEOUT: Self = Self::of_configuration(Key::GrpcTimeout);
 
     const fn of_configuration(key: Key) -> Self {
         Self {
@@ -80,10 +85,19 @@ impl Limit {
             Key::Connect => own.connect.is_some(),
             Key::FirstByte => own.first_byte.is_some(),
             Key::BetweenBytes => own.between_bytes.is_some(),
+            Key::ClientBody | Key::GrpcTimeout => false,
         };
         Self {
             is_of_route,
             ..self
+        }
+    }
+
+    /// This limit for a call of gRPC with a deadline: that holds in place of the limits on silence.
+    fn of_call(self) -> Self {
+        match self.key {
+            Key::FirstByte | Key::BetweenBytes | Key::ClientBody => Self::GRPC_TIMEOUT,
+            Key::Connect | Key::GrpcTimeout => self,
         }
     }
 }
@@ -94,6 +108,8 @@ impl fmt::Display for Limit {
             Key::Connect => "timeouts.connect",
             Key::FirstByte => "timeouts.first_byte",
             Key::BetweenBytes => "timeouts.between_bytes",
+            Key::ClientBody => "timeouts.client_body",
+            Key::GrpcTimeout => "the deadline of the call itself, grpc-timeout",
         };
         let whose = if self.is_of_route {
             " of the route"
@@ -273,6 +289,14 @@ impl Failure {
         Self::upstream(ProxyError::Timeout, UNSENT)
     }
 
+    /// No more of the body of the request comes.
+    pub(in crate::proxy) fn no_body() -> Self {
+        Self {
+            limit: Some(Limit::CLIENT_BODY),
+            ..Self::refused(body_timeout(), "no more of the request's body comes")
+        }
+    }
+
     /// The body of the request comes too slowly.
     pub(in crate::proxy) fn slow_upload() -> Self {
         let reason = "the client sends the body too slowly (limits.upload_rate)";
@@ -289,12 +313,13 @@ impl Failure {
         Self::new(Fault::Proxy, Reason::Text(reason))
     }
 
-    /// This failure with its limit named as the route's, if that has set it.
-    pub(in crate::proxy) fn on(self, route: Option<&Route>) -> Self {
-        let limit = match (self.limit, route) {
-            (Some(limit), Some(route)) => Some(limit.of(route)),
-            (limit, _) => limit,
-        };
+    /// This failure with its limit named as that of whoever has set it: the call itself, if it has a
+    /// deadline, the route, or the configuration.
+    pub(in crate::proxy) fn on(self, route: Option<&Route>, has_deadline: bool) -> Self {
+        let limit = self.limit.map(|limit| {
+            let limit = if has_deadline { limit.of_call() } else { limit };
+            route.map_or(limit, |route| limit.of(route))
+        });
         Self { limit, ..self }
     }
 
@@ -419,6 +444,25 @@ mod tests {
             let refusal = refusal(error, None, statuses);
             assert_eq!((refusal.status.as_u16(), refusal.code), (status, code));
         }
+    }
+
+    #[test]
+    fn the_deadline_of_a_call_takes_the_place_of_the_limits_on_silence() {
+        let named = |limit, has_deadline| {
+            let failure = Failure::late(limit, "late").on(None, has_deadline);
+            failure.limit.unwrap().to_string()
+        };
+        let deadline = "the deadline of the call itself, grpc-timeout";
+        for (limit, key, of_call) in [
+            (Limit::CONNECT, "timeouts.connect", "timeouts.connect"),
+            (Limit::FIRST_BYTE, "timeouts.first_byte", deadline),
+            (Limit::BETWEEN_BYTES, "timeouts.between_bytes", deadline),
+            (Limit::CLIENT_BODY, "timeouts.client_body", deadline),
+        ] {
+            assert_eq!(named(limit, false), key);
+            assert_eq!(named(limit, true), of_call);
+        }
+        assert_eq!(Failure::no_body().limit, Some(Limit::CLIENT_BODY));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::front::{Field, Fields, Framing, Request, TlsClient};
 use crate::proxy::rules::forwarding::{self, Client};
+use crate::route::{FieldAction, field_action};
 
 /// A request as its upstream gets it.
 #[derive(Clone, Copy)]
@@ -93,84 +94,6 @@ impl FieldSink for HeaderMap {
     }
 }
 
-/// The treatment of a field on its way to the upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FieldAction {
-    Passes,
-    /// It is for this hop, or a claim that only the proxy may make.
-    Ends,
-    /// Where the body ends: the proxy says it anew.
-    Length,
-    Host,
-    Te,
-    Expect,
-    /// The addresses that the request came from so far.
-    ForwardedFor,
-    Forwarded,
-    /// Claims that stand if the client is trusted.
-    ForwardedProto,
-    ForwardedPort,
-    ForwardedHost,
-    Claim,
-}
-
-fn action(name: &[u8], id_field: &str) -> FieldAction {
-    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-    // Lengths first: most fields are none of these.
-    let action = match name.len() {
-        2 if is("te") => FieldAction::Te,
-        4 if is("host") => FieldAction::Host,
-        7 if is("trailer") || is("upgrade") => FieldAction::Ends,
-        6 if is("expect") => FieldAction::Expect,
-        9 if is("forwarded") => FieldAction::Forwarded,
-        9 if is("x-real-ip") => FieldAction::Claim,
-        10 if is("connection") || is("keep-alive") => FieldAction::Ends,
-        13 if is("x-rewrite-url") => FieldAction::Claim,
-        14 if is("http2-settings") => FieldAction::Ends,
-        14 if is("content-length") => FieldAction::Length,
-        14 if is("x-original-url") => FieldAction::Claim,
-        15 if is("x-forwarded-for") => FieldAction::ForwardedFor,
-        16 if is("x-forwarded-host") => FieldAction::ForwardedHost,
-        16 if is("x-forwarded-port") => FieldAction::ForwardedPort,
-        16 if is("proxy-connection") => FieldAction::Ends,
-        17 if is("x-forwarded-proto") => FieldAction::ForwardedProto,
-        17 if is("transfer-encoding") => FieldAction::Ends,
-        18 if is("proxy-authenticate") => FieldAction::Ends,
-        19 if is("proxy-authorization") => FieldAction::Ends,
-        _ if is_forwarding(name) => FieldAction::Claim,
-        _ => FieldAction::Passes,
-    };
-    let is_ours = || (name.len() == id_field.len() && is(id_field)) || TlsClient::is_identity(name);
-    if action == FieldAction::Passes && (is_ours() || shadows(name, id_field)) {
-        FieldAction::Ends
-    } else {
-        action
-    }
-}
-
-/// `X-Forwarded-Prefix`, `-Server`, `-Scheme`, `-Ssl` and whatever else somebody believes.
-fn is_forwarding(name: &[u8]) -> bool {
-    const PREFIX: &[u8] = b"x-forwarded-";
-    name.get(..PREFIX.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
-}
-
-/// Whether a name is another spelling of one that does not simply pass: CGI, WSGI and PHP make one
-/// variable of `X_Forwarded_For`, `X.Forwarded.For` and `X-Forwarded-For`.
-fn shadows(name: &[u8], id_field: &str) -> bool {
-    let is_other = |byte: &u8| !byte.is_ascii_alphanumeric() && *byte != b'-';
-    if !name.iter().any(is_other) {
-        return false;
-    }
-    let hyphenated = |name: &[u8]| -> SmallVec<[u8; 40]> {
-        let letter = |byte: &u8| if is_other(byte) { b'-' } else { *byte };
-        name.iter().map(letter).collect()
-    };
-    let id_field = hyphenated(id_field.as_bytes());
-    let id_field = std::str::from_utf8(&id_field).unwrap_or_default();
-    action(&hyphenated(name), id_field) != FieldAction::Passes
-}
-
 /// A summary of the client's fields, by which the framing and forwarding fields behind them are written.
 #[derive(Default)]
 #[allow(clippy::struct_excessive_bools)] // Each is a thing of its own.
@@ -247,7 +170,7 @@ impl<'a> UpstreamRequest<'a> {
 
     /// Whether a field of the client's goes on to the upstream; what is written later is noted.
     fn passes(&self, (name, value): Field<'a>, said: &mut ForwardingFields<'a>) -> bool {
-        match action(name, self.id_field) {
+        match field_action(name, self.id_field) {
             FieldAction::Passes => return true,
             // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is ignored.
             FieldAction::Expect => return self.request.version() != Version::HTTP_10,

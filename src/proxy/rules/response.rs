@@ -1,9 +1,9 @@
 //! The head of an upstream's response: what it says of its body, and what of it is for the client.
 
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use smallvec::SmallVec;
 
-use crate::front::{Field, Fields, Framing, decimal, list};
+use crate::front::{Field, Fields, Framing, decimal, is_padded, list};
 
 /// Why a response cannot be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +106,9 @@ impl<'h> ResponseHead<'h> {
         if is_switch && !(asked == Asked::Upgrade && is_http11) {
             return Err(ResponseError::Switch);
         }
+        if version == Version::HTTP_2 && fields.into_iter().any(|(_, value)| is_padded(value)) {
+            return Err(ResponseError::Field);
+        }
         let said = FramingFields::read(fields, id_field)?;
         let framing = said.framing(status, asked);
         let keeps = said.keeps.unwrap_or(is_http11)
@@ -162,6 +165,17 @@ impl<'h> ResponseHead<'h> {
         let fields: Fields<'s> = self.fields;
         fields.into_iter().filter(move |(name, _)| passes(name))
     }
+}
+
+/// Checks the trailers of a response of HTTP/2.
+///
+/// # Errors
+/// [`ResponseError::Field`].
+pub(in crate::proxy) fn check_trailers(trailers: &HeaderMap) -> Result<(), ResponseError> {
+    if trailers.values().any(|value| is_padded(value.as_bytes())) {
+        return Err(ResponseError::Field);
+    }
+    Ok(())
 }
 
 impl<'b> FramingFields<'b> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::failure::{Failure, Limit, STUCK, body_timeout};
+use super::failure::{Failure, Limit, STUCK};
 use crate::front::{Now, ReusableTimer};
 use crate::proxy::options::Timeouts;
 use crate::registry::ProxyError;
@@ -55,10 +55,7 @@ impl Phase {
     fn failure(self) -> Failure {
         let upstream = |reason| Failure::upstream(ProxyError::Timeout, reason);
         match self {
-            Self::Body => Failure::refused(
-                body_timeout(),
-                "no more of the request's body comes (timeouts.client_body)",
-            ),
+            Self::Body => Failure::no_body(),
             Self::Sending => Failure::unsent(),
             Self::FirstByte => Failure::late(Limit::FIRST_BYTE, "it did not begin its response"),
             Self::Response => Failure::late(Limit::BETWEEN_BYTES, "its response paused"),

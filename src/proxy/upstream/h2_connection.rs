@@ -79,8 +79,10 @@ impl Poolable for H2Connection {
         &self.origin
     }
 
+    /// An upstream that allows no more streams (`SETTINGS_MAX_CONCURRENT_STREAMS` of 0; RFC 9113, 5.1.2) would keep
+    /// a request waiting for as long as it likes.
     fn is_usable(&mut self) -> bool {
-        !self.ended.is_over.load(Ordering::Relaxed)
+        !self.ended.is_over.load(Ordering::Relaxed) && self.sender.current_max_send_streams() > 0
     }
 
     fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {

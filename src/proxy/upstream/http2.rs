@@ -14,7 +14,7 @@ use super::pool::Poolable as _;
 use super::{H2Connection, Leftover, Question, ResponseSink, Upstream};
 use crate::front::{CHUNK_HEAD, Fields, Framing, poll_room};
 use crate::proxy::rules::failure::{Expected, Failure, Fault};
-use crate::proxy::rules::response::{ResponseHead, StatusLine};
+use crate::proxy::rules::response::{ResponseHead, StatusLine, check_trailers};
 use crate::proxy::rules::retry::Loss;
 
 /// How far the response is.
@@ -119,6 +119,9 @@ impl Http2 {
         trailers: Option<HeaderMap>,
         sink: &mut impl ResponseSink,
     ) -> Result<(), Failure> {
+        if let Some(trailers) = &trailers {
+            check_trailers(trailers).map_err(Failure::invalid)?;
+        }
         self.stage = Stage::Over;
         sink.end(trailers)
     }

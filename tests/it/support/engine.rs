@@ -41,6 +41,10 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         reason: "Pingora parses the head of a response anew for each piece of it.",
     },
     Exception {
+        test: "upstream_http2::a_connection_that_allows_no_more_streams_takes_no_other_request",
+        reason: "Pingora uses an idle connection of HTTP/2 again whose app allows no more streams.",
+    },
+    Exception {
         test: "websocket_bytes::a_client_that_reads_nothing_keeps_its_origin_waiting",
         reason: "While Pingora waits for one side of a WebSocket to take something, it reads nothing from that side.",
     },
