@@ -16,11 +16,12 @@ use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
 use super::body::{BodyLimits, collect};
 use super::error::invalid;
 use super::object::Object;
-use super::problem::Problem;
+use super::problem::{MAX_POINTER, Problem};
 use super::state::Control;
 use crate::registry::{RegisterError, Registry, Spec, SpecError};
 use crate::route::{
-    CheckedInstance, HostPattern, InstanceSpec, PathPrefix, RouteKey, Settings, With, parse_drain,
+    CheckedInstance, HostPattern, InstanceSpec, PathPrefix, RouteKey, Settings, With,
+    optional_instances, parse_drain,
 };
 
 /// The instances of a route.
@@ -28,6 +29,7 @@ use crate::route::{
 #[serde(deny_unknown_fields)]
 pub(super) struct Instances {
     /// The instances, at least one; not beside the fields of a single one.
+    #[serde(default, deserialize_with = "optional_instances")]
     instances: Option<Vec<InstanceSpec>>,
 }
 
@@ -132,6 +134,8 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     for segment in path {
         let text = match segment {
             Segment::Seq { index } => index.to_string(),
+            // A pointer to the object around it: a part of a name is none.
+            Segment::Map { key } if key.len() > MAX_POINTER => break,
             Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
             Segment::Enum { .. } | Segment::Unknown => continue,
         };
