@@ -63,6 +63,7 @@ mod idle;
 mod instances;
 mod kills;
 mod leases;
+mod limit_keys;
 mod listener_options;
 mod listeners;
 mod load;

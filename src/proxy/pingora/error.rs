@@ -263,7 +263,7 @@ fn of_upstream(kind: &ErrorType) -> ProxyError {
 fn of_client(kind: &ErrorType) -> Fault {
     use ErrorType as E;
     match kind {
-        E::ReadTimedout => Fault::Client(body_timeout()),
+        E::ReadTimedout => Fault::Client(body_timeout("timeouts.client_body")),
         E::WriteTimedout => Fault::ClientStuck,
         E::ReadError | E::WriteError | E::ConnectionClosed => Fault::ClientGone,
         _ => Fault::Client(Refusal::new(

@@ -56,7 +56,7 @@ impl Phase {
         let upstream = |reason| Failure::upstream(ProxyError::Timeout, reason);
         match self {
             Self::Body => Failure::refused(
-                body_timeout(),
+                body_timeout("timeouts.client_body"),
                 "no more of the request's body comes (timeouts.client_body)",
             ),
             Self::Sending => Failure::unsent(),
