@@ -75,8 +75,8 @@ fn answer(failure: &ProxyFailure) -> Option<Response<Bytes>> {
 fn follow(mut events: Receiver<Event>) {
     loop {
         match events.blocking_recv() {
-            Ok(Event::RouteRegistered(route)) => {
-                println!("registered {} -> {}", route.key(), route.target());
+            Ok(Event::RouteRegistered(route, instance)) => {
+                println!("registered {} -> {}", route.key(), instance.target);
             }
             Ok(Event::RegisterError(failure)) => {
                 println!("refused a registration: {}", failure.error);

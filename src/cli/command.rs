@@ -39,6 +39,9 @@ enum Command {
     #[command(subcommand, after_help = EXIT_CODES)]
     Routes(routes::RoutesCommand),
     /// Register an app with a running proxy.
+    ///
+    /// It does what an app does itself when it starts. A registration cannot be tried: `routes put --dry-run`
+    /// says what would come of it.
     #[command(after_help = EXIT_CODES)]
     Register(register::RegisterArgs),
     /// Take a route or an instance out; its requests may finish.

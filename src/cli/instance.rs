@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
-use crate::route::{HttpsInput, InstanceSpec, TlsWish};
+use crate::route::{HttpsInput, InstanceSpec, Port, TlsWish};
 
 /// The options.
 #[derive(Args, Debug)]
@@ -51,7 +51,7 @@ impl InstanceArgs {
     pub(super) fn spec(&self) -> InstanceSpec {
         InstanceSpec {
             host: self.host.clone(),
-            port: self.port,
+            port: self.port.map(Port::from),
             unix: self.unix.clone(),
             protocol: self.protocol.clone(),
             https: self.https(),

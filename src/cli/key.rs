@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::client::{prefix, segment};
+use crate::route::PathPrefix;
 
 /// The host pattern of a route for any host.
 pub(super) const ANY: &str = "*";
@@ -19,10 +20,12 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// A key as the proxy says it. Every slash counts: `//b` is not `/b`.
     pub(super) fn new(host: &str, prefix: &str) -> Self {
+        let slash = if prefix.starts_with('/') { "" } else { "/" };
         Self {
             host: host.to_owned(),
-            prefix: format!("/{}", prefix.trim_start_matches('/')),
+            prefix: format!("{slash}{prefix}"),
         }
     }
 
@@ -62,6 +65,8 @@ impl FromStr for Key {
             return Err(format!("it has no path; {FORMS}"));
         };
         let (host, prefix) = text.split_at(slash);
+        // In the path of a request, what is wrong with it would be escaped, and be another prefix.
+        PathPrefix::parse(prefix).map_err(|error| error.to_string())?;
         let host = if host.is_empty() { ANY } else { host };
         Ok(Self {
             host: host.to_owned(),
@@ -94,6 +99,9 @@ mod tests {
             ("/a b", "/a b", "/v1/routes/*/a%20b"),
             ("/a%2Fb", "/a%2Fb", "/v1/routes/*/a%2Fb"),
             ("/instances/a", "/instances/a", "/v1/routes/*/%69nstances/a"),
+            ("//b", "//b", "/v1/routes/*//b"),
+            ("a.com//b", "a.com//b", "/v1/routes/a.com//b"),
+            ("/c%3Fl", "/c%3Fl", "/v1/routes/*/c%3Fl"),
         ] {
             let key: Key = text.parse().unwrap();
             assert_eq!(
@@ -106,6 +114,27 @@ mod tests {
                 text.parse::<Key>().unwrap_err().contains("write /shop"),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_no_prefix_is_refused_as_by_the_proxy() {
+        for (text, why) in [
+            ("/c?l", "has a ? at position 3; end it there, or write %3F"),
+            ("/c#l", "has a # at position 3; end it there, or write %23"),
+            ("a.com/b/../c", "without . and .."),
+            ("/a\u{85}", "control character"),
+            ("/a%zz", "two hexadecimal digits"),
+        ] {
+            let error = text.parse::<Key>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_the_proxy_says_stays_as_it_is() {
+        for (prefix, shown) in [("/b", "/b"), ("//b", "//b"), ("b", "/b"), ("/", "/")] {
+            assert_eq!(Key::new("*", prefix).to_string(), shown);
         }
     }
 

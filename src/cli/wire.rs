@@ -2,12 +2,11 @@
 //! that a newer proxy can say more.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
-use crate::route::{InstanceSpec, RouteSpec, Settings, With};
+use crate::route::{InstanceSpec, Port, RouteSpec, Settings, With};
 
 /// `GET /v1/routes`.
 #[derive(Debug, Deserialize)]
@@ -169,7 +168,7 @@ impl Instance {
     /// Host and port, or the Unix socket.
     pub(super) fn target(&self) -> String {
         let spec = &self.group;
-        let port = spec.port.map(NonZeroU16::get);
+        let port = spec.port.map(Port::get);
         target(spec.host.as_deref(), port, spec.unix.as_deref())
     }
 }

@@ -16,31 +16,45 @@ use crate::route::{Registration, SpecError, UnknownFields, missing, no_prefix};
 pub struct StaticRoute {
     /// The registration that it is.
     pub registration: Registration,
+    /// Its path in the configuration, such as `routes[2]`.
+    section: String,
     /// Where the value of each of its keys is.
     places: Vec<(String, Place)>,
 }
 
 impl StaticRoute {
-    /// An error of the field with this name; of the whole entry, if that does not have it.
+    /// An error of a field, by its name or, within one that is an object, its path (`https.profile`); of the whole
+    /// entry, if that does not have it. `problem` is a predicate of the field.
     #[must_use]
     pub fn error(&self, field: &str, problem: impl Into<String>) -> ConfigError {
-        let own = self.places.iter().find(|(name, _)| name == field);
-        match own.or_else(|| self.places.first()) {
-            Some((_, place)) => ConfigError::at(place, problem),
-            None => ConfigError::at(&nowhere(), problem),
+        let name = field.split(['.', '[']).next().unwrap_or_default();
+        let own = self.place(name);
+        let first = self.places.first().map(|(_, place)| place);
+        let key = match own {
+            Some(_) => format!("{}.{field}", self.section),
+            None => self.section.clone(),
+        };
+        ConfigError::Value {
+            place: own.or(first).cloned().unwrap_or_else(nowhere),
+            key,
+            problem: problem.into(),
         }
     }
 
     /// The line of a field's value; 0 if it does not have the field.
     pub(super) fn line(&self, field: &str) -> usize {
-        let own = self.places.iter().find(|(name, _)| name == field);
-        own.map_or(0, |(_, place)| place.line)
+        self.place(field).map_or(0, |place| place.line)
     }
 
     /// Whether it has a field.
     #[must_use]
     pub fn has(&self, field: &str) -> bool {
-        self.places.iter().any(|(name, _)| name == field)
+        self.place(field).is_some()
+    }
+
+    fn place(&self, field: &str) -> Option<&Place> {
+        let own = self.places.iter().find(|(name, _)| name == field);
+        own.map(|(_, place)| place)
     }
 }
 
@@ -92,6 +106,7 @@ fn static_route(
         .map_err(|error| explained(error, &object, section, source))?;
     Ok(StaticRoute {
         registration,
+        section: section.to_owned(),
         places,
     })
 }
@@ -135,10 +150,7 @@ fn explained(
     source: &Source<'_>,
 ) -> ConfigError {
     let (field, problem) = match error {
-        SpecError::Field(error) => {
-            let entry = error.index.map_or_else(String::new, |at| format!("[{at}]"));
-            (format!(".{}{entry}", error.field), error.problem)
-        }
+        SpecError::Field(error) => (format!(".{}", error.key()), error.problem),
         SpecError::Prefix(error) => (".prefix".to_owned(), error.to_string()),
         SpecError::Incomplete(_) => {
             let blank = missing(object).first().copied().unwrap_or("prefix");
@@ -147,8 +159,13 @@ fn explained(
         other => (String::new(), other.to_string()),
     };
     let key = format!("{section}{field}");
+    // A part of what an alias stands for has no place of its own.
+    let place = source.value(&key).or_else(|| {
+        let (whole, _part) = key.rsplit_once('.')?;
+        source.value(whole)
+    });
     ConfigError::Value {
-        place: source.value(&key).unwrap_or_else(|| source.whole()),
+        place: place.unwrap_or_else(|| source.whole()),
         key,
         problem: format!("cannot be used: {problem}"),
     }

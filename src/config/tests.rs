@@ -342,11 +342,16 @@ fn a_static_route_knows_where_it_was_written() {
     let registration = Registration::new("shop", 4321).unwrap();
     let registration = registration.for_request_hosts(&["a", "b"]).unwrap();
     assert_eq!(route.registration, registration);
-    let error = route.error("prefix", "the prefix is taken");
-    assert_eq!(error.to_string(), "x.yaml:2:13: the prefix is taken");
+    let error = route.error("prefix", "is taken");
+    assert_eq!(
+        error.to_string(),
+        "x.yaml:2:13: `routes[0].prefix` is taken"
+    );
     assert_eq!(error.place(), Some(&place(2, 13)));
     // The field is not there: the entry is meant.
-    assert_eq!(route.error("host", "").place(), Some(&place(2, 13)));
+    let error = route.error("host", "is missing");
+    assert_eq!(error.place(), Some(&place(2, 13)));
+    assert_eq!(error.to_string(), "x.yaml:2:13: `routes[0]` is missing");
 }
 
 #[test]

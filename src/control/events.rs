@@ -23,7 +23,7 @@ use crate::registry::{
     Action, Actor, Event, History, ProxyFailure, RegisterFailure, Registry, RouteEvent, RoutesEvent,
 };
 use crate::route::{
-    HostPattern, Instance, InstanceSpec, PathPrefix, Route, RouteKey, clip_message,
+    HostPattern, Instance, InstanceSpec, PathPrefix, Route, RouteKey, Target, clip_message,
 };
 
 /// How often a reader is shown that the connection lives, at least.
@@ -192,9 +192,11 @@ impl Reader {
     /// An event's name and what it says, if this reader may know of it.
     fn shown(&self, event: &Event) -> Option<(&'static str, Value)> {
         let (name, key, data) = match event {
-            Event::RouteRegistered(route) => {
-                ("route_registered", Some(route.key()), registered(route))
-            }
+            Event::RouteRegistered(route, instance) => (
+                "route_registered",
+                Some(route.key()),
+                registered(route, &instance.target),
+            ),
             Event::RegisterError(failure) => ("register_error", None, register_error(failure)),
             Event::ProxyError(failure) => {
                 let key = failure.route.as_ref().map(|route| route.key());
@@ -231,15 +233,15 @@ fn add(shown: &mut Value, object: &impl Serialize) {
     }
 }
 
-fn registered(route: &Route) -> Value {
+fn registered(route: &Route, target: &Target) -> Value {
     json!({
         "generation": route.generation.0,
         "host": route.host.to_string(),
         "prefix": route.prefix.as_str(),
         "target": {
-            "host": route.target().host(),
-            "port": route.target().port(),
-            "unix": route.target().unix(),
+            "host": target.host(),
+            "port": target.port(),
+            "unix": target.unix(),
         },
     })
 }

@@ -15,8 +15,9 @@ use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
 
 use super::body::{BodyLimits, collect};
 use super::error::invalid;
+use super::fault::{Fault, pointer};
 use super::object::Object;
-use super::problem::{MAX_POINTER, Problem};
+use super::problem::Problem;
 use super::state::Control;
 use crate::registry::{RegisterError, Registry, Spec, SpecError};
 use crate::route::{
@@ -85,14 +86,16 @@ pub(super) fn parse<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> 
     let value = seed.deserialize(tracked).map_err(|inner| {
         // A word in the wrong place is a fault of the syntax to the parser.
         let is_json = inner.is_data() || serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
-        let problem = |code| {
-            let detail = format!("The body: {inner}.");
-            Problem::new(StatusCode::BAD_REQUEST, code, detail)
-        };
-        if is_json {
-            problem("INVALID_BODY").at(pointer(&track.path()))
-        } else {
-            problem("NOT_JSON")
+        if !is_json {
+            return unread("NOT_JSON", &inner);
+        }
+        let path = track.path();
+        match Fault::find(bytes, &path, &inner) {
+            Some(Fault { object, error }) => {
+                let place = format!("{object}{}", error.pointer());
+                invalid(&error.into(), &place)
+            }
+            None => unread("INVALID_BODY", &inner).at(pointer(path.iter())),
         }
     })?;
     text.end().map_err(|error| {
@@ -100,6 +103,12 @@ pub(super) fn parse<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> 
         Problem::new(StatusCode::BAD_REQUEST, "NOT_JSON", detail)
     })?;
     Ok(value)
+}
+
+/// A body that is not what is expected, in the deserialiser's words.
+fn unread(code: &'static str, error: &serde_json::Error) -> Problem {
+    let detail = format!("The body: {error}.");
+    Problem::new(StatusCode::BAD_REQUEST, code, detail)
 }
 
 fn is_json(fields: &HeaderMap) -> Result<()> {
@@ -125,24 +134,6 @@ fn is_json(fields: &HeaderMap) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// A path into a body as a JSON pointer.
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path {
-        let text = match segment {
-            Segment::Seq { index } => index.to_string(),
-            // A pointer to the object around it: a part of a name is none.
-            Segment::Map { key } if key.len() > MAX_POINTER => break,
-            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
-            Segment::Enum { .. } | Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&text);
-    }
-    pointer
 }
 
 /// The key of a route, by its texts.
@@ -192,13 +183,17 @@ pub(super) fn spec_blocking(
 
 fn checked(instance: &InstanceSpec, at: &str) -> Result<CheckedInstance> {
     instance.check().map_err(|error| {
-        let place = format!("{at}/{}", error.field);
+        let place = format!("{at}{}", error.pointer());
         invalid(&error.into(), &place)
     })
 }
 
 fn unresolved(instance: &InstanceSpec, error: &RegisterError, at: &str) -> Problem {
     let field = match error {
+        RegisterError::Spec(SpecError::Field(error)) => {
+            let place = format!("{at}{}", error.pointer());
+            return invalid(&error.clone().into(), &place);
+        }
         _ if instance.unix.is_some() => "unix",
         RegisterError::TargetIsProxy { .. } => "port",
         _ => "host",

@@ -11,6 +11,7 @@ mod condition;
 mod entries;
 mod error;
 mod events;
+mod fault;
 mod generation;
 mod input;
 mod matching;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn_with_state, map_response_with_state};
 use axum::routing::{MethodRouter, any, get};
-use http::{HeaderMap, Uri};
+use http::Uri;
 
 pub(crate) use body::BodyLimits;
 pub use bridge::Bridge;
@@ -50,9 +51,7 @@ pub use users::AllowedUser;
 pub(crate) fn registration(control: Arc<Control>) -> Router {
     Router::new()
         .route(register::PATH, any(register::register))
-        .fallback(
-            |fields: HeaderMap| async move { error::respond(&error::no_such_path(), &fields) },
-        )
+        .fallback(register::below)
         .with_state(control)
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::body::collect;
-use super::error::{refusal, respond};
+use super::error::{no_such_path, refusal, respond};
 use super::generation::GENERATION;
 use super::openapi::refusals::RegistrationRefused;
 use super::openapi::texts;
@@ -45,7 +45,7 @@ pub(super) struct Answer {
 /// A registration as it is sent: what the contract says, for its description.
 type Described = With<With<Own, InstanceSpec>, Settings>;
 
-/// The fields of a registration that the contract alone has.
+/// A registration, as an app sends it.
 #[derive(ToSchema)]
 #[schema(as = Registration, example = json!({"prefix": "/shop", "port": 4321}))]
 #[expect(
@@ -99,6 +99,11 @@ pub(super) async fn register(
             refuse(&control, failure, &method, &fields, &asker)
         }
     }
+}
+
+/// Refuses a request for a path below those of registration.
+pub(super) async fn below(method: Method, fields: HeaderMap) -> Response {
+    respond(&said_to(&method, no_such_path()), &fields)
 }
 
 async fn attempt(

@@ -17,7 +17,7 @@ pub(super) type RouteView = With<RouteState, Settings>;
 /// One instance of a route: what is written of it, and how it is.
 pub(super) type InstanceView = With<InstanceState, InstanceSpec>;
 
-/// A route, without its settings.
+/// A route: its key, its instances, its settings, and what it has served.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RouteView)]
 pub(super) struct RouteState {
@@ -34,7 +34,7 @@ pub(super) struct RouteState {
     activity: ActivityView,
 }
 
-/// An instance, without what may be left out of it.
+/// An instance of a route: where it is, and whether it takes requests.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = InstanceView)]
 pub(super) struct InstanceState {

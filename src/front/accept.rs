@@ -57,10 +57,20 @@ impl<P: Service, C> Front<P, C> {
     pub(super) fn refusal_of(&self, request: &Request, ticket: &Ticket) -> Option<Refusal> {
         (ticket.is_reserved() && !self.proxy.is_control(request)).then(too_many_connections)
     }
+
+    /// Why a request of HTTP/2 is not served that is one too many for its client, unless it is a registration: the
+    /// apps of this machine are one client, and none keeps another from registering.
+    pub(super) fn refusal_of_stream(
+        &self,
+        request: &Request,
+        counted: Result<(), ClientLimit>,
+    ) -> Option<Refusal> {
+        (counted.is_err() && !self.proxy.is_control(request)).then(too_many_streams)
+    }
 }
 
 /// The reply to a request of HTTP/2 of a client that has too many in progress.
-pub(super) fn too_many_streams() -> Refusal {
+fn too_many_streams() -> Refusal {
     Refusal::new(
         StatusCode::TOO_MANY_REQUESTS,
         "TOO_MANY_STREAMS",

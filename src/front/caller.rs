@@ -26,6 +26,9 @@ pub(crate) struct Caller {
     pub(crate) redirect: HttpsRedirect,
     /// Whether the listener takes registrations from this client.
     pub(crate) registers: bool,
+    /// Whether it has more than half of the connections that one client may have: for its requests no connection
+    /// to an upstream is opened beyond half of the descriptors, so that the rest is for others.
+    pub(crate) takes_much: bool,
 }
 
 impl Caller {
@@ -44,6 +47,7 @@ impl Caller {
             tls,
             redirect,
             registers,
+            takes_much: false,
         }
     }
 

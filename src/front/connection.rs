@@ -54,12 +54,16 @@ pub(crate) struct Connection {
     pub(super) mode: ListenerMode,
     /// Whether the request in progress is the last that it serves.
     pub(super) is_last: bool,
+    /// As [`Caller::takes_much`], of the request in progress.
+    pub(super) takes_much: bool,
     /// Bytes that came before their turn.
     pub(super) ahead: BytesMut,
     gate: Gate,
     /// How far a chunked body has come.
     chunks: ChunkScan,
     upstream_timeouts: UpstreamTimeouts,
+    /// Whether its next request came before the last response was complete.
+    pub(super) is_pipelined: bool,
     /// Until when the connection was left alone, if its last request was shed.
     pub(super) rested: Option<Instant>,
     /// Whether the transport may still hold bytes for the client.
@@ -88,6 +92,7 @@ impl Connection {
             gate: Gate::Length(0),
             chunks: ChunkScan::default(),
             upstream_timeouts: UpstreamTimeouts::default(),
+            is_pipelined: false,
             rested: None,
             unflushed: false,
             begun: false,
@@ -95,6 +100,7 @@ impl Connection {
             is_switching: AtomicBool::new(false),
             websocket: None,
             is_last: false,
+            takes_much: false,
             frames: None,
             watched: None,
         }

@@ -57,12 +57,14 @@ where
         let mut timer = ReusableTimer::default();
         loop {
             match self.next_head(&mut connection, &mut timer, ticket).await {
-                Next::Request(request, early) => {
+                Next::Request(mut request, early) => {
                     if let Some(refusal) = self.refusal_of(&request, ticket) {
                         Box::pin(self.refuse(&mut connection, &refusal)).await;
                         return None;
                     }
                     connection.is_last = ticket.is_at_limit();
+                    connection.takes_much = ticket.takes_much();
+                    request.set_takes_much(connection.takes_much);
                     connection = self
                         .serve(connection, request, early, &mut timer, &shutdown)
                         .await?;
@@ -202,9 +204,27 @@ where
             return None;
         }
         let rested = connection.rested.take();
-        if self.sheds(&request, rested) {
+        // A pipelined request has waited for the response before it, and not for its turn.
+        let is_pipelined = std::mem::take(&mut connection.is_pipelined);
+        if !is_pipelined && self.sheds(&request, rested) {
             return Box::pin(self.shed_http1(connection, &request, early, timer)).await;
         }
+        let mut connection = self
+            .answer(connection, request, early, timer, shutdown)
+            .await?;
+        connection.is_pipelined = !connection.ahead.is_empty();
+        Some(connection)
+    }
+
+    /// Answers one request with the engine that there is.
+    async fn answer(
+        &self,
+        mut connection: Box<Connection>,
+        request: Box<Request>,
+        early: BytesMut,
+        timer: &mut ReusableTimer,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Box<Connection>> {
         if self.options.engine == Engine::Pingora {
             let session = self.serve_session(connection, request, early, shutdown);
             return Box::pin(session).await;

@@ -67,6 +67,14 @@ impl<'a> DownstreamHandle<'a> {
         }
     }
 
+    /// As [`Caller::takes_much`](super::Caller::takes_much). Streams have a limit of their own.
+    pub(crate) fn takes_much(self) -> bool {
+        match self {
+            Self::Connection(connection) => connection.takes_much,
+            Self::Stream(_) => false,
+        }
+    }
+
     /// Whether the listener only sends its clients to https.
     pub(crate) fn redirect(self) -> HttpsRedirect {
         match self {

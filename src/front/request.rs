@@ -212,6 +212,11 @@ impl Request {
         self.options
     }
 
+    /// Sets [`Caller::takes_much`].
+    pub(super) fn set_takes_much(&mut self, takes_much: bool) {
+        self.caller.takes_much = takes_much;
+    }
+
     /// Who asks.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller

@@ -12,6 +12,7 @@ use super::peer::Address;
 use super::policy::Policy;
 use super::rules::failure::{ConnectTimeout, Expected, Failure};
 use super::upstream::pool::Pool;
+use super::upstream::socket::Share;
 use super::upstream::socket::Sources;
 use super::upstream::tls::{ClientTls, Profiles};
 use super::upstream::{H2Connection, KeyRef, Socket};
@@ -89,11 +90,12 @@ impl Direct {
     pub(super) async fn connect(
         &self,
         target: &Target,
-        address: Address<'_>,
+        (address, share): (Address<'_>, Share),
         limit: Duration,
     ) -> io::Result<Socket> {
         let (sources, profiles) = (&self.sources, &self.profiles);
-        let connecting = Socket::connect(target, address, sources, profiles, &self.guard);
+        let place = (address, share);
+        let connecting = Socket::connect(target, place, sources, profiles, &self.guard);
         // Boxed: most requests find a connection that is there.
         let connecting = Box::pin(connecting);
         let socket = match timeout(limit, connecting).await {

@@ -26,6 +26,7 @@ use super::rules::retry::{Attempted, Loss};
 use super::tunnel::Tunnel;
 use super::upstream::http1::Http1;
 use super::upstream::http2::Http2;
+use super::upstream::socket::Share;
 use super::upstream::{H2Connection, KeyRef, Leftover, Question, Socket, Upstream};
 use crate::front::{
     AbortHandle, After, DRAIN, Downstream, Framing, Outcome as Left, Reply, ReusableTimer, drain,
@@ -208,6 +209,8 @@ impl<D: Downstream> Exchange<'_, D> {
         let mut failure = Failure::no_route();
         let limit = self.timeouts().0.connect;
         let record = &mut self.record;
+        let request = record.request();
+        let share = request.map_or(Share::Usual, |request| Share::of(request.caller()));
         let Some(in_flight) = &mut record.in_flight else {
             return Err(failure);
         };
@@ -232,7 +235,9 @@ impl<D: Downstream> Exchange<'_, D> {
                 in_flight.go_to(index);
                 return Ok(connected);
             }
-            let connecting = self.direct.connect(&instance.target, address, limit);
+            let connecting = self
+                .direct
+                .connect(&instance.target, (address, share), limit);
             match unless_aborted(&self.abort, connecting).await {
                 None => return Err(Failure::drained()),
                 Some(Ok(socket)) => {

@@ -38,7 +38,7 @@ use super::rules::failure::{Failure, Fault};
 use super::rules::request::UpstreamRequest;
 use super::rules::retry::Attempted;
 use super::target_tls::Profiles;
-use super::upstream::socket::leaves_enough;
+use super::upstream::socket::{Share, leaves_enough};
 use chunks::NoChunks;
 pub use context::Exchange;
 use pools::Pools;
@@ -276,7 +276,10 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         if !reused {
-            leaves_enough(upstream).map_err(error::unreachable)?;
+            let record = exchange.record.as_ref();
+            let request = record.and_then(Record::request);
+            let share = request.map_or(Share::Usual, |request| Share::of(request.caller()));
+            leaves_enough(upstream, share).map_err(error::unreachable)?;
         }
         let record = exchange.record.as_mut();
         let Some(in_flight) = record.and_then(|record| record.in_flight.as_mut()) else {

@@ -259,7 +259,9 @@ pub enum ChangeError {
         port: Option<u16>,
     },
     /// Two entries for one route.
-    #[error("the route {key} is here twice; entry {first} is for it as well")]
+    #[error(
+        "the route {key} is here twice, first in entry {first} (counted from 0); keep one of the two"
+    )]
     DuplicateRoute {
         /// The route.
         key: RouteKey,

@@ -17,8 +17,9 @@ const CAPACITY: usize = 1024;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A route was registered, and every later request sees it.
-    RouteRegistered(Arc<Route>),
+    /// A route was registered, and every later request sees it. The instance is the one that was registered:
+    /// the only one, or one that has joined others.
+    RouteRegistered(Arc<Route>, Arc<Instance>),
     /// A registration was refused.
     RegisterError(Arc<RegisterFailure>),
     /// A request could not be proxied.

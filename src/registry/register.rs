@@ -9,7 +9,7 @@ use super::events::Event;
 use super::limits::{Exceeded, Limit};
 use super::rights::Actor;
 use super::state::State;
-use crate::route::{Destination, Generation, Place, Registration, Route, Target};
+use crate::route::{Destination, Generation, InstanceId, Place, Registration, Route, Target};
 
 /// A registration that is live.
 #[derive(Clone, Debug)]
@@ -48,7 +48,8 @@ impl Registry {
         let request = actor.request.clone();
         let change = registration.change(target.clone(), actor);
         let outcome = self.change(change).await?;
-        Ok(self.registered(&outcome, target, request.as_deref()))
+        let id = registration.instance.unwrap_or_default();
+        Ok(self.registered(&outcome, (&id, target), request.as_deref()))
     }
 
     /// Registers an app and blocks while a name is looked up and the store writes: for the time before
@@ -60,9 +61,10 @@ impl Registry {
         &self,
         registration: Registration,
     ) -> Result<Registered, RegisterError> {
+        let id = registration.instance.clone().unwrap_or_default();
         let (change, target) = self.resolved(registration, "library")?;
         let outcome = self.writer.change_here(change, true)?;
-        Ok(self.registered(&outcome, target, None))
+        Ok(self.registered(&outcome, (&id, target), None))
     }
 
     /// Adds a route that the configuration has, or an instance of one, unless `before` has a route of that
@@ -158,8 +160,13 @@ impl Registry {
         Ok((change, target))
     }
 
-    /// Tells of a registration, which has been made by a request with this id, if by one.
-    fn registered(&self, outcome: &Outcome, target: Target, request: Option<&str>) -> Registered {
+    /// Tells of the registration of an instance, which has been made by a request with this id, if by one.
+    fn registered(
+        &self,
+        outcome: &Outcome,
+        (id, target): (&InstanceId, Target),
+        request: Option<&str>,
+    ) -> Registered {
         let by = request.map_or_else(String::new, |id| format!(" [{id}]"));
         let routes: Vec<Arc<Route>> = outcome
             .results
@@ -171,7 +178,10 @@ impl Registry {
             if result.what != ChangeResult::Unchanged {
                 log::info!("registered {} -> {target}{by}", route.key());
             }
-            self.emit(Event::RouteRegistered(Arc::clone(route)));
+            if let Some(instance) = route.instance_named(id) {
+                let (route, instance) = (Arc::clone(route), Arc::clone(instance));
+                self.emit(Event::RouteRegistered(route, instance));
+            }
         }
         Registered {
             routes,

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::RegisterError;
 use super::unix_socket::{OwnSocket, UnixSocket, UnixSocketError, real_path, real_rule};
-use crate::route::{Destination, Endpoint, Place, Target, bad_https};
+use crate::route::{Destination, Endpoint, Place, Target, bad_https, clip_value};
 
 /// What `targets.allow` opens beside loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,10 +103,11 @@ impl TargetPolicy {
         if let Some(profile) = profile
             && !self.profiles.iter().any(|known| known == profile)
         {
-            return Err(bad_https(format!(
-                "the profile {profile:?} is none of `targets.tls` of the proxy's configuration"
-            ))
-            .into());
+            let problem = format!(
+                "{:?} is none of the names in `targets.tls` of the proxy's configuration",
+                clip_value(profile)
+            );
+            return Err(bad_https(problem).in_part("profile").into());
         }
         match target.endpoint() {
             Endpoint::Unix(path) => self.allow_unix(path)?,

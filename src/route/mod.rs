@@ -30,6 +30,7 @@ mod table;
 mod target;
 pub(crate) mod texts;
 mod tree;
+mod unique;
 
 pub use activity::{Activity, OUTCOMES, Totals};
 pub use balance::{Balance, RoundRobin};
@@ -51,9 +52,10 @@ pub use settings::{
 };
 pub use spec::{
     CheckedInstance, Destination, HttpsInput, InstanceSpec, KeyedInstances, MAX_INSTANCES, Place,
-    Registration, RouteSpec, SpecError, TlsWish, TtlError, UnknownFields, fields, instance_id,
-    owner, parse_drain, parse_ttl, protocol, target_host, unix_path,
+    Port, Registration, RouteSpec, SpecError, TlsWish, TtlError, UnknownFields, fields,
+    instance_id, owner, parse_drain, parse_ttl, protocol, target_host, unix_path,
 };
 pub(crate) use spec::{bad_https, bad_unix, missing, no_prefix, optional_instances};
 pub use table::Table;
 pub use target::{Endpoint, Protocol, Target, TargetTls};
+pub(crate) use unique::UniqueNames;

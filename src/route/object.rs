@@ -270,12 +270,12 @@ pub(super) fn ignore<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error
 }
 
 /// Declares a group of fields, each with its type and the code of a value that is not one of it. None of
-/// them has to be given.
+/// them has to be given. A value that says nothing, by the function behind `unless`, is a field that is left out.
 macro_rules! group {
     (
         $(#[$meta:meta])*
         $vis:vis struct $name:ident {
-            $($(#[$attribute:meta])* $field:ident: $type:ty, $code:expr;)*
+            $($(#[$attribute:meta])* $field:ident: $type:ty, $code:expr $(, unless $says_nothing:expr)?;)*
         }
     ) => {
         #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -305,7 +305,10 @@ macro_rules! group {
                 map: &mut A,
             ) -> Result<(), A::Error> {
                 match name {
-                    $(stringify!($field) => self.$field = map.next_value()?,)*
+                    $(stringify!($field) => {
+                        self.$field = map.next_value()?;
+                        $(self.$field.take_if(|value| $says_nothing(value));)?
+                    })*
                     _ => $crate::route::object::ignore(map)?,
                 }
                 Ok(())
@@ -319,7 +322,8 @@ macro_rules! group {
                 match name {
                     $(
                         stringify!($field) => {
-                            self.$field = serde::Deserialize::deserialize(value).map_err(|error| {
+                            let read = serde_path_to_error::deserialize(value);
+                            self.$field = read.map_err(|error| {
                                 $crate::route::FieldError::of_value(
                                     stringify!($field),
                                     $code,
@@ -327,6 +331,7 @@ macro_rules! group {
                                     &error,
                                 )
                             })?;
+                            $(self.$field.take_if(|value| $says_nothing(value));)?
                             Ok(())
                         }
                     )*

@@ -276,7 +276,10 @@ fn push_decoded(out: &mut String, rest: &str, position: usize) -> Result<(), Pre
         position,
     };
     let byte = escape::escaped_byte(rest.as_bytes()).ok_or_else(bad)?;
-    if escape::is_control(byte) {
+    let next = rest.as_bytes().get(3..).and_then(escape::escaped_byte);
+    // U+0080 to U+009F in UTF-8: a control character, whether it is written with escapes or without.
+    let is_c1 = byte == 0xc2 && matches!(next, Some(0x80..=0x9f));
+    if escape::is_control(byte) || is_c1 {
         return Err(PrefixError::Control { position });
     }
     if escape::is_unreserved(byte) {
@@ -330,6 +333,7 @@ mod tests {
             ("/Shop", "/Shop"),
             ("/my app", "/my%20app"),
             ("/%41\u{e9}", "/A%C3%A9"),
+            ("/%C2%A0%C2/%85", "/%C2%A0%C2/%85"),
             ("/{id}|\"\\^`<>", "/%7Bid%7D%7C%22%5C%5E%60%3C%3E"),
         ];
         for (text, spelling) in cases {
@@ -349,6 +353,8 @@ mod tests {
             ("/a%00", "control character at position 3"),
             ("/%7f", "control character at position 2"),
             ("/a\u{85}", "control character at position 3"),
+            ("/a%C2%85", "control character at position 3"),
+            ("/%c2%9f", "control character at position 2"),
             ("/a/../b", "without . and .."),
             ("/%2e", "without . and .."),
             ("..", "without . and .."),

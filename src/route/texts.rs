@@ -120,8 +120,8 @@ fn asked_path() -> String {
     format!(r"^(?!\s*$)(?!(.*/)?\.\.?(/|$))({plain}|{ESCAPE})+$")
 }
 
-/// An escape (RFC 3986, 2.1), but for those of control characters and of the dot.
-const ESCAPE: &str = "%([3-689A-Fa-f][0-9A-Fa-f]|2[0-9A-DFa-df]|7[0-9A-Ea-e])";
+/// An escape (RFC 3986, 2.1), but for those of control characters, U+0080 to U+009F among them, and of the dot.
+const ESCAPE: &str = "(?!%[Cc]2%[89])%([3-689A-Fa-f][0-9A-Fa-f]|2[0-9A-DFa-df]|7[0-9A-Ea-e])";
 
 /// Characters of a path and escapes (RFC 3986, 3.3), but no segment that is `.` or `..`, and no `%2E`,
 /// which is a dot; and what else it does not begin with.

@@ -424,7 +424,9 @@ fn setting<T: FromStr<Err = FieldError>>(
 /// Where in a static route a refusal of the registry belongs.
 pub(super) fn refused(route: &StaticRoute, error: &RegisterError) -> ConfigError {
     let field = match error {
-        RegisterError::Spec(SpecError::Field(error)) => error.field,
+        RegisterError::Spec(SpecError::Field(error)) => {
+            return route.error(&error.key(), format!("cannot be used: {}", error.problem));
+        }
         RegisterError::TargetIsProxy { .. } if !route.has("host") && !route.has("unix") => "port",
         RegisterError::TargetNotAllowed { .. }
         | RegisterError::TargetUnresolved { .. }
@@ -436,5 +438,7 @@ pub(super) fn refused(route: &StaticRoute, error: &RegisterError) -> ConfigError
         RegisterError::UnixNotAllowed { .. } | RegisterError::TargetIsProxy { .. } => "unix",
         _ => "prefix",
     };
-    route.error(field, error.to_string())
+    let text = error.to_string();
+    let own = text.strip_prefix(field).and_then(|t| t.strip_prefix(": "));
+    route.error(field, format!("cannot be used: {}", own.unwrap_or(&text)))
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::support::http2::{Frames, GOAWAY, Http2, get as get2, request as request2};
+use crate::support::http2::{self, Frames, GOAWAY, Http2, get as get2, request as request2};
 use crate::support::{Client, Origin, Reader, Socket, TestProxy, eventually, registration};
 
 /// A proxy with an app behind every path. Its clients are those that a balancer on this machine announces.
@@ -230,6 +230,15 @@ async fn a_client_has_so_many_requests_of_http2_in_progress_on_all_its_connectio
         (answer.status, answer.code()),
         (429, "TOO_MANY_STREAMS".to_owned())
     );
+    // An app of this machine registers all the same.
+    let asked = http2::request(http::Method::POST, "/register");
+    let mut registration = second.begin(asked, true).await;
+    let body = format!(r#"{{"prefix": "/other", "port": {}}}"#, origin.port());
+    registration
+        .body
+        .send_data(body.into(), true)
+        .expect("an open stream");
+    assert_eq!(registration.answer().await.status, 200);
     // One line, with the request's id and the key.
     eventually("a line of the log", async || {
         proxy.log().contains("limits.streams_per_client")

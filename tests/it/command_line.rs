@@ -222,6 +222,16 @@ async fn a_bad_file_names_its_place() {
         let list = edge.json(&["routes", "list", "--json"]).await;
         assert_eq!(list["routes"], json!([]), "all or nothing");
     }
+    let twice = edge.path().join("twice.json");
+    let route = |port: u16| format!(r#"{{"prefix": "/t", "instances": [{{"port": {port}}}]}}"#);
+    let text = format!(r#"{{"routes": [{}, {}]}}"#, route(1), route(2));
+    std::fs::write(&twice, text).unwrap();
+    let said = "route 2 (/t): DUPLICATE_ROUTE: The route */t is here twice, first in entry 0";
+    let twice = twice.to_str().unwrap();
+    edge.run(&["routes", "import", twice]).await.is(2, said);
+    edge.run(&["routes", "import", twice, "--replace"])
+        .await
+        .is(2, said);
     edge.run(&["routes", "import", "/none/of/this"])
         .await
         .is(2, "/none/of/this");

@@ -167,7 +167,7 @@ async fn what_changes_nothing_has_none() {
         .refused("DELETE", "/v1/routes/*/b", None, (404, "NO_SUCH_ROUTE"))
         .await;
     proxy
-        .refused("PUT", target, Some(one(0)), (400, "INVALID_BODY"))
+        .refused("PUT", target, Some(one(0)), (400, "INVALID_PORT"))
         .await;
     let late = [("If-None-Match", "*")];
     assert_eq!(

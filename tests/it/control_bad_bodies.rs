@@ -110,17 +110,8 @@ async fn another_shape_is_refused_at_its_place() {
     for (body, pointer) in [
         (r#"{"port": 1, "prot": 1}"#, "/prot"),
         (r#"{"port": 1, "port": 2}"#, ""),
-        (r#"{"port": 1e300}"#, "/port"),
-        (r#"{"port": 123456789012345678901234567890}"#, "/port"),
-        (r#"{"port": -1}"#, "/port"),
-        (r#"{"port": 0}"#, "/port"),
-        (r#"{"port": 65536}"#, "/port"),
-        (r#"{"port": 1.0}"#, "/port"),
-        (r#"{"port": "1"}"#, "/port"),
-        (r#"{"port": [1]}"#, "/port"),
-        (r#"{"port": 1, "host": 1}"#, "/host"),
-        (r#"{"port": 1, "owner": {}}"#, "/owner"),
         (r#"{"port": 1, "host": "a", "host": "a"}"#, ""),
+        (r#"{"port": 1, "op": "put"}"#, "/op"),
     ] {
         for write in [WRITES[2], WRITES[3]] {
             cases.push((write, body.to_owned(), pointer.to_owned()));
@@ -128,6 +119,9 @@ async fn another_shape_is_refused_at_its_place() {
     }
     cases.push((WRITES[2], r#"{"id": "a", "port": 1}"#.into(), "/id".into()));
     cases.push((WRITES[3], "{}".into(), "/port".into()));
+    // An instance has no settings: what is wrong is not their value.
+    let setting = r#"{"port": 1, "tls": "on"}"#;
+    cases.push((WRITES[3], setting.into(), "/tls".into()));
     cases.push((
         WRITES[3],
         r#"{"instances": []}"#.into(),

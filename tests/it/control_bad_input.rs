@@ -228,7 +228,7 @@ async fn a_lease_is_a_length_of_time() {
     ] {
         let body = json!({"port": 1, "ttl": ttl});
         let document = proxy
-            .refused("PUT", target, Some(body), (400, "INVALID_BODY"))
+            .refused("PUT", target, Some(body), (400, "INVALID_TTL"))
             .await;
         assert_eq!(document["pointer"], "/ttl", "{document}");
     }

@@ -122,7 +122,7 @@ async fn a_dry_run_says_what_would_come_and_changes_nothing() {
             "PUT",
             "/v1/routes/*/c",
             Some(json!({"port": 0})),
-            (400, "INVALID_BODY"),
+            (400, "INVALID_PORT"),
         ),
         ("DELETE", "/v1/routes/*/c", None, (404, "NO_SUCH_ROUTE")),
     ] {

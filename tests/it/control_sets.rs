@@ -79,7 +79,7 @@ async fn changes_are_made_in_their_order() {
         change("join", "/a", json!({"instance": instance("b", 2)})),
         change("join", "/b", json!({"instance": {"port": 3}})),
         change("put", "/c", json!({"instances": [instance("a", 1)]})),
-        change("put", "/c", json!({"instances": [instance("a", 2)]})),
+        change("join", "/c", json!({"instance": instance("a", 2)})),
         change("remove", "/c", json!({})),
         change("join", "/a", json!({"instance": instance("c", 3)})),
         change("leave", "/a", json!({"id": "b"})),

@@ -8,12 +8,12 @@ use crate::support::TestProxy;
 const ENTRIES: [(&str, &str, &str); 28] = [
     (r#"{"host": "a b"}"#, "INVALID_HOST_PATTERN", "/host"),
     (r#"{"host": ""}"#, "INVALID_HOST_PATTERN", "/host"),
-    (r#"{"host": 1}"#, "INVALID_BODY", "/host"),
-    (r#"{"host": null}"#, "INVALID_BODY", "/host"),
+    (r#"{"host": 1}"#, "INVALID_HOST_PATTERN", "/host"),
+    (r#"{"host": null}"#, "INVALID_HOST_PATTERN", "/host"),
     (r#"{"prefix": ""}"#, "INVALID_PREFIX", "/prefix"),
     (r#"{"prefix": "/a?b"}"#, "INVALID_PREFIX", "/prefix"),
     (r#"{"prefix": "/register"}"#, "RESERVED_PREFIX", "/prefix"),
-    (r#"{"prefix": 1}"#, "INVALID_BODY", "/prefix"),
+    (r#"{"prefix": 1}"#, "INVALID_PREFIX", "/prefix"),
     (r#"{"instances": []}"#, "INSTANCE_COUNT", ""),
     (r#"{"instances": {}}"#, "INVALID_BODY", "/instances"),
     (
@@ -23,22 +23,22 @@ const ENTRIES: [(&str, &str, &str); 28] = [
     ),
     (
         r#"{"instances": [{"port": 1}, {"port": 0}]}"#,
-        "INVALID_BODY",
+        "INVALID_PORT",
         "/instances/1/port",
     ),
     (
         r#"{"instances": [{"port": 65536}]}"#,
-        "INVALID_BODY",
+        "INVALID_PORT",
         "/instances/0/port",
     ),
     (
         r#"{"instances": [{"port": "1"}]}"#,
-        "INVALID_BODY",
+        "INVALID_PORT",
         "/instances/0/port",
     ),
     (
         r#"{"instances": [{"port": 1.5}]}"#,
-        "INVALID_BODY",
+        "INVALID_PORT",
         "/instances/0/port",
     ),
     (
@@ -93,7 +93,7 @@ const ENTRIES: [(&str, &str, &str); 28] = [
     ),
     (
         r#"{"instances": [{"port": 1, "ttl": 30}]}"#,
-        "INVALID_BODY",
+        "INVALID_TTL",
         "/instances/0/ttl",
     ),
     (
@@ -168,7 +168,7 @@ const CHANGES: [(&str, u16, &str, &str); 20] = [
     (
         r#"{"op": "remove", "drain": 30}"#,
         400,
-        "INVALID_BODY",
+        "INVALID_TTL",
         "/drain",
     ),
     (
@@ -260,6 +260,27 @@ async fn a_route_is_in_a_set_once() {
         "{document}"
     );
     assert_eq!(proxy.look("/v1/status").await["generation"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_is_put_once_by_a_list() {
+    let proxy = TestProxy::plain().await;
+    let put = |prefix: &str, port: u16| json!({"op": "put", "host": "*", "prefix": prefix, "instances": [{"port": port}]});
+    let remove = json!({"op": "remove", "host": "*", "prefix": "/a"});
+    let twice = json!({"changes": [put("/a", 1), put("/b", 1), put("/A/", 2)]});
+    let document = proxy
+        .refused("PATCH", "/v1/routes", Some(twice), (400, "DUPLICATE_ROUTE"))
+        .await;
+    assert_eq!(document["pointer"], "/changes/2");
+    let detail = document["detail"].as_str().unwrap();
+    let names_both = detail.contains("*/A is here twice, first in entry 0");
+    assert!(names_both, "{document}");
+    assert_eq!(proxy.look("/v1/status").await["generation"], 0);
+    // Each of these has its effect.
+    let again = json!({"changes": [put("/a", 1), remove, put("/a", 2)]});
+    proxy.write("PATCH", "/v1/routes", Some(again), 200).await;
+    let route = proxy.look("/v1/routes/*/a").await;
+    assert_eq!(route["instances"][0]["port"], 2, "{route}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

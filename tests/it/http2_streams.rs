@@ -113,6 +113,22 @@ async fn empty_frames_end_no_upload() {
     assert_eq!(origin.requests()[0].body, b"onetwo");
 }
 
+/// A window full of the shortest messages of gRPC, before any of them is read.
+#[tokio::test]
+async fn an_upload_of_many_small_frames_arrives() {
+    let origin = Origin::saying("fine").await;
+    let proxy = before(&origin).await;
+    let mut frames = Frames::connect(proxy.address()).await;
+    frames.send(HEADERS, END_HEADERS, 1, &block(&FIELDS)).await;
+    let message = frame(DATA, 0, 1, b"abcdef");
+    frames.raw(message.repeat(10_000)).await;
+    frames.send(DATA, END_STREAM, 1, b"").await;
+    let answer = frames.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await;
+    let answer = answer.expect("an answer");
+    assert_eq!((answer.kind, answer.payload[0]), (HEADERS, 0x88));
+    assert_eq!(origin.requests()[0].body, b"abcdef".repeat(10_000));
+}
+
 #[tokio::test]
 async fn an_upload_goes_on_as_the_origin_takes_it() {
     let origin = Origin::echoing().await;

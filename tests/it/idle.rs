@@ -63,6 +63,26 @@ async fn a_proxy_sleeps_once_it_has_served() {
     is_quiet(&proxy).await;
 }
 
+/// Idle connections to apps wake nobody, whatever their limit is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_sleeps_beside_idle_connections_to_its_apps() {
+    for limit in ["60s", "off"] {
+        let origin = Origin::saying("hello").await;
+        let configuration = format!("threads: 2\ntimeouts: {{upstream_idle: {limit}}}");
+        let proxy = TestProxy::start(&configuration).await;
+        proxy.register("/", origin.port()).await;
+        let mut clients = Vec::new();
+        for _ in 0..10 {
+            let mut client = proxy.client().await;
+            assert_eq!(client.get("/").await.status, 200);
+            clients.push(client);
+        }
+        assert!(origin.open() > 0);
+        is_quiet(&proxy).await;
+        assert!(origin.open() > 0, "they are still idle: {limit}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_with_a_store_sleeps() {
     let home = Home::new("");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Api, ClosedPort, Origin, TestProxy};
+use crate::support::{Api, ClosedPort, Origin, Reader, TestProxy};
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
@@ -28,6 +28,7 @@ async fn three(proxy: &TestProxy) -> Vec<Origin> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reply_to_an_instance_that_joins_names_its_own_target() {
     let proxy = TestProxy::plain().await;
+    let mut events = Reader::of(&proxy).await;
     // Before and behind the others, whatever their order is.
     for (name, port) in [("m", 7001), ("z", 7002), ("0", 7003)] {
         let body = json!({ "prefix": "/", "port": port, "instance": name }).to_string();
@@ -36,6 +37,13 @@ async fn the_reply_to_an_instance_that_joins_names_its_own_target() {
         assert_eq!(response.json()["port"], port, "{name}");
         let line = format!("registered */ -> localhost:{port}");
         proxy.logged(&[&line]).await;
+        let told = loop {
+            let told = events.next().await;
+            if told.name == "route_registered" {
+                break told.data;
+            }
+        };
+        assert_eq!(told["target"]["port"], port, "{name}: {told}");
     }
 }
 

@@ -26,6 +26,7 @@ mod commits;
 mod control_audit;
 mod control_bad_bodies;
 mod control_bad_input;
+mod control_bad_values;
 mod control_conditions;
 mod control_dry_run;
 mod control_instances;

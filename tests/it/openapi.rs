@@ -205,3 +205,40 @@ async fn the_events_are_as_described() {
     let media_type = head.field("content-type").unwrap();
     assert!(answer["content"].get(media_type).is_some(), "{media_type}");
 }
+
+/// Every text of a document that is for people, with its place.
+fn descriptions(value: &Value, place: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if let ("description" | "summary", Value::String(text)) = (&**name, value) {
+                    found.push((place.to_owned(), text.clone()));
+                }
+                descriptions(value, &format!("{place}/{name}"), found);
+            }
+        }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                descriptions(value, &format!("{place}/{index}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_texts_are_for_users_of_the_api() {
+    let proxy = TestProxy::plain().await;
+    let mut found = Vec::new();
+    descriptions(&proxy.look("/openapi.json").await, "", &mut found);
+    assert!(found.len() > 100, "{}", found.len());
+    // What only readers of the code know: its types, its values, links into its documentation.
+    let leaks = [
+        "None`", "is None", "Some(", "[`", "::", "`with_", "serde", "unwrap", "enum", "struct",
+        "Option", "u16", "NonZero", "Vec<", "`Ok", "`Err", "TODO",
+    ];
+    for (place, text) in found {
+        let leak = leaks.iter().find(|leak| text.contains(**leak));
+        assert_eq!(leak, None, "{place}: {text}");
+    }
+}

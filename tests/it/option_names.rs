@@ -77,3 +77,23 @@ async fn the_requests_of_a_route_are_shown_once() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_writes_can_be_tried_or_says_what_can() {
+    let help = async |words: &[&str]| {
+        let mut asking = command();
+        asking.args(words).arg("--help");
+        Done::from(output_of(asking).await).out
+    };
+    for words in [
+        &["drain"][..],
+        &["routes", "put"],
+        &["routes", "remove"],
+        &["routes", "import"],
+    ] {
+        let help = help(words).await;
+        assert!(help.contains("--dry-run\n"), "{words:?}: {help}");
+    }
+    let help = help(&["register"]).await;
+    assert!(help.contains("`routes put --dry-run`"), "{help}");
+}

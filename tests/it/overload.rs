@@ -104,6 +104,28 @@ async fn a_request_that_has_waited_too_long_is_told_to_come_again() {
     assert_eq!(shed_count(&proxy).await, shed);
 }
 
+/// The second and third have waited for the responses before them, and not for the proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_to_a_slow_app_are_served() {
+    for engine in ["direct", "pingora"] {
+        let origin = Origin::start(|mut visit| async move {
+            while visit.request().await.is_some() {
+                tokio::time::sleep(TARGET + TARGET / 4).await;
+                visit.answer(200, "ok").await;
+            }
+        })
+        .await;
+        let proxy = TestProxy::start(&format!("engine: {engine}\n{AT_ONCE}")).await;
+        proxy.register("/", origin.port()).await;
+        let mut client = proxy.client().await;
+        client.send(GET.repeat(3)).await;
+        for _ in 0..3 {
+            assert_eq!(client.response().await.status, 200, "{engine}");
+        }
+        assert_eq!(shed_count(&proxy).await, 0, "{engine}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_has_one_line_at_its_beginning_and_one_at_its_end() {
     let (proxy, _origin) = start(AT_ONCE).await;

@@ -1,13 +1,12 @@
 //! What is kept beyond the process: everything that was answered, as it was.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use dynamic_reverse_proxy::registry::store::{
     Embedded, InstanceRecord, Meta, RouteRecord, Store, Write,
 };
-use dynamic_reverse_proxy::route::{InstanceSpec, KeyedInstances, RouteSpec, Settings};
+use dynamic_reverse_proxy::route::{InstanceSpec, KeyedInstances, Port, RouteSpec, Settings};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -219,7 +218,7 @@ async fn a_hundred_thousand_come_back() {
                 prefix: format!("/app/{number}"),
                 instances: vec![InstanceSpec {
                     host: Some("127.0.0.1".to_owned()),
-                    port: NonZeroU16::new(origin.port()),
+                    port: Port::new(origin.port()),
                     ..InstanceSpec::default()
                 }],
             },

@@ -175,3 +175,81 @@ async fn a_prefix_is_shown_as_it_was_typed_and_matches_in_any_case() {
     let proxy = home.start().await;
     assert_eq!(prefixes(&proxy).await, ["/b"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_keeps_its_first_spelling() {
+    let proxy = TestProxy::plain().await;
+    let route = Some(json!({"port": 1}));
+    proxy.write("PUT", "/v1/routes/*/U/A", route, 201).await;
+    let other = "/v1/routes/*/u/a";
+    let change = |op: &str, more: Value| {
+        let mut change = json!({"op": op, "host": "*", "prefix": "/u/A"});
+        let fields = more.as_object().unwrap().clone();
+        change.as_object_mut().unwrap().extend(fields);
+        json!({"changes": [change]})
+    };
+    let whole = json!({"routes": [{"host": "*", "prefix": "/u/a", "instances": [{"port": 2}]}]});
+    let set = change("set", json!({"tls": "require"}));
+    let join = change("join", json!({"instance": {"id": "c", "port": 4}}));
+    let leave = change("leave", json!({"id": "c", "drain": "1h"}));
+    for (method, target, body) in [
+        ("PUT", other, json!({"port": 1, "ttl": "1h"})),
+        ("PUT", "/v1/routes/*/u/a/instances/b", json!({"port": 3})),
+        ("PATCH", "/v1/routes", set),
+        ("PATCH", "/v1/routes", join),
+        ("PATCH", "/v1/routes", leave),
+        ("PUT", "/v1/routes", whole),
+    ] {
+        let shown = body.to_string();
+        let response = proxy.api(method, target, Some(body)).await;
+        assert!(response.status < 300, "{shown}: {}", response.text());
+        let document = response.json();
+        for prefix in [
+            &document["results"][0]["prefix"],
+            &document["route"]["prefix"],
+        ] {
+            assert!(prefix.is_null() || prefix == "/U/A", "{shown}: {document}");
+        }
+        assert_eq!(prefixes(&proxy).await, ["/U/A"], "{shown}");
+    }
+    let body = json!({"prefix": "/u/a", "port": 5}).to_string();
+    assert_eq!(proxy.register_json(body).await.json()["prefix"], "/U/A");
+    let target = format!("{other}?drain=1h");
+    proxy.write("DELETE", &target, None, 200).await;
+    let log = proxy.log();
+    assert!(!log.contains("\"/u/a\"") && !log.contains("*/u/a"), "{log}");
+    // Once it is gone, it has no name that could be kept.
+    let route = Some(json!({"port": 1}));
+    proxy.write("PUT", other, route, 201).await;
+    assert_eq!(prefixes(&proxy).await, ["/u/a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_slash_in_front_counts() {
+    let edge = Edge::start().await;
+    for (key, port) in [("//b", "4321"), ("/b", "4322"), ("example.com//b", "4323")] {
+        let put = edge.ok(&["routes", "put", key, "--port", port]).await;
+        assert!(put.out.starts_with(&format!("{key}: created")), "{put:?}");
+    }
+    for (key, port) in [("//b", 4321), ("/b", 4322), ("example.com//b", 4323)] {
+        let shown = edge.ok(&["routes", "get", key]).await.out;
+        let is_shown = shown.lines().any(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words == ["route", key]
+        });
+        assert!(is_shown, "{key}: {shown}");
+        let route = edge.json(&["routes", "get", key, "--json"]).await;
+        assert_eq!(route["instances"][0]["port"], port, "{key}: {route}");
+        assert!(key.ends_with(route["prefix"].as_str().unwrap()), "{route}");
+    }
+    for key in ["/c?l", "/c#l", "/a/../b", "/a%C2%85", "/a\u{85}"] {
+        let done = edge.run(&["routes", "put", key, "--port", "1"]).await;
+        done.is(2, "the prefix has ");
+        let body = json!({"prefix": key, "port": 1}).to_string();
+        let refused = edge.proxy.register_json(body).await;
+        let verdict = (400, "INVALID_PREFIX".to_owned());
+        assert_eq!(refused.verdict(), verdict, "{key}");
+    }
+    let status = edge.json(&["status", "--json"]).await;
+    assert_eq!(status["routes"], 3, "{status}");
+}

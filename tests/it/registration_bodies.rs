@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Origin, TestProxy, get, request};
+use crate::support::{Origin, TestProxy, get, problem, request};
 
 const BODY: &str = r#"{"prefix": "/a", "port": 1234}"#;
 
@@ -170,4 +170,34 @@ async fn a_client_that_waits_for_a_word_is_refused_without_one() {
             "{method}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_stands_once_in_a_body() {
+    let proxy = TestProxy::plain().await;
+    for fields in [
+        r#""port": 1, "port": 2"#,
+        r#""port": 1, "port": 1"#,
+        r#""port": 1, "tls": "optional", "tls": "require""#,
+        r#""port": 1, "https": {"profile": "a", "profile": "b"}"#,
+        r#""port": 1, "timeouts": {"connect": "1s", "connect": "2s"}"#,
+    ] {
+        let response = proxy
+            .register_json(format!(r#"{{"prefix": "/a", {fields}}}"#))
+            .await;
+        let refused = (400, "BAD_REQUEST".to_owned());
+        assert_eq!(response.verdict(), refused, "{fields}");
+        let message = response.message();
+        assert!(message.contains("twice; keep one"), "{fields}: {message}");
+        let body = format!("{{{fields}}}");
+        let length = body.len();
+        let put = format!(
+            "PUT /v1/routes/*/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let response = request(proxy.control().await, put).await;
+        let document = problem(&response, (400, "INVALID_BODY"));
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains("duplicate field"), "{fields}: {detail}");
+    }
+    assert_eq!(proxy.look("/v1/status").await["generation"], 0);
 }

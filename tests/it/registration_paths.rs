@@ -47,6 +47,8 @@ async fn apps_register_at_each_path_of_the_list() {
         for path in ["/routes/a", "/_proxy/apps/a"] {
             let response = get(proxy.address(), path).await;
             assert_eq!(response.verdict(), (404, "NO_SUCH_PATH".to_owned()));
+            let said = response.message();
+            assert!(said.contains("the proxy's own") && said.contains("registration.path"));
         }
         for prefix in ["/routes", "/Routes/a", "/_proxy/apps", "/register"] {
             let body = json!({"prefix": prefix, "port": origin.port()}).to_string();
@@ -105,9 +107,13 @@ async fn a_browser_is_told_whose_path_it_is() {
         (page, 405, "text/html; charset=utf-8"),
         // A link of another site's page.
         ("Sec-Fetch-Site: cross-site\r\n", 403, "application/json"),
+        // Below it, too.
+        ("", 404, "application/json"),
+        (page, 404, "text/html; charset=utf-8"),
     ];
     for (fields, status, kind) in cases {
-        let text = format!("GET /routes HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+        let below = if status == 404 { "/x" } else { "" };
+        let text = format!("GET /routes{below} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
         let response = request(proxy.address(), text).await;
         let said = response.text();
         assert_eq!(response.status, status, "{said}");

@@ -158,7 +158,7 @@ async fn a_setting_is_said_left_or_taken_back() {
     }
     assert_eq!(shown().await["instances"][0]["since"], instances);
     problem(&set(json!({"drain": "1s"})).await, (400, "INVALID_BODY"));
-    problem(&set(json!({"tls": "on"})).await, (400, "INVALID_BODY"));
+    problem(&set(json!({"tls": "on"})).await, (400, "INVALID_TLS"));
     is_whole(&shown().await, "refused");
     let elsewhere =
         json!({"changes": [{"op": "set", "host": "*", "prefix": "/b", "tls": "require"}]});

@@ -203,16 +203,36 @@ async fn a_limit_that_is_not_said_again_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_limit_is_refused_at_its_place() {
     let proxy = TestProxy::plain().await;
-    for (timeouts, place) in [
-        (json!("connect=1s"), ""),
-        (json!([null, null, null]), ""),
-        (json!({"conect": "1s"}), "/conect"),
-        (json!({"connect": "off"}), "/connect"),
-        (json!({"connect": "0s"}), "/connect"),
-        (json!({"first_byte": 60}), "/first_byte"),
-        (json!({"first_byte": "60"}), "/first_byte"),
-        (json!({"between_bytes": "31d"}), "/between_bytes"),
-        (json!({"between_bytes": "-1s"}), "/between_bytes"),
+    for (timeouts, place, why) in [
+        (json!("connect=1s"), "", "is not an object"),
+        (json!([null, null, null]), "", "is not an object"),
+        (json!({"conect": "1s"}), "/conect", "`first_byte`"),
+        (json!({"connect": "off"}), "/connect", "cannot be off"),
+        (
+            json!({"connect": "0s"}),
+            "/connect",
+            "write more than 0s, and at most 30d",
+        ),
+        (
+            json!({"first_byte": 60}),
+            "/first_byte",
+            "60 is not a string",
+        ),
+        (
+            json!({"first_byte": "60"}),
+            "/first_byte",
+            "write a number and a unit",
+        ),
+        (
+            json!({"between_bytes": "31d"}),
+            "/between_bytes",
+            "30 days, the longest limit",
+        ),
+        (
+            json!({"between_bytes": "-1s"}),
+            "/between_bytes",
+            "not a length of time",
+        ),
     ] {
         let mut body = json!({"port": 4321, "timeouts": timeouts});
         let refused = proxy
@@ -220,10 +240,17 @@ async fn what_is_no_limit_is_refused_at_its_place() {
                 "PUT",
                 "/v1/routes/*/a",
                 Some(body.clone()),
-                (400, "INVALID_BODY"),
+                (400, "INVALID_TIMEOUTS"),
             )
             .await;
         assert_eq!(refused["pointer"], format!("/timeouts{place}"), "{refused}");
+        let told = |text: &serde_json::Value| {
+            let text = text.as_str().unwrap();
+            let name = format!("timeouts{}: ", place.replace('/', "."));
+            let is_told = text.to_lowercase().starts_with(&name) && text.contains(why);
+            assert!(is_told, "{name}{why}: {text}");
+        };
+        told(&refused["detail"]);
         body["prefix"] = json!("/a");
         let response = proxy.register_json(body.to_string()).await;
         assert_eq!(
@@ -231,6 +258,74 @@ async fn what_is_no_limit_is_refused_at_its_place() {
             (400, "INVALID_TIMEOUTS".to_owned()),
             "{body}"
         );
+        told(&response.json()["message"]);
     }
     assert_eq!(proxy.look("/v1/status").await["routes"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_taken_back_alone() {
+    let proxy = TestProxy::plain().await;
+    let own = json!({"port": 4321, "timeouts": {"connect": "1s", "first_byte": "off"}});
+    proxy.write("PUT", "/v1/routes/*/a", Some(own), 201).await;
+    let mut instances = proxy.look("/v1/routes/*/a").await["instances"].take();
+    for (timeouts, result, left) in [
+        (
+            json!({}),
+            "unchanged",
+            json!({"connect": "1s", "first_byte": "off"}),
+        ),
+        (
+            json!({"between_bytes": null}),
+            "unchanged",
+            json!({"connect": "1s", "first_byte": "off"}),
+        ),
+        (
+            json!({"connect": null, "between_bytes": "2s"}),
+            "replaced",
+            json!({"first_byte": "off", "between_bytes": "2s"}),
+        ),
+        (
+            json!({"first_byte": null, "between_bytes": null}),
+            "replaced",
+            json!(null),
+        ),
+        (json!({"first_byte": null}), "unchanged", json!(null)),
+        (
+            json!({"first_byte": "3s"}),
+            "replaced",
+            json!({"first_byte": "3s"}),
+        ),
+        (json!(null), "replaced", json!(null)),
+    ] {
+        let change = json!({"op": "set", "host": "*", "prefix": "/a", "timeouts": timeouts});
+        let body = json!({"changes": [change]});
+        let changed = proxy.write("PATCH", "/v1/routes", Some(body), 200).await;
+        assert_eq!(changed["results"][0]["result"], result, "{timeouts}");
+        let mut route = proxy.look("/v1/routes/*/a").await;
+        assert_eq!(route["timeouts"], left, "{timeouts}");
+        assert_eq!(route["instances"].take(), instances.take(), "{timeouts}");
+        instances = proxy.look("/v1/routes/*/a").await["instances"].take();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_limits_are_no_setting() {
+    let proxy = TestProxy::plain().await;
+    let nothing = [json!({}), json!({"connect": null}), json!(null)];
+    for timeouts in &nothing {
+        let own = json!({"port": 4321, "timeouts": timeouts});
+        let written = proxy.api("PUT", "/v1/routes/*/a", Some(own)).await.json();
+        let is_known = written["result"] == "created" || written["result"] == "unchanged";
+        assert!(is_known, "{timeouts}: {written}");
+        let route = written["route"].as_object().unwrap();
+        assert!(!route.contains_key("timeouts"), "{timeouts}: {written}");
+    }
+    let plain = Some(json!({"port": 4321}));
+    let written = proxy.write("PUT", "/v1/routes/*/a", plain, 200).await;
+    assert_eq!(written["result"], "unchanged", "{written}");
+    let entry = json!({"host": "*", "prefix": "/a", "instances": [{"port": 4321}], "timeouts": {}});
+    let set = Some(json!({"routes": [entry]}));
+    let changed = proxy.write("PUT", "/v1/routes", set, 200).await;
+    assert_eq!(changed["unchanged"], 1, "{changed}");
 }

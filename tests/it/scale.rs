@@ -278,6 +278,37 @@ async fn two_hundred_connections_of_a_hundred_streams_take_an_eighth_of_the_desc
     eventually("the app is left alone", async || origin.open() < 20).await;
 }
 
+/// A client within its limit, whose every connection has a request in progress: its connections and those to the
+/// app for it leave the others their half.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_of_one_client_on_all_of_its_connections_leave_others_served() {
+    if !may_open(4096) {
+        return;
+    }
+    let (proxy, origin) = start_with(1024, "overload: {target: off}").await;
+    let source = "127.0.0.3".parse().expect("an address");
+    let mut uploads = Vec::new();
+    for _ in 0..510 {
+        let mut client = Client::connect_from(source, proxy.address())
+            .await
+            .expect("a connection");
+        let head = "POST /hangs HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc";
+        client.send(head).await;
+        uploads.push(client);
+    }
+    let refused = || proxy.log().matches("too few descriptors").count();
+    eventually("each has a connection or is refused", async || {
+        origin.open() + refused() >= 510
+    })
+    .await;
+    assert!(proxy.open_files() <= 520, "{}", proxy.open_files());
+    for _ in 0..20 {
+        others(&proxy, origin.port()).await;
+    }
+    assert_eq!(met(&proxy, "limits.connections_per_client").await, 0);
+    drop(uploads);
+}
+
 /// Of 256 descriptors an app's connections get those below the 224th, whoever carries the requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn apps_connections_leave_an_eighth_of_the_descriptors() {

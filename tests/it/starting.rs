@@ -119,7 +119,7 @@ async fn a_wrong_configuration_is_refused_with_its_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_route_is_refused_with_its_place() {
-    let cases: [(&str, &[&str]); 11] = [
+    let cases: [(&str, &[&str]); 14] = [
         ("  - prefix: /a?b\n    port: 1", &["proxy.yaml:2:13", "%3F"]),
         ("  - prefix: /a\n    port: 0", &["proxy.yaml:3:11", "0"]),
         ("  - prefix: /a", &["proxy.yaml:2:", "port"]),
@@ -130,11 +130,29 @@ async fn a_wrong_route_is_refused_with_its_place() {
         ),
         (
             "  - prefix: /register/a\n    port: 1",
-            &["proxy.yaml:2:13", "/register/a"],
+            &["proxy.yaml:2:13: `routes[0].prefix` cannot be used: /register/a is"],
         ),
         (
             "  - prefix: /a\n    port: 1\n    host: 10.0.0.1",
-            &["proxy.yaml:4:11", "targets.allow"],
+            &[
+                "proxy.yaml:4:11: `routes[0].host` cannot be used: the target",
+                "targets.allow",
+            ],
+        ),
+        (
+            "  - prefix: /a\n    port: 1\n    https: {server_name: a, profile: none}",
+            &["proxy.yaml:4:12: `routes[0].https.profile` cannot be used: \"none\" is none"],
+        ),
+        (
+            "  - prefix: /a\n    port: 1\n    host: x.invalid",
+            &["proxy.yaml:4:11: `routes[0].host` cannot be used: the target's host x.invalid"],
+        ),
+        (
+            "  - {prefix: /a, port: 1, instance: a, tls: require}\n  - {prefix: /a, port: 1, instance: b, tls: optional}",
+            &[
+                "proxy.yaml:3:45: `routes[1].tls` is optional",
+                "`routes[0].tls` at line 2 is require",
+            ],
         ),
         (
             "  - prefix: /a\n    port: 1\n    host: a:80",

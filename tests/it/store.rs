@@ -8,7 +8,6 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write as _};
-use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 use dynamic_reverse_proxy::registry::store::{
     Embedded, InstanceRecord, Meta, RouteRecord, Store, StoreError, Write,
 };
-use dynamic_reverse_proxy::route::{InstanceSpec, KeyedInstances, RouteSpec, Settings};
+use dynamic_reverse_proxy::route::{InstanceSpec, KeyedInstances, Port, RouteSpec, Settings};
 
 /// The part of a child.
 const PART: &str = "STORE_TEST_PART";
@@ -33,7 +32,7 @@ fn record(number: u64, size: usize) -> RouteRecord {
                 prefix: format!("/{}", "x".repeat(size)),
                 instances: vec![InstanceSpec {
                     host: Some("127.0.0.1".to_owned()),
-                    port: NonZeroU16::new(4321),
+                    port: Port::new(4321),
                     ..InstanceSpec::default()
                 }],
             },

@@ -402,7 +402,7 @@ async fn bad_settings_are_named_and_nothing_changes() {
         let mut body = json!({"port": 4321});
         body[field] = value;
         let put = proxy.api("PUT", "/v1/routes/*/a", Some(body)).await;
-        let said = problem(&put, (400, "INVALID_BODY"));
+        let said = problem(&put, (400, code));
         assert_eq!(said["pointer"], format!("/{field}"), "{said}");
     }
     let join = json!({"changes": [{"op": "join", "host": "*", "prefix": "/a",

@@ -164,7 +164,7 @@ mod tests {
             ("{\n \"route\": []}", "FILE:2:8: unknown field `route`"),
             (
                 "{\"routes\":[\n{\"prefix\":\"/a\",\"instances\":[{\"port\":\"1\"}]}]}",
-                "FILE:2:39: invalid type: string \"1\", expected a nonzero u16",
+                "FILE:2:39: invalid type: string \"1\", expected a port; write a number from 1 to 65535",
             ),
             (
                 "{\"routes\":[{\"prefix\":\"/a\"}]}",

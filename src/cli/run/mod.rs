@@ -22,7 +22,7 @@ use super::client::{ClientError, ConnectionArgs, block_on};
 use super::settings::SettingArgs;
 use super::wire::Registration;
 use super::{duration, output};
-use crate::route::InstanceSpec;
+use crate::route::{InstanceSpec, Port};
 use app::App;
 use lease::{DEFAULT, Lease};
 use signals::{Signals, is_stop};
@@ -91,7 +91,7 @@ pub(super) fn run(args: RunArgs) -> Result<ExitCode, RunError> {
             req_host_names: args.req_host_name,
             instance: Some(args.instance.clone()),
             spec: InstanceSpec {
-                port: NonZeroU16::new(port),
+                port: Port::new(port),
                 owner: args.owner,
                 ttl: Some(duration::written(args.ttl)),
                 ..InstanceSpec::default()

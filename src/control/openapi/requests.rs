@@ -90,7 +90,7 @@ pub(in crate::control) type SingleInstance = With<With<Single, InstanceSpec>, Se
 /// An instance whose name stands elsewhere.
 pub(in crate::control) type NamedInstance = With<Named, InstanceSpec>;
 
-/// The instances of a route.
+/// A route of several instances, and its settings.
 #[derive(ToSchema)]
 #[schema(as = Instances)]
 #[serde(deny_unknown_fields)]
@@ -106,7 +106,7 @@ pub(in crate::control) struct Several {
 #[serde(deny_unknown_fields)]
 pub(in crate::control) struct Single {}
 
-/// An instance whose name stands elsewhere.
+/// An instance of a route. Its name is in the path.
 #[derive(ToSchema)]
 #[schema(as = NamedInstance, example = json!({"port": 4321, "ttl": "30s"}))]
 #[serde(deny_unknown_fields)]
@@ -171,7 +171,8 @@ pub(in crate::control) struct Put {
 /// The route has other settings: those that are left out stay, and those that are `null` are taken back.
 pub(in crate::control) type SetChange = With<Set, Settings>;
 
-/// The route whose settings are others.
+/// The route has other settings, and its instances stay. A setting that is left out stays, one that is `null` is
+/// taken back, and so is a single limit of `timeouts`.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::control) struct Set {

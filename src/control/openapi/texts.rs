@@ -17,7 +17,7 @@ texts! {
 
     PathOfPrefix: "A path prefix without its first slash, as it stands in a path of this API. Between \
         segments the slash is written as it is: as `%2F` it would be another prefix.",
-        |text| text.pattern(Some(r"^(?!\.\.?$)[^\u0000-\u001F\u007F]+$")).examples(["shop"]);
+        |text| text.pattern(Some(r"^(?!\.\.?$)[^\u0000-\u001F\u007F-\u009F]+$")).examples(["shop"]);
 
     CertificateName: "The name of a certificate.",
         |text| text.pattern(Some("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")).examples(["site"]);

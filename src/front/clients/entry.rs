@@ -38,6 +38,11 @@ impl Entry {
         take(&self.connections, most)
     }
 
+    /// The number of its connections.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// Counts the end of a connection; whether it was the last.
     pub(super) fn disconnect(&self) -> bool {
         self.connections.fetch_sub(1, Ordering::Relaxed) == 1

@@ -309,6 +309,14 @@ impl Ticket {
         }
     }
 
+    /// Whether its client has more than half of the connections that it may have.
+    pub(crate) fn takes_much(&self) -> bool {
+        let most = self.clients.limits.connections_per_client / 2;
+        self.entry
+            .as_ref()
+            .is_some_and(|entry| entry.connections() > most)
+    }
+
     /// Counts one more request; whether it is to be the last.
     pub(crate) fn is_at_limit(&self) -> bool {
         let Some(most) = self.clients.limits.requests_per_connection else {

@@ -28,7 +28,6 @@ use log::debug;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
-use super::accept::too_many_streams;
 use super::clients::{ClientLimit, Ticket};
 use super::conversation::Http2Client;
 use super::downstream::http2::Http2;
@@ -62,6 +61,11 @@ const HEAD_MARGIN: usize = 4;
 /// read leaves the other streams their share.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The budget for the overhead of small frames beside their payload, in bytes: enough for a stream's window full
+/// of the shortest messages of gRPC (6 bytes). h2's own, half of the connection's window, ends a connection over
+/// 2,000 of them that have come at once.
+const FRAME_BUDGET: usize = 4 * 1024 * 1024;
 
 impl<P, C> Front<P, C>
 where
@@ -135,6 +139,7 @@ where
             .max_local_error_reset_streams(Some(MOST_ERRORS))
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .data_frame_budget(FRAME_BUDGET)
             .max_send_buffer_size(SEND_BUFFER);
         options
     }
@@ -199,7 +204,7 @@ where
             (None, Err(fault)) => Some(fault.refusal()),
             (None, Ok(())) => self
                 .refusal_of(&request, &client.ticket)
-                .or_else(|| counted.err().map(|_| too_many_streams())),
+                .or_else(|| self.refusal_of_stream(&request, counted)),
         };
         RequestStream {
             request,

@@ -20,7 +20,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession};
 use tokio::time::Instant;
 
-use super::super::accept::too_many_streams;
+use super::super::clients::ClientLimit;
 use super::super::downstream_handle::StreamHandle;
 use super::super::framing::Framing;
 use super::super::pace::Rates;
@@ -74,11 +74,10 @@ where
                 Next::Session(session) => {
                     let front = Arc::clone(self);
                     let (in_use, counted) = client.begin();
-                    let refusal = counted.err().map(|_limit| too_many_streams());
                     let read = Instant::now().into_std();
                     tokio::spawn(Box::pin(async move {
                         front
-                            .answer_session(*session, &in_use, (refusal, read))
+                            .answer_session(*session, &in_use, (counted, read))
                             .await;
                     }));
                     if client.ticket.is_at_limit() {
@@ -110,7 +109,7 @@ where
         &self,
         mut session: HttpSession,
         in_use: &InUse,
-        (refusal, read): (Option<Refusal>, std::time::Instant),
+        (counted, read): (Result<(), ClientLimit>, std::time::Instant),
     ) {
         let client = in_use.client();
         let head = session.req_header();
@@ -123,7 +122,9 @@ where
         );
         let refusal = match checked {
             Err(error) => Some(error.refusal()),
-            Ok(()) => refusal.or_else(|| self.refusal_of(&request, &client.ticket)),
+            Ok(()) => self
+                .refusal_of(&request, &client.ticket)
+                .or_else(|| self.refusal_of_stream(&request, counted)),
         };
         if let Some(refusal) = refusal {
             let peer = client.caller.peer();

@@ -79,7 +79,11 @@ impl Streams {
                     None => continue,
                 },
                 Poll::Ready(Some(Err(error))) => {
-                    debug!("a connection of HTTP/2 broke off: {error}");
+                    if error.is_library() {
+                        info!("a connection of HTTP/2 is closed for what its client sent: {error}");
+                    } else {
+                        debug!("a connection of HTTP/2 broke off: {error}");
+                    }
                     return Poll::Ready(Err(End::Gone));
                 }
                 Poll::Ready(None) => return Poll::Ready(Err(End::Gone)),

@@ -100,16 +100,20 @@ pub(in crate::proxy) async fn await_end(session: &mut Session) -> Result<()> {
 /// Who asks.
 fn caller(session: &Session) -> Caller {
     let digest = session.digest();
-    let redirect = DownstreamHandle::of(session.as_downstream())
-        .map_or(HttpsRedirect::Off, DownstreamHandle::redirect);
-    Caller::of(
+    let handle = DownstreamHandle::of(session.as_downstream());
+    let redirect = handle.map_or(HttpsRedirect::Off, DownstreamHandle::redirect);
+    let caller = Caller::of(
         digest.and_then(|digest| digest.socket_digest.clone()),
         digest.and_then(|digest| digest.proxy_digest.clone()),
         digest.and_then(|digest| digest.ssl_digest.clone()),
         redirect,
         // The front has given registrations to the control service.
         false,
-    )
+    );
+    Caller {
+        takes_much: handle.is_some_and(DownstreamHandle::takes_much),
+        ..caller
+    }
 }
 
 /// Whether the client has the head of its response; interim ones do not count.

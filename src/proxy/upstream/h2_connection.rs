@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use h2::SendStream;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use http::Request;
@@ -34,8 +36,14 @@ const SEND_BUFFER: usize = 128 * 1024;
 pub(in crate::proxy) struct H2Connection {
     sender: SendRequest<Bytes>,
     origin: Origin,
-    /// Whether it has ended.
-    is_over: Arc<AtomicBool>,
+    ended: Arc<Ended>,
+}
+
+/// Whether a connection has ended, and who is woken by that.
+#[derive(Debug, Default)]
+struct Ended {
+    is_over: AtomicBool,
+    waker: AtomicWaker,
 }
 
 /// The stream of a request at its upstream.
@@ -46,12 +54,12 @@ impl H2Connection {
     pub(in crate::proxy) async fn open(socket: Socket) -> Result<Self, h2::Error> {
         let origin = socket.origin().clone();
         let (sender, connection) = options().handshake(ReadOn::new(socket)).await?;
-        let is_over = Arc::<AtomicBool>::default();
-        tokio::spawn(drive(connection, Arc::clone(&is_over)));
+        let ended = Arc::<Ended>::default();
+        tokio::spawn(drive(connection, Arc::clone(&ended)));
         Ok(Self {
             sender,
             origin,
-            is_over,
+            ended,
         })
     }
 
@@ -72,7 +80,16 @@ impl Poolable for H2Connection {
     }
 
     fn is_usable(&mut self) -> bool {
-        !self.is_over.load(Ordering::Relaxed)
+        !self.ended.is_over.load(Ordering::Relaxed)
+    }
+
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.ended.waker.register(context.waker());
+        if self.ended.is_over.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 
@@ -89,9 +106,10 @@ fn options() -> Builder {
 }
 
 /// Moves the frames of a connection until it ends, which it does when its sender is dropped.
-async fn drive(connection: Connection<ReadOn, Bytes>, is_over: Arc<AtomicBool>) {
+async fn drive(connection: Connection<ReadOn, Bytes>, ended: Arc<Ended>) {
     if let Err(error) = connection.await {
         debug!("a connection to a upstream broke off: {error}");
     }
-    is_over.store(true, Ordering::Relaxed);
+    ended.is_over.store(true, Ordering::Release);
+    ended.waker.wake();
 }

@@ -1,12 +1,20 @@
 //! The idle connections to upstreams.
+//!
+//! A task looks after them: it closes those that have been idle for too long, and those that their upstreams
+//! have closed. While connections come and go it looks now and then, so that a request costs it nothing. Once
+//! none has come between two looks, it sleeps until one of them is closed or its time is over.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ahash::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::key::{KeyRef, Origin, UpstreamKey};
@@ -25,6 +33,10 @@ pub(in crate::proxy) trait Poolable: Send + 'static {
 
     /// Whether an idle one can be used, as far as is known.
     fn is_usable(&mut self) -> bool;
+
+    /// Ready once an idle one can no longer be used: then it is to be closed, since what its upstream has sent
+    /// may be lost.
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()>;
 }
 
 /// The idle connections, by where they lead: all routes to an app share them. An instance is given none
@@ -36,6 +48,8 @@ pub(in crate::proxy) struct Pool<C> {
     idle: Mutex<Idle<C>>,
     most: usize,
     limit: Option<Duration>,
+    /// Tells the task that sleeps that another connection has come.
+    has_come: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -48,8 +62,20 @@ struct Idle<C> {
     /// than the others.
     order: VecDeque<(u64, UpstreamKey)>,
     next: u64,
+    /// What `next` was at the last look.
+    seen: u64,
     /// Whether somebody looks after them.
     is_watched: bool,
+    /// Whether that task sleeps until something happens to one of them.
+    is_asleep: bool,
+}
+
+/// What a look has left.
+struct Left {
+    /// Whether none has come since the last look.
+    is_quiet: bool,
+    /// When the first of them has been idle for too long.
+    next: Option<Instant>,
 }
 
 /// How many connections that have been used since may stay in the order, besides as many as are idle.
@@ -70,6 +96,7 @@ impl<C: Poolable> Pool<C> {
             idle: Mutex::new(Idle::new()),
             most,
             limit,
+            has_come: Arc::default(),
         }
     }
 
@@ -97,11 +124,14 @@ impl<C: Poolable> Pool<C> {
         };
         idle.put(connection, since);
         let is_watched = std::mem::replace(&mut idle.is_watched, true);
+        let is_asleep = std::mem::take(&mut idle.is_asleep);
         drop(idle);
         // Closed outside of the lock.
         drop(evicted);
         if !is_watched {
             tokio::spawn(watch(Arc::downgrade(self), self.period()));
+        } else if is_asleep {
+            self.has_come.notify_one();
         }
     }
 
@@ -110,20 +140,29 @@ impl<C: Poolable> Pool<C> {
         (limit / 4).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
     }
 
-    /// Closes what has been idle for too long, or was closed by its upstream; whether any are left.
-    fn sweep(&self) -> bool {
+    /// Closes what has been idle for too long, or was closed by its upstream; `None` if no others are left. The
+    /// task is woken when one of these is closed.
+    fn sweep(&self, context: &mut Context<'_>) -> Option<Left> {
         let now = Instant::now();
         let mut idle = self.idle.lock();
         let is_over = |entry: &mut Entry<C>| {
             let age = now.duration_since(entry.since);
-            self.limit.is_some_and(|limit| age >= limit) || !entry.connection.is_usable()
+            self.limit.is_some_and(|limit| age >= limit)
+                || entry.connection.poll_over(context).is_ready()
         };
         let closed = idle.take_all(is_over);
         idle.is_watched = idle.count > 0;
-        let is_watched = idle.is_watched;
+        idle.is_asleep = idle.is_watched && idle.seen == idle.next;
+        idle.seen = idle.next;
+        let left = idle.is_watched.then(|| Left {
+            is_quiet: idle.is_asleep,
+            next: self
+                .limit
+                .and_then(|limit| idle.oldest()?.checked_add(limit)),
+        });
         drop(idle);
         drop(closed);
-        is_watched
+        left
     }
 }
 
@@ -134,7 +173,9 @@ impl<C: Poolable> Idle<C> {
             count: 0,
             order: VecDeque::new(),
             next: 0,
+            seen: 0,
             is_watched: false,
+            is_asleep: false,
         }
     }
 
@@ -184,12 +225,18 @@ impl<C: Poolable> Idle<C> {
         None
     }
 
+    /// When the one of them became idle that has been so for longest.
+    fn oldest(&self) -> Option<Instant> {
+        let first = |entries: &VecDeque<Entry<C>>| Some(entries.front()?.since);
+        self.to.values().filter_map(first).min()
+    }
+
     /// All of which this holds.
-    fn take_all(&mut self, holds: impl Fn(&mut Entry<C>) -> bool) -> Vec<Entry<C>> {
+    fn take_all(&mut self, mut holds: impl FnMut(&mut Entry<C>) -> bool) -> Vec<Entry<C>> {
         let mut taken = Vec::new();
         self.to.retain(|_, entries| {
             for index in (0..entries.len()).rev() {
-                if entries.get_mut(index).is_some_and(&holds) {
+                if entries.get_mut(index).is_some_and(&mut holds) {
                     taken.extend(entries.remove(index));
                 }
             }
@@ -213,11 +260,51 @@ impl<C: Poolable> Idle<C> {
 async fn watch<C: Poolable>(pool: Weak<Pool<C>>, period: Duration) {
     loop {
         tokio::time::sleep(period).await;
-        match pool.upgrade() {
-            Some(pool) if pool.sweep() => {}
-            _ => return,
+        let goes_on = match look(&pool) {
+            None => false,
+            Some(left) if left.is_quiet => sleep(&pool).await,
+            Some(_) => true,
+        };
+        if !goes_on {
+            return;
         }
     }
+}
+
+/// Looks without being woken later.
+fn look<C: Poolable>(pool: &Weak<Pool<C>>) -> Option<Left> {
+    let mut nobody = Context::from_waker(Waker::noop());
+    pool.upgrade()?.sweep(&mut nobody)
+}
+
+/// Closes connections as they are over, until another comes; whether any are left.
+async fn sleep<C: Poolable>(pool: &Weak<Pool<C>>) -> bool {
+    let Some(has_come) = pool.upgrade().map(|pool| Arc::clone(&pool.has_come)) else {
+        return false;
+    };
+    let mut has_come = pin!(has_come.notified());
+    let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+    poll_fn(|context| {
+        loop {
+            if has_come.as_mut().poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            let Some(left) = pool.upgrade().and_then(|pool| pool.sweep(context)) else {
+                return Poll::Ready(false);
+            };
+            if !left.is_quiet {
+                return Poll::Ready(true);
+            }
+            let Some(next) = left.next else {
+                return Poll::Pending;
+            };
+            timer.as_mut().reset(next);
+            if timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
 }
 
 #[cfg(test)]
@@ -367,6 +454,58 @@ mod tests {
         })
         .await
         .expect("both are gone");
+    }
+
+    /// Whether the task sleeps until something happens.
+    fn is_asleep(pool: &Pool<Socket>) -> bool {
+        pool.idle.lock().is_asleep
+    }
+
+    async fn falls_asleep(pool: &Pool<Socket>) {
+        tokio::time::timeout(Duration::from_secs(30), async {
+            while !is_asleep(pool) {
+                tokio::time::sleep(SHORTEST_PERIOD).await;
+            }
+        })
+        .await
+        .expect("it sleeps");
+    }
+
+    #[tokio::test]
+    async fn while_nothing_happens_nobody_looks_and_what_is_closed_goes_at_once() {
+        let pool = Arc::new(Pool::new(10, None));
+        let ((closed, other), (kept, mut kept_other)) = (pair("/a"), pair("/b"));
+        pool.keep(closed);
+        pool.keep(kept);
+        falls_asleep(&pool).await;
+        drop(other);
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while count(&pool) > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the task is woken");
+        assert!(is_asleep(&pool), "and sleeps on");
+        // Whoever comes is looked after.
+        let (own, spoken) = pair("/a");
+        pool.keep(own);
+        assert!(!is_asleep(&pool));
+        falls_asleep(&pool).await;
+        assert!(is_to(take(&pool, "/b").expect("the other"), &mut kept_other).await);
+        drop((spoken, pool));
+    }
+
+    #[tokio::test]
+    async fn what_is_idle_while_the_task_sleeps_goes_in_time() {
+        let limit = Duration::from_secs(2);
+        let pool = Arc::new(Pool::new(10, Some(limit)));
+        let (own, mut other) = pair("/a");
+        let begin = Instant::now();
+        pool.keep(own);
+        falls_asleep(&pool).await;
+        ends(&mut other).await;
+        assert!(begin.elapsed() >= limit);
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::LazyLock;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -19,6 +19,7 @@ use super::key::UpstreamKey;
 use super::key::{KeyRef, Origin};
 use super::pool::Poolable;
 use super::tls::{self, Profiles};
+use crate::front::Caller;
 use crate::proxy::guard::Guard;
 use crate::proxy::peer::Address;
 use crate::proxy::rules::failure::NoHttp2;
@@ -79,12 +80,16 @@ fn addresses<T: std::str::FromStr>(texts: &[String]) -> Vec<T> {
 }
 
 /// Connects, from one of this machine's addresses if there is a `source`.
-async fn connect_tcp(source: Option<IpAddr>, target: SocketAddr) -> io::Result<TcpStream> {
+async fn connect_tcp(
+    source: Option<IpAddr>,
+    target: SocketAddr,
+    share: Share,
+) -> io::Result<TcpStream> {
     let socket = match target {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    leaves_enough(socket.as_raw_fd())?;
+    leaves_enough(socket.as_raw_fd(), share)?;
     if let Some(source) = source {
         // The port is chosen when both ends are known: ports last for each target, not for all.
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
@@ -93,19 +98,46 @@ async fn connect_tcp(source: Option<IpAddr>, target: SocketAddr) -> io::Result<T
     socket.connect(target).await
 }
 
-/// An eighth of the descriptors is for clients, control and registration alone. The system gives out the
-/// lowest that is free, so a high one says that all below it are taken.
+/// The part of the descriptors that may be taken when a connection is opened for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Share {
+    /// Seven eighths: the rest is for clients, control and registration alone.
+    Usual,
+    /// Half, for a client that has taken much already: its connections, and those to upstreams for it, leave the
+    /// rest to others.
+    Half,
+}
+
+impl Share {
+    /// The share of a client.
+    pub(in crate::proxy) fn of(caller: &Caller) -> Self {
+        if caller.takes_much {
+            Self::Half
+        } else {
+            Self::Usual
+        }
+    }
+
+    fn of_descriptors(self, descriptors: u64) -> RawFd {
+        let most = match self {
+            Self::Usual => descriptors / 8 * 7,
+            Self::Half => descriptors / 2,
+        };
+        RawFd::try_from(most).unwrap_or(RawFd::MAX)
+    }
+}
+
+/// Checks that a new connection leaves descriptors for others. The system gives out the lowest that is free, so
+/// a high one says that all below it are taken.
 ///
 /// # Errors
 /// The one of a process that has none left.
-pub(in crate::proxy) fn leaves_enough(socket: RawFd) -> io::Result<()> {
-    static MOST: LazyLock<RawFd> = LazyLock::new(|| {
-        let descriptors = rlimit::Resource::NOFILE
-            .get()
-            .map_or(1024, |(soft, _)| soft);
-        RawFd::try_from(descriptors / 8 * 7).unwrap_or(RawFd::MAX)
+pub(in crate::proxy) fn leaves_enough(socket: RawFd, share: Share) -> io::Result<()> {
+    static DESCRIPTORS: LazyLock<u64> = LazyLock::new(|| {
+        let limits = rlimit::Resource::NOFILE.get();
+        limits.map_or(1024, |(soft, _)| soft)
     });
-    if socket < *MOST {
+    if socket < share.of_descriptors(*DESCRIPTORS) {
         return Ok(());
     }
     Err(Errno::EMFILE.into())
@@ -115,14 +147,14 @@ impl Socket {
     /// Connects; the caller sets the limit. The handshake of TLS belongs to connecting.
     pub(in crate::proxy) async fn connect(
         target: &Target,
-        address: Address<'_>,
+        (address, share): (Address<'_>, Share),
         sources: &Sources,
         profiles: &Profiles,
         guard: &Guard,
     ) -> io::Result<Self> {
         // Whoever registers from now on may be somebody else at the same place.
         let newest = Instance::newest();
-        let raw = Raw::connect(address, sources, guard).await?;
+        let raw = Raw::connect((address, share), sources, guard).await?;
         let stream = match &target.tls {
             None => Stream::Raw(raw),
             Some(tls) => {
@@ -222,21 +254,36 @@ impl Poolable for Socket {
             }
         }
     }
+
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stream {
+            Stream::Raw(raw) => raw.poll_heard(context),
+            Stream::Tls(stream) => {
+                let mut byte = [0];
+                let mut buffer = ReadBuf::new(&mut byte);
+                Pin::new(stream).poll_read(context, &mut buffer).map(drop)
+            }
+        }
+    }
 }
 
 impl Raw {
-    async fn connect(address: Address<'_>, sources: &Sources, guard: &Guard) -> io::Result<Self> {
+    async fn connect(
+        (address, share): (Address<'_>, Share),
+        sources: &Sources,
+        guard: &Guard,
+    ) -> io::Result<Self> {
         match address {
             Address::Inet(address) => {
                 guard.check(address)?;
-                let stream = connect_tcp(sources.choose(&address), address).await?;
+                let stream = connect_tcp(sources.choose(&address), address, share).await?;
                 // A head and the body behind it may be two writes.
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
             Address::Unix(path) => {
                 let stream = guard.connect_unix(path).await?;
-                leaves_enough(stream.as_raw_fd())?;
+                leaves_enough(stream.as_raw_fd(), share)?;
                 Ok(Self::Unix(stream))
             }
         }
@@ -246,6 +293,20 @@ impl Raw {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    /// Ready once something has come, or the end has.
+    fn poll_heard(&self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let ready = match self {
+                Self::Tcp(stream) => stream.poll_read_ready(context),
+                Self::Unix(stream) => stream.poll_read_ready(context),
+            };
+            // What the runtime remembers may be over.
+            if ready!(ready).is_err() || !self.is_silent() {
+                return Poll::Ready(());
+            }
         }
     }
 

@@ -47,12 +47,15 @@ impl<'a> Attempt<'a> {
         match &change.edits {
             Edits::Each(edits) => {
                 let is_batch = edits.len() > 1;
+                let mut puts = HashMap::new();
                 for (index, edit) in edits.iter().enumerate() {
-                    let what = self
-                        .edit(edit)
-                        .map_err(|error| at(is_batch, index, error))?;
+                    let key = self.spelt(edit.key());
+                    if is_batch {
+                        put_once(&mut puts, index, edit)?;
+                    }
+                    let what = self.edit(&key, edit);
+                    let what = what.map_err(|error| at(is_batch, index, error))?;
                     counts.count(what);
-                    let key = edit.key().clone();
                     let route = self.state.routes.get(&key).cloned();
                     results.push(EditResult { key, what, route });
                 }
@@ -86,17 +89,24 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    fn edit(&mut self, edit: &Edit) -> Result<ChangeResult> {
+    /// The key in the spelling of the route that is there: a route keeps the one that it has come with.
+    fn spelt(&self, key: &RouteKey) -> RouteKey {
+        let there = self.state.get(key);
+        there.map_or_else(|| key.clone(), |route| route.key())
+    }
+
+    /// Makes an edit of the route with this key, which is the edit's in the route's own spelling.
+    fn edit(&mut self, key: &RouteKey, edit: &Edit) -> Result<ChangeResult> {
         match edit {
-            Edit::Put(key, specs, settings) => self.put(key, specs, settings, Cause::Put),
-            Edit::Register(key, spec, settings) => {
+            Edit::Put(_, specs, settings) => self.put(key, specs, settings, Cause::Put),
+            Edit::Register(_, spec, settings) => {
                 let specs = std::slice::from_ref(spec);
                 self.put(key, specs, settings, Cause::Register)
             }
-            Edit::Join(key, spec, settings, fresh) => self.join(key, spec, settings, *fresh),
-            Edit::Set(key, patch) => self.set(key, patch),
-            Edit::Leave(key, id, drain) => self.leave(key, id.as_ref(), *drain),
-            Edit::Expire(key, serial) => Ok(self.expire(key, *serial)),
+            Edit::Join(_, spec, settings, fresh) => self.join(key, spec, settings, *fresh),
+            Edit::Set(_, patch) => self.set(key, patch),
+            Edit::Leave(_, id, drain) => self.leave(key, id.as_ref(), *drain),
+            Edit::Expire(_, serial) => Ok(self.expire(key, *serial)),
         }
     }
 
@@ -112,8 +122,9 @@ impl<'a> Attempt<'a> {
                 let key = key.clone();
                 return Err(at(true, index, ChangeError::DuplicateRoute { key, first }));
             }
+            let key = self.spelt(key);
             let what = self
-                .put(key, specs, settings, Cause::Put)
+                .put(&key, specs, settings, Cause::Put)
                 .map_err(|error| at(true, index, error))?;
             counts.count(what);
         }
@@ -171,6 +182,26 @@ impl<'a> Attempt<'a> {
             self.steps
                 .push(Step::Renew(key.clone(), Arc::clone(instance), ends));
         }
+    }
+}
+
+/// Refuses a second put of a route in a list, which would leave the first one without effect. `puts` has those before
+/// it, each with its place.
+fn put_once(puts: &mut HashMap<RouteKey, usize>, index: usize, edit: &Edit) -> Result<()> {
+    match edit {
+        Edit::Put(key, ..) => match puts.insert(key.clone(), index) {
+            None => Ok(()),
+            Some(first) => {
+                let key = key.clone();
+                Err(at(true, index, ChangeError::DuplicateRoute { key, first }))
+            }
+        },
+        // What is removed between the two is not put in vain.
+        Edit::Leave(key, None, _) => {
+            puts.remove(key);
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -12,9 +12,9 @@ use crate::route::object::group;
 macro_rules! settings {
     ($($(#[$attribute:meta])* $field:ident: $type:ty,)*) => {
         group! {
-            /// The settings of a route. What is `None` is as the configuration says for all routes.
+            /// The settings of a route. A setting that is left out is as the configuration says for all routes.
             pub struct Settings {
-                $($(#[$attribute])* $field: $type, <$type as Setting>::CODE;)*
+                $($(#[$attribute])* $field: $type, <$type as Setting>::CODE, unless <$type as Setting>::says_nothing;)*
             }
         }
 
@@ -38,6 +38,16 @@ macro_rules! settings {
                         (before, newer) => newer.clone().or_else(|| before.clone()),
                     },)*
                 }
+            }
+
+            /// The name of a setting that both have, and of which it matters who has the last word.
+            #[must_use]
+            pub fn contradiction(&self, other: &Self) -> Option<&'static str> {
+                let all = [$((stringify!($field), match (&self.$field, &other.$field) {
+                    (Some(own), Some(other)) => own.overridden_by(other) != other.overridden_by(own),
+                    _ => false,
+                })),*];
+                all.into_iter().find_map(|(name, differs)| differs.then_some(name))
             }
 
             /// Sets one by its text.
@@ -107,12 +117,44 @@ mod tests {
     }
 
     #[test]
+    fn two_contradict_each_other_where_the_order_counts() {
+        let read = |text: &str| serde_json::from_str::<Settings>(text).unwrap();
+        for (one, other, name) in [
+            (r#"{"tls":"require"}"#, r#"{"hsts":"off"}"#, None),
+            (r#"{"tls":"require"}"#, r#"{"tls":"require"}"#, None),
+            (
+                r#"{"hsts":"off","tls":"require"}"#,
+                r#"{"tls":"optional"}"#,
+                Some("tls"),
+            ),
+            (
+                r#"{"timeouts":{"connect":"1s"}}"#,
+                r#"{"timeouts":{"first_byte":"1s"}}"#,
+                None,
+            ),
+            (
+                r#"{"timeouts":{"connect":"1s"}}"#,
+                r#"{"timeouts":{"connect":"2s"}}"#,
+                Some("timeouts"),
+            ),
+        ] {
+            let (one, other) = (read(one), read(other));
+            assert_eq!(one.contradiction(&other), name, "{one:?} {other:?}");
+            assert_eq!(other.contradiction(&one), name, "{other:?} {one:?}");
+        }
+    }
+
+    #[test]
     fn they_are_written_as_they_are_read() {
         let text = r#"{"tls":"redirect","hsts":"max-age=1","client_certificate":"require"}"#;
         let settings: Settings = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&settings).unwrap(), text);
         assert_eq!(serde_json::to_string(&Settings::default()).unwrap(), "{}");
         assert!(serde_json::from_str::<Settings>(r#"{"tls":"on"}"#).is_err());
+        for nothing in [r#"{"timeouts":{}}"#, r#"{"timeouts":{"connect":null}}"#] {
+            let read: Settings = serde_json::from_str(nothing).unwrap();
+            assert_eq!(read, Settings::default(), "{nothing}");
+        }
         let mut again = Settings::default();
         for (name, text) in settings.texts() {
             again.set_text(name, &text).unwrap();

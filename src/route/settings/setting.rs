@@ -24,6 +24,11 @@ pub trait Setting:
     /// The names of its fields, if it is an object.
     const KEYS: &'static [&'static str] = &[];
 
+    /// Whether it is as good as no setting, such as an object without fields.
+    fn says_nothing(&self) -> bool {
+        false
+    }
+
     /// This setting where `newer` has been said since.
     #[must_use]
     fn overridden_by(&self, newer: &Self) -> Self {

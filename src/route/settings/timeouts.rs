@@ -15,7 +15,7 @@ use crate::route::{FieldError, Group, clip_value};
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
 group! {
-    /// How long the app of a route may take. What is `None` is as `timeouts` of the configuration says.
+    /// How long the app of a route may take. A limit that is left out is as `timeouts` of the configuration says.
     #[derive(Copy)]
     pub struct RouteTimeouts {
         /// To connect to a target.
@@ -72,6 +72,10 @@ impl Setting for RouteTimeouts {
         with a unit, or off but for connect; by default what `timeouts` of the proxy's configuration says";
     const VALUE: &'static str = "LIMITS";
     const KEYS: &'static [&'static str] = Self::NAMES;
+
+    fn says_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 
     /// What is newly said, and what was said of the others.
     fn overridden_by(&self, newer: &Self) -> Self {
@@ -141,11 +145,13 @@ impl FromStr for Timeout {
             format!("{shown:?} is not a length of time; write a number and a unit, such as \"10s\"")
         })?;
         if limit.is_zero() {
-            return Err(format!("{shown:?} is no time at all; write a longer one"));
+            return Err(format!(
+                "{shown:?} is no time at all; write more than 0s, and at most 30d"
+            ));
         }
         if limit > LONGEST {
             return Err(format!(
-                "{shown:?} is longer than 30 days; m is minutes, M is months"
+                "{shown:?} is longer than 30 days, the longest limit; m is minutes, M is months"
             ));
         }
         Ok(Self(limit))

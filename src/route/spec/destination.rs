@@ -1,11 +1,12 @@
 //! Where a registration points, before it is resolved.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::route::{Endpoint, FieldError, HostPattern, Protocol, Target, TargetTls, clip_value};
@@ -47,22 +48,38 @@ pub struct TlsWish {
 }
 
 /// `https` as it is sent: whether, or how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(
-    untagged,
-    expecting = "`https` is true, false, or an object with server_name and profile"
-)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
 pub enum HttpsInput {
     /// Whether the connection is secured.
     Whether(bool),
     /// How it is.
-    How(#[serde(deserialize_with = "object")] TlsWish),
+    How(TlsWish),
 }
 
-/// An object alone: the derived code would take a list of its values, too.
-fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TlsWish, D::Error> {
-    let object = serde_json::Map::deserialize(deserializer)?;
-    TlsWish::deserialize(Value::Object(object)).map_err(D::Error::custom)
+/// By hand, since what serde derives takes a list for an object, and forgets which field of it is wrong.
+impl<'de> Deserialize<'de> for HttpsInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WhetherOrHow)
+    }
+}
+
+struct WhetherOrHow;
+
+impl<'de> Visitor<'de> for WhetherOrHow {
+    type Value = HttpsInput;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, false, or an object with server_name and profile")
+    }
+
+    fn visit_bool<E>(self, whether: bool) -> Result<HttpsInput, E> {
+        Ok(HttpsInput::Whether(whether))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HttpsInput, A::Error> {
+        TlsWish::deserialize(MapAccessDeserializer::new(map)).map(HttpsInput::How)
+    }
 }
 
 impl HttpsInput {
@@ -144,10 +161,8 @@ impl Destination {
     fn name_to_verify(&self, wish: &TlsWish) -> Result<String, FieldError> {
         let name = match (&wish.server_name, &self.place) {
             (Some(name), _) => target_host(name).map_err(|_not_a_host| {
-                bad_https(format!(
-                    "server_name: {:?} is not a host name",
-                    clip_value(name)
-                ))
+                let name = clip_value(name);
+                bad_https(format!("{name:?} is not a host name")).in_part("server_name")
             })?,
             (None, Place::Tcp(host, _)) => host.clone(),
             (None, Place::Unix(_)) => String::new(),

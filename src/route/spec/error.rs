@@ -14,6 +14,9 @@ pub enum SpecError {
     /// It is not JSON.
     #[error("the body is not JSON: {0}")]
     NotJson(String),
+    /// An object of it has two fields of one name, of which either might be meant (RFC 8259, 4).
+    #[error("the body has the field `{0}` twice; keep one of the two")]
+    DuplicateField(String),
     /// The prefix, the port or both are missing.
     #[error("{0}")]
     Incomplete(String),
@@ -41,7 +44,7 @@ impl SpecError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NotJson(_) => "BAD_REQUEST",
+            Self::NotJson(_) | Self::DuplicateField(_) => "BAD_REQUEST",
             Self::Incomplete(_) => "INCOMPLETE_REQUEST",
             Self::UnknownField { .. } => "UNKNOWN_FIELD",
             Self::Prefix(_) => "INVALID_PREFIX",

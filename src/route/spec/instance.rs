@@ -1,12 +1,12 @@
 //! An instance as it is written down: the one list of its fields.
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::destination::{
     Destination, HttpsInput, Place, TlsWish, protocol, target_host, unix_path,
 };
+use super::port::Port;
 use super::ttl::parse_ttl;
 use crate::route::object::group;
 use crate::route::{FieldError, Instance, InstanceId, Protocol, clip_value, texts};
@@ -29,7 +29,7 @@ group! {
         host: String, "INVALID_HOST";
         /// The target's port; needed unless there is a Unix socket.
         #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
-        port: NonZeroU16, "INVALID_PORT";
+        port: Port, "INVALID_PORT";
         /// The target's Unix socket, by its absolute path, instead of a port.
         #[schema(value_type = Option<texts::UnixPath>)]
         unix: String, "INVALID_UNIX";
@@ -68,7 +68,7 @@ impl InstanceSpec {
         Self {
             id: Some(instance.id.to_string()),
             host: target.host().map(str::to_owned),
-            port: target.port().and_then(NonZeroU16::new),
+            port: target.port().and_then(Port::new),
             unix: target.unix().map(str::to_owned),
             protocol: (target.protocol != Protocol::Http1)
                 .then(|| target.protocol.name().to_owned()),
@@ -109,7 +109,7 @@ impl InstanceSpec {
             (Some(path), None) => Place::Unix(unix_path(path)?),
             (None, Some(port)) => {
                 let host = self.host.as_deref().unwrap_or(DEFAULT_HOST);
-                Place::Tcp(target_host(host)?, port)
+                Place::Tcp(target_host(host)?, port.into())
             }
             (None, None) => {
                 let problem = "the instance has neither a `port` nor a `unix` socket";

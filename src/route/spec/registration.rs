@@ -4,15 +4,18 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
 use super::destination::{Destination, Place, target_host};
 use super::error::SpecError;
 use super::fields::fields;
 use super::instance::{InstanceSpec, either_port_or_unix, instance_id};
+use super::port::Port;
 use super::ttl::parse_ttl;
 use crate::route::{
-    FieldError, Group, HostPattern, InstanceId, PathPrefix, Settings, clip_message, clip_value,
+    FieldError, Group, HostPattern, InstanceId, PathPrefix, Settings, UniqueNames, clip_message,
+    clip_value,
 };
 
 /// The treatment of a field that a registration does not have.
@@ -127,9 +130,7 @@ impl Registration {
     /// # Errors
     /// [`SpecError`], naming the field.
     pub fn from_json(body: &[u8], unknown: UnknownFields) -> Result<Self, SpecError> {
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|error| SpecError::NotJson(clip_message(error.to_string()).into()))?;
-        match value {
+        match unique(body)? {
             Value::Object(object) => Self::from_object(&object, unknown),
             other => Err(SpecError::Incomplete(format!(
                 "the body is {}, not an object; send {{\"prefix\": \"/shop\", \"port\": 4321}}",
@@ -170,6 +171,18 @@ impl Registration {
             ttl: checked.ttl,
         })
     }
+}
+
+/// Reads a JSON text whose objects have each name once.
+fn unique(text: &[u8]) -> Result<Value, SpecError> {
+    let mut names = UniqueNames::up_to(usize::MAX);
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let read = names.deserialize(&mut json);
+    let read = read.and_then(|value| json.end().map(|()| value));
+    read.map_err(|error| match names.twice() {
+        Some(name) => SpecError::DuplicateField(clip_value(name)),
+        None => SpecError::NotJson(clip_message(error.to_string()).into()),
+    })
 }
 
 /// The fields that the lists of an instance and of a route's settings have.
@@ -264,7 +277,7 @@ fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// A number, or its digits as a string: the original's own example sends a string.
-fn port(value: &Value) -> Result<Option<NonZeroU16>, FieldError> {
+fn port(value: &Value) -> Result<Option<Port>, FieldError> {
     let number = match value {
         Value::Null => return Ok(None),
         Value::Number(number) => number.as_u64(),
@@ -272,7 +285,7 @@ fn port(value: &Value) -> Result<Option<NonZeroU16>, FieldError> {
         _ => None,
     };
     let port = number.and_then(|number| u16::try_from(number).ok());
-    let port = port.and_then(NonZeroU16::new);
+    let port = port.and_then(Port::new);
     port.map(Some)
         .ok_or_else(|| not_a_port(&shown(Some(value))))
 }
@@ -285,7 +298,7 @@ pub(crate) fn no_prefix(value: &Value) -> FieldError {
 }
 
 fn not_a_port(text: &str) -> FieldError {
-    let problem = format!("{text} is not a port; write a number from 1 to 65535");
+    let problem = format!("{text} is not {}", Port::EXPECTED);
     FieldError::new("port", "INVALID_PORT", problem)
 }
 

@@ -11,7 +11,7 @@ use crate::route::{Route, Settings, texts};
 /// A route as it is written down.
 pub type RouteSpec = With<KeyedInstances, Settings>;
 
-/// The key of a route, and its instances.
+/// A route as it is asked for: its key, its instances, its settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EntryInput)]

@@ -197,6 +197,11 @@ impl Frames {
         drop(self.0.offer(frame(kind, flags, stream, payload)).await);
     }
 
+    /// Frames that are made already.
+    pub(crate) async fn raw(&mut self, frames: Vec<u8>) {
+        drop(self.0.offer(frames).await);
+    }
+
     /// A request of these fields, whole.
     pub(crate) async fn headers(&mut self, stream: u32, fields: &[(&str, &str)]) {
         self.send(HEADERS, WHOLE, stream, &block(fields)).await;

@@ -1,13 +1,12 @@
 //! Format 1, which releases up to 0.8 wrote: its records of routes, to be read once.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::super::{InstanceRecord, RouteRecord};
-use crate::route::{HttpsInput, InstanceSpec, KeyedInstances, RouteSpec, Settings, TlsWish};
+use crate::route::{HttpsInput, InstanceSpec, KeyedInstances, Port, RouteSpec, Settings, TlsWish};
 
 /// A route.
 #[derive(Debug, Deserialize)]
@@ -63,7 +62,7 @@ impl Instance {
         let spec = InstanceSpec {
             id: Some(self.id),
             host: Some(self.host).filter(|_| self.unix.is_none()),
-            port: NonZeroU16::new(self.port),
+            port: Port::new(self.port),
             unix: self.unix,
             protocol: self.protocol,
             https: self.https.map(HttpsInput::How),

@@ -1,6 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
@@ -9,7 +8,7 @@ use tempfile::TempDir;
 
 use super::super::{InstanceRecord, RouteRecord};
 use super::*;
-use crate::route::{InstanceSpec, KeyedInstances, RouteSpec, Settings};
+use crate::route::{InstanceSpec, KeyedInstances, Port, RouteSpec, Settings};
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
@@ -18,7 +17,7 @@ fn record(key: &str, generation: u64) -> RouteRecord {
         id: Some("default".to_owned()),
         owner: generation.is_multiple_of(2).then(|| "team".to_owned()),
         host: Some("localhost".to_owned()),
-        port: NonZeroU16::new(4321),
+        port: Port::new(4321),
         ttl: Some("30s".to_owned()),
         ..InstanceSpec::default()
     };

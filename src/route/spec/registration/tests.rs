@@ -80,11 +80,31 @@ fn a_destination_has_many_forms() {
     }
 }
 
-const BAD: [(&str, &str, &str); 32] = [
+const BAD: [(&str, &str, &str); 36] = [
     ("", "BAD_REQUEST", "not JSON"),
     ("prefix=/a&port=1", "BAD_REQUEST", "not JSON"),
     (r#"{"prefix": "/a", "port": 1"#, "BAD_REQUEST", "not JSON"),
     ("\u{feff}{}", "BAD_REQUEST", "not JSON"),
+    (
+        r#"{"prefix": "/a", "port": 1} {}"#,
+        "BAD_REQUEST",
+        "not JSON",
+    ),
+    (
+        r#"{"prefix": "/a", "port": 1, "port": 1}"#,
+        "BAD_REQUEST",
+        "has the field `port` twice; keep one",
+    ),
+    (
+        r#"{"prefix": "/a", "port": 1, "x": 1, "x": 2}"#,
+        "BAD_REQUEST",
+        "`x` twice",
+    ),
+    (
+        r#"{"prefix": "/a", "port": 1, "timeouts": {"connect": "1s", "connect": "1s"}}"#,
+        "BAD_REQUEST",
+        "`connect` twice",
+    ),
     ("null", "INCOMPLETE_REQUEST", "null"),
     ("[1]", "INCOMPLETE_REQUEST", "a list"),
     ("{}", "INCOMPLETE_REQUEST", "prefix and port"),
