@@ -27,7 +27,7 @@ pub enum CliError {
         /// Where the key's value is.
         place: Place,
         /// Why.
-        error: StartError,
+        error: Box<StartError>,
     },
     /// The log cannot be started.
     #[error("the log cannot be started: {0}")]
@@ -70,7 +70,8 @@ impl CliError {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Config(_) | Self::Token(NewTokenError::Name(_)) => 2,
-            Self::Start(error) | Self::StartAt { error, .. } if error.is_configuration() => 2,
+            Self::Start(error) if error.is_configuration() => 2,
+            Self::StartAt { error, .. } if error.is_configuration() => 2,
             Self::Start(_)
             | Self::StartAt { .. }
             | Self::Log(_)

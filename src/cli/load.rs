@@ -21,7 +21,10 @@ pub(super) fn start_error(error: StartError, path: Option<&Path>) -> CliError {
         Place::of_key(path, key, value.as_deref())
     });
     match place {
-        Some(place) => CliError::StartAt { place, error },
+        Some(place) => {
+            let error = Box::new(error);
+            CliError::StartAt { place, error }
+        }
         None => error.into(),
     }
 }
