@@ -8,6 +8,7 @@
 pub(crate) mod grpc;
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -41,6 +42,17 @@ impl Refusal {
             message: sentence(message.into()),
             allow: None,
         }
+    }
+
+    /// A refusal for a limit: the message ends with the key of the configuration that sets it, so that the reply
+    /// and the line in the log both say what to change.
+    pub(crate) fn of_limit(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Display,
+        key: &str,
+    ) -> Self {
+        Self::new(status, code, format!("{message} ({key})"))
     }
 
     /// Adds an `Allow` field to the refusal.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::CliError;
-use super::load::load;
+use super::load::{load, start_error};
 use crate::server::Server;
 
 /// `check`.
@@ -18,7 +18,7 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(path: Option<&Path>) -> Result<(), CliError> {
-    Server::check(&load(path)?)?;
+    Server::check(&load(path)?).map_err(|error| start_error(error, path))?;
     let name = path.map_or_else(|| "the defaults".into(), Path::to_string_lossy);
     writeln!(std::io::stdout(), "{name}: ok")?;
     Ok(())

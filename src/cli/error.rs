@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::client::ClientError;
 use super::routes::ImportError;
 use super::run::RunError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Place};
 use crate::server::{NewTokenError, StartError};
 
 /// Why a command fails.
@@ -21,6 +21,14 @@ pub enum CliError {
     /// The server does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The server does not start, for what a key of the configuration names.
+    #[error("{place}: {error}")]
+    StartAt {
+        /// Where the key's value is.
+        place: Place,
+        /// Why.
+        error: Box<StartError>,
+    },
     /// The log cannot be started.
     #[error("the log cannot be started: {0}")]
     Log(#[from] log::SetLoggerError),
@@ -63,7 +71,9 @@ impl CliError {
         ExitCode::from(match self {
             Self::Config(_) | Self::Token(NewTokenError::Name(_)) => 2,
             Self::Start(error) if error.is_configuration() => 2,
+            Self::StartAt { error, .. } if error.is_configuration() => 2,
             Self::Start(_)
+            | Self::StartAt { .. }
             | Self::Log(_)
             | Self::Token(_)
             | Self::Output(_)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::load::load;
+use super::load::{load, start_error};
 use super::{CliError, check};
 use crate::server::{Server, Switches};
 use crate::telemetry;
@@ -36,6 +36,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
         daemon: args.daemon,
         upgrade: args.upgrade,
     };
-    Server::bind(&config, switches)?.run();
+    Server::bind(&config, switches)
+        .map_err(|error| start_error(error, args.conf.as_deref()))?
+        .run();
     Ok(())
 }

@@ -294,14 +294,15 @@ fn address(text: &str) -> Result<ControlListen, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path).map(|path| ControlListen::Unix(path.into()));
     }
-    text.parse().map(ControlListen::Tcp).map_err(|error| {
+    let address = text.parse().map_err(|error| {
         log::trace!("{text:?} as an address: {error}");
         format!(
             "is not an address to listen on: {}; write one such as 127.0.0.1:3001, [::1]:3001 or \
              unix:/run/dynamic-reverse-proxy/control.sock",
             text::shown(text)
         )
-    })
+    })?;
+    network::own_family(address).map(ControlListen::Tcp)
 }
 
 fn socket_path(path: &str) -> Result<&str, String> {

@@ -38,13 +38,26 @@ impl<'de> Deserialize<'de> for ListenAddress {
 }
 
 pub(super) fn listen_address(text: &str) -> Result<ListenAddress, String> {
-    text.parse().map(ListenAddress).map_err(|error| {
+    let address = text.parse().map_err(|error| {
         log::trace!("{text:?} as an address: {error}");
         format!(
             "is not an IP address and port: {}; write them as 127.0.0.1:3000 or [::1]:3000",
             text::shown(text)
         )
-    })
+    })?;
+    own_family(address).map(ListenAddress)
+}
+
+/// An address to listen on, unless it is an IPv4 address in the form of an IPv6 one: a listener for IPv6 takes
+/// IPv6 alone, so that it could not be bound.
+pub(super) fn own_family(address: SocketAddr) -> Result<SocketAddr, String> {
+    let own = SocketAddr::new(address.ip().to_canonical(), address.port());
+    if own.is_ipv4() == address.is_ipv4() {
+        return Ok(address);
+    }
+    Err(format!(
+        "is an IPv4 address in the form of an IPv6 one: {address}; write {own}"
+    ))
 }
 
 /// A network, or an address that is the only one in its network.

@@ -78,7 +78,7 @@ where
 {
     text::parse_with(deserializer, |text| match text {
         "off" => Ok(None),
-        text => above_zero(text, "off for no limit").map(Some),
+        text => above_zero(text, "or off for no limit").map(Some),
     })
 }
 

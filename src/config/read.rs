@@ -10,6 +10,7 @@ use serde_saphyr::options::MergeKeyPolicy;
 use super::error::{ConfigError, Place};
 use super::file::File;
 use super::number::Port;
+use super::outline::{Entry, Node};
 use super::resolved::Config;
 use super::source::Source;
 use super::{
@@ -98,6 +99,26 @@ impl Config {
         health_paths::check(self, source)?;
         rules::check_tokens(self, source)?;
         rules::check_pingora(self.server.clone(), source)
+    }
+}
+
+impl Place {
+    /// Where a key's value is in a configuration file, for an error that was found once the file had been read: of a
+    /// list or map, where `value` is in it. `None` if the key is not in the file, or no more.
+    #[must_use]
+    pub fn of_key(file: &Path, key: &str, value: Option<&str>) -> Option<Self> {
+        let text = fs::read_to_string(file).ok()?;
+        let source = Source {
+            file: file.to_string_lossy().into(),
+            text: text.strip_prefix('\u{feff}').unwrap_or(&text),
+        };
+        let outline = source.outline();
+        let within = |entry: &&Entry| entry.path.starts_with(key);
+        let is_value =
+            |entry: &&Entry| matches!(&entry.node, Node::Scalar(text) if Some(&**text) == value);
+        let mut entries = outline.iter().filter(within);
+        let entry = entries.clone().find(is_value).or_else(|| entries.next())?;
+        Some(source.place(entry.value))
     }
 }
 

@@ -161,10 +161,10 @@ pub struct Limits {
     #[serde(deserialize_with = "number::auto_or_off")]
     pub streams_per_client: Count,
     /// How many bytes of a body a client has to send in a second, while it is waited for. Default: 128.
-    #[serde(deserialize_with = "number::or_off")]
+    #[serde(deserialize_with = "size::rate_or_off")]
     pub upload_rate: Option<NonZeroU32>,
     /// How many bytes of a response a client has to take in a second, while it is waited for. Default: 128.
-    #[serde(deserialize_with = "number::or_off")]
+    #[serde(deserialize_with = "size::rate_or_off")]
     pub download_rate: Option<NonZeroU32>,
     /// A frame of a WebSocket from a client, in bytes. Default: off.
     #[serde(deserialize_with = "size::or_off")]

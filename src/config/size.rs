@@ -1,5 +1,7 @@
 //! Sizes in bytes as people write them: `4096`, `64KiB` (1024 bytes each), `1MB` (a million bytes).
 
+use std::num::NonZeroU32;
+
 use bytesize::ByteSize;
 use serde::Deserializer;
 
@@ -23,6 +25,26 @@ pub(super) fn or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
             let size = parse(text).map_err(|problem| format!("{problem}, or off for no limit"))?;
             Ok(Some(size as u64))
         }
+    })
+}
+
+/// A number of bytes a second, or none, written `off`.
+pub(super) fn rate_or_off<'de, D>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    text::parse_with(deserializer, rate)
+}
+
+fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let size = parse(text).map_err(|problem| format!("{problem}, or off for no limit"))?;
+    let rate = u32::try_from(size).ok().and_then(NonZeroU32::new);
+    rate.map(Some).ok_or_else(|| {
+        let shown = text::shown(text);
+        format!("is more than 4 GiB a second: {shown}; write bytes a second, such as 128 or 10KiB, or off for no limit")
     })
 }
 
@@ -54,6 +76,23 @@ mod tests {
             ("1.5MiB", 1_572_864),
         ] {
             assert_eq!(parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_size_a_second() {
+        for (text, expected) in [("128", 128), ("10KiB", 10_240), ("4294967295", u32::MAX)] {
+            assert_eq!(rate(text), Ok(NonZeroU32::new(expected)), "{text}");
+        }
+        assert_eq!(rate("off"), Ok(None));
+        for (text, expected) in [
+            ("0", "is zero"),
+            ("fast", "is not a size"),
+            ("4GiB", "is more than 4 GiB a second"),
+        ] {
+            let error = rate(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text}: {error}");
+            assert!(error.ends_with("or off for no limit"), "{text}: {error}");
         }
     }
 

@@ -26,10 +26,17 @@ fn user(text: &str) -> Result<User, String> {
         uid,
         name: text.to_owned(),
     };
-    if let Ok(uid) = text.parse() {
-        return Ok(found(uid));
-    }
     let shown = text::shown(text);
+    match text.parse() {
+        // The system calls read it as "no user".
+        Ok(u32::MAX) => {
+            return Err(format!(
+                "is not the number of a user: {shown}; write one that `id -u` prints, or a name"
+            ));
+        }
+        Ok(uid) => return Ok(found(uid)),
+        Err(error) => log::trace!("{text:?} as a number: {error}"),
+    }
     if text.is_empty() || text.contains('\0') {
         return Err(format!(
             "is not a user: {shown}; write a name or a number, such as www-data or 1000"
@@ -56,7 +63,7 @@ mod tests {
         assert_eq!(uid("0"), Ok(0));
         assert_eq!(uid("root"), Ok(0));
         assert_eq!(uid("4000000000"), Ok(4_000_000_000));
-        for bad in ["", "no such user", "-1", "4294967296", "a\0b"] {
+        for bad in ["", "no such user", "-1", "4294967295", "4294967296", "a\0b"] {
             assert!(uid(bad).is_err(), "{bad:?}");
         }
     }

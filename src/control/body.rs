@@ -17,6 +17,20 @@ pub(crate) struct BodyLimits {
     pub(crate) size: usize,
     /// The total time from the head on.
     pub(crate) time: Duration,
+    /// The keys of the configuration that set them.
+    pub(crate) keys: [&'static str; 2],
+}
+
+impl BodyLimits {
+    fn too_large(&self) -> RegisterError {
+        let ([key, _], limit) = (self.keys, self.size);
+        RegisterError::TooLarge { limit, key }
+    }
+
+    fn too_slow(&self) -> RegisterError {
+        let ([_, key], after) = (self.keys, self.time);
+        RegisterError::TooSlow { after, key }
+    }
 }
 
 /// The whole body, within its limits. Of one that says itself that it is too long nothing is waited for.
@@ -28,18 +42,16 @@ pub(super) async fn collect(
     let length = fields.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     let length: Option<u64> = length.and_then(|text| text.parse().ok());
     if length.is_some_and(|length| length > limits.size as u64) {
-        return Err(RegisterError::TooLarge { limit: limits.size });
+        return Err(limits.too_large());
     }
     let length = length.and_then(|length| usize::try_from(length).ok());
     let whole = whole(Limited::new(body, limits.size), length.unwrap_or(0));
     match tokio::time::timeout(limits.time, whole).await {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(RegisterError::TooLarge { limit: limits.size })
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(limits.too_large()),
         // Whoever feeds it has written why.
         Ok(Err(_broken)) => Err(RegisterError::Truncated),
-        Err(_elapsed) => Err(RegisterError::TooSlow { after: limits.time }),
+        Err(_elapsed) => Err(limits.too_slow()),
     }
 }
 

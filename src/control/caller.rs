@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::error;
 use super::peer::{self, Asker, Peer};
-use super::problem::Problem;
+use super::problem::{Problem, Reason};
 use super::tokens::{Pass, Tokens};
 use super::users::{AllowedUser, Users};
 use crate::health::is_control_probe;
@@ -279,7 +279,9 @@ pub(super) async fn identify(
     match identified.await {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
-            next.run(request).await
+            let response = next.run(request).await;
+            log_limit(&asker, &response);
+            response
         }
         Err(problem) => {
             log::debug!(
@@ -290,6 +292,18 @@ pub(super) async fn identify(
             );
             problem.into_response()
         }
+    }
+}
+
+/// Says in the log that a request has met a limit: whoever has set that is not always who reads the response.
+fn log_limit(asker: &Asker, response: &Response) {
+    let is_limit = matches!(
+        response.status(),
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+    );
+    if let (true, Some(Reason(reason))) = (is_limit, response.extensions().get()) {
+        let (from, id) = (asker.from(), &asker.id);
+        log::info!("a control request from {from} is refused: {reason} [{id}]");
     }
 }
 

@@ -19,7 +19,10 @@ use super::input::{drain, key, parse, spec_blocking, text};
 use super::problem::{Problem, internal};
 use super::state::Control;
 use crate::registry::{ChangeError, Edit, Exceeded, Limit, Registry, Spec};
-use crate::route::{InstanceSpec, RouteKey, RouteSpec, Settings, SettingsPatch, With, instance_id};
+use crate::route::{
+    InstanceSpec, RouteKey, RouteSpec, Settings, SettingsPatch, With, clip_value, instance_id,
+    optional_instances,
+};
 
 /// One change of a list: its own fields, and with `put` and `set` the route's settings.
 pub(super) type ChangeInput = With<ChangeFields, SettingsPatch>;
@@ -35,6 +38,7 @@ pub(super) struct ChangeFields {
     /// The path prefix.
     prefix: String,
     /// With `put`: the instances.
+    #[serde(default, deserialize_with = "optional_instances")]
     instances: Option<Vec<InstanceSpec>>,
     /// With `join`: the instance.
     instance: Option<InstanceSpec>,
@@ -74,6 +78,9 @@ pub(super) trait Entry: DeserializeOwned {
     const FIELDS: &'static [&'static str];
     /// What the registry understands.
     type Checked: Send + 'static;
+
+    /// How many instances it asks for.
+    fn instances(&self) -> usize;
 
     /// Checks it, and resolves its targets; `at` is where it stands in the body. Blocks while a name
     /// is looked up.
@@ -133,7 +140,7 @@ impl Visitor<'_> for Field {
         if self.0.contains(&name) {
             return Ok(());
         }
-        Err(E::unknown_field(name, self.0))
+        Err(E::unknown_field(&clip_value(name), self.0))
     }
 }
 
@@ -200,10 +207,13 @@ impl<'de, E: Entry> Visitor<'de> for Entries<'_, E> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Result<()>, A::Error> {
         let Self(list) = self;
         let name = E::FIELDS.first().copied().unwrap_or_default();
-        let mut checked = Ok(());
+        let (mut checked, mut instances) = (Ok(()), 0);
         while let Some(entry) = seq.next_element::<E>()? {
-            let at = format!("/{name}/{}", list.found.len());
-            checked = room(list.registry, list.found.len(), name)
+            let count = list.found.len();
+            let at = format!("/{name}/{count}");
+            instances += entry.instances();
+            let counts = [(Limit::Routes, count + 1), (Limit::Instances, instances)];
+            checked = room(list.registry, counts, name)
                 .and_then(|()| entry.check(list.registry, &at))
                 .map(|entry| list.found.push(entry));
             if checked.is_err() {
@@ -215,19 +225,21 @@ impl<'de, E: Entry> Visitor<'de> for Entries<'_, E> {
     }
 }
 
-/// Whether there is room for one more entry: a list of more than the table may hold is not read on.
-fn room(registry: &Registry, count: usize, name: &str) -> Result<()> {
-    let most = registry.limits().routes;
-    if count < most {
-        return Ok(());
+/// Whether there is room for what has been read: a list of more than the table may hold is not read on.
+fn room(registry: &Registry, counts: [(Limit, usize); 2], name: &str) -> Result<()> {
+    for (limit, wanted) in counts {
+        let most = registry.limits().most(limit);
+        if wanted > most {
+            registry.count_refusal(limit);
+            let exceeded = Exceeded {
+                limit,
+                most,
+                wanted,
+            };
+            return Err(not_made(&ChangeError::Limit(exceeded), "").at(format!("/{name}")));
+        }
     }
-    registry.count_refusal(Limit::Routes);
-    let exceeded = Exceeded {
-        limit: Limit::Routes,
-        most,
-        wanted: count + 1,
-    };
-    Err(not_made(&ChangeError::Limit(exceeded), "").at(format!("/{name}")))
+    Ok(())
 }
 
 /// Checks the instances of an entry.
@@ -241,6 +253,10 @@ fn specs(instances: &[InstanceSpec], registry: &Registry, at: &str) -> Result<Ve
 impl Entry for RouteSpec {
     const FIELDS: &'static [&'static str] = &["routes"];
     type Checked = (RouteKey, Vec<Spec>, Settings);
+
+    fn instances(&self) -> usize {
+        self.own.instances.len()
+    }
 
     fn check(&self, registry: &Registry, at: &str) -> Result<Self::Checked> {
         let own = &self.own;
@@ -257,6 +273,11 @@ impl Entry for RouteSpec {
 impl Entry for ChangeInput {
     const FIELDS: &'static [&'static str] = &["changes"];
     type Checked = Edit;
+
+    fn instances(&self) -> usize {
+        let one = usize::from(self.own.instance.is_some());
+        self.own.instances.as_ref().map_or(one, Vec::len)
+    }
 
     fn check(&self, registry: &Registry, at: &str) -> Result<Edit> {
         self.own.edit(&self.group, registry, at)

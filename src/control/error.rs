@@ -134,7 +134,10 @@ mod tests {
                 "INCOMPLETE_REQUEST",
             ),
             (
-                RegisterError::TooLarge { limit: 1 },
+                RegisterError::TooLarge {
+                    limit: 1,
+                    key: "registration.body_limit",
+                },
                 413,
                 "PAYLOAD_TOO_LARGE",
             ),

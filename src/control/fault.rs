@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
+use super::problem::MAX_POINTER;
 use crate::route::{
     FieldError, Group, InstanceSpec, Settings, TtlError, UniqueNames, clip_value, no_prefix,
 };
@@ -103,6 +104,8 @@ pub(super) fn pointer<'s>(path: impl IntoIterator<Item = &'s Segment>) -> String
     for segment in path {
         let text = match segment {
             Segment::Seq { index } => index.to_string(),
+            // A pointer to the object around it: a part of a name is none.
+            Segment::Map { key } if key.len() > MAX_POINTER => break,
             Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
             Segment::Enum { .. } | Segment::Unknown => continue,
         };

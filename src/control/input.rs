@@ -21,7 +21,8 @@ use super::problem::Problem;
 use super::state::Control;
 use crate::registry::{RegisterError, Registry, Spec, SpecError};
 use crate::route::{
-    CheckedInstance, HostPattern, InstanceSpec, PathPrefix, RouteKey, Settings, With, parse_drain,
+    CheckedInstance, HostPattern, InstanceSpec, PathPrefix, RouteKey, Settings, With,
+    optional_instances, parse_drain,
 };
 
 /// The instances of a route.
@@ -29,6 +30,7 @@ use crate::route::{
 #[serde(deny_unknown_fields)]
 pub(super) struct Instances {
     /// The instances, at least one; not beside the fields of a single one.
+    #[serde(default, deserialize_with = "optional_instances")]
     instances: Option<Vec<InstanceSpec>>,
 }
 

@@ -13,7 +13,7 @@ use super::openapi::texts;
 use crate::route::clip_message;
 
 /// The longest pointer, in bytes.
-const MAX_POINTER: usize = 512;
+pub(super) const MAX_POINTER: usize = 512;
 
 /// The media type of a problem document.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -34,6 +34,10 @@ pub(crate) struct Problem {
     /// The value of `WWW-Authenticate`, which a 401 has (RFC 9110, 15.5.2).
     pub(crate) challenge: Option<&'static str>,
 }
+
+/// The detail of the problem that a response is about, for the log.
+#[derive(Clone)]
+pub(super) struct Reason(pub(super) Cow<'static, str>);
 
 /// Why a request is refused (RFC 9457).
 #[derive(Serialize, ToSchema)]
@@ -133,6 +137,7 @@ impl IntoResponse for Problem {
         if let Some(challenge) = self.challenge {
             fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
+        response.extensions_mut().insert(Reason(self.detail));
         response
     }
 }

@@ -85,9 +85,10 @@ fn too_many_streams() -> Refusal {
 }
 
 fn too_many_connections() -> Refusal {
-    Refusal::new(
+    Refusal::of_limit(
         StatusCode::SERVICE_UNAVAILABLE,
         "TOO_MANY_CONNECTIONS",
-        "There are too many connections; this one may only register.",
+        "there are too many connections; this one may only register",
+        "limits.connections, limits.connections_per_client",
     )
 }

@@ -46,6 +46,7 @@ thread_local! {
 }
 
 /// A client's connection with the gate in front of its reads.
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 pub(crate) struct Connection {
     pub(super) transport: Stream,
     /// The protocols that the first bytes of the connection may still be of.

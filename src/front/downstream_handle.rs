@@ -100,6 +100,14 @@ impl<'a> DownstreamHandle<'a> {
         }
     }
 
+    /// Why its WebSocket is closed, if the client has sent what it may not.
+    pub(crate) fn refused_websocket(self) -> Option<&'static str> {
+        match self {
+            Self::Connection(connection) => connection.refused_websocket(),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// The answer that comes next, a 101, opens a WebSocket. Only HTTP/1 has one.
     pub(crate) fn begin_websocket(self) {
         if let Self::Connection(connection) = self {

@@ -32,6 +32,13 @@ pub(super) struct FrameScan {
     message: u64,
 }
 
+/// What a limit is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Frame,
+    Message,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Between two frames, or within a head.
@@ -41,7 +48,7 @@ enum State {
     /// Behind a Close frame, after which nothing counts.
     Closed,
     /// Behind the head of a frame that is too long, or makes its message so.
-    TooLong,
+    TooLong(Unit),
     /// Behind a malformed frame head (RFC 6455, 5.2), or behind a Close frame, while frames or messages are
     /// limited.
     Malformed,
@@ -70,9 +77,12 @@ impl FrameScan {
         }
     }
 
-    /// Whether a frame has come that is too long, or makes its message so.
-    pub(super) fn is_too_long(&self) -> bool {
-        self.state == State::TooLong
+    /// What is too long, once a frame has come that is, or makes its message so.
+    pub(super) fn too_long(&self) -> Option<Unit> {
+        match self.state {
+            State::TooLong(unit) => Some(unit),
+            _ => None,
+        }
     }
 
     /// Whether a frame has come that is malformed, so that no limit could hold behind it.
@@ -165,8 +175,8 @@ impl FrameScan {
             return None;
         }
         self.length = 0;
-        if self.is_over_limit(&head) {
-            self.state = State::TooLong;
+        if let Some(unit) = self.over_limit(&head) {
+            self.state = State::TooLong(unit);
             return None;
         }
         self.state = State::Payload {
@@ -180,16 +190,19 @@ impl FrameScan {
 
 impl FrameScan {
     /// Counts a frame in; whether it is too long, or its message (RFC 6455, 5.4).
-    fn is_over_limit(&mut self, head: &Head) -> bool {
+    fn over_limit(&mut self, head: &Head) -> Option<Unit> {
         if head.opcode >= CLOSE {
-            return false;
+            return None;
         }
         if head.opcode != CONTINUATION {
             self.message = 0;
         }
         self.message = self.message.saturating_add(head.payload);
         let [frame, message] = self.most;
-        head.payload > frame || self.message > message
+        if head.payload > frame {
+            return Some(Unit::Frame);
+        }
+        (self.message > message).then_some(Unit::Message)
     }
 }
 
@@ -317,23 +330,22 @@ mod tests {
         let long = |frames: &[Vec<u8>]| {
             let mut scan = FrameScan::bounded(Sender::Client, 100, 150);
             scan.pass(&frames.concat());
-            scan.is_too_long()
+            scan.too_long()
         };
         let (text, more, last, ping) = (0x01, 0x00, 0x80, 0x89);
-        assert!(!long(&[frame(0x81, 100, true), frame(0x82, 100, true)]));
-        assert!(long(&[frame(0x81, 101, true)]));
-        assert!(!long(&[
-            frame(text, 100, true),
-            frame(ping, 125, true),
-            frame(last, 50, true)
-        ]));
-        assert!(long(&[
-            frame(text, 100, true),
-            frame(more, 50, true),
-            frame(last, 1, true)
-        ]));
+        assert_eq!(
+            long(&[frame(0x81, 100, true), frame(0x82, 100, true)]),
+            None
+        );
+        assert_eq!(long(&[frame(0x81, 101, true)]), Some(Unit::Frame));
+        let begin = frame(text, 100, true);
+        let pinged = [begin.clone(), frame(ping, 125, true), frame(last, 50, true)];
+        assert_eq!(long(&pinged), None);
+        let one_more = [begin, frame(more, 50, true), frame(last, 1, true)];
+        assert_eq!(long(&one_more), Some(Unit::Message));
         // The head is enough.
-        assert!(long(&[frame(0x81, 70_000, true)[..14].to_vec()]));
+        let head = frame(0x81, 70_000, true)[..14].to_vec();
+        assert_eq!(long(&[head]), Some(Unit::Frame));
     }
 
     #[test]

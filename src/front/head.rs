@@ -58,11 +58,11 @@ pub(crate) enum HeadError {
     ContentLength,
     #[error("the only transfer coding is `chunked`, once, in HTTP/1.1")]
     TransferEncoding,
-    #[error("the request target is longer than is served; shorten path and query")]
+    #[error("the request target is longer than `limits.target` allows; shorten path and query")]
     TargetTooLong,
-    #[error("the head is longer than is served; send fewer or shorter fields")]
+    #[error("the head is longer than `limits.head` allows; send fewer or shorter fields")]
     HeadTooLong,
-    #[error("the head has more fields than are served; send fewer")]
+    #[error("the head has more fields than `limits.fields` allows; send fewer")]
     TooManyFields,
     #[error("CONNECT and TRACE are not served; send a request for a path")]
     Method,

@@ -18,10 +18,11 @@ use super::{Front, listener};
 use crate::reply::Refusal;
 
 pub(super) fn head_too_slow(limit: Duration) -> Refusal {
-    Refusal::new(
+    Refusal::of_limit(
         StatusCode::REQUEST_TIMEOUT,
         "HEAD_TIMEOUT",
-        format!("The head of the request was not complete after {limit:?}."),
+        format_args!("the head of the request was not complete after {limit:?}"),
+        "timeouts.head",
     )
 }
 

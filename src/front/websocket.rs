@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 
 use super::abort::{CLOSE_TIMEOUT, Drained, poll_timer};
 use super::clients::{ClientLimit, LimitCounts};
-use super::frames::{FrameScan, Sender};
+use super::frames::{FrameScan, Sender, Unit};
 
 /// Why the proxy closes a WebSocket: a status of RFC 6455, 7.4.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ enum Reason {
     #[default]
     GoingAway,
     /// 1009: the client has sent more at a time than it may.
-    TooLong,
+    TooLong(Unit),
     /// 1002: the client has sent a frame that is malformed, behind which no limit could hold.
     Malformed,
 }
@@ -52,6 +52,18 @@ pub(crate) struct FrameLimits {
     pub(crate) message: u64,
     /// Where it is counted that a client has sent more.
     pub(crate) counts: Arc<LimitCounts>,
+}
+
+impl FrameLimits {
+    /// The limit that closes a WebSocket: of a frame that is malformed, the one that could not be kept to.
+    fn met(&self, reason: Reason) -> ClientLimit {
+        match reason {
+            Reason::TooLong(Unit::Frame) => ClientLimit::WebSocketFrame,
+            Reason::TooLong(Unit::Message) => ClientLimit::WebSocketMessage,
+            _ if self.frame < u64::MAX => ClientLimit::WebSocketFrame,
+            _ => ClientLimit::WebSocketMessage,
+        }
+    }
 }
 
 /// The end of a WebSocket, once it is cut.
@@ -123,8 +135,8 @@ impl WebSocket {
         {
             at += end;
         }
-        let reason = if self.to_origin.is_too_long() {
-            Reason::TooLong
+        let reason = if let Some(unit) = self.to_origin.too_long() {
+            Reason::TooLong(unit)
         } else if self.to_origin.is_malformed() {
             Reason::Malformed
         } else {
@@ -139,13 +151,32 @@ impl WebSocket {
     /// frame can stand.
     fn close_for(&mut self, reason: Reason, has_part: bool) {
         if let Some(limits) = &self.limits {
-            limits.counts.count(ClientLimit::WebSocketMessage);
+            limits.counts.count(limits.met(reason));
         }
         let closing = self.closing.get_or_insert_default();
         closing.reason = reason;
         closing.is_client_gone = true;
         if has_part {
             closing.origin = OriginsWord::Said;
+        }
+    }
+
+    /// Why it is closed, if the client has sent what it may not.
+    pub(super) fn refused(&self) -> Option<&'static str> {
+        match self.closing.as_ref()?.reason {
+            Reason::GoingAway => None,
+            Reason::TooLong(Unit::Frame) => Some(
+                "the client has sent a frame that is too long (limits.websocket_frame); its WebSocket is closed \
+                 with 1009",
+            ),
+            Reason::TooLong(Unit::Message) => Some(
+                "the client has sent a message that is too long (limits.websocket_message); its WebSocket is \
+                 closed with 1009",
+            ),
+            Reason::Malformed => Some(
+                "the client has sent a malformed frame, behind which its limits cannot hold \
+                 (limits.websocket_frame, limits.websocket_message); its WebSocket is closed with 1002",
+            ),
         }
     }
 
@@ -324,7 +355,7 @@ impl Reason {
     fn frame(self) -> [u8; CLOSE] {
         match self {
             Self::GoingAway => [0x88, 0x02, 0x03, 0xE9],
-            Self::TooLong => [0x88, 0x02, 0x03, 0xF1],
+            Self::TooLong(_) => [0x88, 0x02, 0x03, 0xF1],
             Self::Malformed => [0x88, 0x02, 0x03, 0xEA],
         }
     }
@@ -332,7 +363,10 @@ impl Reason {
 
 /// Whether nothing of the sender's frames stands in the way of a Close frame.
 fn is_at_end(frames: &FrameScan) -> bool {
-    frames.is_between() || frames.is_closed() || frames.is_too_long() || frames.is_malformed()
+    frames.is_between()
+        || frames.is_closed()
+        || frames.too_long().is_some()
+        || frames.is_malformed()
 }
 
 impl OriginsWord {

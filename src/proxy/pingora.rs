@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderMap, StatusCode, Version};
-use log::{Level, warn};
+use log::{Level, info, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::l4::socket::SocketAddr;
@@ -440,6 +440,9 @@ impl ProxyHttp for Gateway {
             record.end = End::Complete;
         }
         if let Some(hold) = DownstreamHandle::of(session.as_downstream()) {
+            if let (Some(reason), Some(record)) = (hold.refused_websocket(), &exchange.record) {
+                info!("{record}: {reason}");
+            }
             let is_gone =
                 |error: &Error| Failure::of_pingora(error, false).fault == Fault::ClientGone;
             let is_reset = !session::has_begun(session) && error.is_some_and(is_gone);

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use log::info;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::in_flight::InFlight;
@@ -62,6 +63,9 @@ impl<'c> Tunnel<'c> {
         let moved = abort
             .run_until_aborted(std::future::poll_fn(|context| self.poll(context)))
             .await;
+        if let Some(reason) = self.client.refused_websocket() {
+            info!("{}: {reason}", self.record);
+        }
         match moved.unwrap_or_else(|| Err(Failure::drained())) {
             Ok(()) => {
                 self.record.end = End::Complete;

@@ -8,12 +8,10 @@ use thiserror::Error;
 use super::limits::Exceeded;
 use super::rights::{Action, Actor};
 use super::store::StoreError;
+pub use crate::route::MAX_INSTANCES;
 use crate::route::{
     Generation, Instance, InstanceId, Route, RouteKey, Settings, SettingsPatch, Target,
 };
-
-/// The most instances that a route has.
-pub const MAX_INSTANCES: usize = 1000;
 
 /// A change of the routes, which is made as a whole or not at all.
 #[derive(Clone, Debug)]
@@ -277,7 +275,10 @@ pub enum ChangeError {
         id: InstanceId,
     },
     /// No instances, or too many.
-    #[error("a route has 1 to {MAX_INSTANCES} instances, not {count}")]
+    #[error(
+        "a route has 1 to {MAX_INSTANCES} instances, not {}",
+        if *count > MAX_INSTANCES { "more" } else { "none" }
+    )]
     InstanceCount {
         /// How many were asked for.
         count: usize,

@@ -73,9 +73,13 @@ pub enum RegisterError {
     Change(#[from] ChangeError),
     /// The Unix socket is outside what the configuration allows.
     #[error(
-        "the target unix:{path} is not allowed{}; to allow it, put `unix:` and its folder or itself \
-         into `targets.allow` of the proxy's configuration",
-        if *is_link { ", for it leads elsewhere: it, or a folder before it, is a link" } else { "" }
+        "the target unix:{path} is not allowed{} into `targets.allow` of the proxy's configuration",
+        if *is_link {
+            ", for it leads elsewhere: it, or a folder before it, is a link; to allow it, put `unix:` and the \
+             path without links, as `realpath` prints it,"
+        } else {
+            "; to allow it, put `unix:` and its folder or itself"
+        }
     )]
     UnixNotAllowed {
         /// The socket's path.
@@ -85,16 +89,20 @@ pub enum RegisterError {
         is_link: bool,
     },
     /// The body is larger than allowed.
-    #[error("the body is larger than {limit} bytes")]
+    #[error("the body is larger than {limit} bytes ({key})")]
     TooLarge {
         /// The limit, in bytes.
         limit: usize,
+        /// The key of the configuration that sets it.
+        key: &'static str,
     },
     /// The body did not come in time.
-    #[error("the body was not complete after {after:?}")]
+    #[error("the body was not complete after {after:?} ({key})")]
     TooSlow {
         /// The limit.
         after: std::time::Duration,
+        /// The key of the configuration that sets it.
+        key: &'static str,
     },
     /// The body ended before its time.
     #[error("the body ended before it was complete")]

@@ -53,11 +53,11 @@ pub use settings::{
     Timeout, TimeoutOrOff, TlsPolicy,
 };
 pub use spec::{
-    CheckedInstance, Destination, HttpsInput, InstanceSpec, KeyedInstances, Place, Port,
-    Registration, RouteSpec, SpecError, TlsWish, TtlError, UnknownFields, fields, instance_id,
-    owner, parse_drain, parse_ttl, protocol, target_host, unix_path,
+    CheckedInstance, Destination, HttpsInput, InstanceSpec, KeyedInstances, MAX_INSTANCES, Place,
+    Port, Registration, RouteSpec, SpecError, TlsWish, TtlError, UnknownFields, fields,
+    instance_id, owner, parse_drain, parse_ttl, protocol, target_host, unix_path,
 };
-pub(crate) use spec::{bad_https, bad_unix, missing, no_prefix};
+pub(crate) use spec::{bad_https, bad_unix, missing, no_prefix, optional_instances};
 pub use table::Table;
 pub use target::{Endpoint, Protocol, Target, TargetTls};
 pub(crate) use unique::UniqueNames;

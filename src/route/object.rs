@@ -16,7 +16,7 @@ use serde_json::Value;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::FieldError;
+use super::{FieldError, clip_value};
 
 /// Fields that stand in an object beside others. All of them may be left out. The macro `group!` declares one.
 pub trait Group: Default {
@@ -162,7 +162,10 @@ impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for Name<'_, K> {
         };
         match seed.deserialize(Text(name)) {
             Ok(value) => Ok(Named::Other(value)),
-            Err(NameError::Unknown(others)) => Err(E::unknown_field(name, all(others, self.known))),
+            Err(NameError::Unknown(others)) => {
+                let known = all(others, self.known);
+                Err(E::unknown_field(&clip_value(name), known))
+            }
             Err(NameError::Custom(text)) => Err(E::custom(text)),
         }
     }

@@ -268,12 +268,14 @@ impl DynamicProxy {
             body: BodyLimits {
                 size: self.options.registration_limit,
                 time: self.options.registration_timeout,
+                keys: ["registration.body_limit", "registration.body_timeout"],
             },
             callers: Arc::clone(&self.callers),
             certificates: Arc::clone(&self.options.certificates),
             api_body: BodyLimits {
                 size: self.options.control_body_limit,
                 time: self.options.control_body_timeout,
+                keys: ["control.body_limit", "control.body_timeout"],
             },
             on_register_error: self.on_register_error.clone(),
             started: self.started,

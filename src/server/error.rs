@@ -1,5 +1,7 @@
 //! Why the server does not start.
 
+use std::path::Path;
+
 use thiserror::Error;
 
 use super::listener::BindError;
@@ -60,6 +62,33 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// The key of the configuration that it is about, if it is about one that names a file.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Tokens(_) => Some("control.tokens"),
+            Self::Certificate(_) => Some("tls.certificates"),
+            Self::ClientAuth { key, .. } => Some(key),
+            Self::AcmeAuthorities(_) => Some("acme.ca"),
+            Self::Setting(key, _) | Self::File { key, .. } => Some(key),
+            Self::Config(_)
+            | Self::Bind(_)
+            | Self::Store(_)
+            | Self::Certificates(_)
+            | Self::Tls(_) => None,
+        }
+    }
+
+    /// The file that is at fault, where the key's value is not the file alone.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Certificate(error) => error.path(),
+            Self::File { path, .. } => Some(Path::new(path)),
+            _ => None,
+        }
+    }
+
     /// Whether the operator's text is at fault, rather than the machine.
     #[must_use]
     pub fn is_configuration(&self) -> bool {

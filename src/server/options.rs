@@ -189,6 +189,9 @@ impl Options {
         if let Some(rate) = limits.download_rate {
             counts.allow(ClientLimit::DownloadRate, rate.get());
         }
+        if let Some(most) = self.websocket_frame_limit {
+            counts.allow(ClientLimit::WebSocketFrame, most);
+        }
         if let Some(most) = self.websocket_message_limit {
             counts.allow(ClientLimit::WebSocketMessage, most);
         }

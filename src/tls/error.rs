@@ -1,7 +1,7 @@
 //! The errors of certificates, with their remedies.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -160,6 +160,17 @@ pub enum LoadError {
         /// The problem.
         problem: String,
     },
+}
+
+impl LoadError {
+    /// The file at fault, if one is.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unreadable { path, .. } | Self::Unusable { path, .. } => Some(path),
+            Self::Entry { .. } => None,
+        }
+    }
 }
 
 pub(super) fn remedy(error: &io::Error) -> &'static str {

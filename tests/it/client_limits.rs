@@ -316,21 +316,27 @@ async fn a_body_of_one_byte_more_is_413_however_it_comes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_too_long_closes_its_websocket_with_1009_on_both_sides() {
-    for (configuration, is_frame) in [
-        ("limits: {websocket_message: 100}", false),
-        ("limits: {websocket_frame: 100}", true),
+    for (limit, other) in [
+        ("websocket_message", "websocket_frame"),
+        ("websocket_frame", "websocket_message"),
     ] {
         let origin = Origin::websocket().await;
-        let proxy = TestProxy::start(configuration).await;
+        let proxy = TestProxy::start(&format!("limits: {{{limit}: 100}}")).await;
         proxy.register("/", origin.port()).await;
         let mut socket = Socket::open(&proxy, "/").await;
         socket.echo_text(&"x".repeat(100)).await;
         socket.send(Message::text("y".repeat(101))).await;
         let Some(Message::Close(Some(close))) = socket.next().await else {
-            panic!("no Close frame, {is_frame}");
+            panic!("no Close frame, {limit}");
         };
         assert_eq!(close.code, CloseCode::Size);
-        assert_eq!(met(&proxy, "websocket_message").await, 1);
+        assert_eq!(met(&proxy, limit).await, 1);
+        assert_eq!(met(&proxy, other).await, 0);
+        // With the id of the request.
+        let key = format!("(limits.{limit})");
+        proxy
+            .logged(&["GET ", "[", "]: the client has sent", &key, "1009"])
+            .await;
     }
 }
 
@@ -380,7 +386,8 @@ async fn a_malformed_frame_closes_a_websocket_with_limits_with_1002() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_says_what_each_limit_allows() {
-    let limits = "limits: {body: 10, websocket_message: 20, upload_rate: 30, download_rate: 40}";
+    let limits = "limits: {body: 10, websocket_message: 20, upload_rate: 30, download_rate: 10KiB, \
+                  websocket_frame: 50}";
     let proxy = TestProxy::start(limits).await;
     let status = proxy.api("GET", "/v1/status", None).await.json();
     let limits = status["limits"].as_array().expect("a list");
@@ -388,7 +395,8 @@ async fn the_status_says_what_each_limit_allows() {
         ("body", 10),
         ("websocket_message", 20),
         ("upload_rate", 30),
-        ("download_rate", 40),
+        ("download_rate", 10 * 1024),
+        ("websocket_frame", 50),
     ];
     for (key, most) in expected {
         let key = format!("limits.{key}");

@@ -67,6 +67,7 @@ mod idle;
 mod instances;
 mod kills;
 mod leases;
+mod limit_keys;
 mod listener_options;
 mod listeners;
 mod load;

@@ -28,9 +28,14 @@ fn set(count: usize) -> String {
 }
 
 async fn put(proxy: &TestProxy, target: &str, body: &str) -> Response {
+    send(proxy, "PUT", target, body).await
+}
+
+async fn send(proxy: &TestProxy, method: &str, target: &str, body: &str) -> Response {
     let length = body.len();
-    let head =
-        format!("PUT {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+    );
     let mut client = Client::connect(proxy.control().await).await;
     client
         .exchange([head.as_bytes(), body.as_bytes()].concat())
@@ -116,6 +121,79 @@ async fn an_error_about_a_large_body_is_short() {
     assert!(response.body.len() < 4096, "{}", response.body.len());
     let longest = proxy.log().lines().map(str::len).max().unwrap_or(0);
     assert!(longest < 8192, "a line of the log has {longest} bytes");
+}
+
+/// A list has no more in it than its bound allows, before anything of it is made: an empty instance takes a
+/// hundred times its bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_too_many_instances_is_not_kept() {
+    let instances = vec!["{}"; 1_000_000].join(",");
+    let many = vec![r#"{"port":1}"#; 1001].join(",");
+    let entry = |instances: &str| format!(r#""host":"*","prefix":"/a","instances":[{instances}]"#);
+    let patch = |instances: &str| format!(r#"{{"changes":[{{"op":"put",{}}}]}}"#, entry(instances));
+    let set = |instances: &str| format!(r#"{{"routes":[{{{}}}]}}"#, entry(instances));
+    let one = |instances: &str| format!(r#"{{"instances":[{instances}]}}"#);
+    let calls: [(&str, &str, &dyn Fn(&str) -> String, &str); 3] = [
+        ("PUT", "/v1/routes", &set, "/routes/0/instances/0/port"),
+        ("PUT", "/v1/routes/*/a", &one, "/instances/0/port"),
+        ("PATCH", "/v1/routes", &patch, "/changes/0/instances/0/port"),
+    ];
+    for (method, target, body, pointer) in calls {
+        let proxy = TestProxy::plain().await;
+        let before = proxy.peak_kib();
+        let response = send(&proxy, method, target, &body(&instances)).await;
+        let peak = proxy.peak_kib();
+        assert_eq!(response.json()["pointer"], pointer, "{}", response.text());
+        eprintln!("{method} {target}: {before} KiB before, {peak} KiB at most");
+        assert!(peak < before + 32 * 1024, "{before} KiB, then {peak} KiB");
+        let response = send(&proxy, method, target, &body(&many)).await;
+        assert_eq!(
+            response.json()["code"],
+            "INSTANCE_COUNT",
+            "{}",
+            response.text()
+        );
+    }
+}
+
+/// As many instances as the table may have are read, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_more_instances_than_the_table_may_have_is_not_read_on() {
+    let proxy = TestProxy::start("limits: {instances: 10}").await;
+    let entry = |number| {
+        let instances = [
+            json!({ "id": "a", "port": 1 }),
+            json!({ "id": "b", "port": 2 }),
+        ];
+        json!({ "host": "*", "prefix": format!("/{number}"), "instances": instances })
+    };
+    let set = |count: usize| json!({ "routes": (0..count).map(entry).collect::<Vec<_>>() });
+    let response = put(&proxy, "/v1/routes", &set(5).to_string()).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    let response = put(&proxy, "/v1/routes", &set(6).to_string()).await;
+    assert_eq!(response.json()["code"], "LIMIT_INSTANCES");
+    assert_eq!(response.json()["pointer"], "/routes");
+}
+
+/// The name of an unknown field is in memory with its body, and at most twice beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_name_of_a_field_is_not_copied_again_and_again() {
+    const NAME: usize = 32 * 1024 * 1024;
+    let name = "x".repeat(NAME);
+    let bodies = [
+        format!(r#"{{"{name}":1}}"#),
+        format!(r#"{{"routes":[{{"{name}":1}}]}}"#),
+        format!(r#"{{"routes":[{{"host":"*","prefix":"/a","instances":[{{"{name}":1}}]}}]}}"#),
+    ];
+    for body in bodies {
+        let proxy = TestProxy::plain().await;
+        let before = proxy.peak_kib();
+        let response = put(&proxy, "/v1/routes", &body).await;
+        assert_eq!(response.status, 400);
+        let copies = (proxy.peak_kib() - before) * 1024 / NAME as u64;
+        eprintln!("{copies} copies");
+        assert!(copies <= 3, "{copies} copies");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

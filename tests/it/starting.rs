@@ -386,3 +386,39 @@ async fn several_addresses_are_listened_on() {
         "{text}"
     );
 }
+
+/// Whoever reads the error of a file that is not there need not look for the key that names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_there_is_said_with_the_place_of_its_key() {
+    for (configuration, place, key) in [
+        (
+            "control:\n  listen: 127.0.0.1:0\n  tokens: /none.yaml\n",
+            "3:11",
+            "control.tokens",
+        ),
+        (
+            "targets:\n  tls:\n    - name: a\n      ca: /none.pem\n",
+            "4:11",
+            "targets.tls",
+        ),
+        (
+            "tls:\n  listen: [\"127.0.0.1:0\"]\n  certificates:\n    - name: a\n      certificate: /none.pem\n      \
+             key: /none.key\n",
+            "5:20",
+            "tls.certificates",
+        ),
+        (
+            "tls:\n  listen: [\"127.0.0.1:0\"]\n  client_auth: {mode: require, ca: /none.pem}\n",
+            "3:36",
+            "tls.client_auth.ca",
+        ),
+    ] {
+        for arguments in [&["check"][..], &["serve"]] {
+            let ended = run(arguments, &format!("{configuration}port: 0\n")).await;
+            let text = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert!(matches!(ended.status.code(), Some(1 | 2)), "{text}");
+            let says = format!("proxy.yaml:{place}: {key}: ");
+            assert!(text.contains(&says), "{arguments:?}, {says}: {text}");
+        }
+    }
+}

@@ -289,27 +289,80 @@ async fn a_loop_that_registers_for_ever_lives_in_256_mib() {
         (prefixes, "LIMIT_ROUTES_PER_OWNER"),
         (long, "LIMIT_ROUTE_MEMORY"),
     ] {
-        let home = Home::new("log: info,dynamic_reverse_proxy::registry=warn,audit=off\n");
-        let mut limited = tokio::process::Command::new("prlimit");
-        limited
-            .arg("--data=268435456")
-            .arg(command().as_std().get_program());
-        limited.args(home.command().as_std().get_args());
-        let proxy = TestProxy::spawn(limited, tempfile::tempdir().expect("a folder")).await;
+        let proxy = in_256_mib().await;
         proxy.register("/app", origin.port()).await;
         assert_eq!(register_for_ever(&proxy, body).await, code);
-        let peak = peak_kib(proxy.pid());
-        eprintln!("{code}: {peak} KiB at most");
-        assert!(peak < 256 * 1024, "{peak} KiB");
-        // It serves, and the operator gets in.
-        assert_eq!(get(proxy.address(), "/app").await.status, 200);
-        let mut api = Api::of(&proxy).await;
-        api.delete("/v1/routes/*/app").await;
-        let status = api.get("/v1/status").await.expect("a status");
-        let refused = status["limits"].as_array().expect("limits").iter();
-        let refused: Vec<_> = refused.filter(|limit| limit["refused"] == 1).collect();
-        assert_eq!(refused.len(), 1, "{status}");
+        lives(&proxy, code).await;
     }
+}
+
+/// Each registration has an owner of its own, and so has each instance of a route.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_that_registers_for_ever_as_new_owners_lives_in_256_mib() {
+    let origin = Origin::saying("hello").await;
+    let instance = |number: usize| json!({ "port": 1000, "owner": format!("o{number}") });
+    let a_route_each: Changes = Box::new(move |first| {
+        let put = |number: usize| {
+            let instances = [instance(number)];
+            json!({ "op": "put", "host": "*", "prefix": format!("/p{number}"), "instances": instances })
+        };
+        (first * 500..(first + 1) * 500).map(put).collect()
+    });
+    let an_instance_each: Changes = Box::new(move |number| {
+        let instances = (number * 1000..(number + 1) * 1000).map(|number| {
+            let mut one = instance(number);
+            one["id"] = format!("i{number}").into();
+            one
+        });
+        let instances: Vec<Value> = instances.collect();
+        let prefix = format!("/p{number}");
+        vec![json!({ "op": "put", "host": "*", "prefix": prefix, "instances": instances })]
+    });
+    for changes in [a_route_each, an_instance_each] {
+        let proxy = in_256_mib().await;
+        proxy.register("/app", origin.port()).await;
+        let mut api = Api::of(&proxy).await;
+        let end = Instant::now() + Duration::from_mins(2);
+        for number in 0.. {
+            assert!(Instant::now() < end, "no limit was met");
+            let body = json!({ "changes": changes(number) });
+            let response = api.call("PATCH", "/v1/routes", Some(body)).await;
+            if response.status != 200 {
+                assert_eq!(response.status, 429, "{}", response.text());
+                assert_eq!(response.json()["code"], "LIMIT_ROUTE_MEMORY");
+                break;
+            }
+        }
+        lives(&proxy, "LIMIT_ROUTE_MEMORY").await;
+    }
+}
+
+/// The changes of a call by its number.
+type Changes = Box<dyn Fn(usize) -> Vec<Value>>;
+
+/// A proxy whose data may take 256 MiB.
+async fn in_256_mib() -> TestProxy {
+    let home = Home::new("log: info,dynamic_reverse_proxy::registry=warn,audit=off\n");
+    let mut limited = tokio::process::Command::new("prlimit");
+    limited
+        .arg("--data=268435456")
+        .arg(command().as_std().get_program());
+    limited.args(home.command().as_std().get_args());
+    TestProxy::spawn(limited, tempfile::tempdir().expect("a folder")).await
+}
+
+/// It serves what is at `/app`, the operator gets in, and one limit has refused one change.
+async fn lives(proxy: &TestProxy, code: &str) {
+    let peak = peak_kib(proxy.pid());
+    eprintln!("{code}: {peak} KiB at most");
+    assert!(peak < 256 * 1024, "{peak} KiB");
+    assert_eq!(get(proxy.address(), "/app").await.status, 200);
+    let mut api = Api::of(proxy).await;
+    api.delete("/v1/routes/*/app").await;
+    let status = api.get("/v1/status").await.expect("a status");
+    let refused = status["limits"].as_array().expect("limits").iter();
+    let refused: Vec<_> = refused.filter(|limit| limit["refused"] == 1).collect();
+    assert_eq!(refused.len(), 1, "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,13 +102,15 @@ pub enum ClientLimit {
     UploadRate,
     /// `limits.download_rate`.
     DownloadRate,
+    /// `limits.websocket_frame`.
+    WebSocketFrame,
     /// `limits.websocket_message`.
     WebSocketMessage,
 }
 
 impl ClientLimit {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connections,
         Self::ConnectionsPerClient,
         Self::NewConnections,
@@ -118,6 +120,7 @@ impl ClientLimit {
         Self::Body,
         Self::UploadRate,
         Self::DownloadRate,
+        Self::WebSocketFrame,
         Self::WebSocketMessage,
     ];
 
@@ -134,6 +137,7 @@ impl ClientLimit {
             Self::Body => "limits.body",
             Self::UploadRate => "limits.upload_rate",
             Self::DownloadRate => "limits.download_rate",
+            Self::WebSocketFrame => "limits.websocket_frame",
             Self::WebSocketMessage => "limits.websocket_message",
         }
     }

@@ -131,6 +131,7 @@ impl Clients {
                 | ClientLimit::Body
                 | ClientLimit::UploadRate
                 | ClientLimit::DownloadRate
+                | ClientLimit::WebSocketFrame
                 | ClientLimit::WebSocketMessage => self.counts.most(limit),
             },
             used: (limit == ClientLimit::Connections).then(|| self.open()),
@@ -226,8 +227,15 @@ impl Clients {
     /// Counts that a limit was met, and says so in the log now and then.
     pub(crate) fn note(&self, limit: ClientLimit, address: Option<IpAddr>) {
         self.counts.count(limit);
-        let reason = format_args!("{} is reached", limit.key());
-        self.met.note(address, &reason);
+        let (key, remedy) = match limit {
+            ClientLimit::Silent => (
+                ClientLimit::Connections.key(),
+                "; the oldest connection on which no request has begun makes room",
+            ),
+            limit => (limit.key(), ""),
+        };
+        self.met
+            .note(address, &format_args!("{key} is reached{remedy}"));
     }
 
     /// Counts one more connection of a client; none if it is exempt.

@@ -48,6 +48,11 @@ impl Connection {
         (can_part || websocket.is_parting()).then_some((websocket, &mut self.transport))
     }
 
+    /// Why its WebSocket is closed, if the client has sent what it may not.
+    pub(crate) fn refused_websocket(&self) -> Option<&'static str> {
+        self.websocket.as_ref()?.refused()
+    }
+
     /// Waits for the last words of a WebSocket whose origin has closed before its client.
     pub(in crate::front) async fn part(&mut self) {
         let Some(websocket) = &mut self.websocket else {

@@ -268,7 +268,7 @@ fn of_upstream(kind: &ErrorType) -> ProxyError {
 fn of_client(kind: &ErrorType) -> Fault {
     use ErrorType as E;
     match kind {
-        E::ReadTimedout => Fault::Client(body_timeout()),
+        E::ReadTimedout => Fault::Client(body_timeout("timeouts.client_body")),
         E::WriteTimedout => Fault::ClientStuck,
         // Pingora calls it H2Error when a client resets its stream, or ends its connection. What is malformed
         // over HTTP/2 never comes as far as to an exchange.

@@ -293,14 +293,17 @@ impl Failure {
     pub(in crate::proxy) fn no_body() -> Self {
         Self {
             limit: Some(Limit::CLIENT_BODY),
-            ..Self::refused(body_timeout(), "no more of the request's body comes")
+            ..Self::refused(
+                body_timeout("timeouts.client_body"),
+                "no more of the request's body comes",
+            )
         }
     }
 
     /// The body of the request comes too slowly.
     pub(in crate::proxy) fn slow_upload() -> Self {
         let reason = "the client sends the body too slowly (limits.upload_rate)";
-        Self::refused(body_timeout(), reason)
+        Self::refused(body_timeout("limits.upload_rate"), reason)
     }
 
     /// The response is taken too slowly.
@@ -391,10 +394,11 @@ pub(in crate::proxy) fn bad_chunk() -> Refusal {
 
 /// The reply to a request whose body is longer than the limit.
 pub(in crate::proxy) fn body_too_large(most: u64) -> Refusal {
-    Refusal::new(
+    Refusal::of_limit(
         StatusCode::PAYLOAD_TOO_LARGE,
         "PAYLOAD_TOO_LARGE",
-        format!("The body of the request is longer than {most} bytes."),
+        format_args!("the body of the request is longer than {most} bytes"),
+        "limits.body",
     )
 }
 
@@ -407,12 +411,13 @@ pub(in crate::proxy) fn too_many_connections() -> Refusal {
     )
 }
 
-/// The reply to a request whose body does not come.
-pub(in crate::proxy) fn body_timeout() -> Refusal {
-    Refusal::new(
+/// The reply to a request whose body does not come as fast as this key asks for.
+pub(in crate::proxy) fn body_timeout(key: &'static str) -> Refusal {
+    Refusal::of_limit(
         StatusCode::REQUEST_TIMEOUT,
         "BODY_TIMEOUT",
-        "The body of the request did not come in time.",
+        "the body of the request did not come in time",
+        key,
     )
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
 
+use super::give_back;
 use crate::route::HostPattern;
 
 /// How many routes are for each host, by its hash. The texts would take more memory than all else here; two
@@ -34,6 +35,7 @@ impl Hosts {
         for (host, routes) in &change.0 {
             self.add(*host, *routes);
         }
+        give_back(&mut self.0);
     }
 
     /// How many more hosts there are than before, `there` being what there was.

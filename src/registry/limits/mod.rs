@@ -6,6 +6,7 @@ mod hosts;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -22,6 +23,16 @@ const KEY_BYTE: usize = 4;
 /// What an instance costs in memory besides its texts, in bytes, and what its lease adds.
 const INSTANCE_BYTES: usize = 350;
 const LEASE_BYTES: usize = 250;
+
+/// What an owner costs in memory besides its name, in bytes: the most that an entry of the table of owners
+/// takes, which is while that grows, and the entry's own table of hosts with one in it. A hash table grows once
+/// 7/8 of its buckets are taken, to twice as many, and the old one is there until the new one is filled: then
+/// there are 24/7 buckets for each entry, and each has a byte beside it.
+const OWNER_BYTES: usize = ((size_of::<(Owner, Amount)>() + 1) * 24).div_ceil(7) + HOSTS_BYTES;
+const HOSTS_BYTES: usize = 96;
+
+/// What a text of its own takes beside its bytes: its two counters, and what an allocation is rounded up by.
+const TEXT_BYTES: usize = 24;
 
 /// How much the table may hold. What is there already is never removed for a limit: a limit refuses
 /// changes that add to what is above it.
@@ -240,6 +251,7 @@ impl Usage {
     }
 
     fn count_hosts(&mut self, there: [&Self; 2]) {
+        self.total.bytes += self.owners_gained(there);
         let gained = self
             .total
             .by_host
@@ -251,6 +263,18 @@ impl Usage {
                 there.map(|usage| usage.owners.get(owner).map_or(&nothing, |own| &own.by_host));
             amount.hosts = amount.by_host.gained(there);
         }
+    }
+
+    /// What the owners cost that are new, less what those did that are gone.
+    fn owners_gained(&self, there: [&Self; 2]) -> isize {
+        let bytes = self.owners.iter().map(|(owner, amount)| {
+            let there = there.iter().filter_map(|usage| usage.owner(owner));
+            let before: isize = there.map(|own| own.instances).sum();
+            let is_there = |instances: isize| isize::from(instances > 0);
+            let gained = is_there(before + amount.instances) - is_there(before);
+            gained * signed(owner_bytes(owner))
+        });
+        bytes.sum()
     }
 
     fn count(&mut self, route: &Route, sign: isize) {
@@ -285,6 +309,7 @@ impl Usage {
                 self.owners.remove(owner);
             }
         }
+        give_back(&mut self.owners);
     }
 
     fn owner(&self, owner: &Owner) -> Option<&Amount> {
@@ -362,7 +387,24 @@ fn instance_bytes(instance: &Instance) -> usize {
     let texts = [target.host(), target.unix(), Some(instance.id.as_str())];
     let texts: usize = texts.iter().flatten().map(|text| text.len()).sum();
     let lease = instance.lease.as_ref().map_or(0, |_lease| LEASE_BYTES);
-    INSTANCE_BYTES + lease + texts + size_of_val(target.addresses())
+    let owner = text_bytes(&instance.owner);
+    INSTANCE_BYTES + lease + texts + owner + size_of_val(target.addresses())
+}
+
+/// What an owner takes in memory while it has any instance, by an estimate from above.
+fn owner_bytes(owner: &Owner) -> usize {
+    OWNER_BYTES + text_bytes(owner)
+}
+
+fn text_bytes(text: &Owner) -> usize {
+    text.as_ref().map_or(0, |text| TEXT_BYTES + text.len())
+}
+
+/// Gives back what a table has room for beyond four times what is in it: a table does not shrink by itself.
+fn give_back<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    if table.capacity() > 64 && table.len() < table.capacity() / 4 {
+        table.shrink_to(table.len() * 2);
+    }
 }
 
 fn signed(bytes: usize) -> isize {

@@ -168,3 +168,59 @@ fn long_prefixes_weigh_more() {
     let refused = check(&limits, &Usage::default(), &long).unwrap();
     assert_eq!(refused.0, Limit::RouteMemory);
 }
+
+/// An owner costs its own bytes as long as it has any instance, in the table or in a commit under way.
+#[test]
+fn an_owner_weighs_once() {
+    let x: Owner = Some("x".into());
+    let (a, b) = (route("/a", &[Some("x")]), route("/b", &[Some("x")]));
+    let of = |route: &Arc<Route>| signed(route_bytes(route));
+    let mut table = Usage::default();
+    let first = moved_in(&table, None, Some(Arc::clone(&a)));
+    assert_eq!(first.total.bytes, of(&a) + signed(owner_bytes(&x)));
+    table.add(&first);
+    let second = moved_in(&table, None, Some(Arc::clone(&b)));
+    assert_eq!(second.total.bytes, of(&b));
+    table.add(&second);
+    let gone = moved_in(&table, Some(Arc::clone(&a)), None);
+    assert_eq!(gone.total.bytes, -of(&a));
+    table.add(&gone);
+    table.add(&moved_in(&table, Some(b), None));
+    assert_eq!(table, Usage::default());
+    // The table of owners, at the moment at which its twice as large successor is there as well.
+    let entry = size_of::<(Owner, Amount)>() + 1;
+    for buckets in [1 << 10, 1 << 17] {
+        let owners = buckets * 7 / 8 + 1;
+        assert!(owners * (OWNER_BYTES - HOSTS_BYTES) >= 3 * buckets * entry);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_routes_of_one_owner_or_of_a_thousand_fit_by_default() {
+    let limits = Limits::default();
+    for count in [1, 1000] {
+        let routes = (0..100_000).map(|number| {
+            let owner = format!("owner-{}", number % count);
+            let prefix = format!("/apps/app-{number}/a-longer-path");
+            route(&prefix, &[Some(&owner)])
+        });
+        let usage = Usage::of(&routes.collect::<Vec<_>>());
+        assert_eq!(check(&limits, &Usage::default(), &usage), None);
+    }
+}
+
+#[test]
+fn a_table_of_owners_gives_back_what_it_does_not_need() {
+    let mut table = Usage::default();
+    let routes: Vec<_> = (0..2000)
+        .map(|number| route(&format!("/{number}"), &[Some(&number.to_string())]))
+        .collect();
+    for route in &routes {
+        table.add(&moved_in(&table, None, Some(Arc::clone(route))));
+    }
+    assert!(table.owners.capacity() >= 2000);
+    for route in routes {
+        table.add(&moved_in(&table, Some(route), None));
+    }
+    assert!(table.owners.capacity() <= 64, "{}", table.owners.capacity());
+}

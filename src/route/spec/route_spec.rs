@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::instance::InstanceSpec;
+use super::instance_list::instances;
 use crate::route::object::With;
 use crate::route::{Route, Settings, texts};
 
@@ -25,6 +26,7 @@ pub struct KeyedInstances {
     pub prefix: String,
     /// The instances, each with a name of its own.
     #[schema(min_items = 1, max_items = 1000)]
+    #[serde(deserialize_with = "instances")]
     pub instances: Vec<InstanceSpec>,
 }
 
