@@ -127,13 +127,14 @@ async fn an_error_about_a_large_body_is_short() {
 /// hundred times its bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_too_many_instances_is_not_kept() {
+    type Body<'b> = &'b dyn Fn(&str) -> String;
     let instances = vec!["{}"; 1_000_000].join(",");
     let many = vec![r#"{"port":1}"#; 1001].join(",");
     let entry = |instances: &str| format!(r#""host":"*","prefix":"/a","instances":[{instances}]"#);
     let patch = |instances: &str| format!(r#"{{"changes":[{{"op":"put",{}}}]}}"#, entry(instances));
     let set = |instances: &str| format!(r#"{{"routes":[{{{}}}]}}"#, entry(instances));
     let one = |instances: &str| format!(r#"{{"instances":[{instances}]}}"#);
-    let calls: [(&str, &str, &dyn Fn(&str) -> String, &str); 3] = [
+    let calls: [(&str, &str, Body<'_>, &str); 3] = [
         ("PUT", "/v1/routes", &set, "/routes/0/instances/0/port"),
         ("PUT", "/v1/routes/*/a", &one, "/instances/0/port"),
         ("PATCH", "/v1/routes", &patch, "/changes/0/instances/0/port"),
