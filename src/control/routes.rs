@@ -27,7 +27,7 @@ use crate::registry::{
 };
 use crate::route::{InstanceId, InstanceSpec, RouteKey, Settings};
 
-/// What a reading of one route can be asked: nothing.
+/// The query of a request that reads one route; it has no parameters.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadQuery {}

@@ -1,4 +1,4 @@
-//! What clients send, where the types that read it say less than the description may: parameters
+//! The input of clients, where the types that read it say less than the description may: parameters
 //! that are read by hand, and bodies whose fields depend on each other.
 
 #![expect(
