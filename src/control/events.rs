@@ -40,7 +40,7 @@ const TOKEN_CHECK: Duration = Duration::from_secs(1);
 /// How many events are written at a time.
 const MOST: usize = 256;
 
-/// What a reader of events can ask for.
+/// The query of a reader of events.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -32,7 +32,7 @@ use crate::route::{InstanceId, InstanceSpec, RouteKey, Settings};
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadQuery {}
 
-/// What every write can be asked.
+/// The query of every write.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -43,7 +43,7 @@ pub(super) struct WriteQuery {
     pub(super) dry_run: bool,
 }
 
-/// What a removal can be asked.
+/// The query of a removal.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -34,7 +34,7 @@ pub enum Place {
     Unix(String),
 }
 
-/// What is asked for about TLS with a target.
+/// The TLS settings of a target, as they are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsWish {
