@@ -82,7 +82,7 @@ impl Health {
     }
 }
 
-/// What a probe asks.
+/// A kind of health probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
     /// Whether the process lives: that it answers says so.

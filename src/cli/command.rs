@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use super::run::RunArgs;
 use super::{CliError, check, drain, register, routes, serve, shell, status, token};
 
-/// What the exit codes mean, at the end of the help.
+/// The meanings of the exit codes, at the end of the help.
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done

@@ -55,7 +55,7 @@ pub enum CliError {
     /// No route takes a URL.
     #[error("no route takes {0}")]
     NoRoute(String),
-    /// What was to be drained is still there.
+    /// The route or instance that was to be drained is still there.
     #[error("{0} is still there after its time; `routes get` shows what it waits for")]
     StillThere(String),
     /// An app cannot be run.

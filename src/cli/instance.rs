@@ -26,7 +26,7 @@ pub(super) struct InstanceArgs {
     /// The app's Unix socket, by its absolute path; `targets.allow` has to name it.
     #[arg(long, value_name = "PATH")]
     unix: Option<String>,
-    /// What the app speaks: http1 (the default), h2c, h2 or auto.
+    /// The protocol of the app: http1 (the default), h2c, h2 or auto.
     #[arg(long, value_name = "NAME", value_parser = ["http1", "h2c", "h2", "auto"])]
     protocol: Option<String>,
     /// Connect to the app over TLS, and verify its certificate.

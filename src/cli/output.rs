@@ -1,4 +1,4 @@
-//! What the commands write: tables for people, JSON for programs, notes on standard error.
+//! The output of the commands: tables for people, JSON for programs, notes on standard error.
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
@@ -134,7 +134,7 @@ impl From<u64> for Text {
     }
 }
 
-/// What there is, or a dash.
+/// Returns the text, or a dash if there is none.
 pub(super) fn or_dash(text: Option<&str>) -> Text {
     text.unwrap_or("-").into()
 }

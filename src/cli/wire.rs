@@ -1,4 +1,4 @@
-//! What the API answers, as its clients see it. A field that is not needed here is not read, so
+//! The API's responses, as its clients see them. A field that is not needed here is not read, so
 //! that a newer proxy can say more.
 
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ pub(super) struct InstanceState {
     pub(super) since: Option<String>,
 }
 
-/// What a route has served.
+/// The traffic that a route has served.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Activity {

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, and where.
+//! The errors of a configuration, with their places.
 
 use std::fmt;
 use std::io;
@@ -112,7 +112,7 @@ pub enum ConfigError {
         key: String,
         /// The path of the map that it is in; empty at the top level.
         section: String,
-        /// What was probably meant.
+        /// A hint at the key that was probably meant.
         hint: Hint,
     },
     /// A key that occurs twice in one map.
@@ -145,7 +145,7 @@ pub enum ConfigError {
         /// The problem, and what would be right.
         problem: String,
     },
-    /// What a caller found wrong with a value that it alone can check ([`Located::error`]).
+    /// A value that a caller refuses, by a check that only the caller can make ([`Located::error`]).
     #[error("{place}: {problem}")]
     Refused {
         /// The value.
@@ -202,7 +202,7 @@ impl ConfigError {
     }
 }
 
-/// What the writer of an unknown key probably meant.
+/// A hint at the key that the writer of an unknown one probably meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {

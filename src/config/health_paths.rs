@@ -32,7 +32,7 @@ pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// What a path is in use for.
+/// Returns the use that a path is in already, in words for the error.
 fn user_of(path: &str, config: &Config) -> Option<&'static str> {
     let registration = &config.registration;
     let registers = registration.enabled && registration.listen.is_empty();

@@ -93,7 +93,7 @@ fn section_of(name: &str) -> Option<&'static str> {
         .map(|(section, _)| section)
 }
 
-/// What a key was meant to be. A slip of one letter is likelier than a wrong section, and that
+/// Guesses the key that was meant. A slip of one letter is likelier than a wrong section, and that
 /// is likelier than a key with many letters wrong.
 pub(super) fn hint(name: &str, known: &[&'static str]) -> Hint {
     if name == NO_EFFECT {

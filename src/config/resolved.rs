@@ -143,7 +143,7 @@ impl Config {
 }
 
 impl Default for Config {
-    /// What an empty file means.
+    /// Returns the configuration of an empty file.
     fn default() -> Self {
         Self::resolve(File::default(), &Arc::from(""), |_| None)
     }

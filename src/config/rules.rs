@@ -1,4 +1,4 @@
-//! What no single value shows: keys that contradict each other, and bounds of Pingora's keys.
+//! The rules that no single value shows: keys that contradict each other, and bounds of Pingora's keys.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;

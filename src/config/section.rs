@@ -39,7 +39,7 @@ pub enum Engine {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Targets {
-    /// What is allowed beyond loopback. Default: nothing.
+    /// The targets that are allowed beyond loopback. Default: none.
     #[serde(deserialize_with = "text::or_blank")]
     pub allow: Vec<AllowedTarget>,
     /// Settings for TLS with targets, which registrations choose by name. Default: none.

@@ -26,7 +26,7 @@ const DELAY: Duration = Duration::from_secs(1);
 /// How many wrong tokens wait at a time; the next ones are told so at once.
 const WAITING: usize = 64;
 
-/// What is asked of a request without a token, and of one with a wrong one (RFC 6750, 3).
+/// The challenges to a request without a token, and to one with a wrong token (RFC 6750, 3).
 const BEARER: &str = "Bearer";
 const WRONG_TOKEN: &str = "Bearer error=\"invalid_token\"";
 
@@ -44,7 +44,7 @@ pub(crate) struct Callers {
     waiting: Semaphore,
 }
 
-/// What a request's `Authorization` says.
+/// The credentials in a request's `Authorization` field.
 #[derive(Debug, PartialEq, Eq)]
 enum Credentials<'a> {
     None,
@@ -230,7 +230,7 @@ impl Callers {
     }
 }
 
-/// What may be done without a token where there are some.
+/// Returns the rights of a caller without a token, where there are tokens.
 fn registering() -> Rights {
     Rights::scoped([Scope {
         actions: vec![Action::Register],

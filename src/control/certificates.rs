@@ -58,7 +58,7 @@ pub(super) struct CertificateView {
     source: SourceName,
     /// Whether it serves clients that no other certificate is for.
     default: bool,
-    /// What it says; null if it could not be read or got, and is not in use.
+    /// The details of the certificate; null if it could not be read or got, and is not in use.
     #[schema(required)]
     details: Option<DetailsView>,
     /// Why its files, as they are now, are of no use, or why an authority has given no new one, and

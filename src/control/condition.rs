@@ -7,7 +7,7 @@ use super::problem::Problem;
 use crate::registry::{Condition, Expected, Registry};
 use crate::route::{Generation, RouteKey};
 
-/// What stands between the tags of a list (RFC 9110, 5.6.1).
+/// The characters between the entity tags of a list (RFC 9110, 5.6.1).
 const BETWEEN: [char; 3] = [',', ' ', '\t'];
 
 /// The tag of a generation: of one table, in one store.
@@ -16,7 +16,7 @@ pub(super) fn tag(registry: &Registry, generation: Generation) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_never| HeaderValue::from_static("\"\""))
 }
 
-/// What a request expects of a route, or of the whole table.
+/// Reads the conditions that a request sets on a route, or on the whole table.
 pub(super) fn conditions(
     registry: &Registry,
     fields: &HeaderMap,

@@ -48,7 +48,7 @@ pub(super) struct ChangeFields {
     drain: Option<String>,
 }
 
-/// What a change of a list does.
+/// The operation of a change in a list of changes.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Op {
@@ -76,7 +76,7 @@ type Result<T> = std::result::Result<T, Problem>;
 pub(super) trait Entry: DeserializeOwned {
     /// The body's one field, which is the list.
     const FIELDS: &'static [&'static str];
-    /// What the registry understands.
+    /// The checked entry, as the registry takes it.
     type Checked: Send + 'static;
 
     /// How many instances it asks for.

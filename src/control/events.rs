@@ -40,7 +40,7 @@ const TOKEN_CHECK: Duration = Duration::from_secs(1);
 /// How many events are written at a time.
 const MOST: usize = 256;
 
-/// What a reader of events can ask for.
+/// The query of a reader of events.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -93,11 +93,11 @@ struct Reader {
     from: u64,
     /// The renewals, if it wants to know of them.
     renewals: Option<broadcast::Receiver<Arc<Renewal>>>,
-    /// What is to be sent before the next event.
+    /// The text that is to be sent before the next event.
     first: String,
 }
 
-/// What there is to tell.
+/// The news for a reader of events.
 enum News {
     Events,
     Renewal(Arc<Renewal>),
@@ -182,7 +182,7 @@ impl Reader {
         }
     }
 
-    /// What is to be sent next; none at the end.
+    /// Returns the text that is to be sent next; `None` at the end.
     async fn piece(&mut self) -> Option<String> {
         let first = std::mem::take(&mut self.first);
         if !first.is_empty() {
@@ -316,7 +316,7 @@ async fn news(
     }
 }
 
-/// What is said of events that are no longer kept.
+/// Returns the data of a `missed` event for events that are no longer kept.
 fn shown_missed(missed: Missed) -> Value {
     if missed.may_be_changes {
         json!({ "missed": missed.count })
@@ -325,7 +325,7 @@ fn shown_missed(missed: Missed) -> Value {
     }
 }
 
-/// What is said of renewals that came too fast.
+/// Returns the `missed` event for renewals that came too fast for the reader.
 fn missed_renewals(count: u64) -> String {
     let data = json!({ "missed": count, "changes": false });
     format!("event: missed\ndata: {data}\n\n")

@@ -44,7 +44,7 @@ impl Fault {
     }
 }
 
-/// What a field belongs to.
+/// The kind of object that a field belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     /// An entry of a list, with the key of its route.

@@ -11,7 +11,7 @@ use super::openapi::refusals::Unread;
 use super::state::Control;
 use crate::health::Probe;
 
-/// What a probe is told.
+/// The answer to a probe.
 #[derive(ToSchema)]
 #[schema(as = Health)]
 #[expect(

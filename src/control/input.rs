@@ -1,5 +1,5 @@
-//! What clients of the API send, field by field, and its way to what the registry understands. What is
-//! wrong is said with a pointer to the field (RFC 6901).
+//! The input of the API's clients, field by field, and its conversion to the types of the registry. Errors
+//! have a pointer to the field (RFC 6901).
 
 use std::marker::PhantomData;
 use std::time::Duration;

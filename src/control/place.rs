@@ -20,7 +20,7 @@ pub(super) const ROUTES: &str = "/v1/routes";
 const INSTANCES: &str = "/instances/";
 const ESCAPED: &str = "/%69nstances/";
 
-/// What a path below the set of routes stands for.
+/// The route or the instance that a path below the set of routes stands for.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) key: RouteKey,

@@ -43,7 +43,7 @@ pub(super) struct Reason(pub(super) Cow<'static, str>);
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct Document {
-    /// What kind of problem it is: `code` says it.
+    /// The kind of the problem: `code` says it.
     #[schema(example = "about:blank")]
     r#type: &'static str,
     /// The status, in words.

@@ -137,8 +137,8 @@ fn answer(registered: &Registered) -> Response {
     ([(GENERATION, generation)], axum::Json(answer)).into_response()
 }
 
-/// What a refusal says to a request by this method: whoever reads the path, a browser above all, may look for
-/// an app of that path, which gets no requests for it.
+/// Adds to the refusal of a `GET` or a `HEAD` that the path is the proxy's own: whoever reads it, a browser
+/// above all, may look for an app of that path, which gets no requests for it.
 fn said_to(method: &Method, mut refusal: Refusal) -> Refusal {
     if matches!(*method, Method::GET | Method::HEAD) {
         refusal.message.to_mut().push_str(

@@ -27,12 +27,12 @@ use crate::registry::{
 };
 use crate::route::{InstanceId, InstanceSpec, RouteKey, Settings};
 
-/// What a reading of one route can be asked: nothing.
+/// The query of a request that reads one route; it has no parameters.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadQuery {}
 
-/// What every write can be asked.
+/// The query of every write.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -43,7 +43,7 @@ pub(super) struct WriteQuery {
     pub(super) dry_run: bool,
 }
 
-/// What a removal can be asked.
+/// The query of a removal.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

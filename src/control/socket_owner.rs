@@ -218,7 +218,7 @@ mod tests {
         nix::unistd::geteuid().as_raw()
     }
 
-    /// What the kernel tells, once it has noticed that the peer has closed.
+    /// Waits until the kernel has noticed that the peer has closed.
     fn eventually_nobody(mut ask: impl FnMut() -> io::Result<Option<Uid>>) {
         let end = Instant::now() + Duration::from_secs(10);
         while ask().unwrap().is_some() {

@@ -1,4 +1,4 @@
-//! What the API's handlers share: axum's `State`.
+//! The state that the API's handlers share: axum's `State`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +28,7 @@ pub(crate) struct Control {
     pub(crate) api_body: BodyLimits,
     pub(crate) on_register_error: Option<RegisterErrorHandler>,
     pub(crate) started: Instant,
-    /// What health probes are told.
+    /// The health of the proxy, for probes.
     pub(crate) health: Arc<Health>,
     /// The clients of the traffic.
     pub(crate) clients: Arc<Clients>,

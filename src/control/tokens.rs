@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// of the file system's clock.
 const TICK: Duration = Duration::from_secs(2);
 
-/// What every token begins with, so that one that leaks can be found.
+/// The prefix of every token, so that one that leaks can be found.
 const PREFIX: &str = "drp_";
 
 /// Why there are no tokens.
@@ -57,7 +57,7 @@ pub struct Tokens {
 #[derive(Debug)]
 struct State {
     tokens: Vec<Token>,
-    /// What the file was when it was last read, also if what it said was of no use; none if it
+    /// The state of the file when it was last read, also if its content was of no use; `None` if it
     /// could not be read.
     seen: Option<Seen>,
     /// The file that the tokens, or the last error, come from.

@@ -12,7 +12,7 @@ use crate::registry::RegisterError;
 pub struct AllowedUser {
     /// The user's number.
     pub uid: Uid,
-    /// What the audit calls the user.
+    /// The user's name in the audit.
     pub name: String,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct FrameScan {
     message: u64,
 }
 
-/// What a limit is on.
+/// The unit that a limit is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Frame,
@@ -77,7 +77,7 @@ impl FrameScan {
         }
     }
 
-    /// What is too long, once a frame has come that is, or makes its message so.
+    /// Returns the unit that is too long, once a frame has come that is, or makes its message so.
     pub(super) fn too_long(&self) -> Option<Unit> {
         match self.state {
             State::TooLong(unit) => Some(unit),

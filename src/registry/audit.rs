@@ -30,7 +30,7 @@ struct Line<'a> {
     prefix: &'a str,
     before: Option<Vec<InstanceSpec>>,
     after: Option<Vec<InstanceSpec>>,
-    /// What was set of the route, and is now.
+    /// The settings of the route before the change, and after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     settings_before: Option<&'a Settings>,
     #[serde(skip_serializing_if = "Option::is_none")]

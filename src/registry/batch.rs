@@ -19,7 +19,7 @@ struct Batch {
     /// The steps of those that can be made, each with its place among the changes.
     made: Vec<(usize, Vec<Step>)>,
     answers: Vec<Answer>,
-    /// What they add and take.
+    /// The usage that they add, less the usage that they take away.
     usage: Usage,
 }
 

@@ -251,7 +251,7 @@ pub enum ChangeError {
         }
     )]
     Scope {
-        /// What it does not allow.
+        /// The action that it does not allow.
         action: Action,
         /// On which route.
         key: RouteKey,

@@ -1,4 +1,4 @@
-//! What follows once a change is public: timers, events, the audit.
+//! The effects of a change once it is public: timers, events, the audit.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::route::{Generation, Instance, RouteKey};
 /// A change of more routes than this is one event.
 const MOST_EVENTS: usize = 256;
 
-/// What follows a change.
+/// The effects of one change.
 pub(super) struct Effects<'a> {
     shared: &'a Shared,
     core: &'a mut Core,

@@ -18,7 +18,7 @@ pub enum RegisterError {
     /// A token is missing or wrong.
     #[error("{reason}")]
     Unauthenticated {
-        /// What to send.
+        /// The problem, and the credentials to send.
         reason: String,
     },
     /// Only `POST` registers.

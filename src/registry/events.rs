@@ -1,4 +1,4 @@
-//! What the proxy tells the program that it is built into: the three events of the original.
+//! The events for the program that the proxy is built into, the three of the original among them.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

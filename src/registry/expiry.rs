@@ -1,4 +1,4 @@
-//! What ends by itself: leases that were not renewed, and drains.
+//! The ends that come by themselves: those of leases that were not renewed, and of drains.
 
 use std::sync::Arc;
 

@@ -279,8 +279,8 @@ impl Registry {
         self.writer.close();
     }
 
-    /// What is called at the end of a drain with the serial number of an instance, to cut what is in
-    /// flight on it.
+    /// Sets the function that is called at the end of a drain with the serial number of an instance, to
+    /// cut the requests that are in flight on it.
     pub(crate) fn on_cut(&self, cut: Cut) {
         *self.writer.shared.cut.lock() = Some(cut);
     }

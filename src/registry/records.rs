@@ -13,7 +13,7 @@ use crate::route::{
     RouteSpec,
 };
 
-/// What a store has to write for the steps of a commit.
+/// Returns the writes by which a store keeps the steps of a commit.
 pub(super) fn writes<'s>(steps: impl Iterator<Item = &'s Step>) -> Vec<Write> {
     let mut writes = Vec::new();
     for step in steps {

@@ -15,7 +15,7 @@ use super::RegisterError;
 use super::unix_socket::{OwnSocket, UnixSocket, UnixSocketError, real_path, real_rule};
 use crate::route::{Destination, Endpoint, Place, Target, bad_https, clip_value};
 
-/// What `targets.allow` opens beside loopback.
+/// An entry of `targets.allow`: targets that may be registered besides those on loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedTarget {
     /// All addresses of a network.
@@ -67,7 +67,7 @@ impl AllowedTarget {
 /// Which targets may be registered.
 #[derive(Clone, Debug, Default)]
 pub struct TargetPolicy {
-    /// What is allowed beside loopback.
+    /// The targets that are allowed besides those on loopback.
     pub allow: Vec<AllowedTarget>,
     /// The proxy's own listeners, which are no targets.
     pub own: Vec<SocketAddr>,

@@ -65,7 +65,7 @@ impl Rights {
         Self(None)
     }
 
-    /// What at least one of these scopes allows; with none, nothing.
+    /// Allows everything that at least one of these scopes allows; nothing, if there are no scopes.
     #[must_use]
     pub fn scoped(scopes: impl Into<Arc<[Scope]>>) -> Self {
         Self(Some(scopes.into()))

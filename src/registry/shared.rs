@@ -1,4 +1,5 @@
-//! What the writer works on: the live state, which everybody reads, and what only the writer touches.
+//! The state that the writer works on: the live state, which everybody reads, and the part that only the
+//! writer touches.
 
 use log::{error, warn};
 use parking_lot::Mutex;

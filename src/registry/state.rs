@@ -1,4 +1,4 @@
-//! What requests and readers of the API see, as one value.
+//! The state that requests and readers of the API see, as one value.
 
 use std::sync::Arc;
 

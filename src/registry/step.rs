@@ -58,7 +58,7 @@ impl Move {
     }
 }
 
-/// What moves a route.
+/// The cause of a change of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     Put,

@@ -1,4 +1,4 @@
-//! What ends when: leases and drains.
+//! The times at which leases and drains end.
 
 use std::collections::{BTreeSet, HashMap};
 

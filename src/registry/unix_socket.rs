@@ -20,7 +20,7 @@ const MOST_LINKS: usize = 40;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum UnixSocketError {
-    /// What the path leads to is outside what the configuration allows.
+    /// The path leads to a place that the configuration does not allow.
     #[error("{}, which targets.allow does not name", leads_to(.path, .real))]
     NotAllowed {
         /// The path as it was registered.
@@ -138,7 +138,7 @@ fn by_descriptor(file: &File) -> PathBuf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnSocket {
     path: PathBuf,
-    /// What was there when the socket was bound. The socket keeps its inode, so no other gets it.
+    /// The inode at the path when the socket was bound. The socket keeps it, so no other file gets it.
     bound: Option<Inode>,
 }
 

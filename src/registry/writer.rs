@@ -40,7 +40,7 @@ const COMMIT_PACE: Duration = Duration::from_millis(4);
 /// With nothing to wait for.
 const LONG: Duration = Duration::from_hours(1);
 
-/// What the writer's thread is told.
+/// A job for the writer's thread.
 pub(super) enum Job {
     Change(Change, oneshot::Sender<Answer>),
     /// There may be a new end to wait for.

@@ -1,4 +1,4 @@
-//! What goes on behind a route, counted without slowing it down.
+//! The activity behind a route, counted without slowing it down.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

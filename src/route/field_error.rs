@@ -97,7 +97,7 @@ impl FieldError {
     }
 }
 
-/// What is wrong with a value, from the deserialiser's text, which tells the value in words of its own.
+/// Returns the problem with a value, from the deserialiser's text, which tells the value in words of its own.
 fn problem(text: &str, value: &Value) -> String {
     let mismatch = ["invalid type: ", "invalid value: "];
     let is_mismatch = mismatch.iter().any(|begin| text.starts_with(begin));

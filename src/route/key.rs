@@ -29,7 +29,7 @@ pub(super) fn key_text(host: &HostPattern, prefix: &PathPrefix, case: CaseSensit
     }
 }
 
-/// What every looked-up text ends in. The catch-all of matchit does not match an empty rest, so a
+/// The tail of every looked-up text. The catch-all of matchit does not match an empty rest, so a
 /// path that equals a prefix needs something behind it. No prefix can match into it, since a prefix
 /// matches only where a `/` follows.
 const TAIL: &[u8] = b"/-";
@@ -163,7 +163,7 @@ impl<'t> Cursor<'t> {
         self.shift
     }
 
-    /// What they do not stand for.
+    /// Returns the rest of the text, which the nodes above do not stand for.
     pub(super) fn rest(&self) -> &'t str {
         self.text.get(self.at..).unwrap_or("")
     }

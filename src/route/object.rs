@@ -187,7 +187,7 @@ impl<'de> Deserializer<'de> for Text<'_> {
     }
 }
 
-/// What the other fields say about a name.
+/// The error of a name that the other fields do not take.
 #[derive(Debug)]
 enum NameError {
     /// The name is not one of these.

@@ -253,7 +253,7 @@ mod tests {
         assert!(count >= 30, "{count}");
     }
 
-    /// What may happen to a table and its requests.
+    /// A change of a table, or the start or the end of a request.
     #[derive(Clone, Debug)]
     enum Step {
         Replace(usize),

@@ -172,7 +172,8 @@ impl DynamicProxy {
         Arc::clone(&self.clients)
     }
 
-    /// What health probes are told. A program that stops in order says so here, before its listeners close.
+    /// Returns the health that probes are told. A program that stops in order says so here, before its listeners
+    /// close.
     #[must_use]
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.options.gateway.health.health)

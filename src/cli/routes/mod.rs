@@ -15,7 +15,7 @@ pub use import_file::ImportError;
 
 use super::CliError;
 
-/// What can be done with routes.
+/// The commands on routes.
 #[derive(Debug, Subcommand)]
 pub(super) enum RoutesCommand {
     /// List routes and their instances.

@@ -33,7 +33,7 @@ pub(super) struct Lease {
     /// The routes, as the proxy knows them once it has answered.
     keys: Vec<Key>,
     state: State,
-    /// What has been said about the last failure.
+    /// The last failure, as it was reported; `None` after a success.
     trouble: Option<String>,
 }
 

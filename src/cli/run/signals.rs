@@ -7,7 +7,7 @@ use std::task::Poll;
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
-/// What is passed on.
+/// The signals that are passed on to the app.
 const PASSED: [Signal; 6] = [
     Signal::SIGTERM,
     Signal::SIGINT,

@@ -1,4 +1,4 @@
-//! What the bridge asks of a client's side, whoever has read the request.
+//! The client's side of the bridge, whoever has read the request.
 
 use std::fmt;
 use std::future::Future;

@@ -40,7 +40,7 @@ pub struct Bridge {
     ids: RequestIds,
 }
 
-/// What the router gets for a request's target.
+/// The requests that get to the router, and the form of their targets.
 enum Paths {
     /// Registrations alone.
     Registration(Vec<PathPrefix>),

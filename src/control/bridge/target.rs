@@ -1,4 +1,4 @@
-//! What the router gets for a request's target.
+//! The request target that the router gets, from the one that the client has sent.
 
 use http::Uri;
 

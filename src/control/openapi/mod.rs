@@ -204,7 +204,7 @@ impl Modify for Everywhere {
     }
 }
 
-/// What was put can be read, and removed.
+/// Adds links to the response to a `PUT` that has created something: to read it, and to remove it.
 fn add_links(operation: &mut Operation) {
     let (targets, parameters): ([&str; 2], &[&str]) = match operation.operation_id.as_deref() {
         Some("putRoute") => (["getRoute", "removeRoute"], &["host", "prefix"]),

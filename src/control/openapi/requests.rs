@@ -1,4 +1,4 @@
-//! What clients send, where the types that read it say less than the description may: parameters
+//! The input of clients, where the types that read it say less than the description may: parameters
 //! that are read by hand, and bodies whose fields depend on each other.
 
 #![expect(
@@ -43,7 +43,7 @@ pub(in crate::control) struct CertificatePath {
     name: String,
 }
 
-/// What a change of something that may be there expects.
+/// The precondition of a change of something that may be there.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(in crate::control) struct IfMatch {
@@ -52,7 +52,7 @@ pub(in crate::control) struct IfMatch {
     if_match: String,
 }
 
-/// What a change of something that may not be there expects.
+/// The precondition of a change of something that may not be there.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(in crate::control) struct IfNoneMatch {
@@ -61,7 +61,7 @@ pub(in crate::control) struct IfNoneMatch {
     if_none_match: String,
 }
 
-/// What a reader of events has read.
+/// The last event that a reader has read.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(in crate::control) struct LastEventId {

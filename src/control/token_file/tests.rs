@@ -1,4 +1,4 @@
-//! What a tokens file says, and what is refused.
+//! Tokens files that are read, and those that are refused.
 
 use super::*;
 use crate::route::RouteKey;

@@ -62,7 +62,7 @@ struct Idle<C> {
     /// than the others.
     order: VecDeque<(u64, UpstreamKey)>,
     next: u64,
-    /// What `next` was at the last look.
+    /// The value of `next` at the last look.
     seen: u64,
     /// Whether somebody looks after them.
     is_watched: bool,
@@ -70,7 +70,7 @@ struct Idle<C> {
     is_asleep: bool,
 }
 
-/// What a look has left.
+/// The state of the pool after a look that has left connections in it.
 struct Left {
     /// Whether none has come since the last look.
     is_quiet: bool,

@@ -45,7 +45,7 @@ impl Attempt<'_> {
         Ok(what)
     }
 
-    /// What leaves drains already: then its time is set anew, or over.
+    /// Sets a new end for instances that drain already, or ends them at once if `drain` is `None`.
     fn leave_drain(
         &mut self,
         key: &RouteKey,

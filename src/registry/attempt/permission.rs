@@ -1,4 +1,4 @@
-//! What the one who asks may do to a route, and in whose name.
+//! The rights of an actor to change a route, and the owner in whose name it does so.
 
 use std::sync::Arc;
 

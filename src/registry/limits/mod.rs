@@ -14,24 +14,25 @@ use self::hosts::Hosts;
 use super::step::Step;
 use crate::route::{HostPattern, Instance, Route};
 
-/// What a route costs in memory besides its texts, in bytes, and what each byte of its key does. Measured
+/// The memory that a route costs besides its texts, in bytes, and the memory for each byte of its key. Measured
 /// with tables of 100,000 routes: 1,280 bytes for a host of 24 characters and one instance, 8,300 for a
 /// prefix of 1,920.
 const ROUTE_BYTES: usize = 800;
 const KEY_BYTE: usize = 4;
 
-/// What an instance costs in memory besides its texts, in bytes, and what its lease adds.
+/// The memory that an instance costs besides its texts, in bytes, and the memory that its lease adds.
 const INSTANCE_BYTES: usize = 350;
 const LEASE_BYTES: usize = 250;
 
-/// What an owner costs in memory besides its name, in bytes: the most that an entry of the table of owners
+/// The memory that an owner costs besides its name, in bytes: the most that an entry of the table of owners
 /// takes, which is while that grows, and the entry's own table of hosts with one in it. A hash table grows once
 /// 7/8 of its buckets are taken, to twice as many, and the old one is there until the new one is filled: then
 /// there are 24/7 buckets for each entry, and each has a byte beside it.
 const OWNER_BYTES: usize = ((size_of::<(Owner, Amount)>() + 1) * 24).div_ceil(7) + HOSTS_BYTES;
 const HOSTS_BYTES: usize = 96;
 
-/// What a text of its own takes beside its bytes: its two counters, and what an allocation is rounded up by.
+/// The memory that a text of its own takes besides its bytes: its two counters, and the amount by which an
+/// allocation is rounded up.
 const TEXT_BYTES: usize = 24;
 
 /// How much the table may hold. What is there already is never removed for a limit: a limit refuses
@@ -138,7 +139,7 @@ impl Limit {
         }
     }
 
-    /// What it counts, in words.
+    /// Returns the unit that the limit counts, in words.
     pub(super) fn unit(self) -> &'static str {
         match self {
             Self::Routes | Self::RoutesPerOwner => "routes",
@@ -175,11 +176,11 @@ pub struct Exceeded {
     pub limit: Limit,
     /// The amount that it allows.
     pub most: usize,
-    /// What there would be.
+    /// The amount that there would be with the change.
     pub wanted: usize,
 }
 
-/// What there is of everything that a limit counts. Differences are amounts too, hence the sign.
+/// The amount of everything that a limit counts. Differences are amounts too, hence the sign.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amount {
     routes: isize,
@@ -191,7 +192,7 @@ pub(super) struct Amount {
 }
 
 impl Amount {
-    /// What a limit counts of it.
+    /// Returns the part of the amount that a limit counts.
     fn of(&self, limit: Limit) -> isize {
         match limit {
             Limit::Routes | Limit::RoutesPerOwner => self.routes,
@@ -221,7 +222,7 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// What these routes are.
+    /// Counts the usage of these routes.
     pub(super) fn of<'r>(routes: impl IntoIterator<Item = &'r Arc<Route>>) -> Self {
         let mut usage = Self::default();
         for route in routes {
@@ -232,8 +233,8 @@ impl Usage {
         usage
     }
 
-    /// What the steps of a change add to what is there, in the table and in the changes of a commit that is
-    /// under way, and take from it.
+    /// Counts the usage that the steps of a change add, less the usage that they take away; `there` is the usage
+    /// of the table, and of the changes of a commit that is under way.
     pub(super) fn change(steps: &[Step], there: [&Self; 2]) -> Self {
         let mut usage = Self::default();
         for step in steps {
@@ -265,7 +266,7 @@ impl Usage {
         }
     }
 
-    /// What the owners cost that are new, less what those did that are gone.
+    /// Returns the memory of the owners that are new, less the memory of those that are gone.
     fn owners_gained(&self, there: [&Self; 2]) -> isize {
         let bytes = self.owners.iter().map(|(owner, amount)| {
             let there = there.iter().filter_map(|usage| usage.owner(owner));
@@ -371,7 +372,7 @@ impl Account<'_> {
     }
 }
 
-/// What a route takes in memory, by an estimate from above.
+/// Returns an upper estimate of the memory that a route takes.
 fn route_bytes(route: &Route) -> usize {
     let host = match &route.host {
         HostPattern::Any => 1,
@@ -391,7 +392,7 @@ fn instance_bytes(instance: &Instance) -> usize {
     INSTANCE_BYTES + lease + texts + owner + size_of_val(target.addresses())
 }
 
-/// What an owner takes in memory while it has any instance, by an estimate from above.
+/// Returns an upper estimate of the memory that an owner takes while it has any instance.
 fn owner_bytes(owner: &Owner) -> usize {
     OWNER_BYTES + text_bytes(owner)
 }

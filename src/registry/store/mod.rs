@@ -17,7 +17,7 @@ use crate::route::RouteSpec;
 pub use embedded::Embedded;
 pub use memory::Memory;
 
-/// What keeps the routes. Only the registry's writer calls it, one call at a time.
+/// A store of routes. Only the registry's writer calls it, one call at a time.
 pub trait Store: Send + fmt::Debug {
     /// Everything that is kept. Called once, before the first [`commit`](Self::commit).
     ///
@@ -49,7 +49,7 @@ pub enum Write {
     RemoveLease(Arc<str>, Arc<str>),
 }
 
-/// What is kept beside the routes, with every commit.
+/// The values that are kept besides the routes, with every commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// The number of the last change.
@@ -80,7 +80,7 @@ pub struct RouteRecord {
     pub generation: u64,
     /// The route as it is written down.
     pub route: RouteSpec,
-    /// What else is known of each of its instances, in their order.
+    /// The part of each of its instances that `route` does not have, in their order.
     pub instances: Vec<InstanceRecord>,
 }
 
@@ -88,7 +88,7 @@ pub struct RouteRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceRecord {
-    /// What the target's host stood for when it was registered; nothing for a Unix socket.
+    /// The addresses that the target's host stood for when it was registered; none for a Unix socket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<SocketAddr>,
     /// When it joined, in milliseconds since 1970.

@@ -1,4 +1,4 @@
-//! What browsers are told about later requests.
+//! The setting `hsts`: the field that has browsers send later requests over TLS.
 
 use std::fmt;
 use std::str::FromStr;

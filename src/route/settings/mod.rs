@@ -1,4 +1,4 @@
-//! What can be set of a route: one file for each setting, and `list`, the one list of them. Everything that reads or
+//! The settings of a route: one file for each setting, and `list`, the one list of them. Everything that reads or
 //! writes a route follows from the list: registrations, the control API and its description, the store, the
 //! audit, the command line, the configuration.
 //!

@@ -1,4 +1,4 @@
-//! What a setting of a route is.
+//! The trait of a route's settings.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -15,9 +15,9 @@ pub trait Setting:
 {
     /// The code of a value that is not one.
     const CODE: &'static str;
-    /// What it does, for the help of the command line.
+    /// Its effect, for the help of the command line.
     const HELP: &'static str;
-    /// What a value is called there.
+    /// The name of a value in that help.
     const VALUE: &'static str;
     /// All values, if they are few.
     const VALUES: &'static [&'static str] = &[];

@@ -77,7 +77,7 @@ impl Setting for RouteTimeouts {
         *self == Self::default()
     }
 
-    /// What is newly said, and what was said of the others.
+    /// Returns the limits of `newer`, and those of `self` that `newer` leaves out.
     fn overridden_by(&self, newer: &Self) -> Self {
         Self {
             connect: newer.connect.or(self.connect),

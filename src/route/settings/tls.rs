@@ -1,4 +1,4 @@
-//! What becomes of requests in cleartext.
+//! The setting `tls`: the treatment of requests in cleartext.
 
 use std::fmt;
 use std::str::FromStr;

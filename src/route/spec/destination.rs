@@ -34,7 +34,7 @@ pub enum Place {
     Unix(String),
 }
 
-/// What is asked for about TLS with a target.
+/// The TLS settings of a target, as they are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsWish {
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for WhetherOrHow {
 }
 
 impl HttpsInput {
-    /// What is asked for, if anything.
+    /// Returns the settings for TLS with the target; `None` if the connection is not secured.
     #[must_use]
     pub fn wish(self) -> Option<TlsWish> {
         match self {
@@ -182,7 +182,7 @@ fn bad_protocol(problem: String) -> FieldError {
     FieldError::new("protocol", "INVALID_PROTOCOL", problem)
 }
 
-/// What is asked for about TLS with a target cannot be.
+/// Returns the error of settings for TLS with a target that cannot be used.
 pub(crate) fn bad_https(problem: String) -> FieldError {
     FieldError::new("https", "INVALID_HTTPS", problem)
 }

@@ -14,7 +14,7 @@ use crate::route::{FieldError, Instance, InstanceId, Protocol, clip_value, texts
 /// The longest name of an owner, in characters.
 const MAX_OWNER: usize = 64;
 
-/// What an instance does not say.
+/// The host of an instance that names none.
 pub(super) const DEFAULT_HOST: &str = "localhost";
 
 group! {

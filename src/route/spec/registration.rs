@@ -214,7 +214,8 @@ fn of_instance(error: FieldError) -> FieldError {
     }
 }
 
-/// What a registration lacks: the prefix, and the port; a Unix socket is as good as a port.
+/// Returns which of the required fields, the prefix and the port, are missing; a Unix socket is as good as a
+/// port.
 pub(crate) fn missing(object: &Map<String, Value>) -> Vec<&'static str> {
     let is_missing = |name: &str| match object.get(name) {
         None | Some(Value::Null) => true,

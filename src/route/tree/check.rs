@@ -1,4 +1,4 @@
-//! What every tree holds to.
+//! The invariants of every tree.
 
 use std::hash::BuildHasher;
 

@@ -1,4 +1,4 @@
-//! What redb reads and writes through: the file itself, or a look at it that writes nothing.
+//! The backends that redb reads and writes through: the file itself, or a look at it that writes nothing.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -1,4 +1,4 @@
-//! What an operator is told.
+//! The errors of the store, in words for the operator.
 
 use std::any::Any;
 use std::io::{self, ErrorKind};

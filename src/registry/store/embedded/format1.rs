@@ -14,7 +14,7 @@ pub(super) struct Route {
     host: String,
     prefix: String,
     generation: u64,
-    /// What was asked of clients' connections.
+    /// The requirements on clients' connections.
     #[serde(default)]
     security: Settings,
     instances: Vec<Instance>,

@@ -1,4 +1,4 @@
-//! What is read of a registration, and what is said about a bad one.
+//! Registrations that are read, and the errors of bad ones.
 
 use super::*;
 
