@@ -11,6 +11,8 @@ mod pools;
 mod replies;
 mod session;
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,6 +178,17 @@ impl Gateway {
     }
 }
 
+/// Checks before Pingora connects that there are descriptors left for a client that takes much: the check of the
+/// connection itself comes when it is made, and hundreds may be made at a time.
+fn check_room(exchange: &Exchange) -> Result<()> {
+    let request = exchange.record.as_ref().and_then(Record::request);
+    if !request.is_some_and(|request| request.caller().takes_much) {
+        return Ok(());
+    }
+    let next = File::open("/dev/null").map_err(error::unreachable)?;
+    leaves_enough(next.as_raw_fd(), Share::Half).map_err(error::unreachable)
+}
+
 #[async_trait]
 impl ProxyHttp for Gateway {
     type CTX = Exchange;
@@ -208,6 +221,7 @@ impl ProxyHttp for Gateway {
             self.decide_again(exchange).await?;
             self.limit(session, exchange);
         }
+        check_room(exchange)?;
         self.peer(session, exchange)
     }
 
