@@ -104,7 +104,7 @@ pub(super) fn pointer<'s>(path: impl IntoIterator<Item = &'s Segment>) -> String
     for segment in path {
         let text = match segment {
             Segment::Seq { index } => index.to_string(),
-            // A pointer to the object around it: a part of a name is none.
+            // The pointer leads to the object around it, since there is none to a part of a name.
             Segment::Map { key } if key.len() > MAX_POINTER => break,
             Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
             Segment::Enum { .. } | Segment::Unknown => continue,
